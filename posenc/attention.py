@@ -1,0 +1,171 @@
+"""Self-attention: one signature, several implementations; it sees tensors and a bias, never an encoding.
+
+    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
+
+d is the width of v: an encoding may widen q and k, not the scale. The bias is added to the *scaled* logits in every
+implementation, and a test holds that all of them agree, forward and backward.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from posenc import checks
+from posenc.bias import Bias
+from posenc.positions import Positions
+
+
+class Hooks(Protocol):
+    """What a layer asks of an encoding (see `posenc.encodings.base`)."""
+
+    def rotate(self, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None: ...
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which keys a query may see, by order in the sequence (not by position id).
+
+    causal  no key to the right of the query
+    window  no key more than this many places away (None: no limit)
+    """
+
+    causal: bool = False
+    window: int | None = None
+
+    def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
+        """True where query (row) may see key (column); None if every key is seen."""
+        if not self.causal and self.window is None:
+            return None
+        order = torch.arange(length, device=device)
+        distance = order[None, :] - order[:, None]
+        allowed = distance <= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+        return allowed if self.window is None else allowed & (distance.abs() <= self.window)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask], Tensor]
+
+
+def attention_logits(
+    q: Float[Tensor, "B H N c"],
+    k: Float[Tensor, "B H N c"],
+    head_dim: int,
+    bias: Bias | None,
+    positions: Positions,
+    mask: Mask,
+) -> Float[Tensor, "B H N N"]:
+    """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
+    logits = q @ k.transpose(-1, -2) * head_dim**-0.5
+    if bias is not None:
+        logits = logits + bias.matrix(positions)
+    allowed = mask.allowed(positions.length, q.device)
+    return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
+
+
+def explicit(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """The definition, written out: the oracle in tests, and what attention maps are recorded with."""
+    return attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1) @ v
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """torch's scaled_dot_product_attention; its fused kernels run where the bias needs no gradient."""
+    scale = v.shape[-1] ** -0.5
+    if bias is None and mask.window is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal, scale=scale)
+    allowed = mask.allowed(positions.length, q.device)
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scale)
+    logits = bias.matrix(positions).to(q.dtype)
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed, float("-inf"))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
+
+
+IMPLEMENTATIONS: dict[str, Attend] = {"explicit": explicit, "sdpa": sdpa}
+
+
+class Projection(nn.Linear):
+    """A linear layer that starts at N(0, 1/fan_in) with zero bias: unit-variance in, unit-variance out."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weight from N(0, 1/in_features); the bias is zero."""
+        nn.init.normal_(self.weight, std=self.in_features**-0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, D → D, that asks an encoding to rotate q and k and for a bias.
+
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        causal: bool = False,
+        window: int | None = None,
+        attention: str = "sdpa",
+    ) -> None:
+        super().__init__()
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.boolean(self, causal=causal)
+        checks.one_of(self, IMPLEMENTATIONS, attention=attention)
+        if window is not None:
+            checks.positive(self, minimum=0, window=window)
+        self.num_heads = num_heads
+        self.mask = Mask(causal, window)
+        self.attend = IMPLEMENTATIONS[attention]
+        self.qkv = Projection(dim, 3 * dim, bias=False)
+        self.out = Projection(dim, dim, bias=False)
+
+    def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
+        """Mix the tokens of each sequence."""
+        B, N, _ = x.shape
+        q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = encoding.rotate(q, k, positions)
+        bias = encoding.bias(x, q, k, positions)
+        mixed = self.attend(q, k, v, bias, positions, self.mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+@dataclass
+class LayerRecord:
+    """What one attention layer did in a recorded forward pass."""
+
+    logits: Float[Tensor, "B H N N"]
+    weights: Float[Tensor, "B H N N"]
+    bias: Bias | None
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
+    """Record logits, weights and bias of every SelfAttention that runs inside, first layer first.
+
+    A capture forward: inside, attention runs by the explicit implementation; outside, the model keeps its own path.
+    """
+    records: list[LayerRecord] = []
+
+    def capture(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+        logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
+        weights = logits.softmax(-1)
+        records.append(LayerRecord(logits.detach(), weights.detach(), bias))
+        return weights @ v
+
+    layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
+    original = [layer.attend for layer in layers]
+    try:
+        for layer in layers:
+            layer.attend = capture
+        yield records
+    finally:
+        for layer, attend in zip(layers, original, strict=True):
+            layer.attend = attend

@@ -1,0 +1,83 @@
+"""From a composed config to objects. Config objects end here: classes get plain values and other objects."""
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from posenc.checks import ConfigError
+from posenc.data import SequenceData
+from posenc.encoder import Encoder
+from posenc.module import SequenceModule
+from posenc.streams import default_stream, initialise
+from posenc.tasks.base import Task
+
+
+@dataclass
+class Parts:
+    """All that a run is made of."""
+
+    task: Task
+    module: SequenceModule
+    data: SequenceData
+    trainer: L.Trainer
+
+
+def build(config: DictConfig, folder: Path) -> Parts:
+    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts."""
+    seed = check_seed(config.seed)
+    task: Task = make(config, "dataset")
+    module = build_module(config, task)
+    data: SequenceData = make(config, "data", task=task, seed=seed)
+    callbacks, logger = list(make(config, "callbacks").values()), list(make(config, "logger").values())
+    trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=callbacks, logger=logger)
+    return Parts(task, module, data, trainer)
+
+
+def build_module(config: DictConfig, task: Task) -> SequenceModule:
+    """The LightningModule with its weights drawn from the streams of `config.seed`."""
+    seed = check_seed(config.seed)
+    with default_stream(seed, "constructors"):
+        encoding = make(config, "encoding")
+        encoder: Encoder = make(
+            config, "model", encoding=encoding, vocab_size=task.vocab_size, num_outputs=task.num_outputs
+        )
+    initialise(encoder, seed)
+    return make(
+        config,
+        "module",
+        encoder=encoder,
+        positions=make(config, "positions"),
+        task=task,
+        optimizer=make(config, "optimizer"),
+        seed=seed,
+    )
+
+
+def check_seed(seed: Any) -> int:
+    """The seed, if it is a whole number that is not negative."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed must be a whole number ≥ 0, got {seed!r}; in a sweep write seed=0,1,2.")
+    return seed
+
+
+def make(config: DictConfig, group: str, **objects: Any) -> Any:
+    """Instantiate one group of the config; objects that exist already are passed beside its values."""
+    node = config[group]
+    try:
+        return instantiate(node, _convert_="all", **objects)
+    except InstantiationException as error:
+        cause = error.__cause__
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ConfigError):
+            raise cause from error
+        if isinstance(cause, TypeError) and "argument" in str(cause):
+            known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
+            raise ConfigError(f"{group}: {cause}; the options are {known}.") from error
+        raise

@@ -1,0 +1,60 @@
+"""Checks at the place of use: which value, which limit, what to type instead."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A user's mistake: its message is one sentence or two and is all that the user needs to see."""
+
+
+def positive(owner: object, *, minimum: int = 1, **values: Any) -> None:
+    """Each value must be a whole number of at least `minimum`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≥ {minimum}, got {value!r}.")
+
+
+def number(owner: object, *, low: float, high: float = float("inf"), open_low: bool = False, **values: Any) -> None:
+    """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != value:
+            inside = False
+        else:
+            inside = not (open_low and value == low)
+        if not inside:
+            sign = ">" if open_low else "≥"
+            limit = f"{sign} {low:g}" + (f" and ≤ {high:g}" if high != float("inf") else "")
+            raise ConfigError(f"{_name(owner)}: {name} must be a number {limit}, got {value!r}.")
+
+
+def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
+    """Each value must be one of the options; the message names the nearest."""
+    options = list(options)
+    for name, value in values.items():
+        if value not in options:
+            near = get_close_matches(str(value), options, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{_name(owner)}: {name}={value} is not one of {', '.join(options)}.{hint}")
+
+
+def boolean(owner: object, **values: Any) -> None:
+    """Each value must be true or false."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{_name(owner)}: {name} must be true or false, got {value!r}.")
+
+
+def divisible(owner: object, *, dim: int, num_heads: int) -> None:
+    """The width must split evenly into heads."""
+    positive(owner, dim=dim, num_heads=num_heads)
+    if dim % num_heads:
+        raise ConfigError(
+            f"{_name(owner)}: dim {dim} does not split into {num_heads} heads; "
+            f"set model.dim to a multiple of {num_heads}, such as {max(1, round(dim / num_heads)) * num_heads}."
+        )
+
+
+def _name(owner: object) -> str:
+    return owner if isinstance(owner, str) else type(owner).__name__

@@ -1,0 +1,107 @@
+"""Batches for Lightning: a training stream drawn on the fly, and fixed evaluation sets that every encoding shares."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from posenc import checks
+from posenc.streams import generator
+from posenc.tasks.base import Task
+
+Batch = tuple[Tensor, Tensor]
+CHUNK = 1024
+"""Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
+
+
+class TrainStream(IterableDataset):
+    """Batch t is a function of (seed, t) alone: of fresh sequences, or of a finite pool.
+
+    With `train_size` a pool of that many sequences is drawn once (at the longest training length) and read in epochs,
+    each in an order of its own; the last batch of an epoch may be smaller.
+    """
+
+    def __init__(self, task: Task, batch_size: int, seed: int, train_size: int | None, start: int = 0) -> None:
+        self.task, self.batch_size, self.seed, self.train_size, self.start = task, batch_size, seed, train_size, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.fresh(t) for t in count(self.start)) if self.train_size is None else self._epochs(self.train_size)
+
+    def fresh(self, t: int) -> Batch:
+        """Batch t of the infinite stream, at one length drawn from the training range."""
+        stream = generator(self.seed, f"data/train/{t}")
+        shortest, longest = self.task.length
+        length = shortest
+        if longest > shortest:
+            length = int(torch.randint(shortest, longest + 1, (), generator=stream))
+        return self.task.sample(stream, self.batch_size, length)
+
+    def _epochs(self, size: int) -> Iterator[Batch]:
+        tokens, targets = self.task.sample(generator(self.seed, "data/pool"), size, self.task.length[1])
+        batches = -(-size // self.batch_size)
+        for epoch in count(self.start // batches):
+            order = torch.randperm(size, generator=generator(self.seed, f"data/order/{epoch}"))
+            first = self.start - epoch * batches if epoch == self.start // batches else 0
+            for chosen in order.split(self.batch_size)[first:]:
+                yield tokens[chosen], targets[chosen]
+
+
+def evaluation_set(task: Task, split: str, length: int, size: int) -> Batch:
+    """`size` sequences that depend on (task, split, length) alone: not on the seed, the encoding or the batch size."""
+    part = task.split(split)
+    chunks = [
+        part.sample(generator(0, f"{task}/{split}/{length}/{i}"), min(CHUNK, size - first), length)
+        for i, first in enumerate(range(0, size, CHUNK))
+    ]
+    tokens, targets = zip(*chunks, strict=True)
+    return torch.cat(tokens), torch.cat(targets)
+
+
+class SequenceData(L.LightningDataModule):
+    """Training stream, validation set (longest training length) and one test set for each test length.
+
+    batch_size             sequences in a training batch
+    eval_size              sequences in the validation set and in each test set
+    eval_tokens_per_batch  evaluation batches hold as many sequences as fit into this many tokens
+    train_size             None for fresh sequences without end, else the size of a fixed training set
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        batch_size: int = 128,
+        eval_size: int = 10_000,
+        eval_tokens_per_batch: int = 32_768,
+        train_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        checks.positive(
+            self, batch_size=batch_size, eval_size=eval_size, eval_tokens_per_batch=eval_tokens_per_batch
+        )
+        if train_size is not None:
+            checks.positive(self, train_size=train_size)
+        self.task, self.seed = task, seed
+        self.batch_size, self.eval_size, self.train_size = batch_size, eval_size, train_size
+        self.eval_tokens_per_batch = eval_tokens_per_batch
+
+    def train_dataloader(self) -> DataLoader:
+        """Starts at the trainer's step, so a resumed run goes on with the batches it has not seen."""
+        start = 0 if self.trainer is None else self.trainer.global_step
+        stream = TrainStream(self.task.split("train"), self.batch_size, self.seed, self.train_size, start)
+        return DataLoader(stream, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation set."""
+        return self._evaluation("validation", self.task.length[1])
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """One loader for each of `task.test_lengths`, in their order."""
+        return [self._evaluation("test", length) for length in self.task.test_lengths]
+
+    def _evaluation(self, split: str, length: int) -> DataLoader:
+        dataset: Dataset = TensorDataset(*evaluation_set(self.task, split, length, self.eval_size))
+        return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch // length))

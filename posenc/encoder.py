@@ -1,0 +1,155 @@
+"""A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
+
+import copy
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.attention import Projection, SelfAttention
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+NORMS = ("pre", "post", "none")
+READOUTS = ("mean", "last", "query", "per_token")
+INJECTIONS = ("input", "every_layer")
+
+
+class TokenEmbedding(nn.Embedding):
+    """Token vectors that start at N(0, rms²)."""
+
+    def __init__(self, vocab_size: int, dim: int, rms: float) -> None:
+        self.rms = rms
+        super().__init__(vocab_size, dim)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from N(0, rms²)."""
+        nn.init.normal_(self.weight, std=self.rms)
+
+
+class Block(nn.Module):
+    """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
+
+    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
+    residual  False leaves the "x +" out
+    mlp_ratio 0 leaves the MLP out
+    """
+
+    def __init__(
+        self, attention: SelfAttention, dim: int, mlp_ratio: float, norm: str, residual: bool, dropout: float
+    ) -> None:
+        super().__init__()
+        self.norm, self.residual = norm, residual
+        self.branches = nn.ModuleList([attention])
+        if mlp_ratio:
+            hidden = round(mlp_ratio * dim)
+            self.branches.append(nn.Sequential(Projection(dim, hidden), nn.GELU(), Projection(hidden, dim)))
+        self.norms = nn.ModuleList(nn.Identity() if norm == "none" else nn.LayerNorm(dim) for _ in self.branches)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
+        """One block."""
+        for branch, norm in zip(self.branches, self.norms, strict=True):
+            y = norm(x) if self.norm == "pre" else x
+            y = self.dropout(branch(y, encoding, positions) if isinstance(branch, SelfAttention) else branch(y))
+            x = x + y if self.residual else y
+            x = norm(x) if self.norm == "post" else x
+        return x
+
+
+class Encoder(nn.Module):
+    """Token ids → L blocks of self-attention → read-out → logits.
+
+    encoding            a PositionalEncoding; one object shared by all layers, or
+    encoding_per_layer  a copy for each layer, with weights of its own
+    inject              `embed` runs at the input, or before every layer
+    norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
+    causal, window      which keys a query sees (see posenc.attention.Mask)
+    readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
+                        the end (it takes a position of its own).  per_token: one answer a token
+    token_rms           root mean square of the token embeddings at the start
+    dropout             on the embeddings and on each branch
+    attention           which implementation of attend: sdpa or explicit
+    """
+
+    def __init__(
+        self,
+        encoding: PositionalEncoding,
+        vocab_size: int,
+        num_outputs: int,
+        dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        mlp_ratio: float = 4.0,
+        norm: str = "pre",
+        residual: bool = True,
+        dropout: float = 0.0,
+        causal: bool = False,
+        window: int | None = None,
+        readout: str = "mean",
+        inject: str = "input",
+        encoding_per_layer: bool = False,
+        token_rms: float = 1.0,
+        attention: Literal["sdpa", "explicit"] = "sdpa",
+    ) -> None:
+        super().__init__()
+        checks.positive(self, vocab_size=vocab_size, num_outputs=num_outputs, num_layers=num_layers)
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.number(self, low=0, mlp_ratio=mlp_ratio)
+        checks.number(self, low=0, high=1, dropout=dropout)
+        checks.number(self, low=0, open_low=True, token_rms=token_rms)
+        checks.boolean(self, residual=residual, encoding_per_layer=encoding_per_layer)
+        checks.one_of(self, NORMS, norm=norm)
+        checks.one_of(self, READOUTS, readout=readout)
+        checks.one_of(self, INJECTIONS, inject=inject)
+        if not isinstance(encoding, PositionalEncoding):
+            raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
+        self.readout, self.inject = readout, inject
+        self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
+        copies = num_layers if encoding_per_layer else 1
+        self.encodings = nn.ModuleList([encoding, *(copy.deepcopy(encoding) for _ in range(copies - 1))])
+        self.blocks = nn.ModuleList(
+            Block(SelfAttention(dim, num_heads, causal, window, attention), dim, mlp_ratio, norm, residual, dropout)
+            for _ in range(num_layers)
+        )
+        self.query = TokenEmbedding(1, dim, token_rms) if readout == "query" else None
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+        self.head = Projection(dim, num_outputs)
+
+    def encoding(self, layer: int) -> PositionalEncoding:
+        """The encoding that `layer` asks."""
+        encoding = self.encodings[layer % len(self.encodings)]
+        assert isinstance(encoding, PositionalEncoding)
+        return encoding
+
+    @property
+    def extra_positions(self) -> int:
+        """How many positions the read-out adds after the sequence."""
+        return int(self.query is not None)
+
+    def hidden(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Float[Tensor, "B N D"]:
+        """The residual stream after the last block."""
+        x = self.tokens(tokens)
+        if self.query is not None:
+            x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
+        positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
+        if positions.length != x.shape[1]:
+            raise ConfigError(f"Encoder: {x.shape[1]} tokens (read-out included) but {positions.length} positions.")
+        for layer, block in enumerate(self.blocks):
+            if layer == 0 or self.inject == "every_layer":
+                x = self.encoding(layer).embed(x, positions)
+            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions)
+        return x
+
+    def forward(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Tensor:
+        """Logits, (B, C) or with `per_token` (B, N, C); positions default to 0, 1, ..., N − 1."""
+        x = self.norm(self.hidden(tokens, positions))
+        if self.readout == "mean":
+            x = x.mean(1)
+        elif self.readout in ("last", "query"):
+            x = x[:, -1]
+        return self.head(x)

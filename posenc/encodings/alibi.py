@@ -1,0 +1,75 @@
+"""Attention with linear biases: a fixed penalty that grows with distance."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+
+def slopes(num_heads: int) -> Tensor:
+    """s_h = 2^(−8h/H), h = 1..H, for H a power of two; else the authors' rule.
+
+    The rule of the published code (https://github.com/ofirpress/attention_with_linear_biases): the slopes of the next
+    lower power of two P, followed by every other slope of 2P until there are H.
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+
+    def geometric(heads: int) -> Tensor:
+        return 2.0 ** (-8.0 * torch.arange(1, heads + 1, dtype=torch.float64) / heads)
+
+    return torch.cat((geometric(power), geometric(2 * power)[0::2][: num_heads - power])).float()
+
+
+class SymmetricALiBi(PositionalEncoding):
+    """bias[h](t) = −s_h · |t|,  s_h = 2^(−8h/H).
+
+    ALiBi, Press, Smith & Lewis 2022 (https://arxiv.org/abs/2108.12409). Under a causal mask this is the paper's form.
+    In a bidirectional encoder it is the symmetric extension, which has a price: logits and outputs for a sequence
+    and for the reversed sequence are the same up to the reversal, so with mean pooling no task that asks for a direction
+    can be solved above chance by it. Its mirror-image-free alternative under a causal mask is `alibi_causal`.
+    0 parameters. Defined at every length.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        checks.positive(self, num_heads=num_heads)
+        self.num_heads = num_heads
+
+    def penalty(self, t: Tensor) -> Tensor:
+        """The penalised distance: |t|."""
+        return t.abs()
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        penalty = self.penalty(positions.distances)
+        table = -slopes(self.num_heads).to(penalty.device)[:, None] * penalty
+        return ByDistance(table[None, :, None].to(q.dtype))
+
+    def extra_repr(self) -> str:
+        return f"num_heads={self.num_heads}"
+
+
+class CausalALiBi(SymmetricALiBi):
+    """bias[h](t) = s_h · t  for t ≤ 0; the causal mask hides the rest.
+
+    The paper's own, causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a causal
+    mask it would reward keys that lie far to the right, so it refuses `causal: false`. 0 parameters. Defined at every
+    length.
+    """
+
+    def __init__(self, num_heads: int, causal: bool) -> None:
+        super().__init__(num_heads)
+        if not causal:
+            raise ConfigError(
+                f"{type(self).__name__} is defined under a causal mask; set model.causal=true, "
+                "or encoding=alibi for the symmetric bidirectional form."
+            )
+
+    def penalty(self, t: Tensor) -> Tensor:
+        """The penalised distance: −t, how far to the left the key lies."""
+        return -t

@@ -1,0 +1,38 @@
+"""One learned logit per head and clipped distance."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.scale import interpolate
+from posenc.positions import Positions
+
+
+class LearnedRelativePositionalBias(PositionalEncoding):
+    """bias[h](t) = table[h, clip(t, −K, K)],  t = key − query,  K = max_distance.
+
+    The scalar form of Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155): a logit, not a vector, for
+    each clipped distance. Clipping, not T5's buckets. Starts at zero, so step 0 is exactly NoPE. H·(2K + 1) parameters.
+    Defined at every length; distances beyond the training length are untrained (zero) up to K and share the edge's
+    logit beyond.
+    """
+
+    def __init__(self, num_heads: int, max_distance: int = 128) -> None:
+        super().__init__()
+        checks.positive(self, num_heads=num_heads, max_distance=max_distance)
+        self.max_distance = max_distance
+        self.table = nn.Parameter(torch.zeros(num_heads, 2 * max_distance + 1))
+
+    def reset_parameters(self) -> None:
+        """Zero: no position at step 0."""
+        nn.init.zeros_(self.table)
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        column = positions.distances.clamp(-self.max_distance, self.max_distance) + self.max_distance
+        table = interpolate(self.table[..., None], column)[..., 0]  # (H, M)
+        return ByDistance(table[None, :, None].to(q.dtype))
+
+    def extra_repr(self) -> str:
+        return f"num_heads={self.table.shape[0]}, max_distance={self.max_distance}"

@@ -1,0 +1,120 @@
+"""One run, from a composed config to a result on disk."""
+
+import platform
+import sys
+import time
+import traceback
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from posenc import runs, summary
+from posenc.build import Parts, build
+from posenc.checks import ConfigError
+from posenc.training import Diverged, Interrupted, Stopwatch, check_checkpoint, graceful_stop
+
+
+def run(config: DictConfig) -> None:
+    """Train and test what `config` describes, leave a run folder, print a table.
+
+    A user's mistake raises ConfigError before anything is written. In a sweep it, like any failure, is a row with a
+    status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
+    was stopped with 128 + the signal.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    alone = hydra.mode == RunMode.RUN
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    record: dict[str, Any] = {"status": "completed", "error": None}
+    record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}
+    record |= {"seed": config.seed, "config_hash": runs.config_hash(plain)}
+    parts, signum, began = None, None, time.perf_counter()
+    runs.claim(folder)
+    try:
+        parts = prepare(config, folder)
+        runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        record["test"] = train(parts, config.ckpt_path)
+    except ConfigError as error:
+        if alone:
+            runs.release(folder)
+            raise
+        record |= {"status": "failed", "error": str(error)}
+    except Interrupted as stop:
+        signum = stop.signum
+        record |= {"status": "interrupted", "error": str(stop)}
+    except Diverged as error:
+        record |= {"status": "diverged", "error": str(error)}
+    except Exception as error:
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        runs.write_text(folder / "traceback.txt", traceback.format_exc())
+    if parts is not None:
+        record |= measured(parts)
+    record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
+    runs.write_result(folder, record)
+    summary.print_run(folder, record)
+    if signum is not None:
+        sys.exit(128 + signum)
+    if alone and record["status"] != "completed":
+        sys.exit(1)
+
+
+def prepare(config: DictConfig, folder: Path) -> Parts:
+    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here."""
+    parts = build(config, folder)
+    if config.ckpt_path is not None:
+        check_checkpoint(config.ckpt_path, parts.module)
+    parts.module.rehearse()
+    return parts
+
+
+def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
+    """Fit and test; the scores of every test length. Raises Interrupted after the step in hand."""
+    with graceful_stop(parts.trainer) as received:
+        parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
+        if received:
+            raise Interrupted(received[0])
+        parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    table: dict[str, dict[str, float]] = {}
+    for name, value in parts.trainer.callback_metrics.items():
+        if name.startswith("test/"):
+            _, length, score = name.split("/")
+            table.setdefault(length, {})[score] = value.item()
+    for scores in table.values():
+        accuracy, size = scores["accuracy"], parts.data.eval_size
+        scores |= {"sequences": size, "accuracy_standard_error": (accuracy * (1 - accuracy) / size) ** 0.5}
+    return table
+
+
+def measured(parts: Parts) -> dict[str, Any]:
+    """Cost and ceilings of a run, whether or not it came to its end."""
+    watch = next(callback for callback in parts.trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore
+    encoder = parts.module.encoder
+    ceilings = {
+        str(length): {"order_blind": blind, "order_aware": aware}
+        for length, (blind, aware) in sorted(parts.module.ceilings.items())
+    }
+    return {
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
+        "steps": parts.trainer.global_step,
+        "seconds": round(watch.seconds, 3),
+        "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
+        "ceilings": ceilings,
+        "references": parts.task.references(),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """What a result may depend on besides its config."""
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }

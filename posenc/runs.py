@@ -1,0 +1,86 @@
+"""A run on disk: the contract between training and everything that reads it.
+
+    <run folder>/.hydra/config.yaml    the resolved record of what was run
+                 metrics.csv           every logged row
+                 result.json           written last, atomically
+                 checkpoints/          last.ckpt and best.ckpt
+                 events.out.tfevents.* TensorBoard
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from posenc.checks import ConfigError
+
+RESULT = "result.json"
+STATUSES = ("completed", "diverged", "failed", "interrupted")
+
+# What changes a result. Output paths, loggers, callbacks and the groups below do not, and `None` means the whole group.
+HASHED: dict[str, tuple[str, ...] | None] = {
+    "encoding": None,
+    "positions": None,
+    "dataset": None,
+    "model": None,
+    "optimizer": None,
+    "module": None,
+    "data": ("_target_", "batch_size", "eval_size", "train_size"),
+    "trainer": ("max_steps", "precision", "gradient_clip"),
+    "seed": None,
+}
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over all that changes the result and nothing that does not."""
+    chosen = {
+        group: config[group] if keys is None else {key: config[group][key] for key in keys}
+        for group, keys in HASHED.items()
+    }
+    return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def claim(folder: Path) -> None:
+    """Make the run folder; refuse one that already holds a run."""
+    if any((folder / name).exists() for name in (RESULT, "metrics.csv", "checkpoints")):
+        raise ConfigError(
+            f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
+            "(or hydra.sweep.dir), or delete it."
+        )
+    try:
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / ".hydra").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+
+
+def release(folder: Path) -> None:
+    """Undo `claim` on a folder in which nothing was written."""
+    for part in (folder / "checkpoints", folder / ".hydra", folder):
+        with contextlib.suppress(OSError):
+            part.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json, atomically."""
+    assert result["status"] in STATUSES
+    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
+
+
+def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, result) of every finished run below `root`, by path."""
+    for path in sorted(root.rglob(RESULT)):
+        yield path.parent, json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,88 @@
+"""What a task is: a law for (tokens, targets), exact about what it promises, able to say what is achievable."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+
+IGNORE = -100
+"""Target of a token at which nothing is asked (torch's `ignore_index`)."""
+
+
+class Task:
+    """Sequences and what is asked about them, generated on the fly.
+
+    length        training length, or [shortest, longest]: one length is drawn for each batch
+    test_lengths  lengths at which a run is tested; None: the longest training length
+    vocab_size    tokens are whole numbers in [0, vocab_size)
+    causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
+    readout       where a model should answer (the default of `model.readout`)
+
+    A subclass sets `num_outputs` and `min_length` before it calls this constructor, and defines `sample`.
+    """
+
+    num_outputs: int
+    min_length: int = 1
+
+    def __init__(
+        self,
+        *,
+        length: int | Sequence[int],
+        test_lengths: Sequence[int] | None,
+        vocab_size: int,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.positive(self, vocab_size=vocab_size)
+        shortest, longest = (length, length) if isinstance(length, int) else self._range(length)
+        checks.positive(self, length=shortest)
+        checks.positive(self, length=longest)
+        if shortest > longest:
+            raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
+        if isinstance(test_lengths, int | str):
+            raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
+        self.length = (shortest, longest)
+        self.test_lengths = sorted(set(test_lengths)) if test_lengths else [longest]
+        self.vocab_size, self.causal, self.readout = vocab_size, causal, readout
+        for tested in (shortest, *self.test_lengths):
+            checks.positive(self, length=tested)
+            if tested < self.min_length:
+                raise ConfigError(f"{self}: length must be at least {self.min_length}, got {tested}.")
+
+    def _range(self, length: Sequence[int]) -> tuple[int, int]:
+        if isinstance(length, str) or not isinstance(length, Sequence) or len(length) != 2:
+            raise ConfigError(f"{self}: length must be one whole number or [shortest, longest], got {length!r}.")
+        return length[0], length[1]
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def split(self, name: str) -> "Task":
+        """The task on split `name` (train, validation or test); synthetic tasks have one law for all of them."""
+        return self
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B *N"]]:
+        """`batch` sequences of `length` tokens, and one target each, (B,), or one a token, (B, N), with IGNORE."""
+        raise NotImplementedError
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """The best expected accuracy of any model that sees only the bag of tokens; None where nobody knows."""
+        return None
+
+    def order_aware_ceiling(self, length: int) -> float | None:
+        """The best expected accuracy of any model; None where nobody knows."""
+        return None
+
+    def references(self) -> dict[str, float]:
+        """Other numbers to read a result against, by name."""
+        return {}
+
+
+def skill(accuracy: float, blind: float | None, aware: float | None) -> float | None:
+    """(accuracy − blind) / (aware − blind): 0 for the best order-blind model, 1 for the best of all; not clipped."""
+    if blind is None or aware is None or aware <= blind:
+        return None
+    return (accuracy - blind) / (aware - blind)

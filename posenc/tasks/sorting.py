@@ -1,0 +1,58 @@
+"""Is the sequence sorted?"""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc.checks import ConfigError
+from posenc.tasks.base import Task
+
+
+class SortingDataset(Task):
+    """Class 1: the tokens never fall from left to right. Class 0: two neighbours of such a sequence are exchanged.
+
+        0 0 2 5 5 9    → 1 (sorted)
+        0 2 0 5 5 9    → 0 (one descent, between places 1 and 2)
+
+    Law: a bag of tokens, uniform and independent given that it has at least two different values, is sorted; for class 0
+    (probability ½) a place where neighbours differ is chosen uniformly and they are exchanged. So both classes have the
+    same bags, and nothing but the comparison of neighbours tells them apart. The note that posenc grew from compared
+    sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal neighbours.
+    Random guess: ½.
+    """
+
+    num_outputs = 2
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+        if vocab_size < 2:
+            raise ConfigError(f"{self}: two different values are needed, so vocab_size must be at least 2, got 1.")
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        targets = torch.randint(2, (batch,), generator=generator)
+        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
+        while (rejected := (tokens == tokens[:, :1]).all(1)).any():
+            tokens[rejected] = torch.randint(self.vocab_size, (int(rejected.sum()), length), generator=generator)
+        tokens = tokens.sort(1).values
+        ascents = (tokens[:, 1:] > tokens[:, :-1]).float()
+        left = torch.multinomial(ascents, 1, generator=generator)
+        pair = torch.cat((left, left + 1), dim=1)
+        exchanged = tokens.scatter(1, pair, tokens.gather(1, pair.flip(1)))
+        return torch.where(targets[:, None] == 1, tokens, exchanged), targets
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exactly ½: both classes have the same law of bags, so no bag speaks for either."""
+        return 1 / self.num_outputs
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: an exchanged pair is a descent, and a sorted sequence has none."""
+        return 1.0

@@ -1,0 +1,18 @@
+"""Train and test one encoder, or sweep over many: `python train.py encoding=learned_relative`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from posenc.cli import launch
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(config: DictConfig) -> None:
+    """Build, fit, test, write the result (see posenc/run.py). torch is imported only when something runs."""
+    from posenc.run import run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    launch(main)
