@@ -1,9 +1,11 @@
 """One run, from a composed config to a result on disk."""
 
+import logging
 import platform
 import sys
 import time
 import traceback
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ from posenc import runs, summary
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
 from posenc.training import Diverged, Interrupted, Stopwatch, check_checkpoint, graceful_stop
+
+
+# Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
 def run(config: DictConfig) -> None:
@@ -38,11 +46,13 @@ def run(config: DictConfig) -> None:
     runs.claim(folder)
     try:
         parts = prepare(config, folder)
+        for logger in parts.trainer.loggers:  # open the logs while the folder is empty, as Lightning's csv logger asks
+            _ = logger.experiment
         runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         record["test"] = train(parts, config.ckpt_path)
     except ConfigError as error:
         if alone:
-            runs.release(folder)
+            folder.rmdir()  # Hydra made it; nothing was written in it yet
             raise
         record |= {"status": "failed", "error": str(error)}
     except Interrupted as stop:

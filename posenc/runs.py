@@ -7,7 +7,6 @@
                  events.out.tfevents.* TensorBoard
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -51,21 +50,17 @@ def claim(folder: Path) -> None:
             "(or hydra.sweep.dir), or delete it."
         )
     try:
-        (folder / "checkpoints").mkdir(parents=True)
-        (folder / ".hydra").mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
 
 
-def release(folder: Path) -> None:
-    """Undo `claim` on a folder in which nothing was written."""
-    for part in (folder / "checkpoints", folder / ".hydra", folder):
-        with contextlib.suppress(OSError):
-            part.rmdir()
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)

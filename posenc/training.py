@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -104,7 +105,6 @@ def make_trainer(
     gradient_clip: float | None = 1.0,
     accelerator: str = "cpu",
     devices: int = 1,
-    progress: bool = True,
 ) -> L.Trainer:
     """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them."""
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
@@ -123,7 +123,7 @@ def make_trainer(
         gradient_clip_val=gradient_clip,
         accelerator=accelerator,
         devices=devices,
-        enable_progress_bar=progress,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
         enable_checkpointing=False,
         num_sanity_val_steps=0,

@@ -1,0 +1,1 @@
+"""Lightning callbacks that ask and never alter: progress, norms, figures."""

@@ -1,0 +1,88 @@
+"""What TensorBoard shows beyond curves: charts with ceilings, figures at the end, hyper-parameters of every run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from posenc.attention import record_attention
+from posenc.bias import ByDistance
+from posenc.module import SequenceModule
+from posenc.streams import default_stream, generator
+
+PROBES = 64
+"""Sequences over which recorded attention is averaged."""
+
+
+class TensorBoardExtras(L.Callback):
+    """Charts of accuracy and skill with their ceilings, attention maps, bias profile, similarity of position vectors.
+
+    hparams  the values to compare runs by in the HPARAMS tab
+    """
+
+    def __init__(self, hparams: Mapping[str, Any]) -> None:
+        self.hparams = dict(hparams)
+
+    @staticmethod
+    def _writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
+        return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lay out the charts that hold several curves."""
+        lines = ["validation/accuracy", "ceiling/order_blind", "ceiling/order_aware"]
+        bits = ["validation/bits", "reference/.*"]
+        layout = {
+            "beside what is achievable": {
+                "accuracy and ceilings": ["Multiline", lines],
+                "bits and references": ["Multiline", bits],
+            }
+        }
+        for writer in self._writers(trainer):
+            writer.add_custom_scalars(layout)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw what the trained model does."""
+        assert isinstance(pl_module, SequenceModule)
+        for writer in self._writers(trainer):
+            for name, figure in draw(pl_module).items():
+                writer.add_figure(name, figure, trainer.global_step)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A row for the HPARAMS tab: this run's choices and what they led to."""
+        metrics = {
+            f"hparams/{name.replace('/', '_')}": value.item()
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("test/") and name.endswith(("accuracy", "skill", "loss"))
+        }
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self.hparams, metrics, trainer.global_step)
+
+
+@torch.no_grad()
+def draw(module: SequenceModule) -> dict[str, Figure]:
+    """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
+    from posenc import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
+
+    encoder, length = module.encoder, module.task.length[1]
+    tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)
+    was_training, device = module.training, module.device
+    module.eval()
+    with default_stream(0, "figures"), record_attention(encoder) as records:
+        module(tokens.to(device))
+        positions = module.positions(length + encoder.extra_positions, training=False, device=device)
+        origin = torch.zeros(1, positions.length, encoder.tokens.embedding_dim, device=device)
+        vectors = encoder.encoding(0).embed(origin, positions)[0]
+    module.train(was_training)
+    drawn = {"attention": figures.attention_maps([record.weights.mean(0) for record in records])}
+    for layer, record in enumerate(records[: len(encoder.encodings)]):
+        if isinstance(record.bias, ByDistance):
+            table = record.bias.table.mean((0, 2))
+            drawn[f"bias/layer_{layer}"] = figures.bias_profile(table, positions.distances)
+    if vectors.any():
+        drawn["position_similarity"] = figures.position_similarity(vectors)
+    return drawn
