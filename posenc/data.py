@@ -79,9 +79,7 @@ class SequenceData(L.LightningDataModule):
         train_size: int | None = None,
     ) -> None:
         super().__init__()
-        checks.positive(
-            self, batch_size=batch_size, eval_size=eval_size, eval_tokens_per_batch=eval_tokens_per_batch
-        )
+        checks.positive(self, batch_size=batch_size, eval_size=eval_size, eval_tokens_per_batch=eval_tokens_per_batch)
         if train_size is not None:
             checks.positive(self, train_size=train_size)
         self.task, self.seed = task, seed

@@ -34,9 +34,7 @@ def attention_maps(weights: Sequence[Float[Tensor, "H N N"]]) -> Figure:
     return figure
 
 
-def bias_profile(
-    table: Float[Tensor, "H M"], distances: Float[Tensor, " M"], trained: float | None = None
-) -> Figure:
+def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"], trained: float | None = None) -> Figure:
     """Logit against signed distance, one line a head; the distances that training saw are shaded."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axis = figure.subplots()

@@ -16,7 +16,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.data import Batch
 from posenc.encoder import Encoder
-from posenc.positions import PositionScheme
+from posenc.positions import Positions, PositionScheme
 from posenc.streams import default_stream, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
 
@@ -64,8 +64,11 @@ class SequenceModule(L.LightningModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, at positions drawn by the scheme."""
-        length = tokens.shape[1] + self.encoder.extra_positions
-        return self.encoder(tokens, self.positions(length, training=self.training, device=tokens.device))
+        return self.encoder(tokens, self.place(tokens))
+
+    def place(self, tokens: Tensor) -> Positions:
+        """Where the scheme puts these tokens, the read-out's own included."""
+        return self.positions(tokens, training=self.training, extra=self.encoder.extra_positions)
 
     def _answer(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         tokens, targets = batch

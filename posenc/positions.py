@@ -14,8 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from posenc import checks
-
 
 @dataclass(frozen=True)
 class Positions:
@@ -74,7 +72,6 @@ class PositionScheme:
     generator, which the training loop seeds for every step from (seed, step).
     """
 
-    def __call__(self, length: int, *, training: bool, device: torch.device | str | None = None) -> Positions:
-        """Positions for sequences of `length` tokens."""
-        checks.positive(self, length=length)
-        return Positions.arange(length, device)
+    def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
+        """Positions of these tokens and of `extra` more after them (a read-out's query token)."""
+        return Positions.arange(tokens.shape[1] + extra, tokens.device)

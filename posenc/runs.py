@@ -1,10 +1,10 @@
 """A run on disk: the contract between training and everything that reads it.
 
-    <run folder>/.hydra/config.yaml    the resolved record of what was run
-                 metrics.csv           every logged row
-                 result.json           written last, atomically
-                 checkpoints/          last.ckpt and best.ckpt
-                 events.out.tfevents.* TensorBoard
+<run folder>/.hydra/config.yaml    the resolved record of what was run
+             metrics.csv           every logged row
+             result.json           written last, atomically
+             checkpoints/          last.ckpt and best.ckpt
+             events.out.tfevents.* TensorBoard
 """
 
 import hashlib

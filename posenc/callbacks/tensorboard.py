@@ -74,9 +74,9 @@ def draw(module: SequenceModule) -> dict[str, Figure]:
     module.eval()
     with default_stream(0, "figures"), record_attention(encoder) as records:
         module(tokens.to(device))
-        positions = module.positions(length + encoder.extra_positions, training=False, device=device)
+        positions = module.place(tokens.to(device))
         origin = torch.zeros(1, positions.length, encoder.tokens.embedding_dim, device=device)
-        vectors = encoder.encoding(0).embed(origin, positions)[0]
+        vectors = encoder.encoding(0).embed(origin.expand(len(positions.ids), -1, -1), positions)[0]
     module.train(was_training)
     drawn = {"attention": figures.attention_maps([record.weights.mean(0) for record in records])}
     for layer, record in enumerate(records[: len(encoder.encodings)]):

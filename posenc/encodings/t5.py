@@ -45,7 +45,9 @@ class T5RelativePositionalBias(PositionalEncoding):
         r = (-t).clamp(min=0) if self.causal else t.abs()
         exact = self.side // 2
         log = torch.log(r.clamp(min=1) / exact) / math.log(self.max_distance / exact)
-        bucket = torch.where(r < exact, r, (exact + (log * (self.side - exact)).floor()).clamp(max=self.side - 1)).long()
+        bucket = torch.where(
+            r < exact, r, (exact + (log * (self.side - exact)).floor()).clamp(max=self.side - 1)
+        ).long()
         return bucket if self.causal else bucket + self.side * (t > 0)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:

@@ -71,7 +71,9 @@ class TextDataset(Task):
     def references(self) -> dict[str, float]:
         """unigram_bits_per_byte: −Σ f log₂ f over the frequencies of the test bytes; the best without any context."""
         frequency = torch.bincount(self._splits["test"].long(), minlength=256).double() / len(self._splits["test"])
-        return {"unigram_bits_per_byte": float(-(torch.special.xlogy(frequency, frequency)).sum() / torch.tensor(2).log())}
+        return {
+            "unigram_bits_per_byte": float(-(torch.special.xlogy(frequency, frequency)).sum() / torch.tensor(2).log())
+        }
 
 
 def _read(path: str | None) -> list[tuple[str, bytes]]:
@@ -98,7 +100,9 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
         if data:
             files.append((file.relative_to(root).as_posix(), data))
     if skipped:
-        log.warning("%d of %d files are unreadable or not UTF-8 and were skipped: %s ...", len(skipped), len(found), skipped[0])
+        log.warning(
+            "%d of %d files are unreadable or not UTF-8 and were skipped: %s ...", len(skipped), len(found), skipped[0]
+        )
     if not files:
         raise ConfigError(f"TextDataset: no text was found in {root}; give a file or a folder with UTF-8 files.")
     return files
