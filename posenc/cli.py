@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -16,7 +18,7 @@ MISTAKE = 2
 """Exit status after a user's mistake."""
 
 
-def launch(main: Callable[[], None]) -> None:
+def launch(main: Callable[..., Any]) -> None:
     """Run a `hydra.main` function; a mistake in config or options prints one message and exits with status 2.
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
@@ -30,6 +32,8 @@ def launch(main: Callable[[], None]) -> None:
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)

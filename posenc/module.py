@@ -30,6 +30,27 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
 
+class Scores(nn.Module):
+    """Accuracy and loss over one evaluation set; accuracy and loss count asked targets, each once."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
+        self.loss = MeanMetric()
+
+    def forward(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Take in a batch."""
+        self.accuracy.update(logits, targets)
+        self.loss.update(loss, weight=(targets != IGNORE).sum())
+
+    def compute(self) -> dict[str, float]:
+        """accuracy; loss in nats and in bits a target. Starts anew afterwards."""
+        accuracy, loss = self.accuracy.compute().item(), self.loss.compute().item()
+        self.accuracy.reset()
+        self.loss.reset()
+        return {"accuracy": accuracy, "loss": loss, "bits": loss / math.log(2)}
+
+
 class SequenceModule(L.LightningModule):
     """Cross-entropy of an encoder on a task; accuracy and skill beside what is achievable.
 
@@ -54,13 +75,8 @@ class SequenceModule(L.LightningModule):
             length: (task.order_blind_ceiling(length), task.order_aware_ceiling(length))
             for length in {task.length[1], *task.test_lengths}
         }
-        self.accuracies = nn.ModuleDict()
-        self.losses = nn.ModuleDict()
-        for name in ("validation", *(f"test/{length}" for length in task.test_lengths)):
-            self.accuracies[name] = MulticlassAccuracy(
-                task.num_outputs, average="micro", ignore_index=IGNORE, validate_args=False
-            )
-            self.losses[name] = MeanMetric()
+        self.validation = Scores(task.num_outputs)
+        self.tests = nn.ModuleList(Scores(task.num_outputs) for _ in task.test_lengths)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, at positions drawn by the scheme."""
@@ -91,52 +107,47 @@ class SequenceModule(L.LightningModule):
         """Dropout and random positions of a step depend on (seed, step) alone."""
         torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}"))
 
+    @property
+    def logs_this_step(self) -> bool:
+        """Whether the trainer writes a row after the step in hand."""
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; loss and accuracy are logged where the trainer writes a row."""
         logits, targets, loss = self._answer(batch)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if self.logs_this_step:
             asked = targets != IGNORE
             accuracy = (logits.detach().argmax(-1) == targets)[asked].float().mean()
-            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy}, prog_bar=True)
+            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy})
         return loss
 
-    def _evaluate(self, batch: Batch, name: str) -> None:
-        logits, targets, loss = self._answer(batch)
-        self.accuracies[name].update(logits, targets)
-        self.losses[name].update(loss, weight=(targets != IGNORE).sum())
-
-    def _scores(self, name: str, length: int) -> dict[str, float]:
-        accuracy, loss = self.accuracies[name].compute().item(), self.losses[name].compute().item()
-        scores = {"accuracy": accuracy, "loss": loss, "bits": loss / math.log(2)}
-        relative = skill(accuracy, *self.ceilings[length])
-        if relative is not None:
-            scores["skill"] = relative
-        self.accuracies[name].reset()
-        self.losses[name].reset()
-        return scores
+    def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
+        values = scores.compute()
+        relative = skill(values["accuracy"], *self.ceilings[length])
+        return values if relative is None else values | {"skill": relative}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect accuracy and loss."""
-        self._evaluate(batch, "validation")
+        self.validation(*self._answer(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores and, so that charts can show them, the ceilings."""
         length = self.task.length[1]
-        scores = self._scores("validation", length)
-        self.log_dict({f"validation/{key}": value for key, value in scores.items()}, prog_bar=True)
+        scores = self._scores(self.validation, length)
+        self.log_dict({f"validation/{key}": value for key, value in scores.items()})
         ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
         ceilings |= {f"reference/{key}": value for key, value in self.task.references().items()}
         self.log_dict({key: value for key, value in ceilings.items() if value is not None})
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
-        self._evaluate(batch, f"test/{self.task.test_lengths[dataloader_idx]}")
+        self.tests[dataloader_idx](*self._answer(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test length as test/<length>/<score>."""
-        for length in self.task.test_lengths:
-            name = f"test/{length}"
-            self.log_dict({f"{name}/{key}": value for key, value in self._scores(name, length).items()})
+        for length, scores in zip(self.task.test_lengths, self.tests, strict=True):
+            assert isinstance(scores, Scores)
+            self.log_dict({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
 
     def configure_optimizers(self) -> dict:
         """The optimizer under linear warm-up and cosine decay, stepped every step."""

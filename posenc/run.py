@@ -8,7 +8,7 @@ import traceback
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +20,6 @@ from posenc.build import Parts, build
 from posenc.checks import ConfigError
 from posenc.training import Diverged, Interrupted, Stopwatch, check_checkpoint, graceful_stop
 
-
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -30,15 +29,14 @@ warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).
 def run(config: DictConfig) -> None:
     """Train and test what `config` describes, leave a run folder, print a table.
 
-    A user's mistake raises ConfigError before anything is written. In a sweep it, like any failure, is a row with a
+    A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
     status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
     was stopped with 128 + the signal.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     record: dict[str, Any] = {"status": "completed", "error": None}
     record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}
     record |= {"seed": config.seed, "config_hash": runs.config_hash(plain)}
@@ -47,12 +45,12 @@ def run(config: DictConfig) -> None:
     try:
         parts = prepare(config, folder)
         for logger in parts.trainer.loggers:  # open the logs while the folder is empty, as Lightning's csv logger asks
-            _ = logger.experiment
+            _ = getattr(logger, "experiment", None)
         runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         record["test"] = train(parts, config.ckpt_path)
     except ConfigError as error:
-        if alone:
-            folder.rmdir()  # Hydra made it; nothing was written in it yet
+        if alone and not any(folder.iterdir()):  # a mistake found before anything was written
+            folder.rmdir()
             raise
         record |= {"status": "failed", "error": str(error)}
     except Interrupted as stop:

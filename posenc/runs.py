@@ -66,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

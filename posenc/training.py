@@ -1,6 +1,5 @@
 """The Lightning trainer as posenc uses it: counted in steps, checkpointed atomically, stopped gracefully."""
 
-import os
 import signal
 import threading
 import time
@@ -46,9 +45,10 @@ class Checkpoints(L.Callback):
         self.folder, self.every, self.best = folder, every, float("inf")
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
+        self.folder.mkdir(exist_ok=True)
         part = self.folder / f"{name}.ckpt.part"
         trainer.save_checkpoint(part)
-        os.replace(part, self.folder / f"{name}.ckpt")
+        part.replace(self.folder / f"{name}.ckpt")
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save `last` where its turn has come."""
@@ -97,7 +97,7 @@ def make_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback] = (),
     logger: Sequence[Logger] = (),
-    max_steps: int = 1500,
+    max_steps: int = 1000,
     validate_every: int = 250,
     checkpoint_every: int = 500,
     log_every: int = 50,
@@ -130,7 +130,7 @@ def make_trainer(
     )
 
 
-class Interrupted(Exception):  # noqa: N818 (not an error: the user asked for it)
+class Interrupted(Exception):
     """The run was asked to stop by a signal; it is `signum`."""
 
     def __init__(self, signum: int) -> None:

@@ -4,12 +4,15 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
+from posenc.module import SequenceModule
+
 
 class GradientNorm(L.Callback):
     """Logs gradient/norm = ‖∂loss/∂θ‖₂ over all parameters, before clipping, where the trainer writes a row."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Measure and log."""
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        assert isinstance(pl_module, SequenceModule)
+        if pl_module.logs_this_step:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             pl_module.log("gradient/norm", torch.nn.utils.get_total_norm(gradients))

@@ -30,10 +30,9 @@ class SymmetricALiBi(PositionalEncoding):
     """bias[h](t) = −s_h · |t|,  s_h = 2^(−8h/H).
 
     ALiBi, Press, Smith & Lewis 2022 (https://arxiv.org/abs/2108.12409). Under a causal mask this is the paper's form.
-    In a bidirectional encoder it is the symmetric extension, which has a price: logits and outputs for a sequence
-    and for the reversed sequence are the same up to the reversal, so with mean pooling no task that asks for a direction
-    can be solved above chance by it. Its mirror-image-free alternative under a causal mask is `alibi_causal`.
-    0 parameters. Defined at every length.
+    In a bidirectional encoder it is the symmetric extension, and that costs direction: a sequence and its mirror image
+    give mirrored outputs, hence equal logits after mean pooling, and whatever depends on left or right alone is
+    invisible. 0 parameters. Defined at every length.
     """
 
     def __init__(self, num_heads: int) -> None:
@@ -57,9 +56,9 @@ class SymmetricALiBi(PositionalEncoding):
 class CausalALiBi(SymmetricALiBi):
     """bias[h](t) = s_h · t  for t ≤ 0; the causal mask hides the rest.
 
-    The paper's own, causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a causal
-    mask it would reward keys that lie far to the right, so it refuses `causal: false`. 0 parameters. Defined at every
-    length.
+    The paper's own, causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a
+    causal mask it would reward keys that lie far to the right, so it refuses `causal: false`. 0 parameters. Defined at
+    every length.
     """
 
     def __init__(self, num_heads: int, causal: bool) -> None:

@@ -14,8 +14,8 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
     RoPE, Su et al. 2021 (https://arxiv.org/abs/2104.09864). The logit q_m·k_n depends on content and on n − m only. The
     interleaved pairs of the paper; Llama's half-split layout is a permutation of d. Applied in every layer. Angles are
-    float32 at least, also under bfloat16. 0 parameters. Defined at every length; low frequencies turn to angles past the
-    training length that were never seen.
+    float32 at least, also under bfloat16. 0 parameters. Defined at every length; past the training length, low
+    frequencies turn to angles that were never seen.
     """
 
     def __init__(self, dim: int, num_heads: int, base: float = 10_000.0) -> None:

@@ -22,7 +22,7 @@ def check_rms(owner: object, rms: Rms) -> None:
 
 
 def interpolate(table: Float[Tensor, "*h R c"], at: Float[Tensor, "*s"]) -> Float[Tensor, "..."]:
-    """(*h, *s, c): rows of a table at real-valued coordinates in [0, R − 1]; at whole coordinates exactly those rows."""
+    """(*h, *s, c): a table's rows at real-valued coordinates in [0, R − 1]; at whole ones exactly those rows."""
     floor = at.floor()
     low = floor.long()
     weight = (at - floor).to(table.dtype)[..., None]

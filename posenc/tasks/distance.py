@@ -19,8 +19,9 @@ class DistanceDataset(Task):
 
     Law: the class is uniform, then the distance uniform within its bin, then the place of the left marker uniform among
     those that fit, then which marker is left is a coin flip; the background is uniform over the other tokens. Bins are
-    as equal as the n − 1 distances allow: distance d belongs to bin ⌊(d − 1)·K / (n − 1)⌋. The note that posenc grew from
-    allowed more markers and equal places, so that no model could pass 50.5 %, and its bag ceiling was 31.4 %, not 1/K.
+    as equal as the n − 1 distances allow: distance d belongs to bin ⌊(d − 1)·K / (n − 1)⌋. The note that posenc grew
+    from allowed more markers and equal places, so that no model could pass 50.5 %, and its order-blind ceiling was
+    31.4 %, not 1/K.
     Random guess: 1/K.
     """
 

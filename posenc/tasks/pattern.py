@@ -69,11 +69,11 @@ class PositionAwarePatternDataset(Task):
     def order_blind_ceiling(self, length: int) -> float:
         """Exact, by the counts of the six pattern values.
 
-        Let p_c = (count of c's first value)·(count of its second) and n_j = n(n−1)...(n−j+1). Of all orders of a bag, the
+        Let p_c = (count of c's first value)·(count of its second), n_j = n(n−1)...(n−j+1). Of all orders of a bag, the
         share that matches class c is p_c/n_2; both c and c', p_c·p_c'/n_4; all three, p_0·p_1·p_2/n_6. So
             P(bag | c) = P_uniform(bag) / Z · [p_c/n_2 − p_c·(sum of the others)/n_4 + p_0·p_1·p_2/n_6],
             Z = V⁻² (1 − V⁻²)²,
-        the largest of the three belongs to the largest p_c, and the ceiling is ⅓ Σ_bag max_c P(bag | c). The expectations
+        the largest of the three belongs to the largest p_c, and the ceiling is ⅓ Σ_bag max_c P(bag | c). Expectations
         over uniform bags are taken by generating functions: pairs of counts (a, b) with a·b ≤ t have the polynomial
         F_t(z) = Σ z^(a+b) / (a! b!), and P(all p_c ≤ t) = n!/Vⁿ [zⁿ] F_t(z)³ e^((V−6) z).
         """

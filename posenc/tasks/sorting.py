@@ -13,10 +13,11 @@ class SortingDataset(Task):
         0 0 2 5 5 9    → 1 (sorted)
         0 2 0 5 5 9    → 0 (one descent, between places 1 and 2)
 
-    Law: a bag of tokens, uniform and independent given that it has at least two different values, is sorted; for class 0
-    (probability ½) a place where neighbours differ is chosen uniformly and they are exchanged. So both classes have the
-    same bags, and nothing but the comparison of neighbours tells them apart. The note that posenc grew from compared
-    sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal neighbours.
+    Law: a bag of tokens, uniform and independent given that it has at least two different values, is sorted; for class
+    0 (probability ½) a place where neighbours differ is chosen uniformly and they are exchanged. So both classes have
+    the same bags, and nothing but the comparison of neighbours tells them apart. The note that posenc grew from
+    compared sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal
+    neighbours.
     Random guess: ½.
     """
 
