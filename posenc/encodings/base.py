@@ -21,6 +21,9 @@ class PositionalEncoding(nn.Module):
     et al. 2023, https://arxiv.org/abs/2305.19466). 0 parameters. Defined at every length.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def embed(self, x: Float[Tensor, "B N D"], positions: Positions) -> Float[Tensor, "B N D"]:
         """Token embeddings in, token embeddings with position out."""
         return x

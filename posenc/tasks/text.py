@@ -14,7 +14,7 @@ from posenc.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-SHARES = {"test": 0.1, "validation": 0.1, "train": 1.0}
+SHARES = {"test": 0.1, "validation": 0.1, "train": float("inf")}
 """How much of the bytes each split takes, in this order; the last takes the rest."""
 
 
@@ -111,17 +111,17 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
 def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
     """Bytes of each split; whole files where there are three or more, else contiguous parts."""
     total = sum(len(data) for _, data in files)
-    if len(files) < 3:
+    if len(files) < len(SHARES):
         joined = b"\0".join(data for _, data in files)
-        files = [(str(part), joined[part * total // 10 : (part + 1) * total // 10]) for part in range(10)]
-        queue = [data for _, data in reversed(files)]
-    else:
-        queue = [data for _, data in sorted(files, key=lambda file: hashlib.blake2b(file[0].encode()).digest())]
+        ends = {name: round(len(joined) * end) for name, end in {"train": 0.8, "validation": 0.9, "test": 1.0}.items()}
+        starts = [0, *ends.values()]
+        return {name: bytearray(joined[start:end]) for start, (name, end) in zip(starts, ends.items(), strict=False)}
+    queue = sorted(files, key=lambda file: hashlib.blake2b(file[0].encode()).digest(), reverse=True)
     splits: dict[str, bytearray] = {}
     for name, share in SHARES.items():
         taken = bytearray()
         left = len(SHARES) - len(splits) - 1  # the splits still to come need a file each
-        while len(queue) > left and (not taken or len(taken) < share * total):
-            taken += (b"\0" if taken else b"") + queue.pop(0)
+        while len(queue) > left and len(taken) < share * total:
+            taken += (b"\0" if taken else b"") + queue.pop()[1]
         splits[name] = taken
     return splits

@@ -1,0 +1,47 @@
+"""What all tests share: composed configs, and the names that configs/ offers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group: the names of its files."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def composed() -> Callable[..., DictConfig]:
+    """Compose the config that `python train.py OVERRIDES` would run."""
+
+    def composer(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose("train", overrides=list(overrides))
+
+    return composer
+
+
+@pytest.fixture(scope="session")
+def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
+    """Build `encoding=NAME` as train.py would, with overrides; causal where the encoding is defined only so."""
+
+    def builder(name: str, *overrides: str) -> Any:
+        config = composed(f"encoding={name}", *overrides)
+        return instantiate(config.encoding, _convert_="all")
+
+    return builder
