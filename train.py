@@ -1,18 +1,23 @@
 """Train and test one encoder, or sweep over many: `python train.py encoding=learned_relative`."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
-from posenc.cli import launch
+from posenc.cli import launch, mistakes
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
-@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(config: DictConfig) -> None:
     """Build, fit, test, write the result (see posenc/run.py). torch is imported only when something runs."""
     from posenc.run import run
 
-    run(config)
+    with mistakes(CONFIGS):
+        run(config)
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, CONFIGS)

@@ -16,6 +16,7 @@ from posenc.encoder import Encoder
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
+from posenc.training import GracefulStop, Stopwatch
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Parts:
     module: SequenceModule
     data: SequenceData
     trainer: L.Trainer
+    stopwatch: Stopwatch
+    stop: GracefulStop
 
 
 def build(config: DictConfig, folder: Path) -> Parts:
@@ -35,8 +38,9 @@ def build(config: DictConfig, folder: Path) -> Parts:
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = list(make(config, "callbacks").values()), list(make(config, "logger").values())
-    trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=callbacks, logger=logger)
-    return Parts(task, module, data, trainer)
+    stopwatch, stop = Stopwatch(), GracefulStop()
+    trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=[stopwatch, stop, *callbacks], logger=logger)
+    return Parts(task, module, data, trainer, stopwatch, stop)
 
 
 def build_module(config: DictConfig, task: Task) -> SequenceModule:

@@ -4,10 +4,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,35 +21,59 @@ MISTAKE = 2
 """Exit status after a user's mistake."""
 
 
-def launch(main: Callable[..., Any]) -> None:
-    """Run a `hydra.main` function; a mistake in config or options prints one message and exits with status 2.
+def launch(main: Callable[..., Any], configs: Path) -> None:
+    """Run a `hydra.main` function over the folder `configs`.
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    sys.argv[1:] = name_folders(sys.argv[1:])
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
+    if asked == "1":
         main()
         return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
     try:
-        main()
+        with mistakes(configs):
+            main()
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+
+
+def name_folders(words: list[str]) -> list[str]:
+    """Keep out of the folders' names in a sweep what is the same in all of its runs.
+
+    Hydra can leave keys out of a folder's name, but cannot tell which vary: those with a list of values on the command
+    line do, and those that an experiment sweeps.
+    """
+    with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+        overrides = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("-")])
+        fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
+        excluded = sorted({*fixed, "dataset", "encoding", "seed"})
+        return [*words, f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
+    return words
+
+
+@contextmanager
+def mistakes(configs: Path) -> Iterator[None]:
+    """A mistake in config or options prints one message and exits with status 2."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error, configs)}", file=sys.stderr)
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)
-    finally:
-        os.environ.pop("HYDRA_FULL_ERROR")
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, configs: Path) -> str:
     """The message of an error; a misspelt option is answered by those that exist."""
     text = str(error).strip()
     key = re.search(r"Could not override '([^']+)'", text)
     if key is not None:
-        return _unknown_key(key.group(1)) or text
+        return _unknown_key(key.group(1), configs) or text
     missing = re.search(r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n(.*)", text, re.DOTALL)
     if missing is not None:
         group, wrong, options = missing.group(1), missing.group(2), missing.group(3).split()
@@ -57,19 +84,20 @@ def explain(error: Exception) -> str:
     return text
 
 
-def _unknown_key(key: str) -> str | None:
+def _unknown_key(key: str, configs: Path) -> str | None:
     """Name the keys that stand beside a key that does not exist."""
-    from hydra import compose
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose, initialize_config_dir
 
-    if not GlobalHydra().is_initialized():
-        return None
     chosen = [word for word in sys.argv[1:] if re.fullmatch(r"(encoding|dataset|model|positions|trainer)=\w+", word)]
-    config = compose("train", overrides=chosen)
+    with initialize_config_dir(str(configs), version_base="1.3"):
+        config = compose("train", overrides=chosen)
     parent, _, wrong = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
+    while parent and node is None:  # the mistake is further up
+        parent, _, wrong = parent.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
     if not OmegaConf.is_dict(node):
-        return f"{key} does not exist: {parent} has no options of its own." if parent else None
+        return f"{key} does not exist: {parent} has no options of its own."
     options = [str(name) for name in node if not str(name).startswith("_")]
     return f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{_nearest(wrong, options)}"
 

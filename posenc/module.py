@@ -98,7 +98,11 @@ class SequenceModule(L.LightningModule):
 
     @torch.no_grad()
     def rehearse(self) -> None:
-        """One sequence of every length, forward: what cannot work says so before any work starts."""
+        """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts."""
+        try:
+            self.optimizer(self.parameters())
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer: {error}.") from error
         with default_stream(self.seed, "rehearsal"):
             for length in sorted(self.ceilings):
                 self._answer(self.task.sample(torch.default_generator, 1, length))

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from posenc import runs, summary
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
-from posenc.training import Diverged, Interrupted, Stopwatch, check_checkpoint, graceful_stop
+from posenc.training import Diverged, Interrupted, check_checkpoint
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -83,10 +83,10 @@ def prepare(config: DictConfig, folder: Path) -> Parts:
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
     """Fit and test; the scores of every test length. Raises Interrupted after the step in hand."""
-    with graceful_stop(parts.trainer) as received:
+    with parts.stop.listening():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
-        if received:
-            raise Interrupted(received[0])
+        if parts.stop.received is not None:
+            raise Interrupted(parts.stop.received)
         parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
     table: dict[str, dict[str, float]] = {}
     for name, value in parts.trainer.callback_metrics.items():
@@ -101,8 +101,7 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
 
 def measured(parts: Parts) -> dict[str, Any]:
     """Cost and ceilings of a run, whether or not it came to its end."""
-    watch = next(callback for callback in parts.trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore
-    encoder = parts.module.encoder
+    encoder, watch = parts.module.encoder, parts.stopwatch
     ceilings = {
         str(length): {"order_blind": blind, "order_aware": aware}
         for length, (blind, aware) in sorted(parts.module.ceilings.items())

@@ -113,7 +113,7 @@ def make_trainer(
         checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
     return L.Trainer(
         default_root_dir=folder,
-        callbacks=[StopOnDivergence(), Checkpoints(folder / "checkpoints", checkpoint_every), Stopwatch(), *callbacks],
+        callbacks=[StopOnDivergence(), Checkpoints(folder / "checkpoints", checkpoint_every), *callbacks],
         logger=list(logger),
         max_steps=max_steps,
         val_check_interval=validate_every,
@@ -138,31 +138,48 @@ class Interrupted(Exception):
         self.signum = signum
 
 
-@contextmanager
-def graceful_stop(trainer: L.Trainer) -> Iterator[list[int]]:
+class GracefulStop(L.Callback):
     """The first SIGINT or SIGTERM ends training after the step in hand; the second ends the process at once.
 
-    Outside of `fit` the first one raises `Interrupted`. Yields the list of signals received.
+    Active inside `listening()`. Outside of `fit` the first signal raises `Interrupted` where it arrives.
     """
-    received: list[int] = []
 
-    def handle(signum: int, frame: Any) -> None:
-        received.append(signum)
-        for each in (signal.SIGINT, signal.SIGTERM):
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._trainer: L.Trainer | None = None
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        self.received = signum
+        for each in self.SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        if trainer.state.fn != TrainerFn.FITTING:
+        if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             raise Interrupted(signum)
-        trainer.should_stop = True
+        self._trainer.should_stop = True
 
-    if threading.current_thread() is not threading.main_thread():  # Python allows signal handlers there only
-        yield received
-        return
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
+            for each in self.SIGNALS:
+                signal.signal(each, self._handle)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals inside; restore the handlers afterwards."""
+        before = {each: signal.getsignal(each) for each in self.SIGNALS}
+        self._listen()
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which sets a handler of its own when `fit` begins."""
+        self._trainer = trainer
+        if self.received is None:
+            self._listen()
 
 
 def check_checkpoint(path: str, module: L.LightningModule) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from posenc.build import build_module
@@ -21,17 +22,16 @@ SMALL = ("model.dim=16", "model.num_heads=2", "model.num_layers=2", "dataset.voc
 
 
 def encoder(composed: Callable[..., DictConfig], name: str, causal: bool, *overrides: str) -> Encoder:
-    """The model of `encoding=name`; skips where the encoding refuses this mask, in one clear sentence."""
+    """The model of `encoding=name`; causal where it says in words that it must be."""
     config = composed(f"encoding={name}", f"model.causal={str(causal).lower()}", *SMALL, *overrides)
-    from hydra.utils import instantiate
-
     task = instantiate(config.dataset, _convert_="all")
     try:
         return build_module(config, task).encoder
-    except ConfigError as refusal:
-        assert not causal
-        assert "model.causal=true" in str(refusal)
-        return build_module(composed(f"encoding={name}", "model.causal=true", *SMALL, *overrides), task).encoder
+    except ConfigError as error:
+        refusal = str(error)
+    assert not causal
+    assert "model.causal=true" in refusal
+    return encoder(composed, name, True, *overrides)
 
 
 @pytest.mark.parametrize("causal", [False, True])

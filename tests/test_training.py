@@ -1,0 +1,272 @@
+"""Whole runs of train.py in this process: fairness, determinism, the run folder, resume, failures as data."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import train
+from posenc.build import build
+from posenc.cli import launch
+from tests.conftest import ROOT
+
+Launch = Callable[..., tuple[int, str]]
+SMALL = (
+    "model.dim=16", "model.num_heads=2", "model.num_layers=1", "data.batch_size=8", "data.eval_size=64",
+    "trainer.max_steps=12", "trainer.validate_every=4", "trainer.checkpoint_every=5", "trainer.log_every=3",
+    "~callbacks.progress",
+)  # fmt: skip
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
+    """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            launch(train.main, train.CONFIGS)
+        except SystemExit as stop:
+            return int(stop.code or 0), capfd.readouterr().err
+        return 0, capfd.readouterr().err
+
+    return run
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    status, errors = command("encoding=t5", *SMALL, f"hydra.run.dir={folder}", "dataset.test_lengths=[32,40]")
+    assert (status, errors) == (0, "")
+    record = result(folder)
+    assert record["status"] == "completed"
+    assert (record["encoding"], record["dataset"], record["seed"], record["steps"]) == ("t5", "pattern", 0, 12)
+    assert set(record["test"]) == set(record["ceilings"]) == {"32", "40"}
+    for length, scores in record["test"].items():
+        low, high = record["ceilings"][length].values()
+        assert scores["skill"] == pytest.approx((scores["accuracy"] - low) / (high - low), abs=1e-6)
+        assert scores["sequences"] == 64
+    saved = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    assert saved.encoding.num_heads == 2
+    assert "${" not in (folder / ".hydra" / "config.yaml").read_text()
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert {"train/loss", "validation/accuracy", "ceiling/order_blind", "gradient/norm", "lr-AdamW"} <= set(rows[0])
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert weights(folder).keys() == weights(folder, "best").keys()
+
+
+def test_one_seed_means_equal_weights_and_equal_batches(composed: Callable[..., Any], tmp_path: Path) -> None:
+    """Two encodings with one seed: every shared weight and every batch is bit-equal."""
+    built = {}
+    for name in ("none", "learned_absolute", "t5", "rope", "continuous"):
+        config = composed(f"encoding={name}", "seed=3", "~callbacks", "+callbacks={}", "~logger", "+logger={}")
+        built[name] = build(config, tmp_path)
+    reference = dict(built["none"].module.encoder.named_parameters())
+    batches = list(zip(range(5), built["none"].data.train_dataloader()))  # noqa: B905
+    for parts in built.values():
+        own = {n: p for n, p in parts.module.encoder.named_parameters() if not n.startswith("encodings.")}
+        assert own.keys() == reference.keys()
+        assert all(torch.equal(p, reference[n]) for n, p in own.items())
+        for (_, a), (_, b) in zip(batches, zip(range(5), parts.data.train_dataloader())):  # noqa: B905
+            assert torch.equal(a[0], b[0])
+            assert torch.equal(a[1], b[1])
+
+
+def test_same_command_same_numbers_and_another_seed_others(command: Launch, tmp_path: Path) -> None:
+    def measure(name: str, *more: str) -> dict[str, Any]:
+        status, _ = command("model.dropout=0.1", *SMALL, f"hydra.run.dir={tmp_path / name}", *more)
+        assert status == 0
+        return result(tmp_path / name)
+
+    a, b, other = measure("a"), measure("b"), measure("c", "seed=1")
+    assert a["test"] == b["test"]
+    assert a["config_hash"] == b["config_hash"] != other["config_hash"]
+    assert all(torch.equal(x, y) for x, y in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values()))  # noqa: B905
+    assert a["test"] != other["test"]
+
+
+@pytest.mark.parametrize("stop", [5, 7])
+def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: int) -> None:
+    """Bit-equal to the run that was never stopped, dropout and all; at a validation and between two."""
+    more = ("model.dropout=0.2", *SMALL, "module.warmup_steps=100")  # within warm-up the rate ignores max_steps
+    assert command(*more, f"hydra.run.dir={tmp_path / 'whole'}")[0] == 0
+    assert command(*more, f"hydra.run.dir={tmp_path / 'half'}", f"trainer.max_steps={stop}")[0] == 0
+    checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    assert command(*more, f"hydra.run.dir={tmp_path / 'rest'}", f"ckpt_path={checkpoint}") == (0, "")
+    whole, rest = weights(tmp_path / "whole"), weights(tmp_path / "rest")
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+    assert result(tmp_path / "whole")["test"] == result(tmp_path / "rest")["test"]
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A real `python train.py ARGUMENTS`, on one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    line = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
+    swept = ("encoding=none,alibi_causal", "optimizer.lr=0.001,1e38", "optimizer.weight_decay=0.01")
+    done = process("-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 1, done.stderr
+    found = {path.parent.relative_to(tmp_path): result(path.parent) for path in tmp_path.rglob("result.json")}
+    statuses = {str(folder): record["status"] for folder, record in found.items()}
+    assert statuses == {
+        "pattern/none/seed0/optimizer.lr=0.001": "completed",
+        "pattern/none/seed0/optimizer.lr=1e+38": "diverged",
+        "pattern/alibi_causal/seed0/optimizer.lr=0.001": "failed",
+        "pattern/alibi_causal/seed0/optimizer.lr=1e+38": "failed",
+    }
+    assert "step" in found[Path("pattern/none/seed0/optimizer.lr=1e+38")]["error"]
+    assert "model.causal=true" in found[Path("pattern/alibi_causal/seed0/optimizer.lr=0.001")]["error"]
+
+
+def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
+    done = process("-m", "encoding=none,rope", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path / 's'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    for encoding in ("none", "rope"):
+        for seed in (0, 1):
+            assert result(tmp_path / "s" / "pattern" / encoding / f"seed{seed}")["status"] == "completed"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path, signum: int) -> None:
+    folder = tmp_path / "run"
+    long = [*SMALL, "trainer.max_steps=1000000", "trainer.log_every=5", "trainer.validate_every=1000000"]
+    running = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *long, f"hydra.run.dir={folder}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(signum)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 128 + signum, errors
+    assert "Traceback" not in errors
+    record = result(folder)
+    assert record["status"] == "interrupted"
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == record["steps"] >= 5
+    more = (*SMALL, f"trainer.max_steps={record['steps'] + 3}", f"ckpt_path={checkpoint}")
+    assert command(*more, f"hydra.run.dir={tmp_path / 'rest'}") == (0, "")
+    assert result(tmp_path / "rest")["steps"] == record["steps"] + 3
+
+
+def test_help_and_config_come_without_torch() -> None:
+    for flags in (["--help"], ["--cfg", "job"]):
+        script = (
+            f"import sys; sys.argv = ['train.py', *{flags}]\n"
+            f"sys.path.insert(0, {str(ROOT)!r})\n"
+            "import train\n"
+            "try: train.launch(train.main, train.CONFIGS)\n"
+            "except SystemExit: pass\n"
+            "assert 'torch' not in sys.modules"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        for word in ("encoding", "learned_relative"):
+            assert word in done.stdout
+
+
+def test_text_reports_bits_beside_the_unigram_entropy(command: Launch, tmp_path: Path) -> None:
+    (tmp_path / "book").write_bytes(b"the cat sat on the mat. " * 400)
+    more = (f"dataset.path={tmp_path / 'book'}", "dataset.length=24", "encoding=alibi_causal")
+    status, errors = command("dataset=text", *more, *SMALL, "trainer.max_steps=60", f"hydra.run.dir={tmp_path / 'r'}")
+    assert (status, errors) == (0, "")
+    record = result(tmp_path / "r")
+    assert record["test"]["24"]["bits"] < 5
+    assert 3 < record["references"]["unigram_bits_per_byte"] < 4
+    assert "skill" not in record["test"]["24"]
+
+
+MISTAKES = [
+    ("encoding=learned_relativ", "options are alibi.*Did you mean learned_relative"),
+    ("dataset=patern", "Did you mean pattern"),
+    ("dataset.lenght=3", "dataset has .*length.*Did you mean length"),
+    ("modle.dim=3", "the config has .*model, encoding"),
+    ("+encoding.colour=red", "colour.*the options are num_heads, max_distance"),
+    ("model.num_heads=7", "dim 64 does not split into 7 heads"),
+    ("model.num_heads=64 encoding=rope", "head width must be even, got 1"),
+    ("encoding=learned_absolute encoding.max_length=16", "holds 16 positions, got 32; raise encoding.max_length"),
+    ("dataset.length=20", "length must be at least 21"),
+    ("dataset.vocab_size=8", "vocab_size must be at least 10"),
+    ("model.num_layers=0", "num_layers must be a whole number ≥ 1, got 0"),
+    ("model.dim=-4", "dim must be a whole number ≥ 1, got -4"),
+    ("data.batch_size=0", "batch_size must be a whole number ≥ 1, got 0"),
+    ("trainer.max_steps=0", "max_steps must be a whole number ≥ 1, got 0"),
+    ("trainer.precision=8", "precision=8 is not one of"),
+    ("seed=one", "seed must be a whole number ≥ 0, got 'one'"),
+    ("seed=-1", "seed must be a whole number ≥ 0, got -1"),
+    ("seed=1.5", "seed must be a whole number ≥ 0, got 1.5"),
+    ("model.readout=per_token", "asks one answer a sequence; set model.readout=mean"),
+    ("encoding=alibi_causal", "set model.causal=true, or encoding=alibi"),
+    ("ckpt_path=/nowhere/last.ckpt", "does not exist; checkpoints are in"),
+    ("optimizer.lr=fast", "optimizer: .*'str'"),
+    ("dataset=text dataset.path=/nowhere", "neither a file nor a folder"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake for mistake, _ in MISTAKES])
+def test_a_mistake_gets_one_message_and_leaves_nothing(
+    command: Launch, tmp_path: Path, mistake: str, message: str
+) -> None:
+    folder = tmp_path / "run"
+    status, errors = command(*mistake.split(), f"hydra.run.dir={folder}")
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert "Traceback" not in errors
+    assert pytest.approx(1, abs=2) == errors.count("\n")
+    assert re.search(message, errors), errors
+    assert not folder.exists()
+
+
+def test_unwritable_and_occupied_folders(command: Launch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    status, errors = command(f"hydra.run.dir={tmp_path / 'file' / 'run'}")
+    assert status == 2
+    assert "cannot be written" in errors
+    folder = tmp_path / "run"
+    assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, errors = command(*SMALL, f"hydra.run.dir={folder}", "seed=5")
+    assert status == 2
+    assert "already holds a run" in errors
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_broken_and_foreign_checkpoints(command: Launch, tmp_path: Path) -> None:
+    assert command(*SMALL, f"hydra.run.dir={tmp_path / 'run'}")[0] == 0
+    whole = (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes()
+    cases = {
+        "truncated": (whole[: len(whole) // 2], [], "is not a whole checkpoint"),
+        "text": (b"hello", [], "is not a whole checkpoint"),
+        "encoding": (whole, ["encoding=t5"], "another architecture"),
+        "width": (whole, ["model.dim=32"], "another architecture: .* is .* there and .* here"),
+    }
+    for name, (content, more, message) in cases.items():
+        path = tmp_path / f"{name}.ckpt"
+        path.write_bytes(content)
+        status, errors = command(*SMALL, *more, f"ckpt_path={path}", f"hydra.run.dir={tmp_path / name}")
+        assert status == 2, name
+        assert re.search(message, errors), errors
+        assert not (tmp_path / name).exists()
