@@ -65,7 +65,10 @@ def run(config: DictConfig) -> None:
         record |= measured(parts)
     record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)
-    summary.print_run(folder, record)
+    if alone:
+        summary.print_run(folder, record)
+    else:
+        summary.print_line(record)
     if signum is not None:
         sys.exit(128 + signum)
     if alone and record["status"] != "completed":

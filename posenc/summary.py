@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -21,64 +22,90 @@ def _status(result: Result) -> str:
     return f"[{colour}]{result['status']}[/{colour}]"
 
 
+def print_line(result: Result) -> None:
+    """One run of a sweep in one line."""
+    scores = " · ".join(
+        f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
+        for length, row in result.get("test", {}).items()
+    )
+    line = f"{result['dataset']} · {result['encoding']} · seed {result['seed']}: {_status(result)}"
+    Console().print(line + (f" · {scores}" if scores else "") + _error(result), soft_wrap=True, highlight=False)
+
+
 def print_run(folder: Path, result: Result) -> None:
     """A table of one run: every test length beside what is achievable, and what it cost."""
     console = Console()
     if result["error"]:
-        console.print(f"{_status(result)}: {escape(result['error'])}")
+        console.print(_status(result) + _error(result), soft_wrap=True)
         if (folder / "traceback.txt").exists():
-            console.print(f"traceback: {folder / 'traceback.txt'}", soft_wrap=True)
+            console.print(f"traceback   {folder / 'traceback.txt'}", soft_wrap=True, highlight=False)
     if result.get("test"):
-        unknown = all(blind is None for blind in (row["order_blind"] for row in result["ceilings"].values()))
-        table = Table(title=f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
-        names = ["length", "test accuracy", *(["bits", *result["references"]] if unknown else [])]
-        names += [] if unknown else ["order-blind ceiling", "order-aware ceiling", "skill"]
+        known = any(row["order_blind"] is not None for row in result["ceilings"].values())
+        table = _table(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
+        table.add_column("length", justify="right")
+        table.add_column("test accuracy", justify="right")
+        if known:
+            names = ["order-blind ceiling", "order-aware ceiling", "skill"]
+        else:
+            names = ["bits", *(name.replace("_", " ") for name in result["references"])]
         for name in names:
-            table.add_column(name.replace("_", " "), justify="right")
+            table.add_column(name, justify="right")
         for length, scores in result["test"].items():
-            row = [length, f"{scores['accuracy']:.4f} ± {scores['accuracy_standard_error']:.4f}"]
-            if unknown:
-                row += [_number(scores["bits"], 3), *(_number(value, 3) for value in result["references"].values())]
-            else:
+            if known:
                 ceilings = result["ceilings"][length]
-                row += [_number(ceilings["order_blind"]), _number(ceilings["order_aware"])]
-                row += [_number(scores.get("skill"))]
-            table.add_row(*row)
+                row = [_number(ceilings["order_blind"]), _number(ceilings["order_aware"]), _number(scores.get("skill"))]
+            else:
+                row = [_number(scores["bits"], 3), *(_number(value, 3) for value in result["references"].values())]
+            accuracy = f"{scores['accuracy']:.4f} ± {scores['accuracy_standard_error']:.4f}"
+            table.add_row(length, accuracy, *row)
         console.print(table)
     if "parameters" in result:
         rate = f" · {result['tokens_per_second']:,} tokens/s" if result["tokens_per_second"] else ""
         console.print(
             f"{result['parameters']:,} parameters ({result['encoding_parameters']:,} in the encoding) · "
-            f"{result['steps']:,} steps in {result['seconds']:.1f} s{rate}"
+            f"{result['steps']:,} steps in {result['seconds']:.1f} s{rate}",
+            soft_wrap=True,
         )
     console.print(f"result      {folder / 'result.json'}", soft_wrap=True, highlight=False)
     console.print(f"TensorBoard tensorboard --logdir {folder}", soft_wrap=True, highlight=False)
 
 
 def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
-    """A table of all runs below a sweep folder, one a row, at the longest training length."""
-    table = Table(title=f"sweep {root.name}")
-    for name in ("dataset", "encoding", "seed", "status", "test accuracy", "skill", "bits", "parameters", "steps", "s"):
-        table.add_column(name, justify="left" if name in ("dataset", "encoding", "status") else "right")
-    errors = []
-    for folder, result in runs:
-        scores = next(iter(result.get("test", {}).values()), {})
-        table.add_row(
-            result["dataset"],
-            result["encoding"],
-            str(result["seed"]),
-            _status(result),
-            _number(scores.get("accuracy")),
-            _number(scores.get("skill")),
-            _number(scores.get("bits"), 3),
-            f"{result.get('parameters', 0):,}",
-            f"{result.get('steps', 0):,}",
-            _number(result.get("seconds"), 1),
-        )
-        if result["error"]:
-            errors.append(f"{folder.relative_to(root)}: {result['error']}")
+    """A table of all runs below a sweep folder, one a row, at the shortest test length."""
+    runs = list(runs)
+    if not runs:
+        return
+    columns: dict[str, list[str]] = {
+        "dataset": [result["dataset"] for _, result in runs],
+        "encoding": [result["encoding"] for _, result in runs],
+        "seed": [str(result["seed"]) for _, result in runs],
+        "status": [_status(result) for _, result in runs],
+    }
+    scores = [next(iter(result.get("test", {}).values()), {}) for _, result in runs]
+    for name, digits in (("accuracy", 4), ("skill", 3), ("bits", 3)):
+        columns[name] = [_number(row.get(name), digits) for row in scores]
+    columns["parameters"] = [f"{result['parameters']:,}" if "parameters" in result else "–" for _, result in runs]
+    columns["train s"] = [_number(result.get("seconds"), 1) for _, result in runs]
+    kept = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
+    if "skill" in kept:
+        kept.pop("bits", None)
+    shared = " · ".join(kept.pop(name)[0] for name in ("dataset",) if len(set(kept[name])) == 1)
+    table = _table(f"{shared} · {len(runs)} runs" if shared else f"{len(runs)} runs")
+    for name in kept:
+        table.add_column(name, justify="left" if name in ("dataset", "encoding", "status") else "right", no_wrap=True)
+    for row in zip(*kept.values(), strict=True):
+        table.add_row(*row)
     console = Console()
     console.print(table)
-    for error in errors:
-        console.print(error, soft_wrap=True, markup=False)
+    for folder, result in runs:
+        if result["error"]:
+            console.print(f"{folder.relative_to(root)}{_error(result)}", soft_wrap=True, highlight=False)
     console.print(f"TensorBoard tensorboard --logdir {root}", soft_wrap=True, highlight=False)
+
+
+def _error(result: Result) -> str:
+    return f": {escape(result['error'])}" if result["error"] else ""
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
