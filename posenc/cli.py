@@ -99,7 +99,13 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     if not OmegaConf.is_dict(node):
         return f"{key} does not exist: {parent} has no options of its own."
     options = [str(name) for name in node if not str(name).startswith("_")]
-    return f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{_nearest(wrong, options)}"
+    message = f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{_nearest(wrong, options)}"
+    group = key.partition(".")[0]
+    if any(word.startswith(f"{group}=") and word not in chosen for word in sys.argv[1:]):  # several are asked for
+        message = (
+            f"{key} does not exist in the {group} of the base config; write ++{key}= to set it in all of the sweep."
+        )
+    return message
 
 
 def _nearest(wrong: str, options: list[str]) -> str:

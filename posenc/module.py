@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable
 
 import lightning as L
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from posenc import checks
@@ -31,24 +32,39 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 
 class Scores(nn.Module):
-    """Accuracy and loss over one evaluation set; accuracy and loss count asked targets, each once."""
+    """Accuracy and loss over one evaluation set; both count asked targets, each once."""
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()
         self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
         self.loss = MeanMetric()
+        self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
+        self.sequences = SumMetric()
 
-    def forward(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+    def forward(self, logits: Float[Tensor, "B *N C"], targets: Int[Tensor, "B *N"], loss: Tensor) -> None:
         """Take in a batch."""
-        self.accuracy.update(logits, targets)
-        self.loss.update(loss, weight=(targets != IGNORE).sum())
+        asked = targets.flatten(1) != IGNORE if targets.ndim > 1 else (targets != IGNORE)[:, None]
+        right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
+        share = (right.sum(1) / asked.sum(1))[asked.any(1)]
+        self.accuracy.update(logits.flatten(0, -2), targets.flatten())
+        self.loss.update(loss, weight=asked.sum())
+        self.share.update(share)
+        self.square.update(share.square())
+        self.sequences.update(len(share))
 
     def compute(self) -> dict[str, float]:
-        """accuracy; loss in nats and in bits a target. Starts anew afterwards."""
-        accuracy, loss = self.accuracy.compute().item(), self.loss.compute().item()
-        self.accuracy.reset()
-        self.loss.reset()
-        return {"accuracy": accuracy, "loss": loss, "bits": loss / math.log(2)}
+        """accuracy and its standard error; loss in nats and in bits a target. Starts anew afterwards.
+
+        Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences:
+        √((E[s²] − E[s]²) / n), s the share of right answers in one of n sequences; √(p(1 − p)/n) where each sequence
+        asks one thing.
+        """
+        metrics = (self.accuracy, self.loss, self.share, self.square, self.sequences)
+        accuracy, loss, share, square, sequences = (metric.compute().item() for metric in metrics)
+        for metric in metrics:
+            metric.reset()
+        error = math.sqrt(max(0.0, square - share**2) / sequences)
+        return {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
 
 
 class SequenceModule(L.LightningModule):
@@ -93,8 +109,8 @@ class SequenceModule(L.LightningModule):
             asked = "one answer a token" if targets.ndim == 2 else "one answer a sequence"
             fit = "per_token" if targets.ndim == 2 else "mean, last or query"
             raise ConfigError(f"{self.task} asks {asked}; set model.readout={fit}, not {self.encoder.readout}.")
-        logits, targets = logits.flatten(0, -2).float(), targets.flatten()
-        return logits, targets, F.cross_entropy(logits, targets, ignore_index=IGNORE)
+        logits = logits.float()
+        return logits, targets, F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
 
     @torch.no_grad()
     def rehearse(self) -> None:

@@ -97,8 +97,7 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
             _, length, score = name.split("/")
             table.setdefault(length, {})[score] = value.item()
     for scores in table.values():
-        accuracy, size = scores["accuracy"], parts.data.eval_size
-        scores |= {"sequences": size, "accuracy_standard_error": (accuracy * (1 - accuracy) / size) ** 0.5}
+        scores["sequences"] = parts.data.eval_size
     return table
 
 

@@ -89,8 +89,10 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     kept = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
     if "skill" in kept:
         kept.pop("bits", None)
-    shared = " · ".join(kept.pop(name)[0] for name in ("dataset",) if len(set(kept[name])) == 1)
-    table = _table(f"{shared} · {len(runs)} runs" if shared else f"{len(runs)} runs")
+    title = f"{len(runs)} runs"
+    if len(set(kept["dataset"])) == 1:
+        title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
+    table = _table(title)
     for name in kept:
         table.add_column(name, justify="left" if name in ("dataset", "encoding", "status") else "right", no_wrap=True)
     for row in zip(*kept.values(), strict=True):
@@ -101,6 +103,14 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         if result["error"]:
             console.print(f"{folder.relative_to(root)}{_error(result)}", soft_wrap=True, highlight=False)
     console.print(f"TensorBoard tensorboard --logdir {root}", soft_wrap=True, highlight=False)
+
+
+def _achievable(results: Iterable[Result]) -> str:
+    """The ceilings at the shortest length, if they are known and the same for all."""
+    ceilings = [tuple(next(iter(result["ceilings"].values())).values()) for result in results if "ceilings" in result]
+    if len(set(ceilings)) != 1 or None in ceilings[0]:
+        return ""
+    return " · order-blind ceiling {:.4f} · order-aware {:.4f}".format(*ceilings[0])
 
 
 def _error(result: Result) -> str:

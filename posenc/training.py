@@ -103,7 +103,7 @@ def make_trainer(
     log_every: int = 50,
     precision: str = "32-true",
     gradient_clip: float | None = 1.0,
-    accelerator: str = "cpu",
+    accelerator: str = "auto",
     devices: int = 1,
 ) -> L.Trainer:
     """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them."""

@@ -222,6 +222,7 @@ MISTAKES = [
     ("encoding=alibi_causal", "set model.causal=true, or encoding=alibi"),
     ("ckpt_path=/nowhere/last.ckpt", "does not exist; checkpoints are in"),
     ("optimizer.lr=fast", "optimizer: .*'str'"),
+    ("-m encoding=sinusoidal,continuous encoding.rms=raw", r"write \+\+encoding.rms= to set it in the whole sweep"),
     ("dataset=text dataset.path=/nowhere", "neither a file nor a folder"),
 ]
 
