@@ -102,9 +102,7 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     message = f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{_nearest(wrong, options)}"
     group = key.partition(".")[0]
     if any(word.startswith(f"{group}=") and word not in chosen for word in sys.argv[1:]):  # several are asked for
-        message = (
-            f"{key} does not exist in the {group} of the base config; write ++{key}= to set it in all of the sweep."
-        )
+        message = f"{key} does not exist in the base config; write ++{key}= to set it in the whole sweep."
     return message
 
 
