@@ -37,7 +37,7 @@ def build(config: DictConfig, folder: Path) -> Parts:
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
-    callbacks, logger = list(make(config, "callbacks").values()), list(make(config, "logger").values())
+    callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
     stopwatch, stop = Stopwatch(), GracefulStop()
     trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=[stopwatch, stop, *callbacks], logger=logger)
     return Parts(task, module, data, trainer, stopwatch, stop)
@@ -72,7 +72,7 @@ def check_seed(seed: Any) -> int:
 
 def make(config: DictConfig, group: str, **objects: Any) -> Any:
     """Instantiate one group of the config; objects that exist already are passed beside its values."""
-    node = config[group]
+    node = config.get(group, {})  # callbacks or logger may be left out
     try:
         return instantiate(node, _convert_="all", **objects)
     except InstantiationException as error:

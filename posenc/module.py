@@ -133,12 +133,13 @@ class SequenceModule(L.LightningModule):
         return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; loss and accuracy are logged where the trainer writes a row."""
+        """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
         logits, targets, loss = self._answer(batch)
         if self.logs_this_step:
             asked = targets != IGNORE
             accuracy = (logits.detach().argmax(-1) == targets)[asked].float().mean()
-            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy})
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate})
         return loss
 
     def _scores(self, scores: "Scores", length: int) -> dict[str, float]:

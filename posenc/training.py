@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -111,23 +112,26 @@ def make_trainer(
     checks.one_of("trainer", PRECISIONS, precision=precision)
     if gradient_clip is not None:
         checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
-    return L.Trainer(
-        default_root_dir=folder,
-        callbacks=[StopOnDivergence(), Checkpoints(folder / "checkpoints", checkpoint_every), *callbacks],
-        logger=list(logger),
-        max_steps=max_steps,
-        val_check_interval=validate_every,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=log_every,
-        precision=precision,  # pyright: ignore[reportArgumentType]
-        gradient_clip_val=gradient_clip,
-        accelerator=accelerator,
-        devices=devices,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        return L.Trainer(
+            default_root_dir=folder,
+            callbacks=[StopOnDivergence(), Checkpoints(folder / "checkpoints", checkpoint_every), *callbacks],
+            logger=list(logger),
+            max_steps=max_steps,
+            val_check_interval=validate_every,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=log_every,
+            precision=precision,  # pyright: ignore[reportArgumentType]
+            gradient_clip_val=gradient_clip,
+            accelerator=accelerator,
+            devices=devices,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {error}") from error
 
 
 class Interrupted(Exception):

@@ -69,7 +69,9 @@ def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) ->
     assert saved.encoding.num_heads == 2
     assert "${" not in (folder / ".hydra" / "config.yaml").read_text()
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-    assert {"train/loss", "validation/accuracy", "ceiling/order_blind", "gradient/norm", "lr-AdamW"} <= set(rows[0])
+    assert {"train/loss", "validation/accuracy", "ceiling/order_blind", "gradient/norm", "train/learning_rate"} <= set(
+        rows[0]
+    )
     assert list(folder.glob("events.out.tfevents.*"))
     assert weights(folder).keys() == weights(folder, "best").keys()
 
@@ -199,6 +201,13 @@ def test_text_reports_bits_beside_the_unigram_entropy(command: Launch, tmp_path:
     assert "skill" not in record["test"]["24"]
 
 
+@pytest.mark.parametrize("left_out", ["~logger", "~callbacks", "~callbacks.tensorboard", "~logger.tensorboard"])
+def test_what_watches_a_run_can_be_left_out(command: Launch, tmp_path: Path, left_out: str) -> None:
+    small = [word for word in SMALL if left_out != "~callbacks" or word != "~callbacks.progress"]
+    assert command(*small, left_out, f"hydra.run.dir={tmp_path / 'r'}") == (0, "")
+    assert result(tmp_path / "r")["status"] == "completed"
+
+
 MISTAKES = [
     ("encoding=learned_relativ", "options are alibi.*Did you mean learned_relative"),
     ("dataset=patern", "Did you mean pattern"),
@@ -223,6 +232,8 @@ MISTAKES = [
     ("ckpt_path=/nowhere/last.ckpt", "does not exist; checkpoints are in"),
     ("optimizer.lr=fast", "optimizer: .*'str'"),
     ("-m encoding=sinusoidal,continuous encoding.rms=raw", r"write \+\+encoding.rms= to set it in the whole sweep"),
+    ("trainer.accelerator=abacus", "trainer: .*'abacus'"),
+    ("dataset=text dataset.path=/dev/null", "neither a file nor a folder"),
     ("dataset=text dataset.path=/nowhere", "neither a file nor a folder"),
 ]
 

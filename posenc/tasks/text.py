@@ -6,6 +6,7 @@ import logging
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -47,7 +48,7 @@ class TextDataset(Task):
             raise ConfigError(f"{self}: next-byte prediction needs a causal mask; set dataset.causal=true.")
         files = _read(path)
         self.digest = hashlib.blake2b(b"".join(name.encode() + b"\0" + data for name, data in files)).hexdigest()[:16]
-        self._splits = {name: torch.frombuffer(data, dtype=torch.uint8) for name, data in _split(files).items()}
+        self._splits = {name: torch.from_numpy(np.frombuffer(data, np.uint8)) for name, data in _split(files).items()}
         longest = max(self.length[1], *self.test_lengths)
         for name, data in self._splits.items():
             if len(data) < longest + 1:

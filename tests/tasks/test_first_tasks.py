@@ -219,6 +219,10 @@ def test_text_mistakes(tmp_path: Path) -> None:
         TextDataset(path=str(tmp_path))
     with pytest.raises(ConfigError, match=r"lower dataset\.length or give more text"):
         TextDataset(path=folder(tmp_path, 3, size=20))
+    for size in (0, 2):
+        (tmp_path / "short").write_bytes(b"a" * size)
+        with pytest.raises(ConfigError, match="a window of length 128 needs 129"):
+            TextDataset(path=str(tmp_path / "short"))
     with pytest.raises(ConfigError, match="causal"):
         TextDataset(causal=False)
 
