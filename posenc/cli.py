@@ -74,9 +74,8 @@ def explain(error: Exception, configs: Path) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key is not None:
         return _unknown_key(key.group(1), configs) or text
-    missing = re.search(
-        r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n((?:\t[^\n]*\n?)*)", text, re.DOTALL
-    )
+    absent = r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n((?:\t[^\n]*\n?)*)"
+    missing = re.search(absent, text, re.DOTALL)
     if missing is not None:
         group, wrong, options = missing.group(1), missing.group(2), missing.group(3).split()
         return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{_nearest(wrong, options)}"
