@@ -1,6 +1,6 @@
 """Self-attention: one signature, several implementations; it sees tensors and a bias, never an encoding.
 
-    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
+    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) (v + bias.values)
 
 d is the width of v: an encoding may widen q and k, not the scale. The bias is added to the *scaled* logits in every
 implementation, and a test holds that all of them agree, forward and backward.
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks
-from posenc.bias import Bias
+from posenc.bias import Bias, ByDistance
 from posenc.positions import Positions
 
 
 class Hooks(Protocol):
     """What a layer asks of an encoding (see `posenc.encodings.base`)."""
 
-    def rotate(self, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
+    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None: ...
 
@@ -69,9 +69,15 @@ def attention_logits(
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 
 
+def carry(weights: Float[Tensor, "B H N N"], v: Tensor, bias: Bias | None, positions: Positions) -> Tensor:
+    """weights · v, and what the bias adds to the values by distance."""
+    relative = None if bias is None else bias.carried(weights, positions)
+    return weights @ v if relative is None else weights @ v + relative
+
+
 def explicit(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The definition, written out: the oracle in tests, and what attention maps are recorded with."""
-    return attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1) @ v
+    return carry(attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1), v, bias, positions)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
@@ -82,6 +88,8 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
     allowed = mask.allowed(positions.length, q.device)
     if bias is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scale)
+    if isinstance(bias, ByDistance) and bias.values is not None:  # the weights themselves are needed
+        return explicit(q, k, v, bias, positions, mask)
     logits = bias.matrix(positions).to(q.dtype)
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
@@ -131,7 +139,7 @@ class SelfAttention(nn.Module):
         """Mix the tokens of each sequence."""
         B, N, _ = x.shape
         q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = encoding.rotate(q, k, positions)
+        q, k = encoding.rotate(x, q, k, positions)
         bias = encoding.bias(x, q, k, positions)
         mixed = self.attend(q, k, v, bias, positions, self.mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -158,7 +166,7 @@ def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
         logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
         weights = logits.softmax(-1)
         records.append(LayerRecord(logits.detach(), weights.detach(), bias))
-        return weights @ v
+        return carry(weights, v, bias, positions)
 
     layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
     original = [layer.attend for layer in layers]

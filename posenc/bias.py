@@ -5,6 +5,7 @@ B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.posi
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,24 +16,53 @@ from posenc.positions import Positions
 class ByDistance:
     """A bias given by its values at the M possible distances; never N×N where the encoding computes it.
 
-    table  (b, H, n, M): b = 1 or B; n = 1 (all queries alike) or N (a row of distances for each query)
+    table   (b, H, n, M): b = 1 or B; n = 1 (all queries alike) or N (a row of distances for each query)
+    values  (b, h, M, d) or None: what a key at each distance adds to the value that attention carries from it
 
     Column j holds the logit at distance `positions.distances[j]`, so a plot of the table *is* the bias profile.
     """
 
     table: Float[Tensor, "b H n M"]
+    values: Float[Tensor, "b h M d"] | None = None
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b H N N"]:
         """The bias for each (query, key) pair."""
         table, N, span = self.table, positions.length, positions.span
-        if table.shape[-2] == 1 and positions.consecutive:
-            # Row m of the Toeplitz matrix is the window of N values that starts at distance −m: a strided view.
-            return table[..., 0, span - N : span + N - 1].unfold(-1, N, 1).flip(-2)
+        if positions.consecutive:
+            table = table[..., span - N : span + N - 1]  # only the distances −(N − 1) .. N − 1 occur
+            if table.shape[-2] == 1:
+                # Row m of the Toeplitz matrix is the window of N values that starts at distance −m: a strided view.
+                return table[..., 0, :].unfold(-1, N, 1).flip(-2)
+            return skew(table)
         index = positions.distance_index[:, None]
         if table.shape[0] == 1 and table.shape[-2] == 1:
             return table[0, :, 0][:, index[:, 0]].transpose(0, 1)
         batch = max(table.shape[0], index.shape[0])
         return table.expand(batch, -1, N, -1).gather(-1, index.expand(batch, table.shape[1], N, N))
+
+    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Float[Tensor, "B H N d"] | None:
+        """Σ_n weights[m, n] · values[distance(m, n)], what `values` add to the output of attention; None without them.
+
+        The weights are summed by distance first, so that no (N, N, d) is built.
+        """
+        if self.values is None:
+            return None
+        index = positions.distance_index[:, None].expand(*weights.shape)
+        by_distance = weights.new_zeros(*weights.shape[:-1], self.values.shape[-2]).scatter_add(-1, index, weights)
+        return by_distance @ self.values.to(weights.dtype)
+
+
+def skew(table: Float[Tensor, "*b N M"]) -> Float[Tensor, "*b N N"]:
+    """out[m, n] = table[m, n − m + N − 1], M = 2N − 1: a row of distances a query becomes a row of keys a query.
+
+    Huang et al. 2018 (Music Transformer, https://arxiv.org/abs/1809.04281), section 3.4.1, for both directions: read
+    with a stride of M − 1 instead of M, each row starts one distance further left. A view of a contiguous table.
+    """
+    N = table.shape[-2]
+    if N == 1:
+        return table
+    flat = table.flatten(-2)[..., N - 1 : N - 1 + N * (2 * N - 2)]
+    return flat.unflatten(-1, (N, 2 * N - 2))[..., :N]
 
 
 @dataclass(frozen=True)
@@ -48,5 +78,21 @@ class Dense:
         """The logits themselves."""
         return self.logits
 
+    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+        """Nothing is added to the values."""
+        return
+
 
 Bias = ByDistance | Dense
+
+
+def replacing(
+    logits: Float[Tensor, "B H N N"], q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], head_dim: int
+) -> Dense:
+    """The bias that puts `logits` in the place of q kᵀ / √head_dim, for encodings that are not a sum."""
+    return Dense(logits - (q @ k.transpose(-1, -2)).to(logits.dtype) * head_dim**-0.5)
+
+
+def earlier(length: int, device: torch.device | None = None) -> Tensor:
+    """(N, N), True where the key (column) is not after the query (row)."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

@@ -46,6 +46,21 @@ def boolean(owner: object, **values: Any) -> None:
             raise ConfigError(f"{_name(owner)}: {name} must be true or false, got {value!r}.")
 
 
+def under_a_causal_mask(owner: object, *, causal: bool, otherwise: str = "") -> None:
+    """`causal` must be true; the message says what to set, `otherwise` what to take instead."""
+    boolean(owner, causal=causal)
+    if not causal:
+        raise ConfigError(f"{_name(owner)} is defined under a causal mask; set model.causal=true{otherwise}.")
+
+
+def even(owner: object, why: str, **values: Any) -> None:
+    """Each value must be an even whole number of at least 2; the message says why."""
+    positive(owner, **values)
+    for name, value in values.items():
+        if value % 2:
+            raise ConfigError(f"{_name(owner)} {why}: {name} must be even, got {value}.")
+
+
 def divisible(owner: object, *, dim: int, num_heads: int) -> None:
     """The width must split evenly into heads."""
     positive(owner, dim=dim, num_heads=num_heads)

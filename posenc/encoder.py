@@ -1,6 +1,5 @@
 """A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
 
-import copy
 from typing import Literal
 
 import torch
@@ -15,7 +14,7 @@ from posenc.positions import Positions
 
 NORMS = ("pre", "post", "none")
 READOUTS = ("mean", "last", "query", "per_token")
-INJECTIONS = ("input", "every_layer")
+INJECTIONS = ("input", "every_layer", "attention")
 
 
 class TokenEmbedding(nn.Embedding):
@@ -36,13 +35,21 @@ class Block(nn.Module):
     norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
     residual  False leaves the "x +" out
     mlp_ratio 0 leaves the MLP out
+    inject    whether the encoding's `embed` runs on what attention reads
     """
 
     def __init__(
-        self, attention: SelfAttention, dim: int, mlp_ratio: float, norm: str, residual: bool, dropout: float
+        self,
+        attention: SelfAttention,
+        dim: int,
+        mlp_ratio: float,
+        norm: str,
+        residual: bool,
+        dropout: float,
+        inject: bool,
     ) -> None:
         super().__init__()
-        self.norm, self.residual = norm, residual
+        self.norm, self.residual, self.inject = norm, residual, inject
         self.branches = nn.ModuleList([attention])
         if mlp_ratio:
             hidden = round(mlp_ratio * dim)
@@ -54,7 +61,12 @@ class Block(nn.Module):
         """One block."""
         for branch, norm in zip(self.branches, self.norms, strict=True):
             y = norm(x) if self.norm == "pre" else x
-            y = self.dropout(branch(y, encoding, positions) if isinstance(branch, SelfAttention) else branch(y))
+            if isinstance(branch, SelfAttention):
+                y = encoding.embed(y, positions) if self.inject else y
+                y = branch(y, encoding, positions)
+            else:
+                y = branch(y)
+            y = self.dropout(y)
             x = x + y if self.residual else y
             x = norm(x) if self.norm == "post" else x
         return x
@@ -64,8 +76,9 @@ class Encoder(nn.Module):
     """Token ids → L blocks of self-attention → read-out → logits.
 
     encoding            a PositionalEncoding; one object shared by all layers, or
-    encoding_per_layer  a copy for each layer, with weights of its own
-    inject              `embed` runs at the input, or before every layer
+    encoding_per_layer  a copy for each layer, with weights of its own; None: as the encoding says
+    inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
+                        after the norm and outside the residual stream.  None: as the encoding says
     norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
     causal, window      which keys a query sees (see posenc.attention.Mask)
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
@@ -90,8 +103,8 @@ class Encoder(nn.Module):
         causal: bool = False,
         window: int | None = None,
         readout: str = "mean",
-        inject: str = "input",
-        encoding_per_layer: bool = False,
+        inject: str | None = None,
+        encoding_per_layer: bool | None = None,
         token_rms: float = 1.0,
         attention: Literal["sdpa", "explicit"] = "sdpa",
     ) -> None:
@@ -101,18 +114,28 @@ class Encoder(nn.Module):
         checks.number(self, low=0, mlp_ratio=mlp_ratio)
         checks.number(self, low=0, high=1, dropout=dropout)
         checks.number(self, low=0, open_low=True, token_rms=token_rms)
-        checks.boolean(self, residual=residual, encoding_per_layer=encoding_per_layer)
+        checks.boolean(self, residual=residual)
         checks.one_of(self, NORMS, norm=norm)
         checks.one_of(self, READOUTS, readout=readout)
-        checks.one_of(self, INJECTIONS, inject=inject)
         if not isinstance(encoding, PositionalEncoding):
             raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
+        inject = encoding.inject if inject is None else inject
+        checks.one_of(self, INJECTIONS, inject=inject)
+        per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer
+        checks.boolean(self, encoding_per_layer=per_layer)
         self.readout, self.inject = readout, inject
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
-        copies = num_layers if encoding_per_layer else 1
-        self.encodings = nn.ModuleList([encoding, *(copy.deepcopy(encoding) for _ in range(copies - 1))])
+        self.encodings = nn.ModuleList(encoding.for_layers(num_layers if per_layer else 1))
         self.blocks = nn.ModuleList(
-            Block(SelfAttention(dim, num_heads, causal, window, attention), dim, mlp_ratio, norm, residual, dropout)
+            Block(
+                SelfAttention(dim, num_heads, causal, window, attention),
+                dim,
+                mlp_ratio,
+                norm,
+                residual,
+                dropout,
+                inject == "attention",
+            )
             for _ in range(num_layers)
         )
         self.query = TokenEmbedding(1, dim, token_rms) if readout == "query" else None
@@ -140,7 +163,7 @@ class Encoder(nn.Module):
         if positions.length != x.shape[1]:
             raise ConfigError(f"Encoder: {x.shape[1]} tokens (read-out included) but {positions.length} positions.")
         for layer, block in enumerate(self.blocks):
-            if layer == 0 or self.inject == "every_layer":
+            if (layer == 0 and self.inject == "input") or self.inject == "every_layer":
                 x = self.encoding(layer).embed(x, positions)
             x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions)
         return x

@@ -38,9 +38,9 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Draw the weights of each module from the stream of its qualified name.
 
     Every module that has torch's customary `reset_parameters()` is reset under (seed, "parameters/<its name>"); one
-    that has none keeps what its constructor drew.
+    that has none keeps what its constructor drew. A module has the last word on what it holds: it is reset after them.
     """
-    for name, module in model.named_modules():
+    for name, module in reversed([*model.named_modules()]):
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             with default_stream(seed, f"parameters/{name}"):

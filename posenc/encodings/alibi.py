@@ -7,7 +7,6 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.bias import ByDistance
-from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
 
@@ -35,6 +34,8 @@ class SymmetricALiBi(PositionalEncoding):
     invisible. 0 parameters. Defined at every length.
     """
 
+    depends_on = frozenset({"|distance|"})
+
     def __init__(self, num_heads: int) -> None:
         super().__init__()
         checks.positive(self, num_heads=num_heads)
@@ -49,9 +50,6 @@ class SymmetricALiBi(PositionalEncoding):
         table = -slopes(self.num_heads).to(penalty.device)[:, None] * penalty
         return ByDistance(table[None, :, None].to(q.dtype))
 
-    def extra_repr(self) -> str:
-        return f"num_heads={self.num_heads}"
-
 
 class CausalALiBi(SymmetricALiBi):
     """bias[h](t) = s_h · t  for t ≤ 0; the causal mask hides the rest.
@@ -63,11 +61,10 @@ class CausalALiBi(SymmetricALiBi):
 
     def __init__(self, num_heads: int, causal: bool) -> None:
         super().__init__(num_heads)
-        if not causal:
-            raise ConfigError(
-                f"{type(self).__name__} is defined under a causal mask; set model.causal=true, "
-                "or encoding=alibi for the symmetric bidirectional form."
-            )
+        checks.under_a_causal_mask(
+            self, causal=causal, otherwise=", or encoding=alibi for the symmetric bidirectional form"
+        )
+        self.causal = causal
 
     def penalty(self, t: Tensor) -> Tensor:
         """The penalised distance: −t, how far to the left the key lies."""

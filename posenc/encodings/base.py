@@ -1,5 +1,9 @@
 """The one interface through which position enters. Three hooks; each leaves its input alone unless overridden."""
 
+import copy
+import inspect
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -8,7 +12,7 @@ from posenc.positions import Positions
 
 
 class PositionalEncoding(nn.Module):
-    """No positional encoding (NoPE): the base class, and what `encoding=none` builds.
+    """logit(m, n) = q_m·k_n / √d: no positional encoding (NoPE), the base class, and what `encoding=none` builds.
 
     Override one hook or several, two new files make a new encoding:
 
@@ -21,6 +25,23 @@ class PositionalEncoding(nn.Module):
     et al. 2023, https://arxiv.org/abs/2305.19466). 0 parameters. Defined at every length.
     """
 
+    depends_on: ClassVar[frozenset[str]] = frozenset()
+    """What its terms are functions of, besides q and k: any of
+
+        position     where a token stands, absolutely            distance    key position − query position
+        |distance|   the same without its sign                   order       which token comes first, whatever its id
+        extent       the largest position that can occur         content     the tokens
+
+    Invariances follow: without position and extent a common shift of all ids changes nothing; without order and
+    distance too, a reversed sequence gives reversed outputs; without |distance| too, a permuted one permuted outputs.
+    """
+
+    inject: ClassVar[str] = "input"
+    """Where `embed` runs unless the model says otherwise: `input`, `every_layer` or `attention` (see posenc.encoder)."""
+
+    per_layer: ClassVar[bool] = False
+    """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise."""
+
     def __init__(self) -> None:
         super().__init__()
 
@@ -29,9 +50,17 @@ class PositionalEncoding(nn.Module):
         return x
 
     def rotate(
-        self, q: Float[Tensor, "B H N d"], k: Float[Tensor, "B H N d"], positions: Positions
+        self,
+        x: Float[Tensor, "B N D"],
+        q: Float[Tensor, "B H N d"],
+        k: Float[Tensor, "B H N d"],
+        positions: Positions,
     ) -> tuple[Tensor, Tensor]:
-        """Queries and keys of one layer in and out; their width may change, as long as both agree."""
+        """Queries and keys of one layer in and out; x is the layer's input. The width of q and k may change together.
+
+        Logits are q·k / √d with d the width of the values, whatever the width of q and k becomes: to scale them
+        otherwise, scale q.
+        """
         return q, k
 
     def bias(
@@ -43,3 +72,12 @@ class PositionalEncoding(nn.Module):
     ) -> Bias | None:
         """What one layer adds to its scaled logits; x is the layer's input, q and k are as `rotate` left them."""
         return None
+
+    def for_layers(self, num_layers: int) -> "list[PositionalEncoding]":
+        """This encoding for the first layer and a copy for each other, with weights of its own."""
+        return [self, *(copy.deepcopy(self) for _ in range(num_layers - 1))]
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments, which every encoding keeps as attributes of the same names."""
+        names = inspect.signature(type(self).__init__).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")

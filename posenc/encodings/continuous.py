@@ -21,6 +21,8 @@ class ContinuousPositionalEncoding(PositionalEncoding):
     length; past the training length the network extrapolates, close to linearly.
     """
 
+    depends_on = frozenset({"position"})
+
     def __init__(
         self, dim: int, hidden: int = 64, period: float = 64.0, sharpness: float = 16.0, rms: Rms = 1.0
     ) -> None:
@@ -28,7 +30,7 @@ class ContinuousPositionalEncoding(PositionalEncoding):
         checks.positive(self, dim=dim, hidden=hidden)
         checks.number(self, low=0, open_low=True, period=period, sharpness=sharpness)
         check_rms(self, rms)
-        self.period, self.sharpness, self.rms = period, sharpness, rms
+        self.dim, self.hidden, self.period, self.sharpness, self.rms = dim, hidden, period, sharpness, rms
         self.inner = nn.Linear(1, hidden)
         self.middle = nn.Linear(hidden, hidden)
         self.outer = nn.Linear(hidden, dim)
@@ -57,6 +59,3 @@ class ContinuousPositionalEncoding(PositionalEncoding):
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
         return x + self._vectors(positions.values).to(x.dtype)
-
-    def extra_repr(self) -> str:
-        return f"period={self.period:g}, sharpness={self.sharpness:g}, rms={self.rms}"

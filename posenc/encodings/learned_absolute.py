@@ -1,6 +1,7 @@
 """One learned vector per position, added to the token embeddings."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc import checks
@@ -19,26 +20,29 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
     error; rows past the training length are defined but untrained.
     """
 
+    depends_on = frozenset({"position"})
+
     def __init__(self, dim: int, max_length: int, rms: Rms = 1.0) -> None:
         super().__init__()
         checks.positive(self, dim=dim, max_length=max_length)
         check_rms(self, rms)
-        self.max_length = max_length
-        self.std = 0.02 if rms == "raw" else rms
+        self.dim, self.max_length, self.rms = dim, max_length, rms
         self.table = nn.Parameter(torch.empty(max_length, dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the table from N(0, std²)."""
-        nn.init.normal_(self.table, std=self.std)
+        """Draw the table from N(0, rms²)."""
+        nn.init.normal_(self.table, std=0.02 if self.rms == "raw" else self.rms)
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
-        if positions.extent > self.max_length - 1:
-            raise ConfigError(
-                f"{type(self).__name__} holds {self.max_length} positions, got {positions.extent + 1:g}; "
-                f"raise encoding.max_length."
-            )
-        return x + interpolate(self.table, positions.values).to(x.dtype)
+        return x + read(self, self.table, positions).to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.table.shape[1]}, max_length={self.max_length}, std={self.std:g}"
+
+def read(owner: object, table: Float[Tensor, "R D"], positions: Positions) -> Float[Tensor, "b N D"]:
+    """The table's row at each position, interpolated linearly in between; past the last row is an error."""
+    if positions.extent > len(table) - 1:
+        raise ConfigError(
+            f"{type(owner).__name__} holds {len(table)} positions, got {positions.extent + 1:g}; "
+            "raise encoding.max_length."
+        )
+    return interpolate(table, positions.values)

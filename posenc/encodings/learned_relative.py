@@ -19,10 +19,12 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     logit beyond.
     """
 
+    depends_on = frozenset({"distance"})
+
     def __init__(self, num_heads: int, max_distance: int = 128) -> None:
         super().__init__()
         checks.positive(self, num_heads=num_heads, max_distance=max_distance)
-        self.max_distance = max_distance
+        self.num_heads, self.max_distance = num_heads, max_distance
         self.table = nn.Parameter(torch.zeros(num_heads, 2 * max_distance + 1))
 
     def reset_parameters(self) -> None:
@@ -33,6 +35,3 @@ class LearnedRelativePositionalBias(PositionalEncoding):
         column = positions.distances.clamp(-self.max_distance, self.max_distance) + self.max_distance
         table = interpolate(self.table[..., None], column)[..., 0]  # (H, M)
         return ByDistance(table[None, :, None].to(q.dtype))
-
-    def extra_repr(self) -> str:
-        return f"num_heads={self.table.shape[0]}, max_distance={self.max_distance}"

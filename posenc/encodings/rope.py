@@ -1,46 +1,79 @@
 """Rotary position embedding: queries and keys turned by their positions."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.sinusoidal import LAYOUTS
 from posenc.positions import Positions
 
 
 class RotaryPositionalEncoding(PositionalEncoding):
-    """Pair (2i, 2i+1) of q and of k is turned by the angle p·θ_i,  θ_i = base^(−2i/d).
+    """(q_2i + i q_2i+1) ← (q_2i + i q_2i+1) · exp(i p θ_i), and k alike,  θ_i = base^(−2i/r).
 
-    RoPE, Su et al. 2021 (https://arxiv.org/abs/2104.09864). The logit q_m·k_n depends on content and on n − m only. The
-    interleaved pairs of the paper; Llama's half-split layout is a permutation of d. Applied in every layer. Angles are
-    float32 at least, also under bfloat16. 0 parameters. Defined at every length; past the training length, low
-    frequencies turn to angles that were never seen.
+    RoPE, Su et al. 2021 (https://arxiv.org/abs/2104.09864): pair i of q and of k is turned by the angle p·θ_i, so the
+    logit q_m·k_n depends on content and on n − m only. Applied in every layer. r = d, or the share `rotated` of d
+    (partial rotary, GPT-NeoX and GPT-J: the first r of d turn, the rest carries no position). `kept` below 1 is p-RoPE
+    (Barbero et al. 2025, https://arxiv.org/abs/2410.06205): the ⌊kept·r/2⌋ highest frequencies turn, the lowest, which
+    the paper finds to carry content, stand still. `layout`: the paper's interleaved pairs (2i, 2i+1), or half_split
+    pairs (i, i + r/2) as in GPT-NeoX and Llama; a permutation of d. Angles are float32 at least, also under bfloat16.
+    0 parameters. Defined at every length; past the training length, low frequencies turn to angles that were never
+    seen.
     """
 
-    def __init__(self, dim: int, num_heads: int, base: float = 10_000.0) -> None:
+    depends_on = frozenset({"distance"})
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+        rotated: float = 1.0,
+        kept: float = 1.0,
+    ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
-        head_dim = dim // num_heads
         checks.number(self, low=1, open_low=True, base=base)
-        if head_dim % 2:
+        checks.one_of(self, LAYOUTS, layout=layout)
+        checks.number(self, low=0, high=1, open_low=True, rotated=rotated)
+        checks.number(self, low=0, high=1, kept=kept)
+        width = round(rotated * dim / num_heads)
+        if width < 2 or width % 2:
             raise ConfigError(
-                f"{type(self).__name__} turns pairs: the head width must be even, got {head_dim}; "
-                "set model.dim to an even multiple of model.num_heads."
+                f"{type(self).__name__} turns pairs: "
+                + ("the head width" if rotated == 1 else f"rotated={rotated:g} of the head width")
+                + f" must be even, got {width}; set model.dim to an even multiple of model.num_heads"
+                + ("." if rotated == 1 else ", or encoding.rotated=1.")
             )
-        self.head_dim, self.base = head_dim, base
+        self.dim, self.num_heads, self.base, self.layout = dim, num_heads, base, layout
+        self.rotated, self.kept, self.width = rotated, kept, width
 
-    def rotate(self, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Float[Tensor, " r/2"]:
+        """θ_i: radians that each pair turns in one step."""
+        pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
+        theta = self.base ** (-2 * pair / self.width)
+        return theta.where(pair < int(self.kept * self.width / 2), 0)
+
+    temperature: float = 1.0
+    """What the logits of the turned part are multiplied by."""
+
+    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        theta = self.base ** (-torch.arange(0, self.head_dim, 2, device=q.device, dtype=dtype) / self.head_dim)
-        angle = (positions.values.to(dtype)[..., None] * theta)[:, None]  # (b, 1, N, d/2)
+        angle = positions.values.to(dtype)[:, None, :, None] * self.rates(positions, dtype)  # (b, 1, N, r/2)
         cos, sin = angle.cos(), angle.sin()
-        return _turn(q, cos, sin), _turn(k, cos, sin)
-
-    def extra_repr(self) -> str:
-        return f"head_dim={self.head_dim}, base={self.base:g}"
+        return turn(q, self.temperature * cos, self.temperature * sin, self.layout), turn(k, cos, sin, self.layout)
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2).to(x.dtype)
+def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> Float[Tensor, "B H N d"]:
+    """Turn the first r of d, r/2 pairs, by angles of the given cosines and sines (…, r/2); the rest passes."""
+    width = 2 * cos.shape[-1]
+    head, tail = x[..., :width], x[..., width:]
+    interleaved = layout == "interleaved"
+    a, b = (head[..., 0::2], head[..., 1::2]) if interleaved else head.chunk(2, dim=-1)
+    turned = (a * cos - b * sin, b * cos + a * sin)
+    mixed = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+    return torch.cat((mixed.to(x.dtype), tail), dim=-1) if tail.shape[-1] else mixed.to(x.dtype)

@@ -23,6 +23,8 @@ class T5RelativePositionalBias(PositionalEncoding):
     the last bucket.
     """
 
+    depends_on = frozenset({"distance"})
+
     def __init__(self, num_heads: int, causal: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
         checks.positive(self, num_heads=num_heads, num_buckets=num_buckets, max_distance=max_distance)
@@ -33,7 +35,8 @@ class T5RelativePositionalBias(PositionalEncoding):
                 f"{type(self).__name__}: num_buckets must be a multiple of {2 if causal else 4} and max_distance above "
                 f"{side // 2}, got num_buckets={num_buckets}, max_distance={max_distance}."
             )
-        self.causal, self.num_buckets, self.max_distance, self.side = causal, num_buckets, max_distance, side
+        self.num_heads, self.causal, self.num_buckets, self.max_distance = num_heads, causal, num_buckets, max_distance
+        self.side = side
         self.table = nn.Parameter(torch.zeros(num_heads, num_buckets))
 
     def reset_parameters(self) -> None:
@@ -53,6 +56,3 @@ class T5RelativePositionalBias(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         table = self.table[:, self.bucket(positions.distances)]
         return ByDistance(table[None, :, None].to(q.dtype))
-
-    def extra_repr(self) -> str:
-        return f"num_heads={self.table.shape[0]}, num_buckets={self.num_buckets}, max_distance={self.max_distance}"

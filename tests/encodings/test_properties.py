@@ -155,7 +155,7 @@ def test_rope_logit_depends_on_the_difference_only(m: int, n: int, shift: int) -
     rope = RotaryPositionalEncoding(8, 1)
 
     def logit(a: int, b: int) -> Tensor:
-        turned, other = rope.rotate(q, k, Positions(torch.tensor([[a, b]]), span=600))
+        turned, other = rope.rotate(q, q, k, Positions(torch.tensor([[a, b]]), span=600))
         return turned[0, 0, 0] @ other[0, 0, 1]
 
     torch.testing.assert_close(logit(m, n), logit(m + shift, n + shift), atol=1e-10, rtol=1e-10)
@@ -163,7 +163,7 @@ def test_rope_logit_depends_on_the_difference_only(m: int, n: int, shift: int) -
 
 def test_rope_turns_each_pair_by_its_angle() -> None:
     q = torch.randn(1, 1, 40, 6, dtype=torch.float64)
-    turned, _ = RotaryPositionalEncoding(6, 1, base=50.0).rotate(q, q, Positions.arange(40))
+    turned, _ = RotaryPositionalEncoding(6, 1, base=50.0).rotate(q, q, q, Positions.arange(40))
     for i in range(3):
         before = torch.complex(q[..., 2 * i], q[..., 2 * i + 1])
         angle = torch.arange(40, dtype=torch.float64) * 50.0 ** (-2 * i / 6)

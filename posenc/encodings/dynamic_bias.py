@@ -1,0 +1,42 @@
+"""A small network from signed distance to logits."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+DISTANCES = ("linear", "log")
+
+
+class DynamicPositionalBias(PositionalEncoding):
+    """bias[h](t) = MLP_h(g(t)),  MLP: 1 → hidden → hidden → H with SiLU,  t = n − m.
+
+    Dynamic position bias, CrossFormer (Wang et al. 2021, https://arxiv.org/abs/2108.00154), for one dimension and in
+    the form of x-transformers (two hidden layers, no LayerNorm). `distance: linear` is g(t) = t / unit, `log` is
+    g(t) = sign(t) ln(1 + |t|) / unit, the log-spaced coordinates of Swin v2 (Liu et al. 2021,
+    https://arxiv.org/abs/2111.09883). Deviation: `unit` brings distances to the size of a network's usual input
+    (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Evaluated at 2N − 1 points, never at N².
+    hidden·(hidden + 3) + H·(hidden + 1) parameters. Defined at every length; past the training length the network
+    extrapolates.
+    """
+
+    depends_on = frozenset({"distance"})
+
+    def __init__(self, num_heads: int, hidden: int = 32, distance: str = "linear", unit: float = 8.0) -> None:
+        super().__init__()
+        checks.positive(self, num_heads=num_heads, hidden=hidden)
+        checks.one_of(self, DISTANCES, distance=distance)
+        checks.number(self, low=0, open_low=True, unit=unit)
+        self.num_heads, self.hidden, self.distance, self.unit = num_heads, hidden, distance, unit
+        self.mlp = nn.Sequential(
+            nn.Linear(1, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, num_heads)
+        )
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        t = positions.distances
+        g = t if self.distance == "linear" else t.sign() * torch.log1p(t.abs())
+        table = self.mlp((g / self.unit)[:, None].to(self.mlp[0].weight.dtype)).T
+        return ByDistance(table[None, :, None].to(q.dtype))

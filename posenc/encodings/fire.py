@@ -1,0 +1,49 @@
+"""FIRE: a small network of the distance, relative to how far the query can look."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+EPSILON = 1e-6
+
+
+class FIREPositionalBias(PositionalEncoding):
+    """bias[h](m, t) = MLP_h(ψ(|t|) / (ψ(max(L, m)) + ε)),  ψ(x) = ln(|c|·x + 1),  MLP: 1 → hidden → H with ReLU.
+
+    Functional interpolation, Li et al. 2024 (https://arxiv.org/abs/2310.04418): past the threshold L the distance is
+    measured against the query's position m, so that under a causal mask the network sees no input above 1. c starts at
+    0.1; L is `threshold` times a learned factor that starts at 1, taken absolutely; ε = 1e-6 (constants from the
+    implementations in DAPE and in mcleish7/arithmetic). Causal there. Keys on the right of a bidirectional encoder are
+    read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(L, m).
+    2·hidden + H·(hidden + 1) + 2 parameters. Defined at every length.
+    """
+
+    depends_on = frozenset({"|distance|", "position"})
+
+    def __init__(self, num_heads: int, hidden: int = 32, threshold: float = 512.0) -> None:
+        super().__init__()
+        checks.positive(self, num_heads=num_heads, hidden=hidden)
+        checks.number(self, low=0, open_low=True, threshold=threshold)
+        self.num_heads, self.hidden, self.threshold = num_heads, hidden, threshold
+        self.mlp = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, num_heads))
+        self.c = nn.Parameter(torch.tensor(0.1))
+        self.threshold_factor = nn.Parameter(torch.tensor(1.0))
+
+    def reset_parameters(self) -> None:
+        """c = 0.1, L = threshold; the network's layers reset themselves."""
+        nn.init.constant_(self.c, 0.1)
+        nn.init.ones_(self.threshold_factor)
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        def psi(length: Tensor) -> Tensor:
+            return torch.log1p(self.c.abs() * length.to(self.c.dtype))
+
+        reach = torch.maximum(positions.values.to(self.c.dtype), (self.threshold_factor * self.threshold).abs())
+        one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
+        share = psi(one_side) / (psi(reach)[..., None] + EPSILON)  # (b, N, span)
+        half = self.mlp(share[..., None]).movedim(-1, 1)  # (b, H, N, span)
+        return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1).to(q.dtype))

@@ -1,0 +1,63 @@
+"""KERPLE: kernelised relative biases, logarithmic and of a power."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+
+class KerpleLogPositionalBias(PositionalEncoding):
+    """bias[h](t) = −r1_h · ln(1 + r2_h · |t|),  r1, r2 > 0.
+
+    Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0, 2), r2 ~ U(0, 1).
+    Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
+    so a bidirectional encoder cannot tell left from right by it. 2·H parameters. Defined at every length.
+    """
+
+    depends_on = frozenset({"|distance|"})
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        checks.positive(self, num_heads=num_heads)
+        self.num_heads = num_heads
+        self.raw = nn.Parameter(torch.empty(2, num_heads))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """r1 ~ U(0.01, 2), r2 ~ U(0.01, 1)."""
+        self.raw[0].uniform_(0.01, 2).log_()
+        self.raw[1].uniform_(0.01, 1).log_()
+
+    def curve(self, r: Tensor) -> Tensor:
+        """(H, M) from distances r ≥ 0."""
+        r1, r2 = self.raw.exp()[..., None]
+        return -r1 * torch.log1p(r2 * r)
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        table = self.curve(positions.distances.abs().to(self.raw.dtype))
+        return ByDistance(table[None, :, None].to(q.dtype))
+
+
+class KerplePowerPositionalBias(KerpleLogPositionalBias):
+    """bias[h](t) = −r1_h · |t|^r2_h,  r1 > 0, 0 < r2 < 2.
+
+    Chi et al. 2022 (https://arxiv.org/abs/2205.09821): conditionally positive definite for exponents up to 2; ALiBi is
+    r2 = 1. Start as in the authors' code: r1 ~ U(0, 1), r2 ~ U(0, 2). Deviation: within bounds by construction,
+    r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. 2·H parameters. Defined at every length.
+    """
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98)."""
+        self.raw[0].uniform_(0.01, 1).log_()
+        self.raw[1].uniform_(0.01, 0.99).logit_()
+
+    def curve(self, r: Tensor) -> Tensor:
+        """(H, M) from distances r ≥ 0."""
+        r1, r2 = self.raw[0].exp()[:, None], 2 * self.raw[1].sigmoid()[:, None]
+        apart = r > 0  # 0^r2 = 0, but its slope in r2 is not a number
+        return -r1 * torch.where(apart, r.where(apart, 1) ** r2, 0)

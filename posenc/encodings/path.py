@@ -1,0 +1,58 @@
+"""PaTH: between key and query lies a product of reflections made from the tokens."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from posenc import checks
+from posenc.attention import Projection
+from posenc.bias import Dense, earlier, replacing
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+
+
+class PaTHPositionalEncoding(PositionalEncoding):
+    """logit(m, n) = q_mᵀ H_m H_{m−1} ⋯ H_{n+1} k_n / √d,  H_s = I − β_s w_s w_sᵀ.
+
+    PaTH attention, Yang et al. 2025 (https://arxiv.org/abs/2505.16381). For each head w_s is a unit vector, a low-rank
+    projection of the layer's input x (D → rank → D), a causal depthwise convolution over 3 tokens and SiLU;
+    β_s = 2σ(u·x_s + c) in (0, 2). In the UT transform's closed form, dense: with W the rows w and
+    T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β), logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1). Start: projections
+    N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no forget gate, no norm of q and k (options in
+    the authors' code). Position ids are not used: the order of the tokens is. Causal. 2·rank·D + 3·D + H·(D + 1)
+    parameters. Defined at every length.
+    """
+
+    depends_on = frozenset({"order", "content"})
+
+    def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 32) -> None:
+        super().__init__()
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.under_a_causal_mask(self, causal=causal)
+        checks.positive(self, rank=rank)
+        self.dim, self.num_heads, self.causal, self.rank = dim, num_heads, causal, rank
+        self.down, self.up = Projection(dim, rank, bias=False), Projection(rank, dim, bias=False)
+        self.convolution = nn.Conv1d(dim, dim, 3, groups=dim, bias=False)
+        self.beta = nn.Linear(dim, num_heads)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """β starts about 1; the other layers reset themselves."""
+        nn.init.normal_(self.beta.weight, std=0.02)
+        nn.init.zeros_(self.beta.bias)
+
+    def reflections(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """w, (B, H, N, d), of length 1, and β, (B, H, N, 1)."""
+        mixed = self.convolution(F.pad(self.up(self.down(x)).transpose(1, 2), (2, 0)))
+        w = F.silu(mixed).unflatten(1, (self.num_heads, -1)).transpose(-1, -2)
+        return F.normalize(w, dim=-1), 2 * self.beta(x).sigmoid().transpose(1, 2)[..., None]
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        (w, beta), Q, K = self.reflections(x), q.to(dtype), k.to(dtype).transpose(-1, -2)
+        w, beta = w.to(dtype), beta.to(dtype)
+        eye = torch.eye(positions.length, device=q.device, dtype=dtype)
+        system = eye + (beta * (w @ w.transpose(-1, -2))).tril(-1)
+        carried = torch.linalg.solve_triangular(system, beta * (w @ K).tril(-1), upper=False, unitriangular=True)
+        logits = (Q @ K - (Q @ w.transpose(-1, -2)).tril() @ carried) * q.shape[-1] ** -0.5
+        return replacing(logits.where(earlier(positions.length, q.device), 0), q, k, q.shape[-1])

@@ -1,0 +1,45 @@
+"""Llama 3's RoPE: stretched by wavelength."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from posenc import checks
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.scale import Length, longest
+from posenc.positions import Positions
+
+
+class Llama3RotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i,  γ = clip((L/λ_i − low) / (high − low), 0, 1),  λ_i = 2π/θ_i.
+
+    Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the training
+    length, L/λ_i the turns that pair i makes in it: pairs of more than `high_turns` keep their pace, those of fewer
+    than `low_turns` are s times slower. 0 parameters. Defined at every length; made for up to s times L.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        original_length: Length,
+        factor: float = 4.0,
+        low_turns: float = 1.0,
+        high_turns: float = 4.0,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.number(self, low=1, factor=factor)
+        checks.number(self, low=0, low_turns=low_turns)
+        checks.number(self, low=low_turns, open_low=True, high_turns=high_turns)
+        self.original_length, self.factor = original_length, factor
+        self.low_turns, self.high_turns = low_turns, high_turns
+        self.trained = longest(self, original_length=original_length)
+
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
+        theta = super().rates(positions, dtype)
+        turns = self.trained * theta / (2 * math.pi)
+        keep = ((turns - self.low_turns) / (self.high_turns - self.low_turns)).clamp(0, 1)
+        return torch.lerp(theta / self.factor, theta, keep)

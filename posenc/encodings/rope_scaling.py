@@ -1,0 +1,85 @@
+"""RoPE stretched to lengths beyond the training length, by one factor for all or by another base."""
+
+import torch
+from torch import Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.scale import Length, longest
+from posenc.positions import Positions
+
+
+class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with θ_i = base^(−2i/d) / s.
+
+    Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s, so that s
+    times the training length turns no pair further than training did. It applies at every length, also in training.
+    0 parameters. Defined at every length; made for up to s times the length that was trained without it.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.number(self, low=1, factor=factor)
+        self.factor = factor
+
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
+        return super().rates(positions, dtype) / self.factor
+
+
+class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d).
+
+    NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base grows, so that the
+    highest frequency keeps its pace and the lowest is s times slower. 0 parameters. Defined at every length; made for
+    up to s times the training length.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.number(self, low=1, factor=factor)
+        if self.width == 2:
+            raise ConfigError(f"{type(self).__name__} needs a head width of at least 4, got 2; raise model.dim.")
+        self.factor = factor
+
+    def stretch(self, positions: Positions) -> float:
+        """s"""
+        return self.factor
+
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
+        exponent = self.width / (self.width - 2)
+        pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
+        return (self.base * self.stretch(positions) ** exponent) ** (-2 * pair / self.width)
+
+
+class DynamicNTKRotaryPositionalEncoding(NTKScaledRotaryPositionalEncoding):
+    """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d),  s = max(1, factor · (N / L) − (factor − 1)).
+
+    Dynamic NTK scaling (emozilla 2023; section 3.3 of YaRN, https://arxiv.org/abs/2309.00071, in the form of Hugging
+    Face transformers, whose factor 1 is the paper's s = N/L). N is the number of positions that can occur, L the
+    training length: up to L it is plain RoPE, beyond, the base follows the length. 0 parameters. Defined at every
+    length.
+    """
+
+    depends_on = frozenset({"distance", "extent"})
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        original_length: Length,
+        factor: float = 1.0,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+    ) -> None:
+        super().__init__(dim, num_heads, factor, base, layout)
+        self.original_length = original_length
+        self.trained = longest(self, original_length=original_length)
+
+    def stretch(self, positions: Positions) -> float:
+        """s at this length."""
+        return max(1.0, self.factor * (positions.extent + 1) / self.trained - (self.factor - 1))

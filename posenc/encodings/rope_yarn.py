@@ -1,0 +1,56 @@
+"""YaRN: RoPE stretched by wavelength, and sharper attention."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from posenc import checks
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.scale import Length, longest
+from posenc.positions import Positions
+
+
+class YarnRotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits times (0.1 ln s + 1)².
+
+    YaRN, Peng et al. 2023 (https://arxiv.org/abs/2309.00071). Pairs that make more than `beta_fast` turns in the
+    training length L keep their pace (γ = 1), those that make fewer than `beta_slow` are interpolated (γ = 0), and
+    between γ falls linearly in i: with c(β) = d ln(L / 2πβ) / (2 ln base), the index of the pair that makes β turns, it
+    falls from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉ (rounded outwards and kept within [0, d − 1], as in the authors' code;
+    the paper's ramp is linear in the number of turns). 0 parameters. Defined at every length; made for up to s times L.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        original_length: Length,
+        factor: float = 4.0,
+        beta_fast: float = 32.0,
+        beta_slow: float = 1.0,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.number(self, low=1, factor=factor)
+        checks.number(self, low=0, open_low=True, beta_slow=beta_slow)
+        checks.number(self, low=beta_slow, open_low=True, beta_fast=beta_fast)
+        self.original_length, self.factor = original_length, factor
+        self.beta_fast, self.beta_slow = beta_fast, beta_slow
+        self.trained = longest(self, original_length=original_length)
+        self.temperature = (0.1 * math.log(factor) + 1) ** 2
+
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
+        theta = super().rates(positions, dtype)
+
+        def pair_of(turns: float) -> float:
+            return self.width * math.log(self.trained / (turns * 2 * math.pi)) / (2 * math.log(self.base))
+
+        first, last = (
+            max(math.floor(pair_of(self.beta_fast)), 0),
+            min(math.ceil(pair_of(self.beta_slow)), self.width - 1),
+        )
+        pair = torch.arange(len(theta), device=theta.device, dtype=dtype)
+        slowed = ((pair - first) / max(last - first, 0.001)).clamp(0, 1)
+        return theta * (1 - slowed) + theta / self.factor * slowed

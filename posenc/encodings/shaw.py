@@ -1,0 +1,58 @@
+"""Relative position representations: a learned vector for each clipped distance, read by the query."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.scale import interpolate
+from posenc.positions import Positions
+
+
+class ShawRelativePositionalEncoding(PositionalEncoding):
+    """logit += q_m · a^K[clip(t, −K, K)] / √d;  with `values` also v_n += a^V[clip(t, −K, K)],  K = max_distance.
+
+    Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d, shared by heads. `per_head`
+    gives each head its own: the relative attention of the Music Transformer (Huang et al. 2018,
+    https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
+    distance becomes a matrix here (`posenc.bias.skew`). a^V needs the attention weights and leaves the fused path.
+    Start: N(0, std²). G·(2·max_distance + 1)·d·(1 + values) parameters, G = H with `per_head`, else 1. Defined at every
+    length; distances beyond the training length are untrained up to K and share the edge's vector beyond.
+    """
+
+    depends_on = frozenset({"distance"})
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        max_distance: int = 16,
+        values: bool = True,
+        per_head: bool = False,
+        std: float = 0.02,
+    ) -> None:
+        super().__init__()
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.positive(self, max_distance=max_distance)
+        checks.boolean(self, values=values, per_head=per_head)
+        checks.number(self, low=0, std=std)
+        self.dim, self.num_heads, self.max_distance = dim, num_heads, max_distance
+        self.values, self.per_head, self.std = values, per_head, std
+        shape = (num_heads if per_head else 1, 2 * max_distance + 1, dim // num_heads)
+        self.keys_table = nn.Parameter(torch.empty(shape))
+        self.values_table = nn.Parameter(torch.empty(shape)) if values else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from N(0, std²)."""
+        for table in self.parameters():
+            nn.init.normal_(table, std=self.std)
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        K = self.max_distance
+        column = positions.distances.clamp(-K, K) + K
+        keys = interpolate(self.keys_table, column).to(q.dtype)  # (G, M, d)
+        table = q @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, N, M)
+        values = None if self.values_table is None else interpolate(self.values_table, column)[None]
+        return ByDistance(table, values)

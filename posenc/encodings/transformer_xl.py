@@ -1,0 +1,48 @@
+"""Transformer-XL's relative attention: sinusoids of distance, read by the query, and two global biases."""
+
+import torch
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.bias import ByDistance
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.sinusoidal import sinusoids
+from posenc.positions import Positions
+
+
+class TransformerXLPositionalEncoding(PositionalEncoding):
+    """logit(m, n) = [(q_m + u)·k_n + (q_m + v)·W R(m − n)] / √d,  R(s) the sinusoids of s in width D.
+
+    Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v, a vector for each head, are learned, as is
+    W (D × D, split into heads). As in the paper u and v are shared by layers; unlike there, so is W, unless
+    `model.encoding_per_layer` gives each layer its own of all three. Start: u = v = 0 (the authors' code: N(0, 0.02²)),
+    W N(0, 1/D). D² + 2·D parameters. Defined at every length.
+    """
+
+    depends_on = frozenset({"distance"})
+
+    def __init__(self, dim: int, num_heads: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.number(self, low=1, open_low=True, base=base)
+        checks.even(self, "pairs sines with cosines", dim=dim)
+        self.dim, self.num_heads, self.base = dim, num_heads, base
+        self.weight = nn.Parameter(torch.empty(dim, dim))
+        self.u = nn.Parameter(torch.empty(num_heads, dim // num_heads))
+        self.v = nn.Parameter(torch.empty(num_heads, dim // num_heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """W from N(0, 1/D), u = v = 0."""
+        nn.init.normal_(self.weight, std=self.dim**-0.5)
+        nn.init.zeros_(self.u)
+        nn.init.zeros_(self.v)
+
+    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+        return q + self.u[:, None].to(q.dtype), k
+
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        query = q + (self.v - self.u)[:, None].to(q.dtype)  # q holds u since `rotate`
+        R = sinusoids(-positions.distances, self.dim, self.base).to(self.weight.dtype)
+        key = (R @ self.weight.T).view(len(R), self.num_heads, -1).permute(1, 2, 0)  # (H, d, M)
+        return ByDistance(query @ key.to(q.dtype) * q.shape[-1] ** -0.5)
