@@ -1,9 +1,10 @@
 """Self-attention: one signature, several implementations; it sees tensors and a bias, never an encoding.
 
-    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) (v + bias.values)
+    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
 
-d is the width of v: an encoding may widen q and k, not the scale. The bias is added to the *scaled* logits in every
-implementation, and a test holds that all of them agree, forward and backward.
+and `bias.values`, where a bias has some, are added to v by distance. d is the width of v: an encoding may widen q and
+k, not the scale. The bias is added to the *scaled* logits in every implementation, and a test holds that all of them
+agree, forward and backward.
 """
 
 from collections.abc import Callable, Iterator

@@ -86,9 +86,9 @@ class WithinNumber(PositionScheme):
         token     7 3 + 1 2 5 =          (digits 0 to 9)
         position  1 2 0 1 2 3 0          in training + k, k ~ U{0, ..., max_offset}, where it is not 0
 
-    Abacus, McLeish et al. 2024 (https://arxiv.org/abs/2405.17399), with k drawn once a batch as in the authors' code, so
-    that a table learns rows for numbers longer than those it is trained on; with the least significant digit first it
-    aligns digits of equal place, as position coupling (Cho et al. 2024, https://arxiv.org/abs/2405.20671) does.
+    Abacus, McLeish et al. 2024 (https://arxiv.org/abs/2405.17399), with k drawn once a batch as in the authors' code,
+    so that a table learns rows for numbers longer than those it is trained on; with the least significant digit first
+    it aligns digits of equal place, as position coupling (Cho et al. 2024, https://arxiv.org/abs/2405.20671) does.
 
     digits      tokens that are digits
     max_offset  the largest k; 0 for none

@@ -30,14 +30,14 @@ class PositionalEncoding(nn.Module):
 
         position     where a token stands, absolutely            distance    key position − query position
         |distance|   the same without its sign                   order       which token comes first, whatever its id
-        extent       the largest position that can occur         content     the tokens
+        extent       the largest position that can occur         content     the tokens, by x or by gates
 
     Invariances follow: without position and extent a common shift of all ids changes nothing; without order and
     distance too, a reversed sequence gives reversed outputs; without |distance| too, a permuted one permuted outputs.
     """
 
     inject: ClassVar[str] = "input"
-    """Where `embed` runs unless the model says otherwise: `input`, `every_layer` or `attention` (see posenc.encoder)."""
+    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.encoder)."""
 
     per_layer: ClassVar[bool] = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise."""

@@ -12,11 +12,11 @@ from posenc.positions import Positions
 
 
 class DAPEPositionalBias(PositionalEncoding):
-    """logits = S + B + f([S; B]),  S = q kᵀ / √d, B a KERPLE-log bias,  f: 2H → hidden → H with LeakyReLU, at each pair.
+    """logits = S + B + f([S; B]),  S = q kᵀ / √d,  B a KERPLE-log bias,  f: 2H → hidden → H with LeakyReLU, pairwise.
 
     Data-adaptive positional encoding, Zheng et al. 2024 (https://arxiv.org/abs/2405.14722), over KERPLE, one of the
-    biases that the paper adapts; f as in the authors' code (hidden 32, slope 0.01, torch's start). It works on N² pairs.
-    Causal there; f sees one pair at a time, so it leaks nothing and needs no mask. 2·H + hidden·(3·H + 1) + H
+    biases that the paper adapts; f as in the authors' code (hidden 32, slope 0.01, torch's start). It works on N²
+    pairs. Causal there; f sees one pair at a time, so it leaks nothing and needs no mask. 2·H + hidden·(3·H + 1) + H
     parameters. Defined at every length.
     """
 

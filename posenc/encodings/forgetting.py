@@ -1,5 +1,6 @@
 """The Forgetting Transformer: a bias that decays by what lies between."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,10 +14,10 @@ class ForgettingPositionalBias(PositionalEncoding):
     """bias[h](m, n) = Σ_{s=n+1..m} ln σ(w_h·x_s + b_h).
 
     Forgetting attention (FoX), Lin et al. 2025 (https://arxiv.org/abs/2503.02130), the data-dependent decay: each token
-    scales down what lies before it. x is the layer's input. As a difference of cumulative sums, in float32 at least.
-    Start: w N(0, 1/D), b = `start`, 0 in the authors' code (a token forgets half); 5 as in x-transformers' data-dependent
-    ALiBi forgets 0.7 %. Position ids are not used: the order of the tokens is. Causal. H·(D + 1) parameters. Defined at
-    every length.
+    scales down what lies before it. x is the layer's input. A difference of cumulative sums, in float32 at least.
+    Start: w N(0, 1/D), b = `start`: 0 as in the authors' code, where a token forgets half; 5, of x-transformers'
+    data-dependent ALiBi, forgets 0.7 %. Position ids are not used: the order of the tokens is. Causal. H·(D + 1)
+    parameters. Defined at every length.
     """
 
     depends_on = frozenset({"order", "content"})
@@ -41,5 +42,5 @@ class ForgettingPositionalBias(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         step = self.decay(x)
-        total = step.to(step.float().dtype if step.dtype.itemsize < 4 else step.dtype).cumsum(1).transpose(1, 2)
+        total = step.to(torch.promote_types(step.dtype, torch.float32)).cumsum(1).transpose(1, 2)
         return Dense((total[..., :, None] - total[..., None, :]).to(q.dtype))

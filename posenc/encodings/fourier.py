@@ -17,8 +17,8 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
 
     Learnable Fourier features, Li et al. 2021 (https://arxiv.org/abs/2106.02795), for positions of one dimension in one
     group. F = `features`; w starts at N(0, γ⁻²), so γ is the distance over which positions look alike at the start.
-    Deviation: the last layer is then scaled so that the vectors have root mean square `rms` over the first 64 positions;
-    `rms: raw` leaves torch's default start. F/2 + hidden·(F + 1) + D·(hidden + 1) parameters. Defined at every length.
+    Deviation: the last layer is then centred and scaled to `rms` over the first 64 positions; `rms: raw` leaves torch's
+    default start. features/2 + hidden·(features + 1) + D·(hidden + 1) parameters. Defined at every length.
     """
 
     depends_on = frozenset({"position"})
@@ -41,9 +41,10 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
         self.inner.reset_parameters()
         self.outer.reset_parameters()
         if not isinstance(self.rms, str):
-            gain = self.rms / self._vectors(torch.arange(NEAR, device=self.frequencies.device)).pow(2).mean().sqrt()
+            start = self._vectors(torch.arange(NEAR, device=self.frequencies.device))
+            gain = self.rms / (start - start.mean(0)).pow(2).mean().sqrt()
             self.outer.weight.mul_(gain)
-            self.outer.bias.mul_(gain)
+            self.outer.bias.copy_(gain * (self.outer.bias - start.mean(0)))
 
     def _vectors(self, position: Tensor) -> Tensor:
         angle = position[..., None].to(self.frequencies.dtype) * self.frequencies

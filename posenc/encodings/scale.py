@@ -28,7 +28,7 @@ def check_rms(owner: object, rms: Rms) -> None:
 def longest(owner: object, **lengths: Length) -> int:
     """The longest of the training lengths."""
     ((name, length),) = lengths.items()
-    found = length if isinstance(length, int) or isinstance(length, str) or not length else length[-1]
+    found = length if isinstance(length, int | str) or not length else length[-1]
     checks.positive(owner, **{name: found})
     assert isinstance(found, int)
     return found

@@ -17,8 +17,8 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     gives each head its own: the relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
     distance becomes a matrix here (`posenc.bias.skew`). a^V needs the attention weights and leaves the fused path.
-    Start: N(0, std²). G·(2·max_distance + 1)·d·(1 + values) parameters, G = H with `per_head`, else 1. Defined at every
-    length; distances beyond the training length are untrained up to K and share the edge's vector beyond.
+    Start: N(0, std²). (1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters. Defined at every length;
+    distances beyond the training length are untrained up to K and share the edge's vector beyond.
     """
 
     depends_on = frozenset({"distance"})

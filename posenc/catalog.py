@@ -1,0 +1,233 @@
+"""The catalogue: `python -m posenc.catalog` lists every encoding, `python -m posenc.catalog rope` draws its card.
+
+What it says is read from the code: formula, parameters and reach from the class's docstring (tests hold them true),
+where position enters from the hooks that the class overrides, what it is proven against from the head of its yaml file.
+"""
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from posenc import checks
+from posenc.build import make
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.portrait import Portrait, portray
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+PICTURES = Path("runs/catalog")
+MODEL = "D = 64, H = 4, 2 layers"
+"""The default model, for which parameters are counted."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One `encoding=NAME`."""
+
+    name: str
+    encoding: PositionalEncoding
+    causal: bool
+    parameters: int
+    comment: str
+    proof: str
+
+    @property
+    def documentation(self) -> str:
+        """The class's docstring."""
+        return inspect.getdoc(type(self.encoding)) or ""
+
+    @property
+    def formula(self) -> str:
+        """Its first line."""
+        return self.documentation.split("\n\n")[0].replace("\n", " ").rstrip(".")
+
+    @property
+    def prose(self) -> str:
+        """The rest of it, a paragraph a line."""
+        return "\n".join(part.replace("\n", " ") for part in self.documentation.split("\n\n")[1:])
+
+    @property
+    def source(self) -> str:
+        """The first link in it."""
+        links = re.findall(r"https://[^\s,;)]+", self.documentation)
+        return links[0] if links else "–"
+
+    @property
+    def size(self) -> str:
+        """The number of parameters, as a formula."""
+        found = re.search(r"(?:^|\. |\n)([^.]*?(?:\.\d[^.]*?)*) parameters", self.prose)
+        return found.group(1).strip() if found else "–"
+
+    @property
+    def reach(self) -> str:
+        """What holds beyond the training length."""
+        found = re.search(r"((?:Defined|Undefined) [^.]*)\.", self.prose)
+        return found.group(1) if found else "–"
+
+    @property
+    def published(self) -> str:
+        """Who published it, as the yaml's comment says."""
+        return self.comment.partition("; ")[2] or self.comment
+
+    @property
+    def enters(self) -> str:
+        """Where position enters, by the hooks that the class overrides."""
+        encoding = self.encoding
+        if overrides(encoding, "bias"):
+            return "logits"
+        if overrides(encoding, "rotate"):
+            return "queries and keys"
+        if overrides(encoding, "embed"):
+            return "embeddings" if encoding.inject == "input" else "attention's input"
+        return "nowhere"
+
+    @property
+    def depends(self) -> str:
+        """What it is a function of."""
+        return ", ".join(sorted(self.encoding.depends_on)) or "nothing"
+
+
+def overrides(encoding: PositionalEncoding, hook: str) -> bool:
+    """Whether a class has a hook of its own."""
+    return getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook)
+
+
+def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[Entry]:
+    """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
+    folders = [CONFIGS, *([folder.resolve()] if folder else [])]
+    files = {file.stem: file for root in folders for file in sorted((root / "encoding").glob("*.yaml"))}
+    for name in names:
+        checks.one_of("catalogue", sorted(files), encoding=name)
+    search = [f"hydra.searchpath=[{', '.join(f'file://{root}' for root in folders[1:])}]"]
+    for name in names or sorted(files):
+        encoding, causal = build(name, search)
+        head = [line.removeprefix("# ") for line in files[name].read_text().splitlines() if line.startswith("# ")]
+        proof = next((line.removeprefix("proof: ") for line in head if line.startswith("proof: ")), "–")
+        layers = encoding.for_layers(2 if encoding.per_layer else 1)
+        parameters = {id(p): p.numel() for layer in layers for p in layer.parameters()}
+        yield Entry(name, encoding, causal, sum(parameters.values()), head[0] if head else "", proof)
+
+
+def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding, bool]:
+    """The encoding as the default model builds it, and whether it is defined under a causal mask only."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            return make(compose("train", overrides=[f"encoding={name}", *overrides]), "encoding"), False
+        except ConfigError as error:
+            if "model.causal=true" not in str(error):
+                raise
+        return make(compose("train", overrides=[f"encoding={name}", "model.causal=true", *overrides]), "encoding"), True
+
+
+COLUMNS = ("encoding", "enters at", "depends on", "parameters", "beyond the training length", "published", "proof")
+
+
+def row(entry: Entry) -> tuple[str, ...]:
+    """An entry's cells."""
+    reach = entry.reach.partition("; ")[2] or entry.reach.partition(": ")[2] or entry.reach.partition(", which")[0]
+    name = entry.name + (" (causal)" if entry.causal else "")
+    return name, entry.enters, entry.depends, f"{entry.parameters:,}", reach, entry.published, entry.proof
+
+
+def print_table(found: Sequence[Entry]) -> None:
+    """The catalogue in the terminal."""
+    table = Table(title=f"{len(found)} encodings · parameters for {MODEL}", title_justify="left", box=SIMPLE_HEAD)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=column == "encoding")
+    for entry in found:
+        table.add_row(*map(escape, row(entry)))
+    console = Console()
+    console.print(table)
+    console.print("One card: python -m posenc.catalog NAME", highlight=False)
+
+
+def markdown(found: Sequence[Entry]) -> str:
+    """The page docs/encodings.md."""
+    lines = [
+        "# The encodings",
+        "",
+        "Made by `python -m posenc.catalog --markdown > docs/encodings.md`; a test holds that it is up to date. "
+        f"Parameters are those of the default model ({MODEL}). *Proof* names the implementations that a test compares "
+        "each encoding with to 1e-5, or `formula`: the paper's formula in numpy, written independently.",
+        "",
+        "![every encoding's logit between equal tokens against their distance](encodings.png)",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+    ]
+    for entry in found:
+        name, *cells = row(entry)
+        lines.append(f"| [{name}](#{entry.name}) | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for entry in found:
+        lines += ["", f"## {entry.name}", "", f"`{entry.formula}`", "", entry.prose.replace("\n", "\n\n"), ""]
+        lines += [f"`python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}`"]
+    return "\n".join(lines) + "\n"
+
+
+def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
+    """One encoding in words and in a picture."""
+    from posenc import figures
+
+    console = Console()
+    console.print(f"\n[bold]{entry.name}[/bold] · {type(entry.encoding).__name__}\n")
+    console.print(f"  {escape(entry.formula)}\n", highlight=False)
+    console.print(escape(entry.prose) + "\n", highlight=False)
+    facts = {
+        "enters at": entry.enters,
+        "depends on": entry.depends,
+        "parameters": f"{entry.size} = {entry.parameters:,} ({MODEL})",
+        "longer inputs": entry.reach,
+        "proof": entry.proof,
+        "source": entry.source,
+        "use": f"python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{entry.name}.png"
+    figures.encoding_card(entry.name, portrait).savefig(picture, dpi=120)
+    for label, text in {**facts, "picture": str(picture)}.items():
+        console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m posenc.catalog", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="encodings to draw a card of; none: the whole table")
+    parser.add_argument("--markdown", action="store_true", help="print the documentation page instead")
+    parser.add_argument("--gallery", type=Path, metavar="FILE", help="write one picture of all encodings")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of configs of your own")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", default=PICTURES, help=f"for cards ({PICTURES})")
+    asked = parser.parse_args(words)
+    torch.manual_seed(0)
+    try:
+        found = list(entries(asked.names, asked.config_dir))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if asked.gallery:
+        from posenc import figures
+
+        figures.encoding_gallery({e.name: portray(e.encoding, e.causal) for e in found}).savefig(asked.gallery, dpi=110)
+    if asked.markdown:
+        print(markdown(found), end="")
+    elif asked.names:
+        for entry in found:
+            print_card(entry, portray(entry.encoding, entry.causal), asked.pictures)
+    elif not asked.gallery:
+        print_table(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What every encoding says of itself is true: invariances, parameter counts, arguments, lengths, names of weights."""
+
+import copy
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from posenc.catalog import Entry, build, entries
+from posenc.checks import ConfigError
+from posenc.encoder import Encoder
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions import Positions
+from tests.conftest import options
+
+ENCODINGS = options("encoding")
+STATE = Path(__file__).with_name("state_dicts.json")
+D, H, N = 64, 4, 20
+SOON = {"threshold": 8.0, "original_length": 8}
+"""Arguments that say from which length on something happens, set so low that it happens here."""
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, Entry]:
+    return {entry.name: entry for entry in entries()}
+
+
+def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
+    """The encoding built anew with some arguments changed, and random weights: what starts at zero does something."""
+    arguments = eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
+    again = type(encoding)(**arguments | {name: value for name, value in changed.items() if name in arguments})
+    for parameter in again.parameters():
+        nn.init.normal_(parameter)
+    return again
+
+
+def model(entry: Entry) -> Encoder:
+    return Encoder(loud(entry.encoding, **SOON), 11, 3, dim=D, num_heads=H, num_layers=3, causal=entry.causal).double()
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_common_shift_matters_where_positions_or_extent_do(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    encoder, tokens = model(entry), torch.randint(11, (4, N))
+    change = (encoder(tokens, Positions.arange(N).shifted(37)) - encoder(tokens)).abs().max()
+    if entry.encoding.depends_on & {"position", "extent"}:
+        assert change > 1e-4
+    else:
+        assert change < 1e-4
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_ids_matter_unless_order_alone_does(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    encoder, tokens = model(entry), torch.randint(11, (4, N))
+    spread = Positions(torch.arange(N)[None] * 3, span=3 * N)
+    change = (encoder(tokens, spread) - encoder(tokens)).abs().max()
+    assert (change > 1e-4) == bool(entry.encoding.depends_on & {"position", "distance", "|distance|"})
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    if entry.causal:  # the mask itself tells left from right
+        assert "order" in entry.encoding.depends_on or "distance" in entry.encoding.depends_on or name == "alibi_causal"
+        return
+    encoder, tokens = model(entry), torch.randint(11, (8, N))
+    reversal = (encoder(tokens.flip(1)) - encoder(tokens)).abs().max()
+    permutation = (encoder(tokens[:, torch.randperm(N)]) - encoder(tokens)).abs().max()
+    depends = entry.encoding.depends_on
+    assert (reversal < 1e-6) == (not depends & {"position", "order", "distance"}), reversal
+    assert (permutation < 1e-6) == (not depends & {"position", "order", "distance", "|distance|"}), permutation
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Entry], name: str) -> None:
+    """With q and k held, other tokens change what is added only if that depends on content."""
+    entry = catalogue[name]
+    if "content" in entry.encoding.depends_on:
+        return
+    encoding, positions = loud(entry.encoding).double(), Positions.arange(N)
+    a, b = torch.randn(2, 2, N, D, dtype=torch.float64)
+    q, k = torch.randn(2, 2, H, N, D // H, dtype=torch.float64)
+    torch.testing.assert_close(encoding.embed(a, positions) - a, encoding.embed(b, positions) - b)
+    turned = [encoding.rotate(x, q, k, positions) for x in (a, b)]
+    assert all(torch.equal(u, v) for u, v in zip(*turned, strict=True))
+    biases = [encoding.bias(x, *turned[0], positions) for x in (a, b)]
+    if biases[0] is not None and biases[1] is not None:
+        assert torch.equal(biases[0].matrix(positions), biases[1].matrix(positions))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    assert re.search(r"[=←]|x_p|reads|RoPE|Pair", entry.formula), entry.formula
+    assert entry.source.startswith("https://")
+    assert entry.size != "–"
+    assert entry.reach.startswith(("Defined at every length", "Undefined past"))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_the_parameters_are_as_many_as_declared(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
+    formula = entry.size.replace("·", "*").replace("−", "-").replace("²", "**2")
+    assert eval(formula, {"D": D, "H": H, "d": D // H, "L": 2, **arguments}) == entry.parameters, entry.size
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_repr_gives_every_argument(catalogue: dict[str, Entry], name: str) -> None:
+    encoding = catalogue[name].encoding
+    arguments = eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
+    assert set(arguments) == set(inspect.signature(type(encoding)).parameters)
+    again = type(encoding)(**arguments)
+    assert again.extra_repr() == encoding.extra_repr()
+    again.load_state_dict(encoding.state_dict())
+
+
+def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, Entry]) -> None:
+    """Other people's checkpoints depend on them. A deliberate change is made in state_dicts.json, too."""
+    found = {
+        name: {key: list(value.shape) for key, value in entry.encoding.state_dict().items()}
+        for name, entry in catalogue.items()
+    }
+    assert found == json.loads(STATE.read_text())
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, Entry], name: str) -> None:
+    entry = catalogue[name]
+    held = getattr(entry.encoding, "max_length", None)
+    assert (held is not None) == entry.reach.startswith("Undefined past max_length")
+    encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, causal=entry.causal)
+    if held is None:
+        assert encoder(torch.randint(11, (1, 700))).isfinite().all()
+        return
+    encoder(torch.randint(11, (1, held)))
+    with pytest.raises(ConfigError, match=rf"holds {held} positions, got {held + 1}; raise encoding.max_length"):
+        encoder(torch.randint(11, (1, held + 1)))
+
+
+@pytest.mark.parametrize("heads", [1, 6])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_one_head_and_six(name: str, heads: int) -> None:
+    encoding, causal = build(name, ["model.dim=48", f"model.num_heads={heads}"])
+    encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=causal)
+    assert encoder(torch.randint(11, (2, 9))).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_it_compiles_without_graph_breaks(catalogue: dict[str, Entry], name: str) -> None:
+    """Traced whole; no code is generated, so that no compiler is needed."""
+    entry = catalogue[name]
+    encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, causal=entry.causal, num_layers=1)
+    tokens = torch.randint(11, (2, 9))
+    torch._dynamo.reset()
+    compiled = torch.compile(encoder, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(tokens), encoder(tokens))
