@@ -40,8 +40,7 @@ class Entry:
     encoding: PositionalEncoding
     causal: bool
     parameters: int
-    comment: str
-    proof: str
+    head: str
 
     @property
     def documentation(self) -> str:
@@ -60,8 +59,8 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """The first link in it."""
-        links = re.findall(r"https://[^\s,;)]+", self.documentation)
+        """The link in the yaml's head, else the first in the docstring."""
+        links = re.findall(r"https://[^\s,;)]+", self.head + self.documentation)
         return links[0] if links else "–"
 
     @property
@@ -78,8 +77,15 @@ class Entry:
 
     @property
     def published(self) -> str:
-        """Who published it, as the yaml's comment says."""
-        return self.comment.partition("; ")[2] or self.comment
+        """Who published it, as the first line of the yaml's head says."""
+        comment = self.head.partition("\n")[0]
+        return comment.partition("; ")[2] or comment
+
+    @property
+    def proof(self) -> str:
+        """What a test compares it with, as the yaml's head says."""
+        found = re.search(r"^proof: (.*)$", self.head, re.MULTILINE)
+        return found.group(1) if found else "–"
 
     @property
     def enters(self) -> str:
@@ -113,11 +119,11 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
     search = [f"hydra.searchpath=[{', '.join(f'file://{root}' for root in folders[1:])}]"]
     for name in names or sorted(files):
         encoding, causal = build(name, search)
-        head = [line.removeprefix("# ") for line in files[name].read_text().splitlines() if line.startswith("# ")]
-        proof = next((line.removeprefix("proof: ") for line in head if line.startswith("proof: ")), "–")
+        lines = files[name].read_text().splitlines()
+        head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
         layers = encoding.for_layers(2 if encoding.per_layer else 1)
         parameters = {id(p): p.numel() for layer in layers for p in layer.parameters()}
-        yield Entry(name, encoding, causal, sum(parameters.values()), head[0] if head else "", proof)
+        yield Entry(name, encoding, causal, sum(parameters.values()), head)
 
 
 def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding, bool]:
@@ -132,24 +138,31 @@ def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding,
         return make(compose("train", overrides=[f"encoding={name}", "model.causal=true", *overrides]), "encoding"), True
 
 
-COLUMNS = ("encoding", "enters at", "depends on", "parameters", "beyond the training length", "published", "proof")
+COLUMNS = ("encoding", "enters at", "depends on", "parameters", "past training", "published", "proof", "source")
+WIDTH = 150
+"""Characters in a line of the table where the output is not a terminal."""
 
 
 def row(entry: Entry) -> tuple[str, ...]:
     """An entry's cells."""
-    reach = entry.reach.partition("; ")[2] or entry.reach.partition(": ")[2] or entry.reach.partition(", which")[0]
     name = entry.name + (" (causal)" if entry.causal else "")
-    return name, entry.enters, entry.depends, f"{entry.parameters:,}", reach, entry.published, entry.proof
+    past = "defined" if entry.reach.startswith("Defined") else "to max_length"
+    published = re.sub(r": needs model.causal=true$", "", entry.published)
+    source = re.sub(r"^https://(arxiv.org/abs/)?", "", entry.source)
+    return name, entry.enters, entry.depends, f"{entry.parameters:,}", past, published, entry.proof, source
 
 
 def print_table(found: Sequence[Entry]) -> None:
     """The catalogue in the terminal."""
-    table = Table(title=f"{len(found)} encodings · parameters for {MODEL}", title_justify="left", box=SIMPLE_HEAD)
+    console = Console()
+    console.width = console.width if console.is_terminal else WIDTH
+    title = f"{len(found)} encodings · parameters for {MODEL}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=column == "encoding")
+        whole = column in ("encoding", "parameters", "source")
+        table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=whole)
     for entry in found:
         table.add_row(*map(escape, row(entry)))
-    console = Console()
     console.print(table)
     console.print("One card: python -m posenc.catalog NAME", highlight=False)
 
@@ -169,7 +182,8 @@ def markdown(found: Sequence[Entry]) -> str:
         "|" + "---|" * len(COLUMNS),
     ]
     for entry in found:
-        name, *cells = row(entry)
+        name, *cells, source = row(entry)
+        cells += [f"[{source}]({entry.source})"]
         lines.append(f"| [{name}](#{entry.name}) | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     for entry in found:
         lines += ["", f"## {entry.name}", "", f"`{entry.formula}`", "", entry.prose.replace("\n", "\n\n"), ""]
@@ -203,7 +217,9 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser("python -m posenc.catalog", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        "python -m posenc.catalog", description="Every positional encoding, in words and in pictures."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="encodings to draw a card of; none: the whole table")
     parser.add_argument("--markdown", action="store_true", help="print the documentation page instead")
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="write one picture of all encodings")

@@ -46,7 +46,7 @@ def name_folders(words: list[str]) -> list[str]:
     line do, and those that an experiment sweeps.
     """
     with suppress(HydraException):  # Hydra says what is wrong with them in a moment
-        overrides = OverridesParser.create().parse_overrides([word for word in words if not word.startswith("-")])
+        overrides = OverridesParser.create().parse_overrides([word for word in words if re.match(r"~|[^-].*=", word)])
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
         excluded = sorted({*fixed, "dataset", "encoding", "seed"})
         return [*words, f"hydra.job.config.override_dirname.exclude_keys={excluded}"]

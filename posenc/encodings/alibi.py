@@ -59,6 +59,8 @@ class CausalALiBi(SymmetricALiBi):
     every length.
     """
 
+    depends_on = frozenset({"distance"})
+
     def __init__(self, num_heads: int, causal: bool) -> None:
         super().__init__(num_heads)
         checks.under_a_causal_mask(

@@ -34,8 +34,8 @@ class ContextualPositionalEncoding(PositionalEncoding):
         nn.init.zeros_(self.table)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
-        gates = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).sigmoid()
-        gates = gates * earlier(positions.length, q.device)
+        gates = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).sigmoid() * earlier(positions.length, q.device)
+        gates = gates.to(torch.promote_types(gates.dtype, torch.float32))  # bfloat16 cannot count past 256
         count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.max_count - 1)
         whole = count.detach().floor()
         at_whole = q @ self.table.T.to(q.dtype)  # (B, H, N, max_count)

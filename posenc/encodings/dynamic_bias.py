@@ -38,5 +38,5 @@ class DynamicPositionalBias(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         t = positions.distances
         g = t if self.distance == "linear" else t.sign() * torch.log1p(t.abs())
-        table = self.mlp((g / self.unit)[:, None].to(self.mlp[0].weight.dtype)).T
+        table = self.mlp((g / self.unit)[:, None].to(next(self.mlp.parameters()).dtype)).T
         return ByDistance(table[None, :, None].to(q.dtype))

@@ -12,8 +12,8 @@ from posenc.positions import Positions
 class KerpleLogPositionalBias(PositionalEncoding):
     """bias[h](t) = −r1_h · ln(1 + r2_h · |t|),  r1, r2 > 0.
 
-    Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0, 2), r2 ~ U(0, 1).
-    Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
+    Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0.01, 2),
+    r2 ~ U(0.01, 1). Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
     so a bidirectional encoder cannot tell left from right by it. 2·H parameters. Defined at every length.
     """
 
@@ -46,8 +46,8 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
     """bias[h](t) = −r1_h · |t|^r2_h,  r1 > 0, 0 < r2 < 2.
 
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821): conditionally positive definite for exponents up to 2; ALiBi is
-    r2 = 1. Start as in the authors' code: r1 ~ U(0, 1), r2 ~ U(0, 2). Deviation: within bounds by construction,
-    r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. 2·H parameters. Defined at every length.
+    r2 = 1. Start as in the authors' code: r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98). Deviation: within bounds by
+    construction, r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. 2·H parameters. Defined at every length.
     """
 
     @torch.no_grad()
@@ -59,5 +59,4 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
     def curve(self, r: Tensor) -> Tensor:
         """(H, M) from distances r ≥ 0."""
         r1, r2 = self.raw[0].exp()[:, None], 2 * self.raw[1].sigmoid()[:, None]
-        apart = r > 0  # 0^r2 = 0, but its slope in r2 is not a number
-        return -r1 * torch.where(apart, r.where(apart, 1) ** r2, 0)
+        return -r1 * r**r2

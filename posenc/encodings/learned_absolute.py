@@ -32,7 +32,7 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
 
     def reset_parameters(self) -> None:
         """Draw the table from N(0, rms²)."""
-        nn.init.normal_(self.table, std=0.02 if self.rms == "raw" else self.rms)
+        nn.init.normal_(self.table, std=0.02 if isinstance(self.rms, str) else self.rms)
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
         return x + read(self, self.table, positions).to(x.dtype)

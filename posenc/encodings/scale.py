@@ -1,7 +1,7 @@
 """How loud position enters beside the tokens, and how a learned table is read between its rows."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -28,9 +28,8 @@ def check_rms(owner: object, rms: Rms) -> None:
 def longest(owner: object, **lengths: Length) -> int:
     """The longest of the training lengths."""
     ((name, length),) = lengths.items()
-    found = length if isinstance(length, int | str) or not length else length[-1]
-    checks.positive(owner, **{name: found})
-    assert isinstance(found, int)
+    found: Any = length if isinstance(length, int | str) or not length else length[-1]
+    checks.positive(owner, minimum=1, **{name: found})
     return found
 
 

@@ -11,7 +11,7 @@ from posenc.positions import Positions
 
 
 class TransformerXLPositionalEncoding(PositionalEncoding):
-    """logit(m, n) = [(q_m + u)·k_n + (q_m + v)·W R(m − n)] / √d,  R(s) the sinusoids of s in width D.
+    """logit(m, n) = [(q_m + u)·k_n + (q_m + v)·W R(m − n)] / √d,  R(s) the sinusoids of s in width D, sines first.
 
     Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v, a vector for each head, are learned, as is
     W (D × D, split into heads). As in the paper u and v are shared by layers; unlike there, so is W, unless

@@ -123,11 +123,9 @@ def test_repr_gives_every_argument(catalogue: dict[str, Entry], name: str) -> No
 
 def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, Entry]) -> None:
     """Other people's checkpoints depend on them. A deliberate change is made in state_dicts.json, too."""
-    found = {
-        name: {key: list(value.shape) for key, value in entry.encoding.state_dict().items()}
-        for name, entry in catalogue.items()
-    }
-    assert found == json.loads(STATE.read_text())
+    for name, expected in json.loads(STATE.read_text()).items():
+        found = catalogue[name].encoding.state_dict()
+        assert {key: list(value.shape) for key, value in found.items()} == expected, name
 
 
 @pytest.mark.parametrize("name", ENCODINGS)

@@ -1,0 +1,297 @@
+"""Encodings of position alone against their papers' formulas in numpy, pair by pair; t = n − m, key minus query.
+
+What reads the content of the tokens is in `test_closed_forms_content`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf, softmax
+from torch import Tensor, nn
+
+from posenc import encodings as pe
+from posenc.encoder import Encoder
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.lape import LayerAdaptivePositionalEncoding
+from posenc.positions import Positions, WithinNumber
+from tests.encodings.proofs import FORMULA, proves
+
+Pair = Callable[[int, int, int, int], float]
+"""A number for (sequence b, head h, query m, key n), all of them indices."""
+
+Encoding = TypeVar("Encoding", bound=PositionalEncoding)
+
+FLOAT32 = 1e-6
+"""Tolerance for sines and cosines that are taken in float32 whatever the model's dtype."""
+
+GAPS = torch.tensor([[0, 3, 4, 7, 9]])
+WHOLE = {
+    "one": (1, Positions.arange(1)),
+    "two": (2, Positions.arange(2)),
+    "nine": (6, Positions.arange(9)),
+    "shifted": (2, Positions.arange(9).shifted(3)),
+    "gaps": (2, Positions(GAPS, span=12)),
+    "gaps of each": (2, Positions(torch.cat((GAPS, torch.tensor([[1, 2, 5, 10, 11]]))), span=12)),
+}
+SCALED = {"scaled": (4, Positions(GAPS, span=12, scale=0.25))}
+cases = pytest.mark.parametrize(("H", "positions"), WHOLE.values(), ids=WHOLE)
+all_cases = pytest.mark.parametrize(("H", "positions"), (WHOLE | SCALED).values(), ids=WHOLE | SCALED)
+
+
+def array(tensor: Tensor | None) -> np.ndarray:
+    assert tensor is not None
+    return tensor.detach().numpy()
+
+
+def agree(actual: np.ndarray | Tensor, expected: np.ndarray, tolerance: float = 1e-10) -> None:
+    """Nowhere further apart than `tolerance` times the largest number, or than `tolerance`."""
+    actual = array(actual) if isinstance(actual, Tensor) else actual
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
+
+
+def loud(encoding: Encoding) -> Encoding:
+    """In float64 and with every parameter drawn from N(0, 1)."""
+    for parameter in encoding.double().parameters():
+        nn.init.normal_(parameter)
+    return encoding
+
+
+class Layer:
+    """Random x (B, N, D) and q, k, v (B, H, N, d) of an attention layer whose tokens stand at p (B, N)."""
+
+    def __init__(self, H: int, positions: Positions, d: int = 8) -> None:
+        B, N = 2, positions.length
+        self.H, self.N, self.d, self.D, self.positions = H, N, d, H * d, positions
+        self.inputs = torch.randn(B, N, H * d).double()
+        self.heads = torch.randn(3, B, H, N, d).double()
+        self.x, (self.q, self.k, self.v) = array(self.inputs), array(self.heads)
+        self.p = np.broadcast_to(array(positions.ids) * positions.scale, (B, N))
+
+    def t(self, b: int, m: int, n: int) -> float:
+        return self.p[b, n] - self.p[b, m]
+
+    def pairs(self, pair: Pair) -> np.ndarray:
+        """(B, H, N, N), in plain loops."""
+        H, N = range(self.H), range(self.N)
+        return np.array([[[[pair(b, h, m, n) for n in N] for m in N] for h in H] for b in range(2)], dtype=float)
+
+    def dots(self) -> np.ndarray:
+        """q_m·k_n / √d."""
+        return self.pairs(lambda b, h, m, n: self.q[b, h, m] @ self.k[b, h, n] / math.sqrt(self.d))
+
+    def logits(self, encoding: PositionalEncoding) -> np.ndarray:
+        """What attention sees before its mask."""
+        q, k = encoding.rotate(self.inputs, self.heads[0], self.heads[1], self.positions)
+        logits = array(q @ k.mT) / math.sqrt(self.d)
+        bias = encoding.bias(self.inputs, q, k, self.positions)
+        return logits if bias is None else logits + array(bias.matrix(self.positions))
+
+    def has(self, encoding: PositionalEncoding, logit: Pair, causal: bool = False, tolerance: float = 1e-10) -> None:
+        """The logits are these; with `causal` where the key is not after the query."""
+        seen = np.tril if causal else np.asarray
+        agree(seen(self.logits(encoding)), seen(self.pairs(logit)), tolerance)
+
+    def adds(self, encoding: PositionalEncoding, bias: Pair, causal: bool = False, tolerance: float = 1e-10) -> None:
+        """The logits are q·k / √d plus these."""
+        dots = self.dots()
+        self.has(encoding, lambda b, h, m, n: dots[b, h, m, n] + bias(b, h, m, n), causal, tolerance)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * (1 + erf(x / math.sqrt(2))) / 2
+
+
+def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
+    return x @ array(layer.weight).T + (0 if layer.bias is None else array(layer.bias))
+
+
+@proves(FORMULA, "continuous")
+@all_cases
+def test_continuous(H: int, positions: Positions) -> None:
+    """x_p + MLP(p / period)."""
+    layer = Layer(H, positions)
+    encoding = loud(pe.ContinuousPositionalEncoding(layer.D, hidden=5, period=8.0))
+    units = gelu(linear(encoding.inner, layer.p[..., None] / 8))
+    expected = layer.x + linear(encoding.outer, gelu(linear(encoding.middle, units)))
+    agree(encoding.embed(layer.inputs, positions), expected)
+
+
+@proves(FORMULA, "fourier")
+@all_cases
+def test_fourier(H: int, positions: Positions) -> None:
+    """x_p + W₂ GELU(W₁ [cos(p w), sin(p w)] / √F)."""
+    layer = Layer(H, positions)
+    encoding = loud(pe.LearnedFourierPositionalEncoding(layer.D, features=6, hidden=5))
+    angles = layer.p[..., None] * array(encoding.frequencies)
+    features = np.concatenate((np.cos(angles), np.sin(angles)), -1) / math.sqrt(6)
+    agree(
+        encoding.embed(layer.inputs, positions),
+        layer.x + linear(encoding.outer, gelu(linear(encoding.inner, features))),
+    )
+
+
+def layer_norm(x: np.ndarray, norm: nn.LayerNorm) -> np.ndarray:
+    """(x − mean) / √(variance + 1e-5) · gain + bias."""
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    return scaled * array(norm.weight) + array(norm.bias)
+
+
+@proves(FORMULA, "lape")
+@cases
+def test_lape_embeds(H: int, positions: Positions) -> None:
+    """y + LN(table[p])."""
+    layer = Layer(H, positions)
+    encoding = loud(LayerAdaptivePositionalEncoding(layer.D, max_length=12))
+    table = array(encoding.table)[layer.p.astype(int)]
+    agree(encoding.embed(layer.inputs, positions), layer.x + layer_norm(table, encoding.norm))
+
+
+@proves(FORMULA, "lape")
+def test_lape_joins_what_attention_reads() -> None:
+    """x ← x + Attn(LN(x) + LN_l(table)), x ← x + MLP(LN(x)); one table, a LN_l for each layer."""
+    encoder: Any = Encoder(LayerAdaptivePositionalEncoding(8, 20), vocab_size=7, num_outputs=2, dim=8, num_heads=2)
+    for parameter in encoder.double().parameters():
+        nn.init.normal_(parameter, std=0.5)
+    first, second = encoder.encodings
+    assert first.table is second.table
+    assert not torch.equal(first.norm.weight, second.norm.weight)
+    tokens = torch.randint(7, (3, 9))
+    x = array(encoder.tokens.weight)[tokens]
+    for block, norm in zip(encoder.blocks, (first.norm, second.norm), strict=True):
+        attention, (up, _, down) = block.branches
+        read = layer_norm(x, block.norms[0]) + layer_norm(array(first.table)[:9], norm)
+        q, k, v = np.split(linear(attention.qkv, read).reshape(3, 9, 6, 4).transpose(0, 2, 1, 3), 3, axis=1)
+        mixed = softmax(q @ k.swapaxes(-1, -2) / 2, axis=-1) @ v
+        x = x + linear(attention.out, mixed.transpose(0, 2, 1, 3).reshape(3, 9, 8))
+        x = x + linear(down, gelu(linear(up, layer_norm(x, block.norms[1]))))
+    agree(encoder.hidden(tokens), x)
+
+
+def within_number(tokens: list[int], digits: list[int]) -> list[int]:
+    """1, 2, ... in each run of digits, else 0."""
+    ids, count = [], 0
+    for token in tokens:
+        count = count + 1 if token in digits else 0
+        ids.append(count)
+    return ids
+
+
+@proves(FORMULA, "abacus")
+@pytest.mark.parametrize("length", [1, 2, 9, 40])
+@pytest.mark.parametrize("extra", [0, 1])
+def test_abacus(length: int, extra: int) -> None:
+    """x + table[id], id the index inside the number; in training + k, one k for all, where id > 0."""
+    digits, tokens = [2, 3, 5, 7], torch.randint(9, (6, length))
+    scheme = WithinNumber(digits, max_offset=4)
+    ids = np.array([within_number(row, digits) + [0] * extra for row in tokens.tolist()])
+    positions = scheme(tokens, training=False, extra=extra)
+    agree(positions.ids, ids)
+    encoding = loud(pe.LearnedAbsolutePositionalEncoding(8, max_length=64))
+    x = torch.randn(6, length + extra, 8).double()
+    agree(encoding.embed(x, positions), array(x) + array(encoding.table)[ids])
+    for _ in range(20):
+        drawn = scheme(tokens, training=True, extra=extra)
+        assert any(np.array_equal(array(drawn.ids), ids + k * (ids > 0)) for k in range(5))
+        assert drawn.ids.max() < drawn.span
+
+
+@proves(FORMULA, "abacus")
+def test_abacus_draws_offsets_evenly() -> None:
+    """k ~ U{0, ..., max_offset}: each of 5 within five standard deviations of 400 in 2000."""
+    scheme, tokens = WithinNumber([1], max_offset=4), torch.tensor([[1]])
+    drawn = [int(scheme(tokens, training=True).ids) - 1 for _ in range(2000)]
+    counts = np.bincount(drawn, minlength=5)
+    assert len(counts) == 5
+    assert np.abs(counts - 400).max() < 5 * math.sqrt(2000 * 0.2 * 0.8)
+
+
+@proves(FORMULA, "learned_relative")
+@cases
+def test_learned_relative(H: int, positions: Positions) -> None:
+    """table[h, clip(t, −K, K) + K]."""
+    layer, encoding = Layer(H, positions), loud(pe.LearnedRelativePositionalBias(H, max_distance=3))
+    table = array(encoding.table)
+    layer.adds(encoding, lambda b, h, m, n: table[h, int(min(max(layer.t(b, m, n), -3), 3)) + 3])
+
+
+def alibi_slopes(H: int) -> list[float]:
+    """2^(−8h/H), h = 1..H; between powers of two as the authors do."""
+    if math.log2(H).is_integer():
+        return [2 ** (-8 * h / H) for h in range(1, H + 1)]
+    below = 2 ** int(math.log2(H))
+    return alibi_slopes(below) + alibi_slopes(2 * below)[::2][: H - below]
+
+
+@proves(FORMULA, "alibi_asymmetric")
+@pytest.mark.parametrize("offset", [0.5, 0.25])
+@all_cases
+def test_alibi_asymmetric(H: int, positions: Positions, offset: float) -> None:
+    """s_h · (−|t| + offset·[t < 0])."""
+    layer, s = Layer(H, positions), alibi_slopes(H)
+
+    def bias(b: int, h: int, m: int, n: int) -> float:
+        t = layer.t(b, m, n)
+        return s[h] * (-abs(t) + (offset if t < 0 else 0))
+
+    layer.adds(pe.AsymmetricALiBi(H, offset).double(), bias)
+
+
+@proves(FORMULA, "kerple_log", "kerple_power")
+@all_cases
+def test_kerple(H: int, positions: Positions) -> None:
+    """−r1 · ln(1 + r2·|t|), r = exp(ρ); −r1 · |t|^r2, r1 = exp(ρ1), r2 = 2σ(ρ2)."""
+    layer, log, power = Layer(H, positions), loud(pe.KerpleLogPositionalBias(H)), loud(pe.KerplePowerPositionalBias(H))
+    r1, r2 = np.exp(array(log.raw))
+    layer.adds(log, lambda b, h, m, n: -r1[h] * math.log(1 + r2[h] * abs(layer.t(b, m, n))))
+    p1, p2 = np.exp(array(power.raw)[0]), 2 / (1 + np.exp(-array(power.raw)[1]))
+    layer.adds(power, lambda b, h, m, n: -p1[h] * abs(layer.t(b, m, n)) ** p2[h])
+
+
+@pytest.mark.parametrize("kind", [pe.KerpleLogPositionalBias, pe.KerplePowerPositionalBias])
+def test_kerple_has_a_gradient_at_no_distance(kind: type) -> None:
+    """At t = 0 too d/dr |t|^r is finite: zero."""
+    encoding, x = loud(kind(2)), torch.zeros(1, 2, 2, 4).double()
+    bias = encoding.bias(x[0], x, x, Positions.arange(2))
+    assert bias is not None
+    bias.matrix(Positions.arange(2)).sum().backward()
+    assert encoding.raw.grad is not None
+    assert encoding.raw.grad.isfinite().all()
+
+
+@proves(FORMULA, "sandwich")
+@all_cases
+def test_sandwich(H: int, positions: Positions) -> None:
+    """H/(8h) · Σ_i cos(t·base^(−2i/D̄)), and the same as H/(8h) · PE_m·PE_n, the sinusoids of width D̄."""
+    layer, encoding = Layer(H, positions), pe.SandwichPositionalBias(H, width=6, base=100.0).double()
+    rates = 100 ** (-2 * np.arange(3) / 6)
+    angles = layer.p[..., None] * rates
+    table = np.concatenate((np.sin(angles), np.cos(angles)), -1)
+    cosines = layer.pairs(lambda b, h, m, n: H / (8 * (h + 1)) * np.cos(layer.t(b, m, n) * rates).sum())
+    agree(layer.pairs(lambda b, h, m, n: H / (8 * (h + 1)) * (table[b, m] @ table[b, n])), cosines)
+    layer.adds(encoding, lambda b, h, m, n: cosines[b, h, m, n], tolerance=FLOAT32)
+
+
+@proves(FORMULA, "fire")
+@all_cases
+def test_fire(H: int, positions: Positions) -> None:
+    """MLP_h(ψ(|t|) / (ψ(max(m, |L|)) + 1e-6)), ψ(x) = ln(|c| x + 1), MLP with ReLU; L = 4·0.9 lies among the m."""
+    layer, encoding = Layer(H, positions), loud(pe.FIREPositionalBias(H, hidden=5, threshold=4.0))
+    nn.init.constant_(encoding.threshold_factor, -0.9)
+    inner, _, outer = encoding.mlp
+    assert isinstance(inner, nn.Linear)
+    assert isinstance(outer, nn.Linear)
+
+    def psi(x: float) -> float:
+        return math.log(abs(encoding.c.item()) * x + 1)
+
+    def bias(b: int, h: int, m: int, n: int) -> float:
+        relative = psi(abs(layer.t(b, m, n))) / (psi(max(layer.p[b, m], 3.6)) + 1e-6)
+        return linear(outer, np.maximum(linear(inner, np.array([relative])), 0))[h]
+
+    layer.adds(encoding, bias)

@@ -1,0 +1,54 @@
+"""What docs/own_encoding.md says works, in a folder outside the package."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "own_encoding.md").read_text()
+
+
+@pytest.fixture
+def idea(tmp_path: Path) -> Path:
+    """The page's two files."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (config,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "configs" / "encoding").mkdir(parents=True)
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "configs" / "encoding" / "mine.yaml").write_text(config)
+    return tmp_path
+
+
+def run(idea: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(idea), "COLUMNS": "200"}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_two_files_make_a_row_of_a_sweep(idea: Path) -> None:
+    small = (
+        "model.dim=16 model.num_heads=2 model.num_layers=1 data.batch_size=8 data.eval_size=64 trainer.max_steps=6 "
+        "trainer.validate_every=6 callbacks=quiet"
+    )
+    done = run(
+        idea, str(ROOT / "train.py"), f"--config-dir={idea / 'configs'}", "-m", "encoding=mine,none", *small.split(),
+        f"hydra.sweep.dir={idea / 'runs'}",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    results = {path.parts[-3]: json.loads(path.read_text()) for path in (idea / "runs").rglob("result.json")}
+    assert {name: result["status"] for name, result in results.items()} == {"mine": "completed", "none": "completed"}
+    assert results["mine"]["encoding_parameters"] == 2
+    assert re.search(r"mine +0 +completed", done.stdout)
+
+
+def test_the_catalogue_lists_and_draws_it(idea: Path) -> None:
+    done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"), "--pictures", str(idea))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bias[h](t) = −|t − μ_h| / width" in done.stdout
+    assert "H = 4 (D = 64, H = 4, 2 layers)" in done.stdout
+    assert (idea / "mine.png").read_bytes().startswith(b"\x89PNG")
