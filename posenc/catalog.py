@@ -235,7 +235,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if asked.gallery:
         from posenc import figures
 
-        figures.encoding_gallery({e.name: portray(e.encoding, e.causal) for e in found}).savefig(asked.gallery, dpi=110)
+        figures.encoding_gallery({e.name: portray(e.encoding, e.causal) for e in found}).savefig(asked.gallery, dpi=80)
     if asked.markdown:
         print(markdown(found), end="")
     elif asked.names:

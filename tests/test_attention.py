@@ -12,6 +12,7 @@ from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
 from posenc.positions import Positions
+from tests.encodings.proofs import proves
 
 MASKS = {"none": Mask(), "causal": Mask(causal=True), "window": Mask(window=2), "both": Mask(True, 1)}
 
@@ -67,6 +68,7 @@ def test_implementations_agree_with_the_definition(kind: str, mask: str, N: int)
             torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-9)
 
 
+@proves("torch", "none")
 @pytest.mark.parametrize("attention", IMPLEMENTATIONS)
 @pytest.mark.parametrize("causal", [False, True])
 def test_parity_with_torch_multihead_attention(attention: str, causal: bool) -> None:

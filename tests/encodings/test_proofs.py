@@ -9,6 +9,7 @@ from posenc.catalog import Entry, entries, markdown
 from tests.conftest import ROOT
 from tests.encodings.proofs import FORMULA, PROOFS
 
+importlib.import_module("tests.test_attention")
 for file in sorted(Path(__file__).parent.glob("test_*.py")):
     if file.stem.startswith(("test_parity", "test_closed")):
         importlib.import_module(f"tests.encodings.{file.stem}")

@@ -1,0 +1,69 @@
+"""Every mistake in an encoding's arguments is answered with value, limit and remedy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import posenc.encodings as enc
+from posenc.checks import ConfigError
+from posenc.encodings import (
+    CausalALiBi,
+    ContinuousPositionalEncoding,
+    LearnedAbsolutePositionalEncoding,
+    LearnedRelativePositionalBias,
+    RotaryPositionalEncoding,
+    SinusoidalPositionalEncoding,
+    SymmetricALiBi,
+    T5RelativePositionalBias,
+)
+from posenc.positions import WithinNumber
+
+BAD: list[tuple[Callable[[], Any], str]] = [
+    (lambda: RotaryPositionalEncoding(12, 4), "the head width must be even, got 3"),
+    (lambda: RotaryPositionalEncoding(16, 4, base=1.0), "base must be a number > 1"),
+    (lambda: SinusoidalPositionalEncoding(7), "dim must be even, got 7"),
+    (lambda: SinusoidalPositionalEncoding(8, rms="loud"), "rms must be a positive number or raw"),  # type: ignore
+    (lambda: SinusoidalPositionalEncoding(8, rms=0.0), "rms must be a number > 0"),
+    (lambda: LearnedAbsolutePositionalEncoding(8, 0), "max_length must be a whole number ≥ 1, got 0"),
+    (lambda: LearnedRelativePositionalBias(2, -4), "max_distance must be a whole number ≥ 1, got -4"),
+    (lambda: T5RelativePositionalBias(2, False, 30), "num_buckets must be a multiple of 4"),
+    (lambda: T5RelativePositionalBias(2, True, 32, 16), "max_distance above 16"),
+    (lambda: CausalALiBi(2, False), "set model.causal=true, or encoding=alibi"),
+    (lambda: ContinuousPositionalEncoding(8, period=-1.0), "period must be a number > 0"),
+    (lambda: RotaryPositionalEncoding(24, 4, rotated=0.5), "rotated=0.5 of the head width must be even, got 3"),
+    (lambda: RotaryPositionalEncoding(16, 4, rotated=0.0), "rotated must be a number > 0 and ≤ 1, got 0.0"),
+    (lambda: RotaryPositionalEncoding(16, 4, layout="both"), "layout=both is not one of interleaved, half_split"),
+    (lambda: enc.LearnedRotaryPositionalEncoding(12, 4), "the head width must be even, got 3"),
+    (lambda: enc.LinearlyScaledRotaryPositionalEncoding(16, 4, factor=0.5), "factor must be a number ≥ 1, got 0.5"),
+    (lambda: enc.NTKScaledRotaryPositionalEncoding(8, 4), "head width of at least 4, got 2"),
+    (lambda: enc.DynamicNTKRotaryPositionalEncoding(16, 4, 0), "original_length must be a whole number ≥ 1, got 0"),
+    (lambda: enc.YarnRotaryPositionalEncoding(16, 4, [8, 0]), "original_length must be a whole number ≥ 1, got 0"),
+    (lambda: enc.YarnRotaryPositionalEncoding(16, 4, 8, beta_fast=0.5), "beta_fast must be a number > 1"),
+    (lambda: enc.Llama3RotaryPositionalEncoding(16, 4, 8, low_turns=4.0), "high_turns must be a number > 4"),
+    (lambda: enc.XPosPositionalEncoding(16, 4, scale=0.0), "scale must be a number > 0, got 0.0"),
+    (lambda: enc.SelectiveRotaryPositionalEncoding(12, 4, True), "head_width must be even, got 3"),
+    (lambda: enc.SelectiveRotaryPositionalEncoding(16, 4, False), "under a causal mask; set model.causal=true"),
+    (lambda: enc.ContextualPositionalEncoding(16, 4, False), "under a causal mask; set model.causal=true"),
+    (lambda: enc.ForgettingPositionalBias(16, 4, False), "under a causal mask; set model.causal=true"),
+    (lambda: enc.CABLEPositionalBias(16, 4, False), "under a causal mask; set model.causal=true"),
+    (lambda: enc.PaTHPositionalEncoding(16, 4, False), "under a causal mask; set model.causal=true"),
+    (lambda: enc.LearnedFourierPositionalEncoding(16, features=7), "features must be even, got 7"),
+    (lambda: enc.SandwichPositionalBias(4, width=3), "width must be even, got 3"),
+    (lambda: enc.ShawRelativePositionalEncoding(16, 4, max_distance=0), "max_distance must be a whole number ≥ 1"),
+    (lambda: enc.DisentangledPositionalEncoding(16, 4, max_distance=-1), "max_distance must be a whole number ≥ 1"),
+    (lambda: enc.DynamicPositionalBias(4, distance="cubic"), "distance=cubic is not one of linear, log"),
+    (lambda: enc.FIREPositionalBias(4, threshold=0.0), "threshold must be a number > 0"),
+    (lambda: enc.TransformerXLPositionalEncoding(15, 5), "dim must be even, got 15"),
+    (lambda: enc.UntiedPositionalEncoding(16, 4, False, max_length=0), "max_length must be a whole number ≥ 1"),
+    (lambda: enc.PolarPositionalEncoding(16, 4, base=0.5), "base must be a number > 1"),
+    (lambda: enc.AsymmetricALiBi(4, offset=-0.5), "offset must be a number ≥ 0"),
+    (lambda: SymmetricALiBi(0), "num_heads must be a whole number ≥ 1, got 0"),
+    (lambda: WithinNumber([0, -3]), "digits must be a whole number ≥ 0, got -3"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_mistakes_name_value_limit_and_remedy(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
