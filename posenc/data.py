@@ -6,7 +6,7 @@ from itertools import count
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from posenc import checks
 from posenc.streams import generator
@@ -101,5 +101,5 @@ class SequenceData(L.LightningDataModule):
         return [self._evaluation("test", length) for length in self.task.test_lengths]
 
     def _evaluation(self, split: str, length: int) -> DataLoader:
-        dataset: Dataset = TensorDataset(*evaluation_set(self.task, split, length, self.eval_size))
-        return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch // length))
+        dataset = TensorDataset(*evaluation_set(self.task, split, length, self.eval_size))
+        return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch // dataset.tensors[0].shape[1]))

@@ -39,7 +39,9 @@ class Scores(nn.Module):
         self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
         self.loss = MeanMetric()
         self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
+        self.exact = MeanMetric()  # sequences with no wrong answer
         self.sequences = SumMetric()
+        self.per_token = False
 
     def forward(self, logits: Float[Tensor, "B *N C"], targets: Int[Tensor, "B *N"], loss: Tensor) -> None:
         """Take in a batch."""
@@ -50,21 +52,24 @@ class Scores(nn.Module):
         self.loss.update(loss, weight=asked.sum())
         self.share.update(share)
         self.square.update(share.square())
+        self.exact.update((share == 1).float())
+        self.per_token = targets.ndim > 1
         self.sequences.update(len(share))
 
     def compute(self) -> dict[str, float]:
-        """accuracy and its standard error; loss in nats and in bits a target. Starts anew afterwards.
+        """accuracy and its standard error; loss in nats and in bits a target; exact_match. Starts anew afterwards.
 
         Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences:
         √((E[s²] − E[s]²) / n), s the share of right answers in one of n sequences; √(p(1 − p)/n) where each sequence
-        asks one thing.
+        asks one thing. exact_match, where a sequence asks several, is the share of sequences with no wrong answer.
         """
-        metrics = (self.accuracy, self.loss, self.share, self.square, self.sequences)
-        accuracy, loss, share, square, sequences = (metric.compute().item() for metric in metrics)
+        metrics = (self.accuracy, self.loss, self.share, self.square, self.exact, self.sequences)
+        accuracy, loss, share, square, exact, sequences = (metric.compute().item() for metric in metrics)
         for metric in metrics:
             metric.reset()
         error = math.sqrt(max(0.0, square - share**2) / sequences)
-        return {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
+        scores = {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
+        return scores | ({"exact_match": exact} if self.per_token else {})
 
 
 class SequenceModule(L.LightningModule):

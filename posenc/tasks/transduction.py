@@ -1,0 +1,60 @@
+"""From a sequence to a sequence: one law, posed to an encoder with slots or causally with teacher forcing."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Generator, Tensor
+
+from posenc.tasks.base import IGNORE, Task
+
+
+class TransductionTask(Task):
+    """Input x of n symbols, output y of m = `output_length(n)` symbols, both from an alphabet of `num_outputs` symbols.
+
+        causal: false    tokens   x1 x2 x3  _  _  _     an answer at each slot; _ is the token after the alphabet
+                         targets   –  –  – y1 y2 y3
+
+        causal: true     tokens   x1 x2 x3  _ y1 y2     teacher forcing: each output symbol follows the ones before
+                         targets   –  –  – y1 y2 y3
+
+    `length` is n; the model reads n + m tokens. The first is the set-up of Ruoss et al. 2023
+    (https://arxiv.org/abs/2305.16843), the second of Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466). Exact
+    match under teacher forcing equals exact match of greedy decoding: as long as every symbol so far was right, both
+    have read the same tokens, and at the first wrong one both have failed.
+
+    Ceilings are of accuracy a symbol. Without order all slots look alike, so an order-blind model gives one answer in
+    all of them. A subclass sets `num_outputs` (the alphabet) before it calls this constructor.
+    """
+
+    def __init__(
+        self, *, length: int | Sequence[int], test_lengths: Sequence[int] | None, causal: bool, readout: str
+    ) -> None:
+        super().__init__(
+            length=length,
+            test_lengths=test_lengths,
+            vocab_size=self.num_outputs + 1,
+            causal=causal,
+            readout=readout,
+        )
+
+    def output_length(self, length: int) -> int:
+        """m, for an input of n symbols; n unless the task says otherwise."""
+        return length
+
+    @abstractmethod
+    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B m"]]:
+        """`batch` inputs of `length` symbols and their outputs."""
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        """The pairs as tokens and targets, (B, n + m) each."""
+        x, y = self.pairs(generator, batch, length)
+        slots = torch.full_like(y, self.num_outputs)
+        if self.causal:
+            slots[:, 1:] = y[:, :-1]
+        return torch.cat((x, slots), dim=1), torch.cat((torch.full_like(x, IGNORE), y), dim=1)
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the output is a function of the input."""
+        return 1.0
