@@ -17,7 +17,8 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.data import Batch
 from posenc.encoder import Encoder
-from posenc.positions import Positions, PositionScheme
+from posenc.positions import Positions
+from posenc.schemes import PositionScheme
 from posenc.streams import default_stream, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
 

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posenc.positions import Positions, PositionScheme
+from posenc.positions import Positions
+from posenc.schemes import PositionScheme
 
 
 def test_distance_is_key_minus_query() -> None:

@@ -25,5 +25,5 @@ def test_every_linked_file_exists() -> None:
 
 def test_every_task_and_every_documented_encoding_is_named() -> None:
     documented = re.findall(r"^## (\w+)$", (ROOT / "docs" / "encodings.md").read_text(), re.MULTILINE)
-    for name in (*documented, *options("dataset")):
+    for name in (*documented, *options("dataset"), *options("positions")):
         assert f"`{name}`" in README, name

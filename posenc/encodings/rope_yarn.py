@@ -7,8 +7,8 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.encodings.rope import RotaryPositionalEncoding
-from posenc.encodings.scale import Length, longest
 from posenc.positions import Positions
+from posenc.schemes import Length, longest
 
 
 class YarnRotaryPositionalEncoding(RotaryPositionalEncoding):

@@ -1,7 +1,6 @@
 """How loud position enters beside the tokens, and how a learned table is read between its rows."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,9 +12,6 @@ from posenc.checks import ConfigError
 Rms = float | Literal["raw"]
 """Root mean square of the position vectors: a number, or `raw` for the scale of the publication."""
 
-Length = int | Sequence[int]
-"""A training length as `dataset.length` gives it: a number, or [shortest, longest]."""
-
 
 def check_rms(owner: object, rms: Rms) -> None:
     """A positive number or the word raw."""
@@ -23,14 +19,6 @@ def check_rms(owner: object, rms: Rms) -> None:
         if isinstance(rms, str):
             raise ConfigError(f"{type(owner).__name__}: rms must be a positive number or raw, got {rms!r}.")
         checks.number(owner, low=0, open_low=True, rms=rms)
-
-
-def longest(owner: object, **lengths: Length) -> int:
-    """The longest of the training lengths."""
-    ((name, length),) = lengths.items()
-    found: Any = length if isinstance(length, int | str) or not length else length[-1]
-    checks.positive(owner, minimum=1, **{name: found})
-    return found
 
 
 def interpolate(table: Float[Tensor, "*h R c"], at: Float[Tensor, "*s"]) -> Float[Tensor, "..."]:

@@ -17,7 +17,8 @@ from posenc import encodings as pe
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.lape import LayerAdaptivePositionalEncoding
-from posenc.positions import Positions, WithinNumber
+from posenc.positions import Positions
+from posenc.schemes import WithinNumber
 from tests.encodings.proofs import FORMULA, proves
 
 Pair = Callable[[int, int, int, int], float]
