@@ -24,8 +24,10 @@ class TransductionTask(Task):
     match under teacher forcing equals exact match of greedy decoding: as long as every symbol so far was right, both
     have read the same tokens, and at the first wrong one both have failed.
 
-    Ceilings are of accuracy a symbol. Without order all slots look alike, so an order-blind model gives one answer in
-    all of them. A subclass sets `num_outputs` (the alphabet) before it calls this constructor.
+    Ceilings are of accuracy a symbol. With slots an order-blind model gives one answer in all of them, for they look
+    alike. Under teacher forcing it sees, at each symbol asked for, the bag of the input, the bag of the outputs so far
+    and the token just read; a task whose ceiling depends on that says so. A subclass sets `num_outputs` (the alphabet)
+    before it calls this constructor.
     """
 
     def __init__(

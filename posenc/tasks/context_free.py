@@ -1,0 +1,266 @@
+"""The deterministic context-free tasks of Delétang et al. 2023: a stack answers each of them."""
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+from scipy.stats import binom
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.streams import generator as stream
+from posenc.tasks.base import Task
+from posenc.tasks.copying import mean_largest_share
+from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
+from posenc.tasks.terminated import TerminatedTask, terminate
+from posenc.tasks.transduction import TransductionTask
+
+
+class ReverseString(TransductionTask):
+    """The string from its end to its start.
+
+        tokens    0 1 1 0 1 0  _ _ _ _ _ _
+        targets   – – – – – –  0 1 0 1 1 0
+
+    Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. Random
+    guess: ½, 1 over the alphabet.
+    """
+
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        alphabet: int = 2,
+        causal: bool = False,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, minimum=2, alphabet=alphabet)
+        self.num_outputs = alphabet
+        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+
+    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        x = torch.randint(self.num_outputs, (batch, length), generator=generator)
+        return x, x.flip(1)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact. With slots, the most frequent symbol in all of them; under teacher forcing, that of those still to
+        come, since the bag of the output so far is known too."""
+        if self.causal:
+            return mean_largest_share(length, self.num_outputs)
+        return expected_largest_count(length, self.num_outputs) / length
+
+
+class StackManipulation(TerminatedTask):
+    """A stack from bottom to top, then what is done to it: 2 pops, 3 pushes 0, 4 pushes 1. What is left, from the top?
+
+        0 1 1 0 PUSH1 POP POP    → 0 1 1 is left, so 1 1 0 END
+        1 1 0 POP POP POP        → END
+
+        tokens    0 1 1 0 4 2 2  _ _ _ _ _ _ _ _
+        targets   – – – – – – –  1 1 0 2 – – – –
+
+    A pop of an empty stack does nothing. Law: the stack's height is uniform in 1 .. n − 1, bits and actions are
+    uniform. The output has n + 1 slots. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), where 2 is
+    both POP and END, as here. Random guess: 1/3 (five symbols, of which three are ever an answer).
+    """
+
+    num_outputs = 5
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        causal: bool = False,
+        readout: str = "per_token",
+    ) -> None:
+        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+
+    def output_length(self, length: int) -> int:
+        return length + 1
+
+    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        """A symbol is left if the height never falls below it afterwards: place it by the lowest height to come."""
+        height = torch.randint(1, length, (batch, 1), generator=generator)
+        bits = torch.randint(2, (batch, length), generator=generator)
+        actions = torch.randint(2, 5, (batch, length), generator=generator)
+        acting = torch.arange(length) >= height
+        x = torch.where(acting, actions, bits)
+        popping = x == 2
+        walk = (1 - 2 * popping.long()).cumsum(1)
+        # A walk that may not fall below 0 stands at walk − min(0, the lowest walk so far).
+        level = walk - walk.cummin(1).values.clamp(max=0)
+        lowest = level.flip(1).cummin(1).values.flip(1)
+        left = ~popping & (lowest >= level)
+        final = level[:, -1:]
+        slots = torch.where(left, final - level, length)  # the top first; what is gone, behind everything
+        symbols = torch.where(acting, x - 3, x)
+        y = torch.zeros(batch, length + 1, dtype=torch.int64).scatter_(1, slots, symbols)
+        return x, terminate(y, final[:, 0], length + 1)
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Exact given the bag; up to length 32 a sum over all bags, beyond a mean over 50 000 drawn ones ("measured").
+
+        The most frequent of 0, 1 and END is answered in all slots. Of a bag with stack height s, p pops and u pushes
+        the bits that are left are, by exchangeability, a share of each kind that (s, p, u) fixes. Let D be how far pops
+        get ahead of pushes: P(D ≥ j) = C(p + u, u + j) / C(p + u, u) for j > p − u by reflection, else 1. Of the stack
+        s − min(s, D) are left, of the pushes u − p + D. None under a causal mask: each slot sees another bag.
+        """
+        if self.causal:
+            return None
+        if length <= 32:
+            bags, weight = self._all_bags(length)
+        else:
+            bags, weight = self._drawn_bags(length, 50_000), np.full(50_000, 1 / 50_000)
+        s, ones, p, u, pushed_ones = bags
+        ahead, popped = (self._expected_lead(p, u, cap) for cap in (p, np.minimum(s, p)))  # E D, E min(s, D)
+        stack, pushed = s - popped, u - p + ahead
+        from_ones = stack * ones / s + pushed * pushed_ones / np.maximum(u, 1)
+        answered = np.maximum(np.maximum(from_ones, stack + pushed - from_ones), 1)
+        return float(weight @ answered / (weight @ (stack + pushed + 1)))
+
+    def _expected_lead(self, p: np.ndarray, u: np.ndarray, cap: np.ndarray) -> np.ndarray:
+        """E min(D, cap), the sum of P(D ≥ j) over j = 1 .. cap ≤ p; its binomial coefficients are a binomial's tail."""
+        tail = binom.sf(np.maximum(u, p), p + u, 0.5) - binom.sf(u + cap, p + u, 0.5)
+        return np.clip(p - u, 0, cap) + np.maximum(tail, 0) / binom.pmf(u, p + u, 0.5)
+
+    def _all_bags(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        s, ones, p, pushed_ones = (axis.ravel() for axis in np.indices((n, n + 1, n, n)))
+        fits = (s >= 1) & (ones <= s) & (s + p + pushed_ones <= n)
+        s, ones, p, pushed_ones = s[fits], ones[fits], p[fits], pushed_ones[fits]
+        u = n - s - p
+        log = _log_choose(s, ones) - s * np.log(2) + _log_choose(n - s, p) + _log_choose(u, pushed_ones)
+        weight = np.exp(log - (n - s) * np.log(3)) / (n - 1)
+        return np.stack((s, ones, p, u, pushed_ones)), weight
+
+    def _drawn_bags(self, n: int, count: int) -> np.ndarray:
+        random = np.random.default_rng(stream(0, f"{self}/blind/{n}").initial_seed())
+        s = random.integers(1, n, count)
+        p = random.binomial(n - s, 1 / 3)
+        u = n - s - p
+        return np.stack((s, random.binomial(s, 0.5), p, u, random.binomial(u, 0.5)))
+
+
+def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return gammaln(np.maximum(n, 0) + 1.0) - gammaln(np.maximum(k, 0) + 1.0) - gammaln(np.maximum(n - k, 0) + 1.0)
+
+
+class ModularArithmeticBrackets(Task):
+    """The value of an expression with brackets, modulo 5.
+
+        ((−2)*((3)+1))    −2 · 4 = −8 → 2
+
+    Tokens: the digits, then + − * ( ), without * if not `mult`. Law: see `draw_expressions`, the same as the source's
+    (whose alphabet also holds two tokens that this task never uses, and whose experiments set `mult`). With `mult` a
+    product makes 0 more frequent than the other values: see `references`. Source: Delétang et al. 2023
+    (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        modulus: int = 5,
+        mult: bool = True,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.positive(self, minimum=2, modulus=modulus)
+        checks.boolean(self, mult=mult)
+        self.num_outputs, self.operators = modulus, 2 + mult
+        super().__init__(
+            length=length,
+            test_lengths=test_lengths,
+            vocab_size=modulus + self.operators + 2,
+            causal=causal,
+            readout=readout,
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        return draw_expressions(generator, batch, length, self.num_outputs, self.operators)
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Without * measured, see `signed_sum_ceiling`: given the tree, a shuffle of the digits is as likely.
+
+        With *: None. The law of an expression given its bag is a sum over trees that nobody has in closed form, and no
+        bag is drawn twice, so that it cannot be measured. `references` has a lower bound.
+        """
+        if self.operators == 3:
+            return None
+        return _blind(self, length)
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the answer is a function of the sequence."""
+        return 1.0
+
+    def references(self) -> dict[str, float]:
+        """The share of the most frequent value at the longest training length, exactly."""
+        frequencies = value_frequencies(self.length[1], self.num_outputs, self.operators)
+        return {"most_frequent_value": float(frequencies.max())}
+
+
+class SolveEquation(Task):
+    """Which digit is x?
+
+        (x+(3−1))=1    x + 2 = 1 (mod 5) → 4
+
+    Tokens: the digits, then + − ( ) x =. Law: an expression of n − 2 tokens without * (see `draw_expressions`), "=" and
+    its value; a place in the expression is drawn uniformly, and the first digit there or after it (from the end on to
+    the start) becomes x. So x is uniform, and it is the only solution. The same as the source: Delétang et al. 2023
+    (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
+    """
+
+    min_length = 3
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        modulus: int = 5,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.positive(self, minimum=2, modulus=modulus)
+        self.num_outputs = modulus
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=modulus + 6, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        M, n = self.num_outputs, length - 2
+        expression, value = draw_expressions(generator, batch, n, M, 2)
+        place = torch.randint(n, (batch, 1), generator=generator)
+        onwards = (place + torch.arange(n)) % n
+        first = (expression.gather(1, onwards) < M).int().argmax(1, keepdim=True)
+        unknown = onwards.gather(1, first)
+        answer = expression.gather(1, unknown)[:, 0]
+        expression.scatter_(1, unknown, M + 4)
+        return torch.cat((expression, torch.full_like(place, M + 5), value[:, None]), dim=1), answer
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Measured, see `signed_sum_ceiling`: x = ±(value − Σ ±digits), and given the tree all digits of the bag, the
+        value's among them, are independent and uniform."""
+        return _blind(self, length)
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: x occurs once and its sign is ±1, so the equation has one solution."""
+        return 1.0
+
+
+def _blind(task: ModularArithmeticBrackets | SolveEquation, length: int) -> float:
+    """`signed_sum_ceiling` of expressions of + and −, or of equations (the sum is x): 8192 of them at length 32."""
+    M, count = task.num_outputs, min(8192, max(256, 2**23 // length**2))
+    tokens = task.sample(stream(0, f"{task}/blind/{M}/{length}"), count, length)[0].numpy()
+    is_unknown = tokens == M + 4
+    signs = leaf_signs(tokens, M, (tokens < M) | is_unknown)
+    of_unknown = (signs * is_unknown).sum(1)
+    if of_unknown.any():  # x = ±value − Σ ±±digits
+        signs *= -of_unknown[:, None]
+        signs[:, -1] = of_unknown
+        signs[is_unknown] = 0
+    digits = np.stack([(tokens == value).sum(1) for value in range(M)], axis=1)
+    leaves = digits.sum(1)
+    bag = ((tokens == M + 1).sum(1) * tokens.shape[1] + (tokens == M + 2).sum(1)) * tokens.shape[1] + leaves
+    return signed_sum_ceiling(digits, leaves, (signs < 0).sum(1), bag)

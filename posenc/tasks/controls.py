@@ -1,0 +1,109 @@
+"""Controls: the bag of tokens determines the answer, so no positional encoding can help."""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.base import Task
+
+
+def occurrences(tokens: Tensor, vocab_size: int) -> Tensor:
+    """(B, V): how often each value occurs in each sequence."""
+    counts = torch.zeros(len(tokens), vocab_size, dtype=torch.int64)
+    return counts.scatter_add_(1, tokens, torch.ones_like(tokens))
+
+
+class Majority(Task):
+    """Which value is the most frequent?
+
+        2 0 1 2 3 2 0 2    → 2 (four times; no other occurs as often)
+
+    Law: tokens uniform and independent over V values given that no two share the largest count (a sequence with a tie
+    is drawn again). So the classes are uniform. Source: the majority language of Merrill et al. 2022
+    (https://arxiv.org/abs/2106.16213), with V values where theirs has two. Random guess: 1/V.
+
+    A control: a model blind to order can answer everything, so skill is undefined, and an encoding that makes a
+    difference here does so for another reason than order.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 4,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.positive(self, minimum=2, vocab_size=vocab_size)
+        self.num_outputs = vocab_size
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
+        targets = torch.empty(batch, dtype=torch.int64)
+        open_ = torch.arange(batch)  # sequences not yet known to have a majority
+        while len(open_):
+            largest = occurrences(tokens[open_], self.vocab_size).topk(2, dim=1)
+            targets[open_] = largest.indices[:, 0]
+            open_ = open_[largest.values[:, 0] == largest.values[:, 1]]
+            tokens[open_] = torch.randint(self.vocab_size, (len(open_), length), generator=generator)
+        return tokens, targets
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """1: the bag determines the answer."""
+        return 1.0
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: there are no ties."""
+        return 1.0
+
+
+class Histogram(Task):
+    """For every token: how often does its value occur in the sequence?
+
+        tokens    7  4  9  9  3
+        answer    1  1  2  2  1    as classes 0 0 1 1 0; class c is c + 1 times, the last class "or more"
+
+    Law: tokens uniform and independent over V values; K classes, K or more occurrences in the last. Source: `hist` of
+    Weiss et al. 2021 (https://arxiv.org/abs/2106.06981), here with K classes in place of numbers. Random guess: 1/K; a
+    count less one is binomial(n − 1, 1/V), so the commonest answer alone is right more often.
+
+    A control: a token and the bag determine the answer, so skill is undefined, and an encoding that makes a difference
+    here does so for another reason than order. The whole sequence is asked about, so a causal model cannot answer.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        num_classes: int = 8,
+        causal: bool = False,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, minimum=2, vocab_size=vocab_size, num_classes=num_classes)
+        if causal:
+            raise ConfigError(
+                f"{self} asks every token about the whole sequence, which a causal model has not seen; "
+                "set dataset.causal=false."
+            )
+        self.num_outputs = num_classes
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
+        counts = occurrences(tokens, self.vocab_size).gather(1, tokens)
+        return tokens, counts.clamp_(max=self.num_outputs) - 1
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """1: the token and the bag determine the answer."""
+        return 1.0
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the answer is a function of the input."""
+        return 1.0

@@ -1,0 +1,189 @@
+"""Copy, reverse, sort and sum: the primitive tasks of Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466)."""
+
+import numpy as np
+import torch
+from scipy.stats import poisson
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.tasks.base import Task
+from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.transduction import TransductionTask
+
+
+def mean_largest_share(length: int, alphabet: int) -> float:
+    """The mean over m = 1, ..., n of E[max_s count_s] / m, of m uniform symbols.
+
+    As `expected_largest_count`; Poisson counts of one mean M/V serve all m in (M/2, M].
+    """
+    total, top = 0.0, length
+    while top:
+        sizes = np.arange(top // 2 + 1, top + 1)
+        pmf, norm = poisson.pmf(np.arange(top + 1), top / alphabet), poisson.pmf(sizes, top)
+        for t in range(top):
+            below = np.array([1.0])
+            for bit in bin(alphabet)[2:]:
+                below = np.convolve(below, below)[: top + 1]
+                if bit == "1":
+                    below = np.convolve(below, pmf[: t + 1])[: top + 1]
+            more = 1 - np.pad(below, (0, top + 1 - len(below)))[sizes] / norm
+            if more.max() < 1e-13:
+                break
+            total += float((more / sizes).sum())
+        top //= 2
+    return total / length
+
+
+class _Rearrangement(TransductionTask):
+    """The input is uniform over an alphabet; the output is made of the input's symbols, in an order of its own."""
+
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        alphabet: int = 20,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, minimum=2, alphabet=alphabet)
+        self.num_outputs = alphabet
+        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+
+    def rearranged(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        x = torch.randint(self.num_outputs, (batch, length), generator=generator)
+        return x, self.rearranged(x)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact. With slots, the most frequent symbol in all of them: E[max_s count_s] / n.
+
+        Under teacher forcing the symbols before a slot are known too, so such a model sees a second bag and names the
+        most frequent of the m symbols that are left, a uniform bag as well: the mean over m = 1, ..., n of
+        E[max_s count_s(m)] / m, of which the last is 1.
+        """
+        if self.causal:
+            return mean_largest_share(length, self.num_outputs)
+        return expected_largest_count(length, self.num_outputs) / length
+
+
+class CopyDataset(_Rearrangement):
+    """Write the input, `copies` times over.
+
+        3 1 1 7  →  3 1 1 7                    copies: 1
+        3 1 1 7  →  3 1 1 7 3 1 1 7            copies: 2
+
+    Law: symbols are uniform and independent, so they repeat; with an alphabet of two (`copy_repeats`) the symbols
+    before a place occur at many others too, and only the place itself says which comes next. Random guess: 1/alphabet.
+
+    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466). Their code has five variants: copy_multi_char
+    (this task with 100 symbols), copy_multi_char_2x (two copies, [NEXT] between them) and three in which one symbol
+    fills the whole input and the answer (once, twice, or another symbol in its stead), which ask for its length alone.
+    Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) tell copies with repeated symbols from copies without.
+    Deviations: 20 symbols, no mark between copies, and the length of the answer is given.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        alphabet: int = 20,
+        copies: int = 1,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, copies=copies)
+        self.copies = copies
+        super().__init__(length, test_lengths, alphabet, causal, readout)
+
+    def output_length(self, length: int) -> int:
+        return self.copies * length
+
+    def rearranged(self, x: Tensor) -> Tensor:
+        return x.repeat(1, self.copies)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact, as for one copy; but where another copy begins, the token just read is the input's last symbol.
+
+        Under teacher forcing that leaves n − 1 symbols for the first one, not n.
+        """
+        once = super().order_blind_ceiling(length)
+        if not self.causal or self.copies == 1:
+            return once
+        of_all, of_rest = (expected_largest_count(m, self.num_outputs) / m for m in (length, length - 1))
+        return once + (self.copies - 1) / self.copies * (of_rest - of_all) / length
+
+
+class ReverseDataset(_Rearrangement):
+    """Write the input backwards.
+
+        3 1 1 7  →  7 1 1 3
+
+    Law: symbols are uniform and independent. Random guess: 1/alphabet. Source: Kazemnejad et al. 2023
+    (https://arxiv.org/abs/2305.19466), with 100 symbols there. The length of the answer is given.
+    """
+
+    def rearranged(self, x: Tensor) -> Tensor:
+        return x.flip(1)
+
+
+class SortDataset(_Rearrangement):
+    """Write the input in increasing order.
+
+        3 1 7 1  →  1 1 3 7
+
+    Law: symbols are uniform and independent. Random guess: 1/alphabet. Source: Kazemnejad et al. 2023
+    (https://arxiv.org/abs/2305.19466), with 50 symbols there ("single digit"). The length of the answer is given.
+
+    The output is a function of the bag. With slots (causal: false) a model needs order all the same, to know which slot
+    it fills: slots look alike. Under teacher forcing the next symbol is the smallest that is left: what counts give
+    away is everything, both ceilings are 1 and skill is undefined.
+    """
+
+    def rearranged(self, x: Tensor) -> Tensor:
+        return x.sort(1).values
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact. With slots, E[max_s count_s] / n; under teacher forcing 1, the smallest symbol that is left."""
+        return 1.0 if self.causal else super().order_blind_ceiling(length)
+
+
+class SumModDataset(Task):
+    """The sum of the digits, modulo `modulus`.
+
+        3 9 1 8  → 1        (21 mod 10)
+
+    Law: digits are uniform over 1, ..., modulus − 1, as in the source's code, and so is the class but for a term that
+    falls with length: P(class 0) = 1/q + (1 − 1/q)·(−1/(q − 1))ⁿ for modulus q. Random guess: 1/q.
+    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), the form without a scratchpad, whose answer is
+    one symbol after the input: a query token at the end here. Token 0 does not occur.
+
+    The bag determines the answer, so both ceilings are 1 and skill is undefined: a control, like parity.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        modulus: int = 10,
+        causal: bool = True,
+        readout: str = "query",
+    ) -> None:
+        checks.positive(self, minimum=3, modulus=modulus)
+        self.num_outputs = modulus
+        super().__init__(length=length, test_lengths=test_lengths, vocab_size=modulus, causal=causal, readout=readout)
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(1, self.num_outputs, (batch, length), generator=generator)
+        return tokens, tokens.sum(1) % self.num_outputs
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """1: a sum does not depend on order."""
+        return 1.0
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the answer is a function of the input."""
+        return 1.0

@@ -1,0 +1,133 @@
+"""Counter languages and counting, asked at every token from left to right."""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.base import IGNORE, Task
+
+
+class _PrefixTask(Task):
+    """The answer at each token is a function of the tokens up to it, and of nothing but how often each occurred."""
+
+    def __init__(
+        self,
+        *,
+        length: int | list[int],
+        test_lengths: list[int] | None,
+        vocab_size: int,
+        causal: bool,
+        readout: str,
+    ) -> None:
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+        checks.boolean(self, causal=causal)
+        if not causal:
+            raise ConfigError(f"{self}: later tokens would give the answer away; set dataset.causal=true.")
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """1: the bag of the tokens up to here determines the answer, so skill is undefined."""
+        return 1.0
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the answer is a function of the tokens up to here."""
+        return 1.0
+
+
+class ShuffleDyckDataset(_PrefixTask):
+    """Which symbols may come next in a shuffle of `num_pairs` bracket languages?
+
+        num_pairs: 1     tokens   ( ( ) ) ( )        num_pairs: 2     tokens   ( [ ) ( ] )
+                         answer   1 1 1 0 1 0                         answer   1 3 2 3 1 0
+
+    Opening is always legal, so the set of legal next symbols is the set of pairs that may be closed: the class is
+    Σ 2^i over the pairs i that are open, one of 2^num_pairs; tokens 2i and 2i + 1 open and close pair i. dyck_1 is
+    Dyck-1, shuffle_2 is Shuffle-2: each pair is balanced by itself, whatever the others do.
+
+    Law: at each token a pair is chosen uniformly; if it is open, it opens again or closes with probability ½ each,
+    otherwise it opens. Its depth is the absolute value of a symmetric random walk. Random guess: 2^−num_pairs, but the
+    classes are not balanced: depth 0 becomes rare as √(1/length).
+    Source: Bhattamishra et al. 2020 (https://arxiv.org/abs/2009.11264), where a sequence is right if all its answers
+    are: exact_match. Deviations: sequences are beginnings of words, not whole words, and no grammar draws them.
+
+    The counts of the symbols so far determine the answer (both ceilings are 1, skill is undefined): a causal mask
+    suffices, and their claim is that encodings of position hurt beyond the training lengths.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        num_pairs: int = 1,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, num_pairs=num_pairs)
+        if num_pairs > 8:
+            raise ConfigError(
+                f"{self}: there are 2^num_pairs classes, so num_pairs must be at most 8, got {num_pairs}."
+            )
+        self.num_pairs, self.num_outputs = num_pairs, 2**num_pairs
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=2 * num_pairs, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        draw = torch.randint(self.vocab_size, (batch, length), generator=generator)
+        pair, up = draw // 2, draw % 2 * 2 - 1
+        tokens, targets = 2 * pair, torch.zeros_like(draw)
+        for i in range(self.num_pairs):
+            step = up * (pair == i)
+            walk = step.cumsum(1)
+            tokens += walk.abs() < (walk - step).abs()
+            targets += (walk != 0) * 2**i
+        return tokens, targets
+
+
+class InductiveCountingDataset(_PrefixTask):
+    """Count on from a number.
+
+        tokens   7 a a a a a        max_count: 100
+        answer   – 8 9 10 11 12
+
+    Numbers are the tokens and classes 0, ..., max_count; a is the token after them. Law: one number, then length − 1
+    a's; the number is uniform among those from which the last count is at most max_count, so that short sequences show
+    every number and long ones ask for more steps. Random guess: 1/(max_count + 1).
+    Source: Chang & Bisk 2025 (https://arxiv.org/abs/2405.20131), counting with a shifted start, by which the numbers
+    beyond the training length are no new tokens; with max_count 100 length 51 is the law of their training data (50
+    steps from 0, ..., 50) and length 101 their longest test.
+
+    The bag so far (which number, how many a's) determines the answer: both ceilings are 1, skill is undefined.
+    """
+
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        max_count: int = 100,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, max_count=max_count)
+        self.max_count, self.num_outputs = max_count, max_count + 1
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=max_count + 2, causal=causal, readout=readout
+        )
+        longest = max(self.length[1], *self.test_lengths)
+        if max_count < longest - 1:
+            raise ConfigError(
+                f"{self}: a sequence of {longest} tokens counts {longest - 1} steps, so max_count must be at least "
+                f"{longest - 1}, got {max_count}."
+            )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        start = torch.randint(self.max_count - length + 2, (batch, 1), generator=generator)
+        tokens = torch.full((batch, length), self.max_count + 1)
+        tokens[:, :1] = start
+        targets = start + torch.arange(length)
+        targets[:, 0] = IGNORE
+        return tokens, targets

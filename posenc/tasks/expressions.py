@@ -1,0 +1,116 @@
+"""Random arithmetic expressions with brackets: a whole batch at once, level by level of the trees."""
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+
+def draw_expressions(
+    generator: Generator, batch: int, length: int, modulus: int, operators: int
+) -> tuple[Tensor, Tensor]:
+    """`batch` expressions of `length` tokens, and their values modulo `modulus`.
+
+    Tokens: digits 0 .. M − 1, then the first `operators` of + − *, then ( and ).
+
+    Law of E(n), that of Delétang et al. 2023: E(1) = d, E(2) = −d, E(3) = (d), E(4) = (−d) with a uniform digit d, and
+    for n ≥ 5 E(n) = (E(l) ∘ E(n − 3 − l)) with l uniform in 1 .. n − 4 and ∘ a uniform operator.
+
+    A tree is split from its root down, all the segments of one depth in one step, and evaluated from its leaves up. A
+    position is the "(" of one segment at most, so what a segment draws can be drawn beforehand, one number a position.
+    """
+    M = modulus
+    minus, opening, closing = M + 1, M + operators, M + operators + 1
+    tokens = torch.randint(M, (batch, length), generator=generator).numpy().ravel()
+    operator = torch.randint(operators, (batch, length), generator=generator).numpy().ravel()
+    uniform = torch.rand((batch, length), generator=generator, dtype=torch.float64).numpy().ravel()
+
+    start, size = np.arange(batch) * length, np.full(batch, length)
+    leaves, branches = [(start[:0], size[:0])], []
+    while len(start):
+        branching = size >= 5
+        leaves.append((start[~branching], size[~branching]))
+        start, size = start[branching], size[branching]
+        left = 1 + (uniform[start] * (size - 4)).astype(np.int64)
+        middle = start + 1 + left
+        branches.append((start, middle, operator[start]))
+        tokens[start], tokens[middle], tokens[start + size - 1] = opening, M + operator[start], closing
+        start, size = np.concatenate((start + 1, middle + 1)), np.concatenate((left, size - 3 - left))
+
+    values = np.empty_like(tokens)  # of the segment that starts there
+    start, size = (np.concatenate(part) for part in zip(*leaves, strict=True))
+    values[start] = tokens[start + size // 2]
+    for negative in (2, 4):
+        values[start[size == negative]] *= -1
+        tokens[start[size == negative] + negative // 2 - 1] = minus
+    bracketed = size >= 3
+    tokens[start[bracketed]] = opening
+    tokens[start[bracketed] + size[bracketed] - 1] = closing
+    for start, middle, operator in reversed(branches):
+        a, b = values[start + 1], values[middle + 1]
+        values[start] = np.where(operator == 0, a + b, np.where(operator == 1, a - b, a * b)) % M
+    return torch.from_numpy(tokens.reshape(batch, length)), torch.from_numpy(values[::length] % M)
+
+
+def value_frequencies(length: int, modulus: int, operators: int) -> np.ndarray:
+    """P(value = v) of the expressions above, exactly: the recursion of their law."""
+    M = modulus
+    digit = np.arange(M)
+    a, b = np.meshgrid(digit, digit, indexing="ij")
+    outcome = np.stack((a + b, a - b, a * b)[:operators]) % M
+    table = (outcome[..., None] == digit).mean(0)  # (M, M, M): P(value | a, b)
+    law = np.full((length + 1, M), 1 / M)
+    for n in range(5, length + 1):
+        pairs = law[1 : n - 3].T @ law[1 : n - 3][::-1] / (n - 4)
+        law[n] = np.einsum("ab,abv->v", pairs, table)
+    return law[length]
+
+
+def leaf_signs(tokens: np.ndarray, modulus: int, is_leaf: np.ndarray) -> np.ndarray:
+    """(B, N): the sign ±1 with which each leaf of an expression of + and − counts, 0 elsewhere; read left to right."""
+    M = modulus
+    rows = np.arange(len(tokens))
+    depth = np.zeros(len(tokens), dtype=np.int64)
+    outer = np.ones((len(tokens), tokens.shape[1] + 2), dtype=np.int64)  # sign of the bracket at each depth
+    pending = np.ones_like(depth)
+    signs = np.zeros_like(tokens)
+    for token, leaf, sign in zip(tokens.T, is_leaf.T, signs.T, strict=True):
+        here = outer[rows, depth] * pending
+        sign[:] = here * leaf
+        depth += (token == M + 2).astype(np.int64) - (token == M + 3)
+        outer[rows, depth] = np.where(token == M + 2, here, outer[rows, depth])
+        pending = np.where(token == M + 1, -pending, np.where(token == M, pending, 1))
+    return signs
+
+
+def signed_sum_ceiling(digits: np.ndarray, leaves: np.ndarray, negative: np.ndarray, bags: np.ndarray) -> float:
+    """How well Σ ±d (mod M) can be told from the bag: exact given the signs' law, which is learned from half the rows.
+
+    digits    (B, M)  how many of each digit; given all else, every assignment of digits to leaves is equally likely
+    leaves    (B,)    how many digits there are
+    negative  (B,)    how many count negatively: not known, but distributed as in the rows with the same `bags`
+    bags      (B,)    what the rest of the bag says
+
+    A row's guess is the likeliest value under the signs of the other half, and scores its probability under the row's
+    own: what a rule that exists attains.
+    """
+    B, M = digits.shape
+    K = int(leaves.max())
+    # ways[b, r, v]: the number of choices of r of the digits, with sum v.
+    ways = np.zeros((B, K + 1, M))
+    ways[:, 0, 0] = 1
+    for value in range(M):
+        for step in range(int(digits[:, value].max())):
+            more = ways.copy()
+            more[:, 1:] += np.roll(ways, value, axis=2)[:, :-1]
+            ways = np.where((digits[:, value] > step)[:, None, None], more, ways)
+    share = ways / np.maximum(ways.sum(2, keepdims=True), 1)
+    total = digits @ np.arange(M)
+    doubled = 2 * np.arange(M)  # Σ ±d is `total` less twice the sum of the negative ones
+    lands = (total[:, None] - doubled) % M
+    law = np.einsum("brs,bsv->brv", share, lands[..., None] == np.arange(M))
+    _, bag = np.unique(bags, return_inverse=True)
+    half = np.arange(B) % 2
+    seen = np.zeros((2, int(bag.max()) + 1, K + 1))
+    np.add.at(seen, (half, bag, negative), 1)
+    guess = np.einsum("br,brv->bv", seen[1 - half, bag], law).argmax(1)
+    return float(max(1 / M, law[np.arange(B), negative, guess].mean()))

@@ -1,0 +1,102 @@
+"""What stands at the place that the last token names?"""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.base import Task
+from posenc.tasks.counts import expected_largest_count
+
+
+class Lookup(Task):
+    """n values and a query token that names a place: which value stands there?
+
+        hops 1     place   0  1  2  3  4  query
+                   token   7  3  9  3  0  @2        → 9
+
+        hops 2     place   0  1  2  3  4  query
+                   token   3  0  4  2  1  @2        → 1 (4 stands at place 2, and 1 at place 4)
+
+    A sequence has `length` tokens: n = length − 1 values, then the query. With more hops than one the value found names
+    the next place, `hops` times in all, and what stands at the last place is the answer.
+
+    Law: the query is uniform over the n places. The values are uniform and independent over `num_values` symbols; if
+    num_values is null they are a uniformly random permutation of the n places (needed for more hops than one).
+
+    Tokens: the values come first; then one token for each place that a query may name, so `max_length` must be at least
+    the longest length. At lengths beyond training the query is uniform over all n places still: tokens of places that
+    training never named are at their start values then, and no model can tell them apart.
+
+    Source: our own, by the definition of indexing; several hops are the composition of a function with itself
+    (Peng et al. 2024, https://arxiv.org/abs/2402.08164, who compose two different functions). Permutations are a
+    deviation from arbitrary functions: all bags are the same, which makes the ceiling exact for any number of hops.
+    Random guess: 1/num_values, or 1/n for permutations.
+    """
+
+    min_length = 2
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        num_values: int | None = 20,
+        max_length: int = 128,
+        hops: int = 1,
+        causal: bool = False,
+        readout: str = "last",
+    ) -> None:
+        checks.positive(self, minimum=2, max_length=max_length)
+        checks.positive(self, hops=hops)
+        if num_values is not None:
+            checks.positive(self, minimum=2, num_values=num_values)
+            if hops > 1:
+                raise ConfigError(
+                    f"{self}: with hops={hops} the values are places themselves; set num_values=null, not {num_values}."
+                )
+        self.hops, self.permuted = hops, num_values is None
+        self.num_outputs = max_length - 1 if num_values is None else num_values
+        super().__init__(
+            length=length,
+            test_lengths=test_lengths,
+            vocab_size=self.num_outputs + max_length - 1,
+            causal=causal,
+            readout=readout,
+        )
+        longest = max(self.length[1], *self.test_lengths)
+        if longest > max_length:
+            raise ConfigError(
+                f"{self}: length {longest} needs a query token for each of its {longest - 1} places, but max_length is "
+                f"{max_length}; set dataset.max_length={longest}."
+            )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        n = length - 1
+        if self.permuted:
+            values = torch.rand(batch, n, generator=generator, dtype=torch.float64).argsort(1)
+        else:
+            values = torch.randint(self.num_outputs, (batch, n), generator=generator)
+        query = torch.randint(n, (batch, 1), generator=generator)
+        found = query
+        for _ in range(self.hops):
+            found = values.gather(1, found)
+        return torch.cat((values, self.num_outputs + query), dim=1), found[:, 0]
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact; the query token is in the bag, but not what stands where.
+
+        Independent values: each of the n is equally likely to be the one asked for, so the best guess is the most
+        frequent value and the ceiling E[largest count]/n. Permutations: the bag says which place q is asked for and
+        nothing else. `hops` steps lead back to q if the length of its cycle, uniform over 1..n, divides `hops`, and are
+        equally likely to lead to any other place if not; guessing q is right with probability
+        (divisors of hops up to n)/n, any other place with an (n − 1)-th of the rest.
+        """
+        n = length - 1
+        if not self.permuted:
+            return expected_largest_count(n, self.num_outputs) / n
+        returns = sum(self.hops % cycle == 0 for cycle in range(1, n + 1)) / n
+        return max(returns, (1 - returns) / max(1, n - 1))
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the answer is a function of the input."""
+        return 1.0

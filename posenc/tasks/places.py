@@ -1,0 +1,219 @@
+"""Where do marked values stand? Questions about places whose bags of tokens say nothing."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.base import Task
+from posenc.tasks.distance import MARKERS
+
+
+class MarkedPair(Task):
+    """One 5 and one 8 among tokens that are neither; a subclass says where they stand.
+
+    The background is uniform and independent over the other values, so the bag (one 5, one 8, a background) has the
+    same law in every class. A subclass sets `num_outputs` and `min_length` before it calls this constructor.
+    """
+
+    def __init__(
+        self,
+        *,
+        length: int | Sequence[int],
+        test_lengths: Sequence[int] | None,
+        vocab_size: int,
+        causal: bool,
+        readout: str,
+    ) -> None:
+        checks.positive(self, vocab_size=vocab_size)
+        if vocab_size <= max(MARKERS):
+            raise ConfigError(
+                f"{self}: the marked values are {MARKERS[0]} and {MARKERS[1]}, so vocab_size must be at least "
+                f"{max(MARKERS) + 1}, got {vocab_size}."
+            )
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def place(self, generator: Generator, first: Tensor, second: Tensor, length: int) -> Tensor:
+        """(B, length): the 5 at `first`, the 8 at `second`, a background elsewhere."""
+        tokens = torch.randint(self.vocab_size - 2, (len(first), length), generator=generator)
+        for marker in sorted(MARKERS):
+            tokens += tokens >= marker
+        places = torch.stack((first, second), dim=1)
+        return tokens.scatter(1, places, torch.tensor(MARKERS).expand_as(places))
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exactly 1/C: the bag has the same law in every class, and the classes are uniform."""
+        return 1 / self.num_outputs
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: each marked value occurs once, so its place can be read off."""
+        return 1.0
+
+
+class AbsolutePattern(MarkedPair):
+    """At which pair of absolute places do the 5 and the 8 stand?
+
+        class 0: 5 at 3,  8 at 7       place   0  1  2  3  4  5  6  7  8  9 10 ...
+        class 1: 5 at 9,  8 at 13      token  11  0  6  5 17  2 19  8  3  2  1 ...   → class 0
+        class 2: 5 at 16, 8 at 20
+
+    Law: the class is uniform over the C pairs in `places`; the background is uniform over the other values, so each of
+    the two occurs once. Source: our own; the values are the same in every class, unlike those of `pattern`, whose bags
+    give the class away. In the default places 8 always follows 5 at the same offset, so that only the distance from an
+    end of the sequence tells the classes apart. One of the two values is enough to answer. Random guess: 1/C.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        places: Sequence[Sequence[int]] = ((3, 7), (9, 13), (16, 20)),
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        if isinstance(places, str) or not isinstance(places, Sequence) or len(places) < 2:
+            raise ConfigError(f"{self}: places must list at least two pairs, such as [[3, 7], [9, 13]], got {places}.")
+        pairs = [tuple(pair) if isinstance(pair, Sequence) else (pair,) for pair in places]
+        for pair in pairs:
+            for place in pair:
+                checks.positive(self, minimum=0, places=place)
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise ConfigError(f"{self}: each of places must be two different places, got {list(pair)}.")
+            if pairs.count(pair) > 1:
+                raise ConfigError(f"{self}: each class needs a pair of its own, got {list(pair)} twice; change places.")
+        self.places = torch.tensor(pairs)
+        self.num_outputs, self.min_length = len(pairs), 1 + int(self.places.max())
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        targets = torch.randint(self.num_outputs, (batch,), generator=generator)
+        first, second = self.places[targets].unbind(1)
+        return self.place(generator, first, second, length), targets
+
+    def references(self) -> dict[str, float]:
+        """offset_only: the best accuracy of a rule that sees the offset from 5 to 8 and nothing else."""
+        return {"offset_only": len((self.places[:, 1] - self.places[:, 0]).unique()) / self.num_outputs}
+
+
+class RelativePattern(MarkedPair):
+    """At which offset from the 5 does the 8 stand, wherever they are?
+
+        offsets −2, −1, +1, +2
+
+        2 8 0 5 9 1 1 3    5 at place 3, 8 at place 1: offset −2 → class 0
+        2 7 0 4 9 5 8 3    5 at place 5, 8 at place 6: offset +1 → class 2
+
+    Law: the class is uniform over the C values in `offsets`, the place of the pair is uniform among those that fit, the
+    background is uniform over the other values. Source: our own. Absolute places alone say next to nothing: a rule
+    that sees one of the two places beats a guess only near the ends. Random guess: 1/C.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        offsets: Sequence[int] = (-2, -1, 1, 2),
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        if isinstance(offsets, str) or not isinstance(offsets, Sequence) or len(offsets) < 2:
+            raise ConfigError(f"{self}: offsets must list at least two whole numbers, such as [-1, 1], got {offsets}.")
+        for offset in offsets:
+            if isinstance(offset, bool) or not isinstance(offset, int) or offset == 0 or offsets.count(offset) > 1:
+                raise ConfigError(
+                    f"{self}: offsets must be different whole numbers other than 0, got {offset} in {list(offsets)}."
+                )
+        self.offsets = torch.tensor(offsets)
+        self.num_outputs, self.min_length = len(offsets), 1 + int(self.offsets.abs().max())
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        targets = torch.randint(self.num_outputs, (batch,), generator=generator)
+        offset = self.offsets[targets]
+        uniform = torch.rand(batch, generator=generator, dtype=torch.float64)
+        left = (uniform * (length - offset.abs())).long()
+        first = left - offset.clamp(max=0)
+        return self.place(generator, first, first + offset, length), targets
+
+    def references(self) -> dict[str, float]:
+        """distance_only: the best accuracy of a rule that sees |offset| and nothing else, such as a symmetric bias."""
+        return {"distance_only": len(self.offsets.abs().unique()) / self.num_outputs}
+
+
+class FirstOf(Task):
+    """Which of K marked values occurs first?
+
+        K = 4: the marked values are 0 to 3
+
+        9 6 2 7 7 0 5 3 8 1    → 2
+
+    Law: each marked value occurs once, at a uniformly random place of its own; the background is uniform over the
+    values K and above. So all orders of the marked values are equally likely. Source: our own. Random guess: 1/K.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        num_classes: int = 4,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.positive(self, minimum=2, num_classes=num_classes)
+        checks.positive(self, vocab_size=vocab_size)
+        if vocab_size <= num_classes:
+            raise ConfigError(
+                f"{self}: {num_classes} values are marked and at least one must be left for the background, so "
+                f"vocab_size must be at least {num_classes + 1}, got {vocab_size}."
+            )
+        self.num_outputs = self.min_length = num_classes
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def answer(self, places: Tensor) -> Tensor:
+        """(B,): the class, given the place of each marked value, (B, K)."""
+        return places.argmin(1)
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        K = self.num_outputs
+        tokens = torch.randint(K, self.vocab_size, (batch, length), generator=generator)
+        # The K largest of independent draws, in order of size, are K different places in a uniformly random order.
+        draws = torch.rand(batch, length, generator=generator, dtype=torch.float64)
+        places = draws.topk(K, dim=1).indices
+        return tokens.scatter(1, places, torch.arange(K).expand_as(places)), self.answer(places)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely."""
+        return 1 / self.num_outputs
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: each marked value occurs once, so the answer can be read off."""
+        return 1.0
+
+
+class LastOf(FirstOf):
+    """Which of K marked values occurs last?
+
+        K = 4: the marked values are 0 to 3
+
+        9 6 2 7 7 0 5 3 8 1    → 1
+
+    Law, source, ceilings and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
+    of the sequence a causal model sees the answer from.
+    """
+
+    def answer(self, places: Tensor) -> Tensor:
+        """(B,): the class, given the place of each marked value, (B, K)."""
+        return places.argmax(1)

@@ -1,0 +1,227 @@
+"""What followed, what was marked, what was shown: recall of earlier tokens."""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.base import IGNORE, Task
+from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.transduction import TransductionTask
+
+
+def distinct(generator: Generator, batch: int, chosen: int, among: int) -> Tensor:
+    """(batch, chosen): different numbers below `among`, in a uniformly random order."""
+    return torch.rand(batch, among, generator=generator, dtype=torch.float64).topk(chosen, dim=1).indices
+
+
+class MultiQueryRecall(Task):
+    """K keys with a value each; later each key comes again and asks for its value.
+
+        K = 2, vocabulary 12: keys 1 to 5, values 6 to 11, blank 0
+
+        tokens    2  8  4  7  0  0  4  0  0  0  0  0  2  0  0  0
+        targets   –  –  –  –  –  –  7  –  –  –  –  –  8  –  –  –
+
+    Law: K different keys from 1..V/2−1 and K different values from V/2..V−1, uniform, stand as pairs at the start; each
+    key comes back once, at an even distance 2g after the pairs, everything else is blank. The K different gaps g are
+    drawn one after the other with weights (g + 1)^(power − 1), g < (n − 2K)/2: a small `power` keeps most queries near
+    the pairs, power 1 makes them uniform.
+
+    Source: Arora et al. 2023 (https://arxiv.org/abs/2312.04927) and their code, HazyResearch/zoology, whose example
+    this is. Deviations: the vocabulary is 64 by default, not 8192; blanks stay blank (`random_non_queries` false); odd
+    lengths are allowed. Random guess among the values: 2/V; a target is the value's token.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 64,
+        num_pairs: int = 4,
+        power: float = 0.01,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, vocab_size=vocab_size, num_pairs=num_pairs)
+        checks.number(self, low=0, power=power)
+        if vocab_size // 2 - 1 < num_pairs:
+            raise ConfigError(
+                f"{self}: {num_pairs} different keys need vocab_size to be at least {2 * num_pairs + 2}, "
+                f"got {vocab_size}."
+            )
+        self.num_outputs, self.num_pairs, self.power = vocab_size, num_pairs, power
+        self.min_length = 4 * num_pairs
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        K, first_value = self.num_pairs, self.vocab_size // 2
+        keys = 1 + distinct(generator, batch, K, first_value - 1)
+        values = first_value + distinct(generator, batch, K, self.vocab_size - first_value)
+        weights = torch.arange(1, (length - 2 * K) // 2 + 1, dtype=torch.float64) ** (self.power - 1)
+        gaps = torch.multinomial(weights.expand(batch, -1), K, generator=generator)
+        tokens = torch.zeros(batch, length, dtype=torch.int64)
+        tokens[:, 0 : 2 * K : 2], tokens[:, 1 : 2 * K : 2] = keys, values
+        asked = 2 * K + 2 * gaps
+        return tokens.scatter_(1, asked, keys), torch.full_like(tokens, IGNORE).scatter_(1, asked, values)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exactly 1/K: the bag shows K values, and each is equally likely to be that of the key in hand."""
+        return 1 / self.num_pairs
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: keys differ, so the answer can be read off."""
+        return 1.0
+
+
+class Induction(Task):
+    """... A B ... A: what comes next? What followed A before.
+
+        7 2 5 9 9 2 0 3 1 5    → 9 (5 has occurred once, and 9 followed it)
+
+    Law: A is uniform, the last token, and occurs once before, at a uniformly random place of the first n − 2; all other
+    tokens, B among them, are uniform and independent over the other V − 1 values. Source: the induction heads of Olsson
+    et al. 2022 (https://arxiv.org/abs/2209.11895); a single query whose A occurs once, so that the answer is certain.
+    Random guess: 1/(V − 1).
+    """
+
+    min_length = 3
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        causal: bool = True,
+        readout: str = "last",
+    ) -> None:
+        checks.positive(self, vocab_size=vocab_size)
+        if vocab_size < 3:
+            raise ConfigError(
+                f"{self}: A and two values that may follow it are needed, so vocab_size must be at least 3, "
+                f"got {vocab_size}."
+            )
+        self.num_outputs = vocab_size
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        A = torch.randint(self.vocab_size, (batch, 1), generator=generator)
+        tokens = torch.randint(self.vocab_size - 1, (batch, length), generator=generator)
+        tokens += tokens >= A
+        place = torch.randint(length - 2, (batch, 1), generator=generator)
+        tokens[:, -1:] = A
+        tokens.scatter_(1, place, A)
+        return tokens, tokens.gather(1, place + 1)[:, 0]
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact, for a model that sees the bag and, at the read-out, which token is last.
+
+        Given both, each of the n − 2 tokens other than A is equally likely to be the one after A, so the best guess is
+        the most frequent of them: E[largest count of n − 2 uniform symbols out of V − 1]/(n − 2).
+        """
+        return expected_largest_count(length - 2, self.vocab_size - 1) / (length - 2)
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: A occurs once before, so the answer can be read off."""
+        return 1.0
+
+
+class Needle(Task):
+    """Which value follows the marker? The question stands at the end, `distance` places after the value.
+
+        V = 10, ! is the marker, ? the question
+
+        7 2 5 ! 9 9 2 0 3 ?    → 9 (at distance 5)
+
+    Law: the values are uniform and independent over V symbols; marker and question are tokens V and V + 1. `distance`
+    counts from the value to the question: a fixed number at every length, or null: uniform over all that fit. Source:
+    the passkey of Mohtashami & Jaggi 2023 (https://arxiv.org/abs/2305.16300) and its successors under the name needle
+    in a haystack, without the language around it. Random guess: 1/V.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        num_values: int = 20,
+        distance: int | None = None,
+        causal: bool = True,
+        readout: str = "last",
+    ) -> None:
+        checks.positive(self, minimum=2, num_values=num_values)
+        if distance is not None:
+            checks.positive(self, distance=distance)
+        self.num_outputs, self.distance = num_values, distance
+        self.min_length = 2 + (distance or 1)
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=num_values + 2, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(self.num_outputs, (batch, length), generator=generator)
+        marker = torch.randint(length - 2, (batch, 1), generator=generator)
+        if self.distance is not None:
+            marker.fill_(length - 2 - self.distance)
+        tokens[:, -1] = self.num_outputs + 1
+        tokens.scatter_(1, marker, self.num_outputs)
+        return tokens, tokens.gather(1, marker + 1)[:, 0]
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact: each of the n − 2 values is equally likely to be the marked one, so E[largest count]/(n − 2)."""
+        return expected_largest_count(length - 2, self.num_outputs) / (length - 2)
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the marker occurs once, so the answer can be read off."""
+        return 1.0
+
+
+class SelectiveCopy(TransductionTask):
+    """m data symbols among blanks: give them out in their order.
+
+        m = 4, blank 0    input   0 3 0 0 7 1 0 0 0 3 0      output   3 7 1 3
+
+    Law: the m places are uniform among all sets of m, the data are uniform and independent over `num_values` symbols.
+    `length` counts the input, blanks included; m is fixed at every length, so longer inputs have more blanks.
+
+    Source: Gu & Dao 2023 (https://arxiv.org/abs/2312.00752), after the denoising task of Jing et al. 2019
+    (https://arxiv.org/abs/1706.02761): the copying task of recurrent models with random places. Theirs has 16 data
+    symbols in 4096 and 16 tokens: blank, 14 values and the one that the outputs are read at, as here by default.
+    Random guess among the values: 1/num_values.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        num_values: int = 14,
+        num_data: int = 8,
+        causal: bool = False,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, minimum=2, num_values=num_values)
+        checks.positive(self, num_data=num_data)
+        self.num_values, self.num_outputs = num_values, num_values + 1
+        self.num_data = self.min_length = num_data
+        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+
+    def output_length(self, length: int) -> int:
+        """m, whatever the length of the input."""
+        return self.num_data
+
+    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        places = distinct(generator, batch, self.num_data, length).sort(1).values
+        data = torch.randint(1, self.num_outputs, (batch, self.num_data), generator=generator)
+        return torch.zeros(batch, length, dtype=torch.int64).scatter_(1, places, data), data
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact. Slots: one answer in all of them, the most frequent symbol, so E[largest count of m symbols]/m.
+
+        Teacher forcing shows the symbols so far, and with them the bag of those to come: the j-th is equally likely to
+        be any of the m − j + 1 that are left, so the mean over k = 1..m of E[largest count of k symbols]/k.
+        """
+        shares = [expected_largest_count(k, self.num_values) / k for k in range(1, self.num_data + 1)]
+        return sum(shares) / len(shares) if self.causal else shares[-1]

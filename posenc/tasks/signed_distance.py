@@ -1,0 +1,57 @@
+"""How far apart do two marked tokens stand, and which of them is left?"""
+
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.tasks.places import MarkedPair
+
+
+class SignedDistance(MarkedPair):
+    """The class is the bin of the signed distance j − i from the only 5, at place i, to the only 8, at place j.
+
+        length 11, 4 classes, bins {−10..−6} {−5..−1} {1..5} {6..10}
+
+        2 5 0 9 8 1 1 3 0 2 7     5 at place 1, 8 at place 4: distance +3 → class 2
+        2 8 0 9 1 1 1 5 0 2 7     5 at place 7, 8 at place 1: distance −6 → class 0
+
+    Law: that of `distance` with the side as part of the class: the class is uniform, then the distance uniform within
+    its bin, then the place of the left marker uniform among those that fit; the background is uniform over the other
+    tokens. On each side distance d ≥ 1 belongs to bin ⌊(d − 1)·B / (n − 1)⌋ of B = K/2. Source: `distance`, made
+    asymmetric so that a model blind to reversal cannot pass ½. Random guess: 1/K.
+    """
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 20,
+        num_classes: int = 8,
+        causal: bool = False,
+        readout: str = "mean",
+    ) -> None:
+        checks.even(self, "has as many bins on either side", num_classes=num_classes)
+        self.num_outputs = num_classes
+        self.min_length = num_classes // 2 + 1
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        bins, distances = self.num_outputs // 2, length - 1
+        targets = torch.randint(self.num_outputs, (batch,), generator=generator)
+        eight_right = targets >= bins
+        bin_ = torch.where(eight_right, targets - bins, bins - 1 - targets)
+        # Bin c holds the distances first(c) .. first(c + 1) − 1 with first(c) = 1 + ⌈c (n − 1) / B⌉.
+        first = 1 + (torch.arange(bins + 1) * distances + bins - 1) // bins
+        low, high = first[bin_], first[bin_ + 1]
+        uniform = torch.rand(2, batch, generator=generator, dtype=torch.float64)
+        distance = low + (uniform[0] * (high - low)).long()
+        left = (uniform[1] * (length - distance)).long()
+        right = left + distance
+        five, eight = torch.where(eight_right, left, right), torch.where(eight_right, right, left)
+        return self.place(generator, five, eight, length), targets
+
+    def references(self) -> dict[str, float]:
+        """distance_only: the best accuracy of a rule that sees |j − i| and nothing else."""
+        return {"distance_only": 0.5}

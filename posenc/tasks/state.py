@@ -1,0 +1,221 @@
+"""Remembering: one bit over distractors, and the last symbols of a Markov source."""
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.streams import stream_seed
+from posenc.tasks.base import IGNORE, Task
+
+WRITE, READ, SKIP = 2, 3, 4
+"""Instructions of the flip-flop; 0 and 1 are the bits."""
+
+
+class FlipFlopDataset(Task):
+    """Read the bit that was written last.
+
+        tokens   w 1 i 0 i 1 r 1 w 0 i 1 r 0        w write, i ignore, r read; each is followed by a bit
+        answer   – – – – – – 1 – – – – – 0 –        asked at r, before the bit appears
+
+    Law: FFL(p) of the source. The first instruction is w and the last r; the others are i with probability `p_ignore`,
+    w and r with (1 − p_ignore) / 2 each. Bits after w and i are fair coins, the one after r is the memory. An odd
+    length ends with the last r. Random guess: ½, and both answers are equally frequent.
+    Source: Liu et al. 2023 (https://arxiv.org/abs/2306.00946): trained at p_ignore 0.8 with 512 tokens, tested at 0.98
+    (sparse: far reads; flip_flop_sparse) and 0.1 (dense: many distractors). Deviations: 32 tokens; a run is tested on
+    the law it is trained on; only reads are asked, all other next tokens being random.
+    """
+
+    num_outputs = 2
+    min_length = 3
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        p_ignore: float = 0.8,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.number(self, low=0, high=1, p_ignore=p_ignore)
+        super().__init__(length=length, test_lengths=test_lengths, vocab_size=5, causal=causal, readout=readout)
+        _left_to_right(self, causal)
+        self.p_ignore = p_ignore
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        steps = (length + 1) // 2
+        uniform = torch.rand((batch, steps), generator=generator)
+        bits = torch.randint(2, (batch, steps), generator=generator)
+        instruction = SKIP - (uniform >= self.p_ignore).long() - (uniform >= (1 + self.p_ignore) / 2).long()
+        instruction[:, 0], instruction[:, -1] = WRITE, READ
+        written = (torch.arange(steps) * (instruction == WRITE)).cummax(1).values
+        read = instruction == READ
+        bits = torch.where(read, bits.gather(1, written), bits)
+        tokens = torch.stack((instruction, bits), dim=2).flatten(1)
+        targets = torch.full_like(tokens, IGNORE)
+        targets[:, ::2] = torch.where(read, bits, IGNORE)
+        return tokens[:, :length], targets[:, :length]
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exact (terms of less than 1e-9 left out): the bag of the tokens up to the r tells how many bits were 1.
+
+        Leave the ignored steps out and let d_m(w, j) = P(w writes, j ones, memory 1) − P(..., memory 0) after m steps.
+        A read repeats the memory, a write draws it anew:
+
+            memory s:   f_m+1(w, j + s, s) = ½ f_m(w, j, s) + ½ · ½ Σ_s' f_m(w − 1, j, s')
+
+        k ignored steps add Binomial(k, ½) ones. The better guess is right with probability ½ + ½ Σ |d_m ∗ Binomial(k)|,
+        averaged over the reads. The number of reads differs between sequences; accuracy counts reads.
+        """
+        steps, active = (length + 1) // 2, 1 - self.p_ignore
+        weight = np.zeros((steps, steps))  # [m, k]: expected reads that m active and k ignored steps precede
+        for before in range(1, steps):
+            m = np.arange(1, before + 1)
+            asked = 1.0 if before == steps - 1 else active / 2
+            weight[m, before - m] += asked * binom.pmf(m - 1, before - 1, active)
+        f = np.zeros((2, steps + 1, steps + 1))  # [memory, w, j], m = 1
+        f[0, 1, 0] = f[1, 1, 1] = 0.5
+        gain = 0.0
+        for m in range(1, steps):
+            counted = np.flatnonzero(weight[m] > 1e-9)
+            signal = (f[1] - f[0])[1 : m + 1]  # d_m, then with one ignored step more each time round
+            for k in range(counted[-1] + 1 if len(counted) else 0):
+                reach = signal[:, : m + k + 1]
+                if weight[m, k] > 1e-9:
+                    gain += weight[m, k] * np.abs(reach).sum()
+                signal[:, 1 : m + k + 2] = (signal[:, 1 : m + k + 2] + reach) / 2
+                signal[:, 0] /= 2
+            g = f / 2
+            g[:, 1:] += f.sum(0)[:-1] / 4
+            f = np.stack((g[0], np.roll(g[1], 1, axis=1)))
+        return float(0.5 + 0.5 * gain / weight.sum())
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """1: the last write is among the tokens."""
+        return 1.0
+
+
+class MarkovDataset(Task):
+    """The next symbol of a Markov source of order k.
+
+        order: 2     tokens   3 0 5 5 1        a row of `vocab_size` probabilities for each pair of symbols
+                     answer   – 5 5 1 2        every symbol after the first two
+
+    Law: each row of the table is drawn once, from a Dirichlet law with parameter `concentration` in every component, by
+    `table_seed`, and rounded to whole 1024ths, none of them 0. Sequences start from the stationary law, so every place
+    has one law. The answer at a place is the symbol after it; none where fewer than k symbols have been seen.
+    Random guess: 1/vocab_size. It is the synthetic stand-in for text, whose entropy is known.
+
+    The source is noisy: the best model names the likeliest symbol given the last k, and its loss is the entropy rate,
+    which `references` gives in bits beside the entropy of single symbols. Below the latter, context is in use.
+    """
+
+    PARTS = 1024
+
+    def __init__(
+        self,
+        length: int | list[int] = 32,
+        test_lengths: list[int] | None = None,
+        vocab_size: int = 8,
+        order: int = 2,
+        concentration: float = 0.3,
+        table_seed: int = 0,
+        causal: bool = True,
+        readout: str = "per_token",
+    ) -> None:
+        checks.positive(self, order=order)
+        checks.positive(self, minimum=2, vocab_size=vocab_size)
+        checks.positive(self, minimum=0, table_seed=table_seed)
+        checks.number(self, low=0.01, high=1000, concentration=concentration)
+        contexts = vocab_size**order
+        if contexts > 4096 or vocab_size > 256:
+            raise ConfigError(
+                f"{self}: {vocab_size} symbols of order {order} make {contexts} contexts; at most 4096, and at most "
+                "256 symbols, are possible; lower order or vocab_size."
+            )
+        self.num_outputs, self.min_length, self.order = vocab_size, order, order
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
+        _left_to_right(self, causal)
+        self.table, parts = self._draw(contexts, concentration, table_seed)
+        self.stationary = self._power_iteration()
+        symbol = np.repeat(np.tile(np.arange(vocab_size), contexts), parts.ravel()).reshape(contexts, self.PARTS)
+        following = (np.arange(contexts)[:, None] * vocab_size + symbol) % contexts
+        # state = context · PARTS; the entry at state + u, u uniform in [0, PARTS), is the next state
+        self._step = following.ravel() * self.PARTS
+        self._start = torch.from_numpy(self.stationary)
+
+    def _draw(self, contexts: int, concentration: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """P(next | context) and the same in 1024ths: [context, next]; a context's last symbol is its last digit."""
+        free = self.PARTS - self.vocab_size
+        stream = np.random.default_rng(stream_seed(seed, f"{self}/table"))
+        cuts = stream.dirichlet(np.full(self.vocab_size, concentration), contexts).cumsum(1) * free
+        cuts[:, -1] = free
+        parts = 1 + np.diff(np.round(cuts).astype(int), axis=1, prepend=0)
+        return parts / self.PARTS, parts
+
+    def _power_iteration(self) -> np.ndarray:
+        """The stationary law of contexts; it exists, because every symbol may follow any context."""
+        V = self.vocab_size
+        law = np.full(V**self.order, V**-self.order)
+        for _ in range(100_000):
+            following = (law[:, None] * self.table).reshape(V, -1).sum(0)
+            if np.abs(following - law).sum() < 1e-14:
+                break
+            law = following / following.sum()
+        return law
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        V, k = self.vocab_size, self.order
+        context = torch.multinomial(self._start, batch, replacement=True, generator=generator)
+        uniform = torch.randint(self.PARTS, (length + 1 - k, batch), generator=generator).numpy()
+        states = np.empty((length + 2 - k, batch), dtype=np.int64)
+        states[0] = context.numpy() * self.PARTS
+        for t, drawn in enumerate(uniform):
+            np.take(self._step, states[t] + drawn, out=states[t + 1])
+        first = context[:, None] // V ** torch.arange(k - 1, -1, -1) % V
+        sequence = torch.cat((first, torch.from_numpy(states[1:] // self.PARTS % V).T), dim=1)
+        targets = sequence[:, 1:].clone()
+        targets[:, : k - 1] = IGNORE
+        return sequence[:, :-1].contiguous(), targets
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Order 1: the order-aware ceiling, for a model knows the token that it reads. Above, None.
+
+        The bag of the tokens up to here narrows down the symbols before the last: it gives them away at the first place
+        and says ever less after it. To sum over all orders of all bags is out of reach; `references` gives what the
+        last token alone achieves, which is a lower bound that long sequences approach.
+        """
+        return self.order_aware_ceiling(length) if self.order == 1 else None
+
+    def order_aware_ceiling(self, length: int) -> float:
+        """Exact: E[max_s P(s | context)] under the stationary law (power iteration)."""
+        return float(self.stationary @ self.table.max(1))
+
+    def references(self) -> dict[str, float]:
+        """Entropies in bits and accuracies: of the source, of single symbols, and given the last token alone."""
+        V = self.vocab_size
+        joint = self.stationary[:, None] * self.table
+        pairs = joint.reshape(-1, V, V).sum(0)  # [last token, next]
+        single = pairs.sum(0)
+        return {
+            "entropy_rate_bits": _bits(joint) - _bits(self.stationary),
+            "unigram_entropy_bits": _bits(single),
+            "unigram_accuracy": float(single.max()),
+            "last_token_accuracy": float(pairs.max(1).sum()),
+        }
+
+
+def _bits(law: np.ndarray) -> float:
+    """Entropy in bits."""
+    positive = law[law > 0]
+    return float(-(positive * np.log2(positive)).sum())
+
+
+def _left_to_right(task: Task, causal: bool) -> None:
+    checks.boolean(task, causal=causal)
+    if not causal:
+        raise ConfigError(f"{task}: the next token holds the answer; set dataset.causal=true.")
