@@ -72,8 +72,8 @@ def markdown(found: Sequence[Entry]) -> str:
         "# The tasks",
         "",
         "Made by `python -m posenc.task_catalog --markdown > docs/tasks.md`; a test holds that it is up to date. "
-        "Ceilings are of accuracy at the default length: the best of any model that sees only the bag of tokens, and of "
-        "any model. Where both are equal no encoding can help, and skill is undefined.",
+        "Ceilings are of accuracy at the default length: the best of any model that sees only the bag of tokens, and "
+        "of any model. Where both are equal no encoding can help, and skill is undefined.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

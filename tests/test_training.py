@@ -209,7 +209,7 @@ def test_what_watches_a_run_can_be_left_out(command: Launch, tmp_path: Path, lef
 
 
 MISTAKES = [
-    ("encoding=learned_relativ", "options are alibi, [a-z0-9_, ]+, t5[.] Did you mean learned_relative"),
+    ("encoding=learned_relativ", "options are abacus, [a-z0-9_, ]+, xpos[.] Did you mean learned_relative"),
     ("dataset=patern", "Did you mean pattern"),
     ("dataset.lenght=3", "dataset has .*length.*Did you mean length"),
     ("modle.dim=3", "the config has .*model, encoding"),
