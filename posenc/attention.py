@@ -65,7 +65,7 @@ def attention_logits(
     """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
     logits = q @ k.transpose(-1, -2) * head_dim**-0.5
     if bias is not None:
-        logits = logits + bias.matrix(positions)
+        logits = logits + bias.matrix(positions).to(logits.dtype)
     allowed = mask.allowed(positions.length, q.device)
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 

@@ -7,7 +7,6 @@ where position enters from the hooks that the class overrides, what it is proven
 import argparse
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,13 @@ from rich.table import Table
 from posenc import checks
 from posenc.build import make
 from posenc.checks import ConfigError
+from posenc.cli import mistakes
 from posenc.encodings.base import PositionalEncoding
 from posenc.portrait import Portrait, portray
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PICTURES = Path("runs/catalog")
+PICTURE_FORMATS = (".png", ".svg", ".pdf")
 MODEL = "D = 64, H = 4, 2 layers"
 """The default model, for which parameters are counted."""
 
@@ -45,7 +46,7 @@ class Entry:
     @property
     def documentation(self) -> str:
         """The class's docstring."""
-        return inspect.getdoc(type(self.encoding)) or ""
+        return inspect.cleandoc(type(self.encoding).__doc__ or "–")  # of the class itself, not of one that it extends
 
     @property
     def formula(self) -> str:
@@ -112,6 +113,8 @@ def overrides(encoding: PositionalEncoding, hook: str) -> bool:
 
 def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[Entry]:
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
+    if folder is not None and not (folder / "encoding").is_dir():
+        raise ConfigError(f"--config-dir {folder} has no folder `encoding`.")
     folders = [CONFIGS, *([folder.resolve()] if folder else [])]
     files = {file.stem: file for root in folders for file in sorted((root / "encoding").glob("*.yaml"))}
     for name in names:
@@ -130,12 +133,18 @@ def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding,
     """The encoding as the default model builds it, and whether it is defined under a causal mask only."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        try:
-            return make(compose("train", overrides=[f"encoding={name}", *overrides]), "encoding"), False
-        except ConfigError as error:
-            if "model.causal=true" not in str(error):
-                raise
-        return make(compose("train", overrides=[f"encoding={name}", "model.causal=true", *overrides]), "encoding"), True
+        for causal in (False, True):
+            mask = f"model.causal={str(causal).lower()}"
+            try:
+                encoding = make(compose("train", overrides=[f"encoding={name}", mask, *overrides]), "encoding")
+            except ConfigError as error:
+                if causal or "model.causal=true" not in str(error):
+                    raise
+                continue
+            if not isinstance(encoding, PositionalEncoding):
+                raise ConfigError(f"encoding={name}: _target_ must build a PositionalEncoding, got {encoding!r:.60}.")
+            return encoding, causal
+    raise AssertionError
 
 
 COLUMNS = ("encoding", "enters at", "depends on", "parameters", "past training", "published", "proof", "source")
@@ -227,22 +236,22 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", default=PICTURES, help=f"for cards ({PICTURES})")
     asked = parser.parse_args(words)
     torch.manual_seed(0)
-    try:
+    with mistakes(CONFIGS):
         found = list(entries(asked.names, asked.config_dir))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if asked.gallery:
-        from posenc import figures
+        if asked.gallery:
+            from posenc import figures
 
-        figures.encoding_gallery({e.name: portray(e.encoding, e.causal) for e in found}).savefig(asked.gallery, dpi=80)
-    if asked.markdown:
-        print(markdown(found), end="")
-    elif asked.names:
-        for entry in found:
-            print_card(entry, portray(entry.encoding, entry.causal), asked.pictures)
-    elif not asked.gallery:
-        print_table(found)
+            if asked.gallery.suffix not in PICTURE_FORMATS:
+                raise ConfigError(f"--gallery {asked.gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
+            pictures = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
+            figures.encoding_gallery(pictures).savefig(asked.gallery, dpi=80)
+        if asked.markdown:
+            print(markdown(found), end="")
+        elif asked.names:
+            for entry in found:
+                print_card(entry, portray(entry.encoding, entry.causal), asked.pictures)
+        elif not asked.gallery:
+            print_table(found)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def positive(owner: object, *, minimum: int = 1, **values: Any) -> None:
 def number(owner: object, *, low: float, high: float = float("inf"), open_low: bool = False, **values: Any) -> None:
     """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != value:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value - value:
             inside = False
         else:
             inside = not (open_low and value == low)

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from posenc.checks import ConfigError
 
@@ -46,10 +47,12 @@ def name_folders(words: list[str]) -> list[str]:
     line do, and those that an experiment sweeps.
     """
     with suppress(HydraException):  # Hydra says what is wrong with them in a moment
-        overrides = OverridesParser.create().parse_overrides([word for word in words if re.match(r"~|[^-].*=", word)])
+        given = [word for word in words if re.match(r"~|[^-].*=", word)]
+        overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
         excluded = sorted({*fixed, "dataset", "encoding", "seed"})
-        return [*words, f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
+        place = words.index(given[0]) if given else len(words)  # argparse wants all overrides in one run of words
+        return [*words[:place], f"hydra.job.config.override_dirname.exclude_keys={excluded}", *words[place:]]
     return words
 
 
@@ -60,6 +63,9 @@ def mistakes(configs: Path) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         print(f"error: {explain(error, configs)}", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except YAMLError as error:
+        print(f"error: a config file is not YAML: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -90,8 +96,11 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     from hydra import compose, initialize_config_dir
 
     chosen = [word for word in sys.argv[1:] if re.fullmatch(r"(encoding|dataset|model|positions|trainer)=\w+", word)]
-    with initialize_config_dir(str(configs), version_base="1.3"):
-        config = compose("train", overrides=chosen)
+    try:
+        with initialize_config_dir(str(configs), version_base="1.3"):
+            config = compose("train", overrides=chosen)
+    except HydraException:  # an option from a folder of the user's own
+        return None
     parent, _, wrong = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     while parent and node is None:  # the mistake is further up

@@ -119,6 +119,13 @@ class Encoder(nn.Module):
         checks.one_of(self, READOUTS, readout=readout)
         if not isinstance(encoding, PositionalEncoding):
             raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
+        for name, own in {"dim": dim, "num_heads": num_heads, "causal": causal}.items():
+            theirs = getattr(encoding, name, own)
+            if theirs != own:
+                raise ConfigError(
+                    f"Encoder: {type(encoding).__name__} was built for {name}={theirs}, the model has {name}={own}; "
+                    f"set model.{name} and leave encoding.{name} to follow it."
+                )
         inject = encoding.inject if inject is None else inject
         checks.one_of(self, INJECTIONS, inject=inject)
         per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer

@@ -19,7 +19,7 @@ Length = int | Sequence[int]
 def longest(owner: object, **lengths: Length) -> int:
     """The longest of the training lengths."""
     ((name, length),) = lengths.items()
-    found: Any = length if isinstance(length, int | str) or not length else length[-1]
+    found: Any = length[-1] if isinstance(length, list | tuple) and length else length
     checks.positive(owner, minimum=1, **{name: found})
     return found
 
@@ -52,6 +52,8 @@ class WithinNumber(PositionScheme):
 
     def __init__(self, digits: Sequence[int], max_offset: int = 99) -> None:
         checks.positive(self, minimum=0, max_offset=max_offset)
+        if not isinstance(digits, Sequence) or isinstance(digits, str):
+            raise ConfigError(f"{type(self).__name__}: digits must be a list of tokens, got {digits!r}.")
         for digit in digits:
             checks.positive(self, minimum=0, digits=digit)
         self.digits, self.max_offset = sorted(set(digits)), max_offset
@@ -62,10 +64,10 @@ class WithinNumber(PositionScheme):
         inside = torch.isin(tokens, torch.tensor(self.digits, device=tokens.device))
         order = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         ids = order - (order * ~inside).cummax(1).values  # since the last token that is no digit
+        room = self.max_offset if training else 0
         if training:
             ids = ids + int(torch.randint(self.max_offset + 1, ())) * inside
-        ids = torch.nn.functional.pad(ids, (0, extra))
-        return Positions(ids, span=length + 1 + self.max_offset)
+        return Positions(torch.nn.functional.pad(ids, (0, extra)), span=length + 1 + room)
 
 
 class RandomizedPositions(PositionScheme):

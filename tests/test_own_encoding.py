@@ -46,6 +46,24 @@ def test_two_files_make_a_row_of_a_sweep(idea: Path) -> None:
     assert re.search(r"mine +0 +completed", done.stdout)
 
 
+BROKEN = {
+    "a target that does not exist": "_target_: mine.Nothing",
+    "no target": "width: 2.0",
+    "not an encoding": "_target_: torch.nn.Identity",
+    "not yaml": "width: [2.0",
+    "a key that does not exist": "_target_: mine.FavouriteDistance\nnum_heads: ${model.numheads}",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_config_is_answered_in_words(idea: Path, how: str) -> None:
+    (idea / "configs" / "encoding" / "mine.yaml").write_text(BROKEN[how] + "\n")
+    done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_catalogue_lists_and_draws_it(idea: Path) -> None:
     done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"), "--pictures", str(idea))
     assert (done.returncode, done.stderr) == (0, "")

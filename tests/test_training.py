@@ -190,6 +190,13 @@ def test_help_and_config_come_without_torch() -> None:
             assert word in done.stdout
 
 
+@pytest.mark.parametrize("trailing", ["--cfg job", "--help", "--info defaults"])
+def test_options_may_stand_after_the_overrides(trailing: str) -> None:
+    done = process("encoding=rope", "model.dim=32", *trailing.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rope" in done.stdout
+
+
 def test_text_reports_bits_beside_the_unigram_entropy(command: Launch, tmp_path: Path) -> None:
     (tmp_path / "book").write_bytes(b"the cat sat on the mat. " * 400)
     more = (f"dataset.path={tmp_path / 'book'}", "dataset.length=24", "encoding=alibi_causal")
@@ -229,6 +236,11 @@ MISTAKES = [
     ("seed=1.5", "seed must be a whole number ≥ 0, got 1.5"),
     ("model.readout=per_token", "asks one answer a sequence; set model.readout=mean"),
     ("encoding=alibi_causal", "set model.causal=true, or encoding=alibi"),
+    ("encoding=cope", "under a causal mask; set model.causal=true"),
+    ("encoding=rope encoding.num_heads=2", "set model.num_heads and leave encoding.num_heads to follow it"),
+    ("encoding=rope_yarn encoding.original_length=32.0", "original_length must be a whole number ≥ 1, got 32.0"),
+    ("positions=within_number positions.digits=5", "digits must be a list of tokens, got 5"),
+    ("positions=randomized positions.span=16", "span 16 is below length 32; raise positions.span"),
     ("ckpt_path=/nowhere/last.ckpt", "does not exist; checkpoints are in"),
     ("optimizer.lr=fast", "optimizer: .*'str'"),
     ("-m encoding=sinusoidal,continuous encoding.rms=raw", r"write \+\+encoding.rms= to set it in the whole sweep"),

@@ -1,5 +1,7 @@
 """Rotary position embedding: queries and keys turned by their positions."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -56,7 +58,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
         """θ_i: radians that each pair turns in one step."""
         pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
         theta = self.base ** (-2 * pair / self.width)
-        return theta.where(pair < int(self.kept * self.width / 2), 0)
+        return theta.where(pair < math.floor(self.kept * self.width / 2 + 1e-9), 0)
 
     temperature: float = 1.0
     """What the logits of the turned part are multiplied by."""

@@ -68,6 +68,11 @@ def test_dtypes(composed: Any, name: str, dtype: torch.dtype) -> None:
     assert out.dtype == dtype
     tolerance = 1e-4 if dtype == torch.float64 else 0.3
     torch.testing.assert_close(out.float(), reference, atol=tolerance, rtol=tolerance)
+    explicit = encoder(composed, name, True, "model.attention=explicit")
+    explicit.load_state_dict(model.state_dict())
+    written_out = explicit.to(dtype)(tokens)
+    assert written_out.dtype == dtype
+    torch.testing.assert_close(written_out.float(), reference, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
