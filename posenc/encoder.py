@@ -132,7 +132,15 @@ class Encoder(nn.Module):
         checks.boolean(self, encoding_per_layer=per_layer)
         self.readout, self.inject = readout, inject
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
-        self.encodings = nn.ModuleList(encoding.for_layers(num_layers if per_layer else 1))
+        layers = encoding.for_layers(num_layers if per_layer else 1)
+        hooks, none = type(encoding), PositionalEncoding
+        asked_once = inject == "input" and (hooks.rotate, hooks.bias) == (none.rotate, none.bias)
+        if len(layers) > 1 and asked_once and any(True for _ in encoding.parameters()):
+            raise ConfigError(
+                f"Encoder: {hooks.__name__} is asked once, at the input, so copies for other layers would never learn; "
+                "set model.inject=every_layer, or model.encoding_per_layer=false."
+            )
+        self.encodings = nn.ModuleList(layers)
         self.blocks = nn.ModuleList(
             Block(
                 SelfAttention(dim, num_heads, causal, window, attention),

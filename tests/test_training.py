@@ -236,6 +236,7 @@ MISTAKES = [
     ("seed=1.5", "seed must be a whole number ≥ 0, got 1.5"),
     ("model.readout=per_token", "asks one answer a sequence; set model.readout=mean"),
     ("encoding=alibi_causal", "set model.causal=true, or encoding=alibi"),
+    ("encoding=continuous model.encoding_per_layer=true", "set model.inject=every_layer, or model.encoding_per_layer"),
     ("encoding=cope", "under a causal mask; set model.causal=true"),
     ("encoding=rope encoding.num_heads=2", "set model.num_heads and leave encoding.num_heads to follow it"),
     ("encoding=rope_yarn encoding.original_length=32.0", "original_length must be a whole number ≥ 1, got 32.0"),
