@@ -21,8 +21,10 @@ class Portrait:
 
     distances  key − query, for the query in the middle, or the last one under a causal mask
     logits     (H, M) what each head's logit is at these distances, from its mean
+    matrix     (N, N) the mean of the heads' logits for each query and key
     vectors    (N, D) what is added to the token embeddings, if anything is
     turned     (N, c) a key of ones after `rotate`, if that changes it with position
+    causal     whether the encoding is defined under a causal mask only
     """
 
     distances: Float[Tensor, " M"]

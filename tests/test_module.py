@@ -33,6 +33,19 @@ def test_scores_are_those_of_the_whole_set_whatever_the_batches(tokens: int | No
     assert found["bits"] == pytest.approx(nll / np.log(2), abs=1e-5)
 
 
+def test_exact_match_is_the_share_of_sequences_with_no_wrong_answer() -> None:
+    targets = torch.randint(5, (8, 6))
+    targets[:, 0] = IGNORE
+    answers = targets.clamp(min=0)
+    answers[:, 0] = 3  # not asked
+    answers[:3, 2] = (answers[:3, 2] + 1) % 5
+    scores = Scores(5)
+    scores(F.one_hot(answers, 5).float(), targets, torch.tensor(0.0))
+    found = scores.compute()
+    assert found["exact_match"] == pytest.approx(5 / 8)
+    assert found["accuracy"] == pytest.approx(37 / 40)
+
+
 def test_scores_start_anew() -> None:
     scores, logits = Scores(2), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     loss = torch.tensor(1.0)
