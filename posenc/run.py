@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import shlex
 import sys
 import time
 import traceback
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from posenc import runs, summary
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
+from posenc.length_generalization import summarise
 from posenc.training import Diverged, Interrupted, check_checkpoint
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
@@ -37,9 +39,10 @@ def run(config: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    record: dict[str, Any] = {"status": "completed", "error": None}
+    record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
     record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}
     record |= {"seed": config.seed, "config_hash": runs.config_hash(plain)}
+    record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
     parts, signum, began = None, None, time.perf_counter()
     runs.claim(folder)
     try:
@@ -47,7 +50,8 @@ def run(config: DictConfig) -> None:
         for logger in parts.trainer.loggers:  # open the logs while the folder is empty, as Lightning's csv logger asks
             _ = getattr(logger, "experiment", None)
         runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        record["test"] = train(parts, config.ckpt_path)
+        record |= train(parts, config.ckpt_path)
+        runs.write_positions(folder, parts.module.by_position)
     except ConfigError as error:
         if alone and not any(folder.iterdir()):  # a mistake found before anything was written
             folder.rmdir()
@@ -66,6 +70,7 @@ def run(config: DictConfig) -> None:
     record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)
     if alone:
+        draw(folder, record, parts)
         summary.print_run(folder, record)
     else:
         summary.print_line(record)
@@ -81,11 +86,15 @@ def prepare(config: DictConfig, folder: Path) -> Parts:
     if config.ckpt_path is not None:
         check_checkpoint(config.ckpt_path, parts.module)
     parts.module.rehearse()
+    parts.data.test_lengths = parts.module.test_lengths
     return parts
 
 
-def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
-    """Fit and test; the scores of every test length. Raises Interrupted after the step in hand."""
+def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
+    """Fit and test; the scores of every test length, and what they say about lengths that were not trained.
+
+    Raises Interrupted after the step in hand.
+    """
     with parts.stop.listening():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
         if parts.stop.received is not None:
@@ -96,9 +105,29 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
         if name.startswith("test/"):
             _, length, score = name.split("/")
             table.setdefault(length, {})[score] = value.item()
-    for scores in table.values():
-        scores["sequences"] = parts.data.eval_size
-    return table
+    for length, scores in table.items():
+        scores["sequences"] = parts.data.size(int(length))
+    skills = {length: table.get(str(length), {}).get("skill") for length in parts.task.test_lengths}
+    return {
+        "test": table,
+        "undefined": {str(length): reason for length, reason in sorted(parts.module.undefined.items())},
+        "length_generalization": summarise(parts.task.length[1], skills),
+    }
+
+
+def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
+    """length.png and by_position.png, where a run has scores at several lengths and of several places.
+
+    A sweep leaves its figures to the report over all of its runs.
+    """
+    from posenc import figures  # matplotlib takes most of a second
+
+    if len(record.get("test", {})) > 1:
+        figures.length_curves(record).savefig(folder / "length.png", dpi=150)
+    if parts is not None and parts.module.by_position:
+        title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
+        figure = figures.position_curves(parts.module.by_position, parts.task.length[1], title)
+        figure.savefig(folder / "by_position.png", dpi=150)
 
 
 def measured(parts: Parts) -> dict[str, Any]:
@@ -109,13 +138,15 @@ def measured(parts: Parts) -> dict[str, Any]:
         for length, (blind, aware) in sorted(parts.module.ceilings.items())
     }
     return {
+        "trained_lengths": list(parts.task.length),
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
-        "references": parts.task.references(),
+        "references": parts.module.references,
+        "data_digest": parts.task.digest,
     }
 
 
