@@ -320,6 +320,26 @@ def test_the_command_shows_that_intervals_hold_what_they_promise(capsys: pytest.
     assert found["bimodal", 3][0] < 80  # as the docstring says
 
 
+@pytest.mark.parametrize(
+    ("n", "one_task", "nine_tasks", "improvement"),
+    [(3, 0.75, 0.86, 0.63), (5, 0.90, 0.91, 0.81), (12, 0.93, 0.93, 0.88)],
+)
+def test_bootstrap_is_as_narrow_as_its_docstring_says(
+    n: int, one_task: float, nine_tasks: float, improvement: float
+) -> None:
+    def middle(tasks: int) -> Callable[[np.random.Generator], Interval]:
+        means = np.linspace(0.2, 0.8, tasks)[:, None] if tasks > 1 else 0.5
+        return lambda rng: interquartile_mean(rng.normal(means, 0.1, size=(tasks, n)), resamples=400)
+
+    def against_zero(rng: np.random.Generator) -> Interval:
+        a = rng.normal(stats.norm.ppf(0.7), 1, n)
+        return probability_of_improvement(a, np.zeros(n), paired=True, resamples=400)
+
+    assert coverage(middle(1), 0.5, 1000) == pytest.approx(one_task, abs=0.04)
+    assert coverage(middle(9), 0.5, 1000) == pytest.approx(nine_tasks, abs=0.04)
+    assert coverage(against_zero, 0.7, 1000) == pytest.approx(improvement, abs=0.04)
+
+
 def test_coverage_counts_and_finds_what_is_wrong() -> None:
     def z_interval(rng: np.random.Generator) -> Interval:
         values = rng.normal(size=5)

@@ -1,7 +1,14 @@
 """Many tasks in one number, and how often one arm beats another; intervals by the bootstrap.
 
 The percentile bootstrap knows only the values it was given: at few seeds its intervals are too narrow, and values that
-are all alike give an interval of width 0. Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice,
+are all alike give an interval of width 0. Nominal 95 % intervals of normal scores hold the truth, in simulation, about:
+
+    seeds                                                    3      5      12
+    interquartile mean, one task                           75 %   90 %   93 %
+    interquartile mean, nine tasks                         86 %   91 %   93 %
+    probability of improvement, paired, truth .7           63 %   81 %   88 %
+
+Verdicts rest on `paired_difference`. Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice,
 https://arxiv.org/abs/2108.13264 (rliable).
 """
 
