@@ -29,7 +29,7 @@ warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).
 
 
 def run(config: DictConfig) -> None:
-    """Train and test what `config` describes, leave a run folder, print a table.
+    """Train and test what `config` describes, or conduct its study; leave a run folder, print a table.
 
     A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
     status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
@@ -38,6 +38,11 @@ def run(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     alone = hydra.mode == RunMode.RUN
+    if config.study is not None:
+        from posenc.studies.conduct import conduct  # which draws, and matplotlib takes most of a second
+
+        conduct(config, folder)
+        return
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
     record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}

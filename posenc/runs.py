@@ -18,6 +18,8 @@ from typing import Any
 from posenc.checks import ConfigError
 
 RESULT = "result.json"
+STUDY = "study.json"
+"""In the place of result.json where nothing is trained (posenc.studies)."""
 SCHEMA = 2
 """Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
@@ -42,12 +44,17 @@ def config_hash(config: Mapping[str, Any]) -> str:
         group: config[group] if keys is None else {key: config[group][key] for key in keys}
         for group, keys in HASHED.items()
     }
-    return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return digest(chosen)
+
+
+def digest(plain: Any) -> str:
+    """16 hexadecimal digits over a plain value."""
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def claim(folder: Path) -> None:
     """Make the run folder; refuse one that already holds a run."""
-    if any((folder / name).exists() for name in (RESULT, "metrics.csv", "checkpoints")):
+    if any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
