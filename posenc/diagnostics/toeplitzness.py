@@ -9,9 +9,9 @@ def toeplitzness(logits: Float[Tensor, "B H N N"]) -> dict[str, Float[Tensor, " 
     """relative = Var_δ(E[S | j − i = δ]) / Var(S),   absolute = Var_ij(E_b S_bij) / Var(S),   for each head.
 
     The shares of the logits' variance that distance alone and the pair of places alone explain (one-way analysis of
-    variance); relative ≤ absolute ≤ 1, and a bias by distance without content has both at 1. Before each row its mean
-    is taken off, which softmax does not see. Where no bias or rotation enters, absolute is about 1/B and not 0: it is
-    the mean of B sequences. Keys that a mask hides (−∞) are left out.
+    variance); relative ≤ absolute ≤ 1, and of a bias without content absolute is 1. From each row its mean is taken off
+    first, which softmax does not see. Where no bias or rotation enters, absolute is about 1/B and not 0: it is the mean
+    of B sequences. Keys that a mask hides (−∞) are left out.
     """
     seen = (logits > float("-inf")).expand_as(logits)
     S = logits.masked_fill(~seen, 0)

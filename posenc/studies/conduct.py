@@ -26,7 +26,6 @@ from rich.console import Console
 
 from posenc import runs
 from posenc.build import check_seed, make
-from posenc.checks import ConfigError
 from posenc.studies.base import Study
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 
@@ -34,7 +33,7 @@ COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
 
 
 def conduct(config: DictConfig, folder: Path) -> None:
-    """Measure, judge, draw, write, print. A mistake leaves no folder."""
+    """Measure, judge, draw, write, print. What goes wrong leaves no folder."""
     seed = check_seed(config.seed)
     runs.claim(folder)
     began, processor = time.perf_counter(), time.process_time()
@@ -42,7 +41,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
         study: Study = make(config, "study")
         found = study.measure(seed)
         judged = verdicts(study.claims, found)
-    except (ConfigError, KeyboardInterrupt):
+    except BaseException:
         if not any(folder.iterdir()):
             folder.rmdir()
         raise

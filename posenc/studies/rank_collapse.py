@@ -13,7 +13,7 @@ from rich.table import Table
 
 from posenc import checks
 from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
-from posenc.diagnostics.decay import DOUBLE, FLOOR
+from posenc.diagnostics.decay import FLOOR
 from posenc.encoder import Encoder
 from posenc.measurements import Measurements
 from posenc.studies.base import Arm, Study, draw_tokens
@@ -115,9 +115,10 @@ class RankCollapse(Study):
 
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm."""
-        table = Table(title="Ratio of Dong by layer: 0 where all tokens are one", title_justify="left", box=SIMPLE_HEAD)
+        title = "Ratio of Dong by layer: 0 where all tokens are one vector"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         last = self.layers
-        heads = ("arm", "after 3", f"after {last}", "decay", "misfit 1×, 2×", "order p", "a layer leaves")
+        heads = ("arm", "after 3", f"after {last}", "decay", "misfit: 1, 2", "order")
         for head in heads:
             table.add_column(head, justify="left" if head in ("arm", "decay") else "right", no_wrap=True)
         for name, fit in self.decays(found).items():
@@ -130,9 +131,8 @@ class RankCollapse(Study):
                 fit.kind.split()[0],
                 ", ".join(f"{value:.3f}" for value in fit.residual.values()),
                 f"{np.mean(orders):.2f} ± {np.std(orders):.2f}",
-                f"r^{fit.growth:.1f}" if fit.kind == DOUBLE else f"{fit.factor:.3f} r",
             )
-        table.caption = "misfit of one and of two exponentials, as a share of the range of log r; ± over seeds"
+        table.caption = "misfit of one exponential and of two, as a share of the range of log r"
         yield table
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
