@@ -55,6 +55,18 @@ class Measurements:
             for seed, value in sample.items():
                 yield quantity, arm, at, seed, value
 
+    @classmethod
+    def read(cls, text: str) -> "Measurements":
+        """The table that `csv` wrote."""
+        head, *lines = text.splitlines()
+        if head != ",".join(COLUMNS):
+            raise ConfigError(f"a study's table starts with {','.join(COLUMNS)}, not with {head!r}; give a study.csv.")
+        found = cls()
+        for line in lines:
+            quantity, arm, at, seed, value = line.split(",")
+            found.add(quantity, arm, float(at), int(seed), float(value))
+        return found
+
     def csv(self) -> str:
         """The table as text."""
         lines = (f"{quantity},{arm},{at:g},{seed},{value:.9g}" for quantity, arm, at, seed, value in self.rows())

@@ -17,6 +17,7 @@ class SweepSummary(Callback):
         """Read the run folders, print, set the exit status."""
         root = Path(config.hydra.sweep.dir)
         results = list(runs.read_results(root))
-        summary.print_sweep(root, results)
+        if results:  # a sweep over studies leaves none
+            summary.print_sweep(root, results)
         if any(result["status"] != "completed" for _, result in results):
             sys.exit(1)

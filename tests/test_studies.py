@@ -93,7 +93,7 @@ def test_every_claim_can_be_judged_and_drawn(found: Any, name: str) -> None:
 
 
 def ratio(numbers: Measurements, arm: str, layer: int) -> float:
-    return 10 ** np.mean([*numbers.sample("log10_dong_ratio", arm, layer).values()])
+    return float(10 ** np.mean([*numbers.sample("log10_dong_ratio", arm, layer).values()]))
 
 
 def test_rank_collapse_shows_what_the_theory_says(found: Any) -> None:
@@ -231,7 +231,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
             launch(train.main, train.CONFIGS)
         except SystemExit as stop:
             status = int(stop.code or 0)
-        return status, *capfd.readouterr()
+        told = capfd.readouterr()
+        return status, told.out, told.err
 
     return run
 

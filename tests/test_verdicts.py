@@ -146,3 +146,6 @@ def test_the_table_is_long_and_in_order() -> None:
         "skill,a,1,0",
         "skill,a,1,1",
     ]
+    assert Measurements.read(found.csv()).csv() == found.csv()
+    with pytest.raises(ConfigError, match="a study's table starts with quantity,arm,at,seed,value, not with 'a,b'"):
+        Measurements.read("a,b\n1,2\n")

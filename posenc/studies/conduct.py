@@ -77,11 +77,8 @@ def conduct(config: DictConfig, folder: Path) -> None:
     for table in study.tables(found):
         console.print(table)
     tell(console, judged)
-    console.print(
-        f"{study.seeds} seeds in {seconds:.1f} s, {processor:.1f} s of processor time · {folder}/figure.png",
-        soft_wrap=True,
-        highlight=False,
-    )
+    cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
+    console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
 
 
 def save(figure: Figure, folder: Path) -> None:

@@ -23,6 +23,9 @@ from posenc.studies.gradient_flow_figure import draw
 from posenc.studies.initialisation import INITIALISATIONS
 from posenc.verdicts import Claim, Verdict
 
+ROUNDING = -15
+"""log10 below which a ratio of gradients in float64 is rounding errors."""
+
 
 class GradientFlow(Study):
     """Norms of the first gradient by layer, matrix, depth, norm placement and initialisation.
@@ -135,11 +138,13 @@ class GradientFlow(Study):
                 f"{slope['slope']:.3f}" if slope else "–",
                 f"{slope['low']:.3f} .. {slope['high']:.3f}" if ends else "–",
                 f"{10**first:.1e}",
-                f"{10**ratio:.1e}",
+                f"{10**ratio:.1e}" if ratio > ROUNDING else "< 1e-15",
             )
         table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
         yield table
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.gradient_flow_figure."""
-        return draw(found, [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth)
+        return draw(
+            found, [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth, ROUNDING
+        )

@@ -21,6 +21,7 @@ def draw(
     initialisations: Sequence[str],
     slopes: Mapping[str, Mapping[str, Any]],
     depth: int,
+    rounding: float,
 ) -> Figure:
     """Three panels: colour is the arm, line style the initialisation (the first of them in the profiles)."""
     colours = dict(zip(arms, matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(arms))), strict=True))
@@ -34,8 +35,9 @@ def draw(
         for arm in arms:
             rows = found.along(quantity, f"{arm} {start}")
             place = min(rows) if quantity == "stream" else max(rows)
-            end = 10 ** np.mean([*rows[place].values()])
-            label = f"{arm.replace('_', ' ')} ({end:.1g} in layer {place:g})"
+            end = np.mean([*rows[place].values()])
+            text = f"{10**end:.1g}" if end > rounding else f"below $10^{{{rounding:g}}}$"
+            label = f"{arm.replace('_', ' ')} ({text} in layer {place:g})"
             _band(axis, found, quantity, f"{arm} {start}", colours[arm], "-", label)
         axis.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
         axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # what leaves the panel is told in the legend
@@ -43,7 +45,9 @@ def draw(
         axis.set_xlabel(f"layer of {depth}", color=INK)
         axis.set_ylabel("log10", color=INK)
         axis.set_xticks(range(0, depth + 1, max(1, depth // 6)))
-        axis.legend(fontsize=8, frameon=False, loc="upper right" if quantity == "stream" else (0.4, 0.4))
+        axis.legend(fontsize=8, edgecolor="white", loc="lower left" if quantity == "stream" else (0.24, 0.3))
+    right.axhspan(-20, rounding, color="#eeeeee", zorder=0)
+    right.annotate("rounding errors of float64", (0.3, -19.6), fontsize=7, color="#777777")
     _depths(middle, found, sloped, initialisations, slopes, colours)
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)

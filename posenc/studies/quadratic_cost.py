@@ -37,7 +37,8 @@ class QuadraticCost(Study):
     (https://arxiv.org/abs/2205.05198) count alike. Counted by torch on tensors without data, exactly: `flops` and
     `bytes` with their local slopes between 7/8 N and 9/8 N. The counter does not know torch's fused attention for the
     CPU, so operations are counted where attention is two matrix products; bytes are those of the implementation that
-    would run. `ms` is the forward pass without gradient, a round in the place of a seed, arms interleaved.
+    would run. `ms` is the processor time of a forward pass without gradient, a round in the place of a seed, arms
+    interleaved.
 
     products   c of each arm
     lengths    N, multiples of 8; timed up to `timed`
@@ -115,7 +116,7 @@ class QuadraticCost(Study):
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm, at the shortest and the longest length."""
         low, high, timed = self.lengths[0], self.lengths[-1], max(n for n in self.lengths if n <= self.timed)
-        title = "Cost against length: local slope of operations, bytes kept for backward, time"
+        title = "Cost against length: slope of operations, bytes for backward, time"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for head in ("arm", "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"):
             table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
@@ -166,7 +167,8 @@ def count_bytes(encoder: Encoder, length: int) -> int:
         return x
 
     with FakeTensorMode() as fake, saved_tensors_hooks(pack, lambda x: x):
-        weights = {name: fake.from_tensor(tensor) for name, tensor in encoder.state_dict(keep_vars=True).items()}
+        held = encoder.state_dict(keep_vars=True)
+        weights: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in held.items()}
         functional_call(encoder, weights, (torch.zeros(1, length, dtype=torch.long),))
     own = {tensor.untyped_storage()._cdata for tensor in weights.values()}
     return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in own)
@@ -174,11 +176,11 @@ def count_bytes(encoder: Encoder, length: int) -> int:
 
 @torch.no_grad()
 def milliseconds(encoder: Encoder, length: int) -> float:
-    """One forward pass over one sequence."""
+    """Processor time of one forward pass over one sequence: of all threads, whatever else the machine does."""
     tokens = torch.zeros(1, length, dtype=torch.long)
-    began = time.perf_counter()
+    began = time.process_time()
     encoder(tokens)
-    return 1e3 * (time.perf_counter() - began)
+    return 1e3 * (time.process_time() - began)
 
 
 def _slope(values: Mapping[int, float], low: int, high: int) -> float:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from posenc.attention import SelfAttention
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
 from posenc.encoder import Encoder
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
@@ -41,7 +42,10 @@ def test_gradients_by_layer_and_matrix() -> None:
     norms = gradient_norms(model)
     assert [*norms[0]] == ["query", "key", "value", "output", "mlp_in", "mlp_out"]
     block = model.blocks[1]
-    qkv = block.branches[0].qkv.weight.grad  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
+    attention = block.branches[0]  # pyright: ignore[reportIndexIssue]
+    assert isinstance(attention, SelfAttention)
+    qkv = attention.qkv.weight.grad
+    assert qkv is not None
     assert norms[1]["key"] == pytest.approx(float(qkv[16:32].norm()))
     total = sum(value**2 for layer in norms for value in layer.values())
     expected = sum(float(p.grad.square().sum()) for n, p in model.named_parameters() if "blocks" in n and p.ndim == 2)  # pyright: ignore[reportOptionalMemberAccess]
@@ -52,8 +56,8 @@ def test_a_stack_that_does_nothing_passes_the_gradient_on() -> None:
     model = encoder(norm="none")
     with torch.no_grad():
         for block in model.blocks:
-            block.branches[0].out.weight.zero_()  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue]
-            block.branches[1][2].weight.zero_()  # pyright: ignore[reportIndexIssue]
+            for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
+                (branch.out if isinstance(branch, SelfAttention) else branch[2]).weight.zero_()
     with capture(model) as seen:
         model(torch.randint(11, (2, 7))).square().sum().backward()
     torch.testing.assert_close(stream_gradients(seen.streams), torch.ones(4, dtype=torch.float64))
