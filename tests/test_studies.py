@@ -260,6 +260,8 @@ def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path
     [
         (("profile=nonsense",), "profile=nonsense does not exist; the options are full, quick, smoke."),
         (("study.seeds=0",), "RankCollapse: seeds must be a whole number ≥ 1, got 0."),
+        (("+study.arms.none.options={cauzal: true}",), "Arm: option=cauzal is not one of .*Did you mean causal?"),
+        (("study.length=1",), "RankCollapse: length must be a whole number ≥ 2, got 1."),
         (("study.seed=1",), "study.seed does not exist; study has .*Did you mean seeds?"),
         (("+study.panels.more=[ropes]",), "arm=ropes is not one of none.*Did you mean rope?"),
         (("study.claims.0.direction=up",), "Claim: direction=up is not one of above, below, equal."),

@@ -1,5 +1,6 @@
 """What every study is: it measures, draws, tells, and has claims to be judged by."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -29,6 +30,8 @@ class Arm:
     def __init__(self, encoding: PositionalEncoding | None = None, options: Mapping[str, Any] | None = None) -> None:
         self.encoding = PositionalEncoding() if encoding is None else encoding
         self.options = dict(options or {})
+        for name in self.options:
+            checks.one_of(self, inspect.signature(Encoder).parameters, option=name)
 
     def build(self, seed: int, **options: Any) -> Encoder:
         """The encoder in float64, its weights drawn from the streams of `seed`; `options` give way to the arm's own."""

@@ -55,7 +55,8 @@ class RankCollapse(Study):
         phase_seeds: int,
     ) -> None:
         super().__init__(arms, claims, seeds)
-        checks.positive(self, layers=layers, length=length, batch=batch, vocab_size=vocab_size)
+        checks.positive(self, layers=layers, batch=batch, vocab_size=vocab_size)
+        checks.positive(self, minimum=2, length=length)
         checks.positive(self, phase_layers=phase_layers, phase_seeds=phase_seeds)
         checks.number(self, low=0, high=1, flat=flat)
         for arm in (name for names in panels.values() for name in names):
@@ -122,14 +123,14 @@ class RankCollapse(Study):
         for head in heads:
             table.add_column(head, justify="left" if head in ("arm", "decay") else "right", no_wrap=True)
         for name, fit in self.decays(found).items():
-            ratio = {at: np.mean([*s.values()]) for at, s in found.along("log10_dong_ratio", name).items()}
+            ratio = {at: float(np.mean([*s.values()])) for at, s in found.along("log10_dong_ratio", name).items()}
             orders = [*found.sample("order", name, 0).values()]
             table.add_row(
                 name.replace("_", " "),
-                f"{10 ** ratio[min(3, last)]:.1e}",
-                f"{10 ** ratio[last]:.1e}",
+                _power(ratio[min(3, last)]),
+                _power(ratio[last]),
                 fit.kind.split()[0],
-                ", ".join(f"{value:.3f}" for value in fit.residual.values()),
+                ", ".join(f"{value:.2f}" for value in fit.residual.values()),
                 f"{np.mean(orders):.2f} ± {np.std(orders):.2f}",
             )
         table.caption = "misfit of one exponential and of two, as a share of the range of log r"
@@ -138,3 +139,7 @@ class RankCollapse(Study):
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.rank_collapse_figure."""
         return draw(found, self.decays(found), self.panels, self.gains, self.skips, self.phase_layers)
+
+
+def _power(log10: float) -> str:
+    return f"{10**log10:.1e}" if 10**log10 > FLOOR else f"< {FLOOR:.0e}"
