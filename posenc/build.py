@@ -1,6 +1,7 @@
 """From a composed config to objects. Config objects end here: classes get plain values and other objects."""
 
 import inspect
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from posenc.encoder import Encoder
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
-from posenc.training import GracefulStop, Stopwatch
+from posenc.training import Checkpoints, GracefulStop, Stopwatch
 
 
 @dataclass
@@ -29,6 +30,12 @@ class Parts:
     trainer: L.Trainer
     stopwatch: Stopwatch
     stop: GracefulStop
+
+    @property
+    def best_validation_loss(self) -> float | None:
+        """The lowest validation loss so far, or None before the first validation."""
+        best = min(callback.best for callback in self.trainer.callbacks if isinstance(callback, Checkpoints))  # pyright: ignore[reportAttributeAccessIssue]
+        return best if math.isfinite(best) else None
 
 
 def build(config: DictConfig, folder: Path) -> Parts:

@@ -2,22 +2,22 @@
 
 import logging
 import platform
-import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import runs, summary
+from posenc import checks, runs
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
+from posenc.claims import Claim
+from posenc.logs import open_logs
 from posenc.training import Diverged, Interrupted, check_checkpoint
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
@@ -26,62 +26,69 @@ for name in ("lightning.pytorch", "lightning.fabric"):
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
-def run(config: DictConfig) -> None:
-    """Train and test what `config` describes, leave a run folder, print a table.
+def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+    """Train and test what `config` describes and complete `record`; it is written last.
 
-    A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
-    status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
-    was stopped with 128 + the signal.
+    Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
+    is untouched and the run is `alone`, else it is a failure like any other. Goes on where `found` says so.
     """
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    alone = hydra.mode == RunMode.RUN
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    record: dict[str, Any] = {"status": "completed", "error": None}
-    record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}
-    record |= {"seed": config.seed, "config_hash": runs.config_hash(plain)}
+    folder = found.folder
     parts, signum, began = None, None, time.perf_counter()
-    runs.claim(folder)
-    try:
-        parts = prepare(config, folder)
-        for logger in parts.trainer.loggers:  # open the logs while the folder is empty, as Lightning's csv logger asks
-            _ = getattr(logger, "experiment", None)
-        runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        record["test"] = train(parts, config.ckpt_path)
-    except ConfigError as error:
-        if alone and not any(folder.iterdir()):  # a mistake found before anything was written
-            folder.rmdir()
-            raise
-        record |= {"status": "failed", "error": str(error)}
-    except Interrupted as stop:
-        signum = stop.signum
-        record |= {"status": "interrupted", "error": str(stop)}
-    except Diverged as error:
-        record |= {"status": "diverged", "error": str(error)}
-    except Exception as error:
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        runs.write_text(folder / "traceback.txt", traceback.format_exc())
-    if parts is not None:
-        record |= measured(parts)
-    record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
+    with thread_limit(config):
+        try:
+            parts, checkpoint = prepare(config, found)
+            runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+            open_logs(parts.trainer.loggers, folder, found.resume)
+            record["test"] = train(parts, checkpoint)
+        except ConfigError as error:
+            if alone and found.untouched:
+                raise
+            record |= {"status": "failed", "error": str(error)}
+        except Interrupted as stop:
+            signum = stop.signum
+            record |= {"status": "interrupted", "error": str(stop)}
+        except Diverged as error:
+            record |= {"status": "diverged", "error": str(error)}
+        except Exception as error:
+            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            runs.write_text(folder / "traceback.txt", traceback.format_exc())
+        if parts is not None:
+            record |= measured(parts)
+        record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)
-    if alone:
-        summary.print_run(folder, record)
-    else:
-        summary.print_line(record)
-    if signum is not None:
-        sys.exit(128 + signum)
-    if alone and record["status"] != "completed":
-        sys.exit(1)
+    return record, signum
 
 
-def prepare(config: DictConfig, folder: Path) -> Parts:
-    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here."""
-    parts = build(config, folder)
-    if config.ckpt_path is not None:
-        check_checkpoint(config.ckpt_path, parts.module)
+@contextmanager
+def thread_limit(config: DictConfig) -> Iterator[None]:
+    """Inside, torch computes with `config.threads` threads, or with as many as it began with where that is null."""
+    before = torch.get_num_threads()
+    if config.threads is not None:
+        checks.positive("config", threads=config.threads)
+        torch.set_num_threads(config.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def prepare(config: DictConfig, found: Claim) -> tuple[Parts, str | None]:
+    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
+
+    Returns the parts and the checkpoint to go on from: the run's own if it has one, else `config.ckpt_path`.
+    """
+    parts = build(config, found.folder)
+    checkpoint = config.ckpt_path
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, parts.module)
+    if found.resume is not None:
+        try:
+            check_checkpoint(str(found.resume), parts.module)
+            checkpoint = str(found.resume)
+        except ConfigError:  # damaged: train from the start
+            found.resume = None
     parts.module.rehearse()
-    return parts
+    return parts, checkpoint
 
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
@@ -115,6 +122,7 @@ def measured(parts: Parts) -> dict[str, Any]:
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
+        "validation": {"best_loss": parts.best_validation_loss},
         "references": parts.task.references(),
     }
 

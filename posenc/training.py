@@ -47,6 +47,8 @@ class Checkpoints(L.Callback):
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
         self.folder.mkdir(exist_ok=True)
+        for logger in trainer.loggers:  # what is logged up to here must be on disk for a run that goes on from here
+            logger.save()
         part = self.folder / f"{name}.ckpt.part"
         trainer.save_checkpoint(part)
         part.replace(self.folder / f"{name}.ckpt")
@@ -77,7 +79,7 @@ class Checkpoints(L.Callback):
 
 
 class Stopwatch(L.Callback):
-    """Seconds and tokens of training alone, evaluation and figures left out."""
+    """Seconds and tokens of training alone, evaluation and figures left out; a run that goes on counts on."""
 
     def __init__(self) -> None:
         self.seconds, self.tokens, self._began = 0.0, 0, 0.0
@@ -92,6 +94,14 @@ class Stopwatch(L.Callback):
         """Stop the watch."""
         self.seconds += time.perf_counter() - self._began
         self.tokens += batch[0].numel()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds and tokens so far."""
+        return {"seconds": self.seconds, "tokens": self.tokens}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from what the checkpoint says."""
+        self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
 
 
 def make_trainer(

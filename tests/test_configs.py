@@ -54,7 +54,7 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
         assert node["_target_"] != "functools.partial", "use _partial_: true"
 
 
-@pytest.mark.parametrize(("group", "option"), CASES)
+@pytest.mark.parametrize(("group", "option"), [*CASES, *(("launcher", option) for option in options("launcher"))])
 def test_yaml_says_what_it_is(group: str, option: str) -> None:
     first = (CONFIGS / group / f"{option}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ")
@@ -67,9 +67,10 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 
 
 FLOORS = {
-    "checks": 0, "streams": 0, "positions": 0, "schemes": 1, "runs": 1, "bias": 2, "tasks": 1, "attention": 3,
-    "encodings": 4, "encoder": 5, "data": 5, "module": 6, "figures": 6, "training": 6, "callbacks": 7, "build": 8,
-    "summary": 8, "run": 9, "sweep": 9, "portrait": 5, "catalog": 9, "task_catalog": 9, "benchmark": 10, "cli": 1,
+    "checks": 0, "streams": 0, "positions": 0, "schemes": 1, "runs": 1, "claims": 2, "journal": 2, "bias": 2,
+    "tasks": 1, "attention": 3, "encodings": 4, "encoder": 5, "data": 5, "module": 6, "figures": 6, "training": 6,
+    "callbacks": 7, "logs": 7, "build": 8, "summary": 8, "run": 9, "sweep": 9, "job": 10, "portrait": 5, "catalog": 9,
+    "task_catalog": 9, "benchmark": 10, "cli": 1,
 }  # fmt: skip
 
 
