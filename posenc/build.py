@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
 from posenc.checks import ConfigError
@@ -38,15 +40,25 @@ class Parts:
         return best if math.isfinite(best) else None
 
 
-def build(config: DictConfig, folder: Path) -> Parts:
-    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts."""
+def build(config: DictConfig, folder: Path, environment: ClusterEnvironment | None = None) -> Parts:
+    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts.
+
+    environment  where the other processes are if there are several (trainer.devices)
+    """
     seed = check_seed(config.seed)
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
     stopwatch, stop = Stopwatch(), GracefulStop()
-    trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=[stopwatch, stop, *callbacks], logger=logger)
+    trainer: L.Trainer = make(
+        config,
+        "trainer",
+        folder=folder,
+        callbacks=[stopwatch, stop, *callbacks],
+        logger=logger,
+        environment=environment or LightningEnvironment(),
+    )
     return Parts(task, module, data, trainer, stopwatch, stop)
 
 

@@ -5,14 +5,13 @@ from itertools import count
 
 import lightning as L
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from posenc import checks
+from posenc.shares import Batch, Shares, share
 from posenc.streams import generator
 from posenc.tasks.base import Task
 
-Batch = tuple[Tensor, Tensor]
 CHUNK = 1024
 """Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
 
@@ -90,7 +89,7 @@ class SequenceData(L.LightningDataModule):
         """Starts at the trainer's step, so a resumed run goes on with the batches it has not seen."""
         start = 0 if self.trainer is None else self.trainer.global_step
         stream = TrainStream(self.task.split("train"), self.batch_size, self.seed, self.train_size, start)
-        return DataLoader(stream, batch_size=None)
+        return DataLoader(Shares(stream, *self._rank), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """The validation set."""
@@ -100,6 +99,11 @@ class SequenceData(L.LightningDataModule):
         """One loader for each of `task.test_lengths`, in their order."""
         return [self._evaluation("test", length) for length in self.task.test_lengths]
 
+    @property
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def _evaluation(self, split: str, length: int) -> DataLoader:
-        dataset = TensorDataset(*evaluation_set(self.task, split, length, self.eval_size))
+        dataset = TensorDataset(*share(evaluation_set(self.task, split, length, self.eval_size), *self._rank))
         return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch // dataset.tensors[0].shape[1]))

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from posenc.runs import write_text
 
 RUNNING = "running"
@@ -28,7 +26,7 @@ class Journal:
     folder: Path
 
     @classmethod
-    def of(cls, hydra: DictConfig) -> "Journal | None":
+    def of(cls, hydra: Any) -> "Journal | None":
         """The journal that Hydra's config names, or None outside of a sweep."""
         watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
         if watcher is None or hydra.sweep.dir is None:

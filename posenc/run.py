@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from posenc import checks, runs
@@ -18,11 +19,14 @@ from posenc.build import Parts, build
 from posenc.checks import ConfigError
 from posenc.claims import Claim
 from posenc.logs import open_logs
+from posenc.ranks import ranks
 from posenc.training import Diverged, Interrupted, check_checkpoint
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
+# Scores are the same in all processes: torchmetrics has gathered them.
+warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
@@ -34,12 +38,14 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
     """
     folder = found.folder
     parts, signum, began = None, None, time.perf_counter()
-    with thread_limit(config):
+    with thread_limit(threads_of(config)):
         try:
-            parts, checkpoint = prepare(config, found)
-            runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-            open_logs(parts.trainer.loggers, folder, found.resume)
-            record["test"] = train(parts, checkpoint)
+            with ranks(config.trainer.devices, folder) as group:
+                parts, checkpoint = prepare(config, found, group.environment)
+                runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+                open_logs(parts.trainer.loggers, folder, found.resume)
+                group.send(config, checkpoint)
+                record["test"] = train(parts, checkpoint)
         except ConfigError as error:
             if alone and found.untouched:
                 raise
@@ -59,25 +65,33 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
     return record, signum
 
 
-@contextmanager
-def thread_limit(config: DictConfig) -> Iterator[None]:
-    """Inside, torch computes with `config.threads` threads, or with as many as it began with where that is null."""
-    before = torch.get_num_threads()
+def threads_of(config: DictConfig) -> int | None:
+    """The threads that this process is asked to compute with: `config.threads`, or a share for each of its devices."""
     if config.threads is not None:
         checks.positive("config", threads=config.threads)
-        torch.set_num_threads(config.threads)
+        return config.threads
+    devices = config.trainer.devices
+    return max(1, torch.get_num_threads() // devices) if isinstance(devices, int) and devices > 1 else None
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Inside, torch computes with so many threads, or with as many as before."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def prepare(config: DictConfig, found: Claim) -> tuple[Parts, str | None]:
+def prepare(config: DictConfig, found: Claim, environment: ClusterEnvironment) -> tuple[Parts, str | None]:
     """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
 
     Returns the parts and the checkpoint to go on from: the run's own if it has one, else `config.ckpt_path`.
     """
-    parts = build(config, found.folder)
+    parts = build(config, found.folder, environment)
     checkpoint = config.ckpt_path
     if checkpoint is not None:
         check_checkpoint(checkpoint, parts.module)
@@ -119,6 +133,7 @@ def measured(parts: Parts) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
+        "processes": parts.trainer.world_size,
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
