@@ -64,7 +64,10 @@ class SequenceModule(L.LightningModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, at positions drawn by the scheme."""
-        return self.encoder(tokens, self.place(tokens))
+        positions = self.place(tokens)
+        if self.training and self.global_rank:  # positions are those of the whole batch, dropout this rank's own
+            torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}/rank/{self.global_rank}"))
+        return self.encoder(tokens, positions)
 
     def place(self, tokens: Tensor) -> Positions:
         """Where the scheme puts these tokens, the read-out's own included."""
@@ -122,12 +125,24 @@ class SequenceModule(L.LightningModule):
         """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
         logits, targets = self._answer(batch)
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+        weight = self._weight(targets)
+        if weight is not None:
+            loss = loss * weight
         if self.logs_this_step:
             asked = targets != IGNORE
             accuracy = (logits.detach().argmax(-1) == targets)[asked].float().mean()
+            accuracy = accuracy if weight is None else accuracy * weight
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate})
+            rows = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate}
+            self.log_dict(rows, sync_dist=weight is not None)
         return loss
+
+    def _weight(self, targets: Tensor) -> Tensor | None:
+        """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""
+        if self.trainer.world_size == 1:
+            return None
+        asked = (targets != IGNORE).sum().float()
+        return asked * self.trainer.world_size / self.trainer.strategy.reduce(asked.clone(), reduce_op="sum")
 
     def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
         values = scores.compute()

@@ -22,14 +22,14 @@ def _status(result: Result) -> str:
     return f"[{colour}]{result['status']}[/{colour}]"
 
 
-def print_line(result: Result) -> None:
-    """One run of a sweep in one line."""
+def line(result: Result) -> str:
+    """One run of a sweep in one line, with rich's markup."""
     scores = " · ".join(
         f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
         for length, row in result.get("test", {}).items()
     )
-    line = f"{result['dataset']} · {result['encoding']} · seed {result['seed']}: {_status(result)}"
-    Console().print(line + (f" · {scores}" if scores else "") + _error(result), soft_wrap=True, highlight=False)
+    start = f"{result['dataset']} · {result['encoding']} · seed {result['seed']}: {_status(result)}"
+    return start + (f" · {scores}" if scores else "") + _error(result)
 
 
 def print_run(folder: Path, result: Result) -> None:
