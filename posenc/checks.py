@@ -9,6 +9,10 @@ class ConfigError(ValueError):
     """A user's mistake: its message is one sentence or two and is all that the user needs to see."""
 
 
+class UndefinedAtLength(ConfigError):
+    """An encoding or a scheme is not defined for sequences this long: a mistake in training, a gap in a test."""
+
+
 def positive(owner: object, *, minimum: int = 1, **values: Any) -> None:
     """Each value must be a whole number of at least `minimum`."""
     for name, value in values.items():

@@ -1,5 +1,6 @@
 """One job of Hydra, alone or in a sweep: looks whether the work is done already, and tells what became of it."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -55,9 +56,11 @@ def job(config: DictConfig) -> float | None:
 
 def identity(config: DictConfig) -> dict[str, Any]:
     """What is known of a result before anything is built."""
-    choices = HydraConfig.get().runtime.choices
+    hydra = HydraConfig.get()
+    choices = hydra.runtime.choices
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    record = {"status": "completed", "error": None}
+    record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
+    record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
     record |= {group: choices[group] for group in ("encoding", "positions", "dataset")}
     return record | {"seed": config.seed, "config_hash": runs.config_hash(plain)}
 

@@ -5,21 +5,19 @@ from collections.abc import Callable, Iterable
 
 import lightning as L
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from posenc import checks
-from posenc.checks import ConfigError
+from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.data import Batch
 from posenc.encoder import Encoder
 from posenc.positions import Positions
 from posenc.schemes import PositionScheme
-from posenc.streams import default_stream, stream_seed
+from posenc.scores import Scores
+from posenc.streams import default_stream, generator, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -30,47 +28,6 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
-
-
-class Scores(nn.Module):
-    """Accuracy and loss over one evaluation set; both count asked targets, each once."""
-
-    def __init__(self, num_outputs: int) -> None:
-        super().__init__()
-        self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
-        self.loss = MeanMetric()
-        self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
-        self.exact = MeanMetric()  # sequences with no wrong answer
-        self.sequences = SumMetric()
-        self.per_token = False
-
-    def forward(self, logits: Float[Tensor, "B *N C"], targets: Int[Tensor, "B *N"], loss: Tensor) -> None:
-        """Take in a batch."""
-        asked = targets.flatten(1) != IGNORE if targets.ndim > 1 else (targets != IGNORE)[:, None]
-        right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
-        share = (right.sum(1) / asked.sum(1))[asked.any(1)]
-        self.accuracy.update(logits.flatten(0, -2), targets.flatten())
-        self.loss.update(loss, weight=asked.sum())
-        self.share.update(share)
-        self.square.update(share.square())
-        self.exact.update((share == 1).float())
-        self.per_token = targets.ndim > 1
-        self.sequences.update(len(share))
-
-    def compute(self) -> dict[str, float]:
-        """accuracy and its standard error; loss in nats and in bits a target; exact_match. Starts anew afterwards.
-
-        Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences:
-        √((E[s²] − E[s]²) / n), s the share of right answers in one of n sequences; √(p(1 − p)/n) where each sequence
-        asks one thing. exact_match, where a sequence asks several, is the share of sequences with no wrong answer.
-        """
-        metrics = (self.accuracy, self.loss, self.share, self.square, self.exact, self.sequences)
-        accuracy, loss, share, square, exact, sequences = (metric.compute().item() for metric in metrics)
-        for metric in metrics:
-            metric.reset()
-        error = math.sqrt(max(0.0, square - share**2) / sequences)
-        scores = {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
-        return scores | ({"exact_match": exact} if self.per_token else {})
 
 
 class SequenceModule(L.LightningModule):
@@ -97,8 +54,13 @@ class SequenceModule(L.LightningModule):
             length: (task.order_blind_ceiling(length), task.order_aware_ceiling(length))
             for length in {task.length[1], *task.test_lengths}
         }
-        self.validation = Scores(task.num_outputs)
-        self.tests = nn.ModuleList(Scores(task.num_outputs) for _ in task.test_lengths)
+        self.references = task.references()
+        self.undefined: dict[int, str] = {}
+        self.validation = Scores(task.num_outputs, self._places(task.length[1]))
+        self.tests = nn.ModuleDict(
+            {str(length): Scores(task.num_outputs, self._places(length)) for length in task.test_lengths}
+        )
+        self.by_position: list[dict[str, float]] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, at positions drawn by the scheme."""
@@ -111,26 +73,44 @@ class SequenceModule(L.LightningModule):
         """Where the scheme puts these tokens, the read-out's own included."""
         return self.positions(tokens, training=self.training, extra=self.encoder.extra_positions)
 
-    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _places(self, length: int) -> int | None:
+        """Tokens in a sequence of this length, if each is asked something."""
+        _, targets = self.task.sample(generator(0, "places"), 1, length)
+        return targets.shape[1] if targets.ndim == 2 else None
+
+    @property
+    def test_lengths(self) -> list[int]:
+        """The test lengths at which the encoding is defined, in their order."""
+        return [length for length in self.task.test_lengths if length not in self.undefined]
+
+    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         tokens, targets = batch
         logits = self(tokens)
         if logits.shape[:-1] != targets.shape:
             asked = "one answer a token" if targets.ndim == 2 else "one answer a sequence"
             fit = "per_token" if targets.ndim == 2 else "mean, last or query"
             raise ConfigError(f"{self.task} asks {asked}; set model.readout={fit}, not {self.encoder.readout}.")
-        logits = logits.float()
-        return logits, targets, F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+        return logits.float(), targets
 
     @torch.no_grad()
     def rehearse(self) -> None:
-        """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts."""
+        """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts.
+
+        A length longer than those of training at which the encoding or the position scheme is not defined is noted in
+        `undefined`, with the reason, and not tested.
+        """
         try:
             self.optimizer(self.parameters())
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: {error}.") from error
         with default_stream(self.seed, "rehearsal"):
             for length in sorted(self.ceilings):
-                self._answer(self.task.sample(torch.default_generator, 1, length))
+                try:
+                    self._answer(self.task.sample(torch.default_generator, 1, length))
+                except UndefinedAtLength as error:
+                    if length <= self.task.length[1]:
+                        raise
+                    self.undefined[length] = str(error)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and random positions of a step depend on (seed, step) alone."""
@@ -143,7 +123,8 @@ class SequenceModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
-        logits, targets, loss = self._answer(batch)
+        logits, targets = self._answer(batch)
+        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
         weight = self._weight(targets)
         if weight is not None:
             loss = loss * weight
@@ -166,7 +147,13 @@ class SequenceModule(L.LightningModule):
     def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
         values = scores.compute()
         relative = skill(values["accuracy"], *self.ceilings[length])
-        return values if relative is None else values | {"skill": relative}
+        if relative is None:
+            return values
+        blind, aware = self.ceilings[length]
+        assert blind is not None
+        assert aware is not None
+        error = values["accuracy_standard_error"] / (aware - blind)
+        return values | {"skill": relative, "skill_standard_error": error}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect accuracy and loss."""
@@ -178,18 +165,21 @@ class SequenceModule(L.LightningModule):
         scores = self._scores(self.validation, length)
         self.log_dict({f"validation/{key}": value for key, value in scores.items()})
         ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
-        ceilings |= {f"reference/{key}": value for key, value in self.task.references().items()}
+        ceilings |= {f"reference/{key}": value for key, value in self.references.items()}
         self.log_dict({key: value for key, value in ceilings.items() if value is not None})
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
-        self.tests[dataloader_idx](*self._answer(batch))
+        self.tests[str(self.test_lengths[dataloader_idx])](*self._answer(batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of every test length as test/<length>/<score>."""
-        for length, scores in zip(self.task.test_lengths, self.tests, strict=True):
+        """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`."""
+        self.by_position = []
+        for length in self.test_lengths:
+            scores = self.tests[str(length)]
             assert isinstance(scores, Scores)
             self.log_dict({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
+            self.by_position += [{"length": length} | row for row in scores.by_place()]
 
     def configure_optimizers(self) -> dict:
         """The optimizer under linear warm-up and cosine decay, stepped every step."""

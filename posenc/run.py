@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from posenc import checks, runs
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
 from posenc.claims import Claim
+from posenc.length_generalization import summarise
 from posenc.logs import close_logs, open_logs
 from posenc.ranks import ranks
 from posenc.training import Diverged, Interrupted, check_checkpoint
@@ -46,7 +48,8 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, folder, plain, found.resume)
                 group.send(config, checkpoint)
-                record["test"] = train(parts, checkpoint)
+                record |= train(parts, checkpoint)
+                runs.write_positions(folder, parts.module.by_position)
         except ConfigError as error:
             if alone and found.untouched:
                 raise
@@ -64,6 +67,8 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
             record |= measured(parts)
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)
+    if alone:
+        draw(folder, record, parts)
     return record, signum
 
 
@@ -104,11 +109,15 @@ def prepare(config: DictConfig, found: Claim, environment: ClusterEnvironment) -
         except ConfigError:  # damaged: train from the start
             found.resume = None
     parts.module.rehearse()
+    parts.data.test_lengths = parts.module.test_lengths
     return parts, checkpoint
 
 
-def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
-    """Fit and test; the scores of every test length. Raises Interrupted after the step in hand."""
+def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
+    """Fit and test; the scores of every test length, and what they say about lengths that were not trained.
+
+    Raises Interrupted after the step in hand.
+    """
     with parts.stop.listening():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
         if parts.stop.received is not None:
@@ -119,9 +128,29 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, dict[str, float]]:
         if name.startswith("test/"):
             _, length, score = name.split("/")
             table.setdefault(length, {})[score] = value.item()
-    for scores in table.values():
-        scores["sequences"] = parts.data.eval_size
-    return table
+    for length, scores in table.items():
+        scores["sequences"] = parts.data.size(int(length))
+    skills = {length: table.get(str(length), {}).get("skill") for length in parts.task.test_lengths}
+    return {
+        "test": table,
+        "undefined": {str(length): reason for length, reason in sorted(parts.module.undefined.items())},
+        "length_generalization": summarise(parts.task.length[1], skills),
+    }
+
+
+def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
+    """length.png and by_position.png, where a run has scores at several lengths and of several places.
+
+    A sweep leaves its figures to the report over all of its runs.
+    """
+    from posenc import figures  # matplotlib takes most of a second
+
+    if len(record.get("test", {})) > 1:
+        figures.length_curves(record).savefig(folder / "length.png", dpi=150)
+    if parts is not None and parts.module.by_position:
+        title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
+        figure = figures.position_curves(parts.module.by_position, parts.task.length[1], title)
+        figure.savefig(folder / "by_position.png", dpi=150)
 
 
 def measured(parts: Parts) -> dict[str, Any]:
@@ -132,6 +161,7 @@ def measured(parts: Parts) -> dict[str, Any]:
         for length, (blind, aware) in sorted(parts.module.ceilings.items())
     }
     return {
+        "trained_lengths": list(parts.task.length),
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
@@ -140,7 +170,8 @@ def measured(parts: Parts) -> dict[str, Any]:
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
         "validation": {"best_loss": parts.best_validation_loss},
-        "references": parts.task.references(),
+        "references": parts.module.references,
+        "data_digest": parts.task.digest,
     }
 
 

@@ -3,6 +3,7 @@
 <run folder>/.hydra/config.yaml    the resolved record of what was run
              metrics.csv           every logged row
              result.json           written last, atomically
+             by_position.csv       test scores against the place in the sequence, of tasks that ask several tokens
              checkpoints/          last.ckpt and best.ckpt
              events.out.tfevents.* TensorBoard
 """
@@ -10,11 +11,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULT = "result.json"
+SCHEMA = 2
+"""Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
 # What changes a result. Output paths, loggers, callbacks and the groups below do not, and `None` means the whole group.
@@ -25,7 +28,7 @@ HASHED: dict[str, tuple[str, ...] | None] = {
     "model": None,
     "optimizer": None,
     "module": None,
-    "data": ("_target_", "batch_size", "eval_size", "train_size"),
+    "data": ("_target_", "batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
     "trainer": ("max_steps", "precision", "gradient_clip"),
     "seed": None,
 }
@@ -49,6 +52,13 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def write_positions(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write by_position.csv, atomically, if there is anything to write."""
+    if rows:
+        lines = [",".join(rows[0]), *(",".join(f"{value:.6g}" for value in row.values()) for row in rows)]
+        write_text(folder / "by_position.csv", "\n".join(lines) + "\n")
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

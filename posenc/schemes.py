@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from posenc import checks
-from posenc.checks import ConfigError
+from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.positions import Positions
 from posenc.streams import generator
 
@@ -88,7 +88,7 @@ class RandomizedPositions(PositionScheme):
         """One subset for the whole batch."""
         length = tokens.shape[1] + extra
         if length > self.span:
-            raise ConfigError(
+            raise UndefinedAtLength(
                 f"{type(self).__name__}: span {self.span} is below length {length}; raise positions.span."
             )
         if not training and self.at_test == "even":

@@ -44,10 +44,7 @@ def print_run(folder: Path, result: Result) -> None:
         table = _table(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
-        if known:
-            names = ["order-blind ceiling", "order-aware ceiling", "skill"]
-        else:
-            names = ["bits", *(name.replace("_", " ") for name in result["references"])]
+        names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
         for name in names:
             table.add_column(name, justify="right")
         for length, scores in result["test"].items():
@@ -55,10 +52,18 @@ def print_run(folder: Path, result: Result) -> None:
                 ceilings = result["ceilings"][length]
                 row = [_number(ceilings["order_blind"]), _number(ceilings["order_aware"]), _number(scores.get("skill"))]
             else:
-                row = [_number(scores["bits"], 3), *(_number(value, 3) for value in result["references"].values())]
+                row = [_number(scores["bits"], 3)]
             accuracy = f"{scores['accuracy']:.4f} ± {scores['accuracy_standard_error']:.4f}"
             table.add_row(length, accuracy, *row)
+        for length in result["undefined"]:
+            table.add_row(length, "undefined")
         console.print(table)
+        for name, value in result["references"].items():
+            console.print(f"{_number(value, 3)} {name.replace('_', ' ')}", highlight=False)
+        for length, reason in result["undefined"].items():
+            console.print(f"length {length} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
+        if result["length_generalization"] and len(result["test"]) > 1:
+            console.print(_beyond(result["length_generalization"]), soft_wrap=True, highlight=False)
     if "parameters" in result:
         rate = f" · {result['tokens_per_second']:,} tokens/s" if result["tokens_per_second"] else ""
         console.print(
@@ -68,6 +73,14 @@ def print_run(folder: Path, result: Result) -> None:
         )
     console.print(f"result      {folder / 'result.json'}", soft_wrap=True, highlight=False)
     console.print(f"TensorBoard tensorboard --logdir {folder}", soft_wrap=True, highlight=False)
+
+
+def _beyond(summary: Mapping[str, float | None]) -> str:
+    """What a run keeps past its training length, in words."""
+    aulc, k50, last = summary["aulc"], summary["k50"], summary["tested_to"]
+    half = f"skill falls to one half at {k50:.2g} times the trained length" if k50 is not None else ""
+    area = f"mean skill over log length (AULC) {_number(aulc, 3)}, tested to {last:g} times the trained length"
+    return " · ".join(part for part in (area, half) if part)
 
 
 def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:

@@ -5,8 +5,10 @@ from itertools import islice
 import pytest
 import torch
 
+from posenc.checks import ConfigError
 from posenc.data import CHUNK, SequenceData, TrainStream, evaluation_set
 from posenc.streams import default_stream, generator, stream_seed
+from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.pattern import PositionAwarePatternDataset
 from posenc.tasks.text import TextDataset
 
@@ -55,6 +57,28 @@ def test_test_loaders_follow_the_test_lengths() -> None:
     loaders = SequenceData(task, 0, eval_size=50, eval_tokens_per_batch=640).test_dataloader()
     shapes = [[tuple(tokens.shape) for tokens, _ in loader] for loader in loaders]
     assert shapes == [[(20, 32), (20, 32), (10, 32)], [(10, 64)] * 5]
+
+
+def test_a_curriculum_grows_through_the_range() -> None:
+    stream = TrainStream(TASK, 2, 0, curriculum_steps=100)
+    longest = [21 + 19 * t // 100 for t in range(100)]
+    lengths = [stream.fresh(t)[0].shape[1] for t in range(100)]
+    assert all(21 <= length <= limit for length, limit in zip(lengths, longest, strict=True))
+    assert sum(lengths[:30]) / 30 < 25 < 27 < sum(lengths[70:]) / 30
+    plain = TrainStream(TASK, 2, 0)
+    assert all(same(stream.fresh(t), plain.fresh(t)) for t in (100, 101, 250))
+    for task, options in ((PositionAwarePatternDataset(), {}), (TASK, {"train_size": 100})):
+        with pytest.raises(ConfigError, match=r"data\.curriculum_steps=0"):
+            SequenceData(task, 0, curriculum_steps=10, **options)
+
+
+def test_longer_evaluation_sets_are_smaller_and_read_in_smaller_batches() -> None:
+    data = SequenceData(PositionAwarePatternDataset(test_lengths=[32, 128, 4096]), 0, eval_tokens=262_144)
+    assert [data.size(length) for length in (32, 128, 4096)] == [8192, 2048, 1000]
+    assert SequenceData(PositionAwarePatternDataset(), 0, eval_size=50).size(4096) == 50
+    assert data._evaluation("test", 512).batch_size == 64
+    assert data._evaluation("test", 4096).batch_size == 2  # 2 · 4096² pairs, as 32 sequences of length 1,024 have
+    assert SequenceData(ReverseDataset(), 0, eval_tokens=2**16).size(32) == 1024  # reads 64 tokens
 
 
 def test_text_evaluates_on_test_bytes() -> None:

@@ -17,6 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from posenc.build import build
+from posenc.tasks.text import TextDataset
 from tests.conftest import ROOT, Launch
 
 SMALL = (
@@ -55,6 +56,43 @@ def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) ->
     )
     assert list(folder.glob("events.out.tfevents.*"))
     assert weights(folder).keys() == weights(folder, "best").keys()
+
+
+def test_a_length_past_an_encoding_is_an_empty_cell_with_its_reason(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ("encoding=learned_absolute", "encoding.max_length=50", "dataset.length=[21,24]", *SMALL)
+    status, errors = command(*arguments, f"hydra.run.dir={folder}")
+    assert (status, errors) == (0, "")
+    record = result(folder)
+    assert record["trained_lengths"] == [21, 24]
+    assert list(record["test"]) == ["24", "36", "48"]
+    assert set(record["undefined"]) == {"96", "192"}
+    assert "holds 50 positions, got 96" in record["undefined"]["96"]
+    assert record["length_generalization"]["aulc"] is None
+    assert record["length_generalization"]["tested_to"] == 2.0
+    assert (folder / "length.png").stat().st_size > 10_000
+    for scheme in ("encoding.max_length=20", "positions=randomized positions.span=20 encoding=rope"):
+        arguments = (*SMALL, "encoding=learned_absolute", *scheme.split(), f"hydra.run.dir={tmp_path / 'no'}")
+        status, errors = command(*(argument for argument in arguments if "rope" not in scheme or "abs" not in argument))
+        assert status == 2
+        assert re.search(r"holds 20 positions, got 32|span 20 is below length 32", errors), errors
+        assert not (tmp_path / "no").exists()
+
+
+def test_scores_of_every_place_and_the_corpus_are_on_record(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ("dataset=text", "encoding=rope", "dataset.length=16", "dataset.test_lengths=[16,24]", *SMALL)
+    assert command(*arguments, f"hydra.run.dir={folder}") == (0, "")
+    record = result(folder)
+    rows = list(csv.DictReader((folder / "by_position.csv").read_text().splitlines()))
+    for length in (16, 24):
+        chosen = [row for row in rows if int(row["length"]) == length]
+        assert [int(row["position"]) for row in chosen] == list(range(length))
+        mean = sum(float(row["bits"]) for row in chosen) / length
+        assert mean == pytest.approx(record["test"][str(length)]["bits"], abs=1e-4)
+    assert record["data_digest"] == TextDataset().digest
+    assert record["references"]["gzip_bits_per_byte"] < record["references"]["gzip_bits_per_byte_in_context"]
+    assert record["length_generalization"] == {}
 
 
 def test_one_seed_means_equal_weights_and_equal_batches(composed: Callable[..., Any], tmp_path: Path) -> None:

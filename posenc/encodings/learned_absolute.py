@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.checks import ConfigError
+from posenc.checks import UndefinedAtLength
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import Rms, check_rms, interpolate
 from posenc.positions import Positions
@@ -41,7 +41,7 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
 def read(owner: object, table: Float[Tensor, "R D"], positions: Positions) -> Float[Tensor, "b N D"]:
     """The table's row at each position, interpolated linearly in between; past the last row is an error."""
     if positions.extent > len(table) - 1:
-        raise ConfigError(
+        raise UndefinedAtLength(
             f"{type(owner).__name__} holds {len(table)} positions, got {positions.extent + 1:g}; "
             "raise encoding.max_length."
         )

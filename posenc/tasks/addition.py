@@ -116,6 +116,7 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
         readout: str = "per_token",
     ) -> None:
         checks.positive(self, num_indices=num_indices)
+        self.max_length = num_indices - 1
         super().__init__(length, test_lengths, causal, readout)
         self.num_indices = num_indices
         self.vocab_size = INDEX + num_indices

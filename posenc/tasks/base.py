@@ -1,5 +1,6 @@
 """What a task is: a law for (tokens, targets), exact about what it promises, able to say what is achievable."""
 
+import math
 from collections.abc import Sequence
 
 from jaxtyping import Int
@@ -11,21 +12,28 @@ from posenc.checks import ConfigError
 IGNORE = -100
 """Target of a token at which nothing is asked (torch's `ignore_index`)."""
 
+MULTIPLES = (1, 1.5, 2, 4, 8)
+"""Test lengths, in longest training lengths, where none are given."""
+
 
 class Task:
     """Sequences and what is asked about them, generated on the fly.
 
     length        training length, or [shortest, longest]: one length is drawn for each batch
-    test_lengths  lengths at which a run is tested; None: the longest training length
+    test_lengths  lengths at which a run is tested; None: 1, 1.5, 2, 4 and 8 times the longest training length
     vocab_size    tokens are whole numbers in [0, vocab_size)
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
 
-    A subclass sets `num_outputs` and `min_length` before it calls this constructor, and defines `sample`.
+    A subclass sets `num_outputs`, `min_length` and, where its law ends, `max_length` before it calls this constructor,
+    and defines `sample`.
     """
 
     num_outputs: int
     min_length: int = 1
+    max_length: float = math.inf
+    digest: str | None = None
+    """Of the data that a task reads; None where there are none."""
 
     def __init__(
         self,
@@ -45,7 +53,10 @@ class Task:
         if isinstance(test_lengths, int | str):
             raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
         self.length = (shortest, longest)
-        self.test_lengths = sorted(set(test_lengths)) if test_lengths else [longest]
+        if not test_lengths:
+            further = (round(multiple * longest) for multiple in MULTIPLES)
+            test_lengths = [longest, *(tested for tested in further if tested <= self.max_length)]
+        self.test_lengths = sorted(set(test_lengths))
         self.vocab_size, self.causal, self.readout = vocab_size, causal, readout
         for tested in (shortest, *self.test_lengths):
             checks.positive(self, length=tested)

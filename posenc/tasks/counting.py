@@ -113,7 +113,7 @@ class InductiveCountingDataset(_PrefixTask):
         readout: str = "per_token",
     ) -> None:
         checks.positive(self, max_count=max_count)
-        self.max_count, self.num_outputs = max_count, max_count + 1
+        self.max_count, self.num_outputs, self.max_length = max_count, max_count + 1, max_count + 1
         super().__init__(
             length=length, test_lengths=test_lengths, vocab_size=max_count + 2, causal=causal, readout=readout
         )

@@ -41,7 +41,7 @@ class Lookup(Task):
         length: int | list[int] = 32,
         test_lengths: list[int] | None = None,
         num_values: int | None = 20,
-        max_length: int = 128,
+        max_length: int = 256,
         hops: int = 1,
         causal: bool = False,
         readout: str = "last",
@@ -54,7 +54,7 @@ class Lookup(Task):
                 raise ConfigError(
                     f"{self}: with hops={hops} the values are places themselves; set num_values=null, not {num_values}."
                 )
-        self.hops, self.permuted = hops, num_values is None
+        self.hops, self.permuted, self.max_length = hops, num_values is None, max_length
         self.num_outputs = max_length - 1 if num_values is None else num_values
         super().__init__(
             length=length,

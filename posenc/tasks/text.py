@@ -1,17 +1,20 @@
-"""Real text: predict the next byte."""
+"""Real text: predict the next byte, or bytes that are masked."""
 
 import copy
 import hashlib
 import logging
+import math
 import sysconfig
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from posenc import checks
 from posenc.checks import ConfigError
-from posenc.tasks.base import Task
+from posenc.tasks.base import IGNORE, Task
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +23,21 @@ SHARES = {"test": 0.1, "validation": 0.1, "train": float("inf")}
 
 
 class TextDataset(Task):
-    """Byte-level language modelling: the target at each place is the next byte.
+    """Byte-level language modelling: the next byte at each place, or, without a causal mask, bytes that are masked.
 
-        bytes    d e f   f ( x ) :      tokens   100 101 102 32 102 40 120 41
-                                        targets  101 102 32 102 40 120 41 58
+        bytes            d e f   f ( x ) :
+        causal: true     tokens   100 101 102 32 102 40 120 41       targets  101 102  32  32 102 40 120 41 58
+        causal: false    tokens   100   M 102 32 102 40   M 41       targets   – 101 – – – – 120 –        (M = 256)
 
     Windows start at uniformly random places of a split's files, which are joined by a zero byte. `path` is a file (any
     bytes) or a folder (its files that are UTF-8); by default the source files of the Python standard library that runs
     posenc, without its tests. A corpus of three files or more is split by file (in the order of a hash of their names:
-    a tenth of the bytes each for test and validation), a smaller one in contiguous parts. The order-blind and
-    order-aware ceilings of text are unknown; the entropy of single bytes stands beside the result instead.
+    a tenth of the bytes each for test and validation), a smaller one in contiguous parts.
+
+    Masked: in every window the share `mask` of the places, at least one, chosen without replacement; all are replaced
+    by M, not four fifths of them as in BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).
+
+    The order-blind and order-aware ceilings of text are unknown; `references` stand beside the result instead.
     Random guess: 1/256.
     """
 
@@ -40,21 +48,26 @@ class TextDataset(Task):
         length: int | list[int] = 128,
         test_lengths: list[int] | None = None,
         path: str | None = None,
+        mask: float = 0.15,
         causal: bool = True,
         readout: str = "per_token",
     ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=256, causal=causal, readout=readout)
-        if not causal:
-            raise ConfigError(f"{self}: next-byte prediction needs a causal mask; set dataset.causal=true.")
+        checks.number(self, low=0, high=1, open_low=True, mask=mask)
         files = _read(path)
         self.digest = hashlib.blake2b(b"".join(name.encode() + b"\0" + data for name, data in files)).hexdigest()[:16]
         self._splits = {name: torch.from_numpy(np.frombuffer(data, np.uint8)) for name, data in _split(files).items()}
+        self.max_length = min(len(data) for data in self._splits.values()) - 1
+        self.mask = mask
+        vocab_size = self.num_outputs + (not causal)
+        super().__init__(
+            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
+        )
         longest = max(self.length[1], *self.test_lengths)
         for name, data in self._splits.items():
             if len(data) < longest + 1:
                 raise ConfigError(
                     f"{self}: the {name} split of {path or 'the corpus'} has {len(data)} bytes, a window of length "
-                    f"{longest} needs {longest + 1}; lower dataset.length or give more text."
+                    f"{longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give more text."
                 )
         self._bytes = self._splits["train"]
 
@@ -67,14 +80,41 @@ class TextDataset(Task):
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         start = torch.randint(len(self._bytes) - length, (batch, 1), generator=generator)
         window = self._bytes[start + torch.arange(length + 1)].long()
-        return window[:, :-1], window[:, 1:]
+        if self.causal:
+            return window[:, :-1], window[:, 1:]
+        window = window[:, :-1]
+        count = max(1, round(self.mask * length))
+        places = torch.rand(batch, length, generator=generator).topk(count, dim=1).indices
+        targets = torch.full_like(window, IGNORE).scatter(1, places, window.gather(1, places))
+        return window.scatter(1, places, self.num_outputs), targets
 
     def references(self) -> dict[str, float]:
-        """unigram_bits_per_byte: −Σ f log₂ f over the frequencies of the test bytes; the best without any context."""
-        frequency = torch.bincount(self._splits["test"].long(), minlength=256).double() / len(self._splits["test"])
+        """Bits a byte of the test split without a model.
+
+        unigram_bits_per_byte  −Σ f log₂ f over the frequencies of the bytes: the best without any context
+        gzip_bits_per_byte     gzip -9 of the whole split, which looks back 32 KiB
+        gzip_bits_per_byte_in_context
+                               the same where gzip may look back no farther than the training length, or 512 bytes, the
+                               least that zlib can; its Huffman tables still see the whole split
+        """
+        test = self._splits["test"]
+        frequency = torch.bincount(test.long(), minlength=256).double() / len(test)
+        reach = min(15, max(9, math.ceil(math.log2(self.length[1]))))
         return {
-            "unigram_bits_per_byte": float(-(torch.special.xlogy(frequency, frequency)).sum() / torch.tensor(2).log())
+            "unigram_bits_per_byte": -float(torch.special.xlogy(frequency, frequency).sum()) / math.log(2),
+            "gzip_bits_per_byte": deflated(bytes(test.tolist()), 15),
+            "gzip_bits_per_byte_in_context": deflated(bytes(test.tolist()), reach),
         }
+
+
+def deflated(data: bytes, log2_reach: int) -> float:
+    """Bits a byte of gzip -9, its header of 18 bytes left out, with a window of 2^log2_reach bytes."""
+    coder = zlib.compressobj(level=9, wbits=-log2_reach, memLevel=9)
+    return 8 * (len(coder.compress(data)) + len(coder.flush())) / len(data)
+
+
+NAMED = 10
+"""Skipped files that a warning names."""
 
 
 def _read(path: str | None) -> list[tuple[str, bytes]]:
@@ -102,7 +142,11 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
             files.append((file.relative_to(root).as_posix(), data))
     if skipped:
         log.warning(
-            "%d of %d files are unreadable or not UTF-8 and were skipped: %s ...", len(skipped), len(found), skipped[0]
+            "%d of %d files are unreadable or not UTF-8 and were skipped: %s%s",
+            len(skipped),
+            len(found),
+            ", ".join(skipped[:NAMED]),
+            " ..." if len(skipped) > NAMED else "",
         )
     if not files:
         raise ConfigError(f"TextDataset: no text was found in {root}; give a file or a folder with UTF-8 files.")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch.nn import functional as F
 
 from posenc.checks import ConfigError
-from posenc.module import Scores
+from posenc.scores import Scores
 from posenc.streams import generator
 from posenc.tasks.base import IGNORE, Task, skill
 from tests.conftest import options
@@ -65,8 +65,8 @@ def test_a_right_answer_everywhere_scores_one(task: Task) -> None:
         assert blind <= aware + 1e-12
     tokens, targets = task.sample(generator(0, "right"), 64, length)
     logits = F.one_hot(targets.clamp(min=0), task.num_outputs).float()
-    scores = Scores(task.num_outputs)
-    scores(logits, targets, torch.tensor(0.0))
+    scores = Scores(task.num_outputs, targets.shape[1] if targets.ndim == 2 else None)
+    scores(logits, targets)
     found = scores.compute()
     assert found["accuracy"] == 1
     assert found.get("exact_match", 1) == 1
@@ -84,6 +84,17 @@ def test_lengths_below_the_least_are_refused(task: Task, composed: Any, request:
     with pytest.raises(Exception, match=rf"length.*{task.min_length}|{task.min_length}.*length") as caught:
         instantiate(short, _convert_="all")
     assert isinstance(caught.value.__cause__, ConfigError)
+
+
+@every_task
+def test_by_default_a_run_is_tested_far_past_its_training_length(task: Task) -> None:
+    assert task.length == (task.length[1],) * 2
+    wanted = {round(k * task.length[1]) for k in (1, 1.5, 2, 4, 8)}
+    assert task.test_lengths == sorted(length for length in wanted if length <= task.max_length)
+    assert len(task.test_lengths) >= 3
+    for length in task.test_lengths:
+        tokens, _ = task.sample(generator(0, "long"), 2, length)
+        assert tokens.max() < task.vocab_size
 
 
 @every_task

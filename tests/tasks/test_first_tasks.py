@@ -1,5 +1,6 @@
 """The laws of pattern, sorting, distance and text: independent oracles, exact ceilings against Monte Carlo."""
 
+import gzip
 import itertools
 import math
 from collections import Counter
@@ -14,11 +15,11 @@ from scipy.stats import chi2_contingency
 
 from posenc.checks import ConfigError
 from posenc.streams import generator
-from posenc.tasks.base import Task, skill
+from posenc.tasks.base import IGNORE, Task, skill
 from posenc.tasks.distance import DistanceDataset
 from posenc.tasks.pattern import PositionAwarePatternDataset
 from posenc.tasks.sorting import SortingDataset
-from posenc.tasks.text import TextDataset
+from posenc.tasks.text import TextDataset, deflated
 
 
 def oracle_pattern(tokens: list[int]) -> int:
@@ -217,14 +218,52 @@ def test_text_mistakes(tmp_path: Path) -> None:
         TextDataset(path=str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match="no text was found"):
         TextDataset(path=str(tmp_path))
-    with pytest.raises(ConfigError, match=r"lower dataset\.length or give more text"):
+    with pytest.raises(ConfigError, match=r"lower dataset\.length and dataset\.test_lengths, or give more"):
         TextDataset(path=folder(tmp_path, 3, size=20))
     for size in (0, 2):
         (tmp_path / "short").write_bytes(b"a" * size)
         with pytest.raises(ConfigError, match="a window of length 128 needs 129"):
             TextDataset(path=str(tmp_path / "short"))
-    with pytest.raises(ConfigError, match="causal"):
-        TextDataset(causal=False)
+    with pytest.raises(ConfigError, match="mask must be a number > 0 and ≤ 1, got 0"):
+        TextDataset(causal=False, mask=0)
+
+
+def test_unreadable_files_are_named_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = Path(folder(tmp_path, 5, size=4000))
+    (corpus / "dangling.txt").symlink_to(corpus / "absent")  # no file: passed over in silence
+    whole = TextDataset(length=16, path=str(corpus))
+    (corpus / "picture.bin").write_bytes(b"\xff\xfe\x00" * 50)
+    task = TextDataset(length=16, path=str(corpus))
+    assert "1 of 6 files are unreadable or not UTF-8 and were skipped: picture.bin" in caplog.text
+    assert task.digest == whole.digest
+
+
+def test_a_short_corpus_is_tested_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abcdefgh" * 500)
+    task = TextDataset(length=64, path=str(tmp_path / "x"))
+    assert task.test_lengths == [64, 96, 128, 256]  # the test split has 400 bytes
+
+
+@given(st.integers(1, 60), st.floats(0.01, 1), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_masked_bytes_are_hidden_and_asked_for(length: int, mask: float, seed: int) -> None:
+    task = TextDataset(length=64, causal=False, mask=mask)
+    tokens, targets = task.sample(generator(seed, "masked"), 8, length)
+    bytes_, _ = TextDataset(length=64).sample(generator(seed, "masked"), 8, length)  # the same windows
+    for row, wanted, real in zip(tokens.tolist(), targets.tolist(), bytes_.tolist(), strict=True):
+        hidden = [i for i, token in enumerate(row) if token == 256]
+        assert len(hidden) == max(1, round(mask * length))
+        assert [i for i, target in enumerate(wanted) if target != IGNORE] == hidden
+        assert [real[i] if token == 256 else token for i, token in enumerate(row)] == real
+        assert all(wanted[i] == real[i] for i in hidden)
+
+
+def test_gzip_reference_is_gzips(tmp_path: Path) -> None:
+    data = Path(pytest.__file__).read_bytes() * 3
+    assert deflated(data, 15) == pytest.approx(8 * (len(gzip.compress(data, 9)) - 18) / len(data), rel=1e-3)
+    noise = bytes(np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8))
+    assert deflated(noise * 4, 9) > 8  # what repeats is 3,000 bytes back, out of reach
+    assert deflated(noise * 4, 15) < 2.2
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def chase(places: list[int], start: int, hops: int) -> int:
 def oracle_chained_lookup(tokens: list[int]) -> int:
     *values, query = tokens
     assert sorted(values) == list(range(len(values)))
-    return chase(values, query - 127, 3)
+    return chase(values, query - 255, 3)
 
 
 def oracle_induction(tokens: list[int]) -> int:
@@ -204,7 +204,7 @@ def test_ceilings_against_monte_carlo_at_length_32() -> None:
     others = tokens[tokens != tokens[:, -1:]].view(count, 30)
     scores["induction"] = most_frequent_share(others, 20, targets)
     tokens, targets = Lookup(num_values=None, hops=3).sample(generator(0, "mc"), count, 32)
-    scores["chained_lookup"] = (tokens[:, -1] - 127 == targets).double()
+    scores["chained_lookup"] = (tokens[:, -1] - 255 == targets).double()
     x, y = SelectiveCopy().pairs(generator(0, "mc"), count, 32)
     slots = torch.stack([most_frequent_share(x[x > 0].view(count, 8), 15, y[:, j]) for j in range(8)])
     scores["selective_copy"] = slots.mean(0)
@@ -290,7 +290,7 @@ def test_lookup_options(values: int, n: int, hops: int, seed: int) -> None:
     ("task", "options", "message"),
     [
         (Lookup, {"length": 1}, "length must be at least 2, got 1"),
-        (Lookup, {"test_lengths": [64, 256]}, r"max_length is 128; set dataset\.max_length=256"),
+        (Lookup, {"test_lengths": [64, 300]}, r"max_length is 256; set dataset\.max_length=300"),
         (Lookup, {"length": [8, 20], "max_length": 16}, r"set dataset\.max_length=20"),
         (Lookup, {"hops": 2}, "set num_values=null, not 20"),
         (Lookup, {"hops": 0}, "hops must be a whole number ≥ 1, got 0"),

@@ -1,0 +1,34 @@
+"""What the seeds of runs allow one to say: estimates with intervals, tests, and what a number of seeds is good for.
+
+The unit of analysis is the run: one seed, one number. Numpy and scipy only; every function takes plain numbers.
+`python -m posenc.statistics` shows how often the intervals hold the truth.
+"""
+
+from posenc.statistics.aggregates import (
+    interquartile_mean,
+    paired_interquartile_difference,
+    probability_of_improvement,
+)
+from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_rate
+from posenc.statistics.paired import Difference, holm, mcnemar, paired_difference, sign_flip_test
+from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, label
+from posenc.statistics.simulation import coverage
+
+__all__ = [
+    "SEEDS_FOR_INTERVAL",
+    "SEEDS_FOR_VERDICT",
+    "Difference",
+    "Interval",
+    "coverage",
+    "equivalent",
+    "holm",
+    "interquartile_mean",
+    "label",
+    "mcnemar",
+    "mean_interval",
+    "paired_difference",
+    "paired_interquartile_difference",
+    "probability_of_improvement",
+    "sign_flip_test",
+    "success_rate",
+]

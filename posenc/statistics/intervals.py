@@ -1,0 +1,81 @@
+"""An estimate with the interval that its seeds allow: a mean, a rate of success."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from posenc.checks import number
+from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, sample
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate from n seeds; low and high are None where so few allow no interval."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def inside(self, delta: float) -> bool:
+        """Whether the interval lies wholly in (−delta, delta); false where there is none."""
+        number("inside", low=0, open_low=True, delta=delta)
+        return self.low is not None and self.high is not None and -delta < self.low and self.high < delta
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Student's t-interval, mean ± t(n − 1)·s/√n (Student 1908, https://doi.org/10.1093/biomet/6.1.1).
+
+    n < 3        no interval
+    3 ≤ n < 5    given, indicative only: t is 4.3 and 3.2, and s itself is hardly known
+    5 ≤ n < 10   a t-interval, not for verdicts (`label`)
+    n ≥ 10       for verdicts
+
+    Values that are all equal give an interval of width 0 at them. It says that the runs agree, not that the next will.
+    Runs that either succeed or fail are not normal and are covered less often than `level` (`python -m
+    posenc.statistics`): report their `success_rate` too.
+    """
+    check_level("mean_interval", level)
+    array = sample("mean_interval", "values", values)
+    n = array.size
+    # the mean of equal values may be off by a rounding error, and their deviation with it
+    mean = float(array[0] if np.ptp(array) == 0 else array.mean())
+    if n < SEEDS_FOR_INTERVAL:
+        return Interval(mean, None, None, n)
+    deviation = 0.0 if np.ptp(array) == 0 else array.std(ddof=1)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2) * deviation / n**0.5)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def success_rate(values: ArrayLike, threshold: float = 0.9, level: float = 0.95) -> Interval:
+    """The share k/n of values ≥ threshold, with Wilson's score interval.
+
+        (k + z²/2 ± z·√(k·(n − k)/n + z²/4)) / (n + z²),    z the normal quantile of (1 + level)/2
+
+    It neither leaves [0, 1] nor collapses at k = 0 or k = n: 10 of 10 still allow a rate of .72. Wilson 1927,
+    https://doi.org/10.1080/01621459.1927.10502953; coverage in Brown, Cai & DasGupta 2001,
+    https://doi.org/10.1214/ss/1009213286.
+    """
+    check_level("success_rate", level)
+    number("success_rate", low=-float("inf"), threshold=threshold)
+    array = sample("success_rate", "values", values)
+    n, k = array.size, int((array >= threshold).sum())
+    if n < SEEDS_FOR_INTERVAL:
+        return Interval(k / n, None, None, n)
+    z = float(special.ndtri((1 + level) / 2))
+    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
+    low = 0.0 if k == 0 else (middle - half) / (n + z**2)
+    high = 1.0 if k == n else (middle + half) / (n + z**2)
+    return Interval(k / n, low, high, n)
+
+
+def equivalent(interval: Interval, delta: float) -> bool:
+    """Whether a difference is as good as none: its interval lies wholly in (−delta, delta).
+
+    Never "p > .05": a large p says that the seeds do not tell the arms apart, which few seeds never do. The margin is
+    to be set before the runs. Two one-sided tests at 5 % (TOST; Schuirmann 1987, https://doi.org/10.1007/BF01068419)
+    ask the same of the 90 % interval, so the 95 % interval is the stricter rule.
+    """
+    return interval.inside(delta)

@@ -1,0 +1,87 @@
+"""How often an interval holds the truth, in simulated experiments whose truth is known.
+
+`python -m posenc.statistics` prints it for the 95 % t-intervals under three laws of a run's score:
+
+    normal    as after training that always ends well
+    beta      beta(5, 2): bounded by 1 and mildly skewed (−0.6)
+    bimodal   60 % of runs succeed near .98, 40 % fail near .10
+
+Asked of the t-interval: 93 to 97 % under the normal law at five seeds and more. The bimodal rows are stated, not asked:
+at three seeds all runs may fall into one mode, and the interval is then narrow and far from the mean. Two arms of one
+law differ by a symmetric law, which flatters the differences; against a baseline that hardly varies from seed to seed,
+a difference is covered as the mean is.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from posenc.checks import ConfigError, positive
+from posenc.statistics.intervals import Interval, mean_interval
+from posenc.statistics.paired import paired_difference
+
+EXPERIMENTS = 2000
+Law = Callable[[np.random.Generator, int], np.ndarray]
+
+
+def _bimodal(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.where(rng.random(n) < 0.6, rng.normal(0.98, 0.01, n), rng.normal(0.10, 0.03, n))
+
+
+LAWS: dict[str, tuple[Law, float]] = {
+    "normal": (lambda rng, n: rng.normal(0.7, 0.1, n), 0.7),
+    "beta": (lambda rng, n: rng.beta(5, 2, n), 5 / 7),
+    "bimodal": (_bimodal, 0.6 * 0.98 + 0.4 * 0.10),
+}
+"""Name: (n draws of a run's score, their mean)."""
+
+
+def coverage(
+    experiment: Callable[[np.random.Generator], Interval], truth: float, experiments: int = EXPERIMENTS, seed: int = 0
+) -> float:
+    """The share of simulated experiments whose interval holds the truth; its standard error is about .005 at 2,000.
+
+    experiment   draws its data from the generator and returns the interval that it would report
+    """
+    positive("coverage", experiments=experiments)
+    rng = np.random.default_rng(seed)
+    return sum(_holds(experiment(rng), truth) for _ in range(experiments)) / experiments
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    if interval.low is None or interval.high is None:
+        raise ConfigError(f"coverage: {interval.n} seeds give no interval; simulate at least three.")
+    return interval.low <= truth <= interval.high
+
+
+def of_mean(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
+    """Coverage of `mean_interval` over n seeds."""
+    draw, mean = LAWS[law]
+    return coverage(lambda rng: mean_interval(draw(rng, n)), mean, experiments)
+
+
+def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
+    """Coverage of `paired_difference` over n seeds: both arms follow the law, and an effect of the seed moves both."""
+    draw, _ = LAWS[law]
+
+    def experiment(rng: np.random.Generator) -> Interval:
+        shared = rng.normal(0, 0.1, n)
+        a, b = draw(rng, n) + shared, draw(rng, n) + shared
+        return paired_difference(dict(enumerate(a)), dict(enumerate(b)))
+
+    return coverage(experiment, 0.0, experiments)
+
+
+def main() -> None:
+    """Print the table."""
+    title = f"coverage, %, of {EXPERIMENTS:,} 95 % t-intervals"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("law", "seeds", "mean", "paired difference"):
+        table.add_column(column, justify="left" if column == "law" else "right", no_wrap=True)
+    for law in LAWS:
+        for n in (3, 5, 12):
+            table.add_row(law, str(n), f"{100 * of_mean(law, n):.1f}", f"{100 * of_difference(law, n):.1f}")
+    Console().print(table)

@@ -1,0 +1,69 @@
+"""Scores against numpy."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from posenc.scores import Scores
+from posenc.tasks.base import IGNORE
+
+
+@pytest.mark.parametrize("tokens", [None, 6])
+def test_scores_are_those_of_the_whole_set_whatever_the_batches(tokens: int | None) -> None:
+    shape = (50,) if tokens is None else (50, tokens)
+    logits, targets = torch.randn(*shape, 5), torch.randint(5, shape)
+    if tokens is not None:
+        targets[:, ::3] = IGNORE
+        targets[7] = IGNORE  # a sequence that asks nothing
+    scores = Scores(5, tokens)
+    for part in (slice(0, 20), slice(20, 50)):
+        scores(logits[part], targets[part])
+    found = scores.compute()
+    asked = (targets != IGNORE).reshape(50, -1).numpy()
+    right = (logits.argmax(-1) == targets).reshape(50, -1).numpy() & asked
+    shares = right.sum(1)[asked.any(1)] / asked.sum(1)[asked.any(1)]
+    nll = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE).item()
+    assert found["accuracy"] == pytest.approx(right.sum() / asked.sum(), abs=1e-6)
+    assert found["accuracy_standard_error"] == pytest.approx(np.std(shares) / np.sqrt(len(shares)), abs=1e-6)
+    assert found["loss"] == pytest.approx(nll, abs=1e-5)
+    assert found["bits"] == pytest.approx(nll / np.log(2), abs=1e-5)
+
+
+def test_exact_match_is_the_share_of_sequences_with_no_wrong_answer() -> None:
+    targets = torch.randint(5, (8, 6))
+    targets[:, 0] = IGNORE
+    answers = targets.clamp(min=0)
+    answers[:, 0] = 3  # not asked
+    answers[:3, 2] = (answers[:3, 2] + 1) % 5
+    scores = Scores(5, places=6)
+    scores(F.one_hot(answers, 5).float(), targets)
+    found = scores.compute()
+    assert found["exact_match"] == pytest.approx(5 / 8)
+    assert found["accuracy"] == pytest.approx(37 / 40)
+
+
+def test_scores_start_anew() -> None:
+    scores, logits = Scores(2), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    scores(logits, torch.tensor([1, 0]))
+    assert scores.compute()["accuracy"] == 0
+    scores(logits, torch.tensor([0, 1]))
+    assert scores.compute()["accuracy"] == 1
+
+
+def test_every_place_is_scored_by_itself() -> None:
+    logits, targets = torch.randn(30, 6, 4), torch.randint(4, (30, 6))
+    targets[:, 2] = IGNORE  # never asked
+    targets[::2, 4] = IGNORE
+    scores = Scores(4, places=6)
+    for part in (slice(0, 7), slice(7, 30)):
+        scores(logits[part], targets[part])
+    rows = {int(row["position"]): row for row in scores.by_place()}
+    assert sorted(rows) == [0, 1, 3, 4, 5]
+    for place, row in rows.items():
+        asked = targets[:, place] != IGNORE
+        found, wanted = logits[asked, place], targets[asked, place]
+        assert row["asked"] == asked.sum()
+        assert row["accuracy"] == pytest.approx((found.argmax(-1) == wanted).float().mean().item())
+        assert row["bits"] == pytest.approx(F.cross_entropy(found, wanted).item() / np.log(2), rel=1e-5)
+    assert Scores(4).by_place() == []
