@@ -100,6 +100,12 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, ConfigError):
             raise cause from error
+        if isinstance(cause, ModuleNotFoundError):
+            missing = next((name for name in node if name in str(cause)), cause.name)
+            raise ConfigError(
+                f"{group}={missing} needs packages that are not installed; "
+                f"pip install -c constraints.txt -e '.[{missing}]' brings them."
+            ) from error
         if isinstance(cause, TypeError) and "argument" in str(cause):
             known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
             raise ConfigError(f"{group}: {cause}; the options are {known}.") from error

@@ -113,7 +113,7 @@ def _own(folder: Path) -> list[Path]:
     """What a run writes; other runs may lie in folders below."""
     names = (runs.RESULT, "metrics.csv", "checkpoints", "traceback.txt", "hparams.yaml", ".hydra")
     found = [folder / name for name in names if (folder / name).exists()]
-    return [*found, *folder.glob("events.out.tfevents.*")]
+    return [*found, *folder.glob("events.out.tfevents.*"), *folder.glob("rank*.log")]
 
 
 def _discard(folder: Path) -> None:

@@ -4,13 +4,16 @@ import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 
-def open_logs(loggers: Sequence[Logger], folder: Path, resume: Path | None = None) -> None:
+def open_logs(loggers: Sequence[Logger], folder: Path, config: dict[str, Any], resume: Path | None = None) -> None:
     """Create the log files; where a run goes on from `resume`, metrics.csv keeps the rows up to that checkpoint.
+
+    Trackers other than metrics.csv and TensorBoard, which has its own, are told the config.
 
     Lightning's csv logger begins by deleting the file. Its rows are set aside until they are written again.
     """
@@ -28,7 +31,17 @@ def open_logs(loggers: Sequence[Logger], folder: Path, resume: Path | None = Non
             if isinstance(logger, CSVLogger) and experiment is not None and rows:
                 experiment.metrics.extend(rows)
                 experiment.save()
+            if not isinstance(logger, CSVLogger | TensorBoardLogger):
+                logger.log_hyperparams(config)
     aside.unlink(missing_ok=True)
+
+
+def close_logs(loggers: Sequence[Logger]) -> None:
+    """End what a tracker would carry over into the next run of a sweep; Lightning leaves it open."""
+    for logger in loggers:
+        finish = getattr(getattr(logger, "experiment", None), "finish", None)
+        if callable(finish):
+            finish()
 
 
 def _rows(path: Path, steps: int) -> list[dict[str, str]]:

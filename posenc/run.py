@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import ClusterEnvironment
@@ -20,7 +20,7 @@ from posenc.build import Parts, build
 from posenc.checks import ConfigError
 from posenc.claims import Claim
 from posenc.length_generalization import summarise
-from posenc.logs import open_logs
+from posenc.logs import close_logs, open_logs
 from posenc.ranks import ranks
 from posenc.training import Diverged, Interrupted, check_checkpoint
 
@@ -45,7 +45,8 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
             with ranks(config.trainer.devices, folder) as group:
                 parts, checkpoint = prepare(config, found, group.environment)
                 runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-                open_logs(parts.trainer.loggers, folder, found.resume)
+                plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+                open_logs(parts.trainer.loggers, folder, plain, found.resume)
                 group.send(config, checkpoint)
                 record |= train(parts, checkpoint)
                 runs.write_positions(folder, parts.module.by_position)
@@ -62,6 +63,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
             record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
             runs.write_text(folder / "traceback.txt", traceback.format_exc())
         if parts is not None:
+            close_logs(parts.trainer.loggers)
             record |= measured(parts)
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)

@@ -83,7 +83,7 @@ class SweepSummary(Callback):
         summary.print_sweep(root, sorted((Path(job["folder"]), job["result"]) for job in ended.values()))
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
-            trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} trained"
+            trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
             print(f"{skipped} of {len(ended)} runs were finished before, {trained}; force=true runs them anew")
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:

@@ -176,6 +176,14 @@ def test_time_left() -> None:
     assert time_left({"total": 7}, {0: jobs[0]}, now=120.0) is None
 
 
+def test_a_missing_tracker_is_named(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    status, errors = command("logger=trackio", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    assert status == 2
+    assert "pip install -c constraints.txt -e '.[trackio]'" in errors
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_extra_is_named() -> None:
     error = RuntimeError("In 'launcher/ray': Could not find 'hydra/launcher/ray'\n\nAvailable options ...")
     assert "pip install -c constraints.txt -e '.[ray]'" in explain(error, CONFIGS)
