@@ -67,9 +67,10 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 
 
 FLOORS = {
-    "checks": 0, "streams": 0, "positions": 0, "schemes": 1, "runs": 1, "bias": 2, "tasks": 1, "attention": 3,
-    "encodings": 4, "encoder": 5, "data": 5, "module": 6, "figures": 6, "training": 6, "callbacks": 7, "build": 8,
-    "summary": 8, "run": 9, "sweep": 9, "portrait": 5, "catalog": 9, "task_catalog": 9, "benchmark": 10, "cli": 1,
+    "checks": 0, "streams": 0, "positions": 0, "schemes": 1, "runs": 1, "statistics": 1, "report": 2, "bias": 2,
+    "tasks": 1, "attention": 3, "encodings": 4, "encoder": 5, "data": 5, "module": 6, "figures": 6, "training": 6,
+    "callbacks": 7, "build": 8, "summary": 8, "run": 9, "sweep": 9, "portrait": 5, "catalog": 9, "task_catalog": 9,
+    "benchmark": 10, "cli": 1,
 }  # fmt: skip
 
 
