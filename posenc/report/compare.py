@@ -59,8 +59,8 @@ def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
         notes.insert(0, Note("baseline", said))
     contrast_list, apart = contrasts(found, delta)
     notes += apart
-    rows_across = across(found)
-    findings = [finding.of_facet(facet, delta) for facet in found] or [_nothing()]
+    rows_across = across(found, delta)
+    findings = [one for facet in found for one in finding.of_facet(facet, delta)] or [_nothing()]
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     positions = [
         (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines

@@ -7,7 +7,7 @@ import numpy as np
 
 from posenc import statistics
 from posenc.report.read import Note
-from posenc.report.tables import SUCCESS, Facet
+from posenc.report.tables import SUCCESS, Facet, Values
 from posenc.statistics import Difference, Interval
 
 
@@ -108,9 +108,24 @@ class Across:
     skill: Interval
     improvement: float | None
     """Mean over the datasets of the probability that it beats the baseline on a seed."""
+    values: list[Values]
+    """For each dataset, the skill of each seed."""
+
+    def lead_over(self, other: "Across") -> Interval | None:
+        """The difference of the interquartile means on common seeds; nothing where a dataset has none."""
+        if self.datasets != other.datasets:
+            return None
+        seeds = [sorted(a.keys() & b.keys()) for a, b in zip(self.values, other.values, strict=True)]
+        if not all(seeds):
+            return None
+        ours, theirs = (
+            [[values[seed] for seed in common] for values, common in zip(row.values, seeds, strict=True)]
+            for row in (self, other)
+        )
+        return statistics.paired_interquartile_difference(ours, theirs)
 
 
-def across(facets: Sequence[Facet]) -> list[Across]:
+def across(facets: Sequence[Facet], delta: float) -> list[Across]:
     """Interquartile means over datasets, the best first; of the arms that every dataset has."""
     rows: list[Across] = []
     for positions in sorted({facet.positions for facet in facets}):
@@ -120,23 +135,24 @@ def across(facets: Sequence[Facet]) -> list[Across]:
             continue
         shared = [arm for arm in group[0].arms if all(facet.values(arm) for facet in group)]
         for arm in shared:
-            tasks = [np.array(list(facet.values(arm).values())) for facet in group]
+            tasks = [facet.values(arm) for facet in group]
             rows.append(
                 Across(
                     arm,
                     positions,
                     tuple(facet.dataset for facet in group),
-                    statistics.interquartile_mean(tasks),
-                    _improvement(group, arm),
+                    statistics.interquartile_mean([list(values.values()) for values in tasks]),
+                    _improvement(group, arm, delta),
+                    tasks,
                 )
             )
     return sorted(rows, key=lambda row: (-row.skill.estimate, row.arm))
 
 
-def _improvement(group: Sequence[Facet], arm: str) -> float | None:
+def _improvement(group: Sequence[Facet], arm: str, delta: float) -> float | None:
     chances: list[float] = []
     for facet in group:
-        one = contrast(facet, arm, facet.baseline[arm], 0.0) if arm in facet.baseline else None
+        one = contrast(facet, arm, facet.baseline[arm], delta) if arm in facet.baseline else None
         if one is None:
             return None
         chances.append(one.improvement)

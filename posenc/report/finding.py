@@ -28,35 +28,39 @@ class Finding:
     """What the number of seeds forbids."""
 
 
-def of_facet(facet: Facet, delta: float) -> Finding:
-    """What one dataset under one position scheme says."""
+def of_facet(facet: Facet, delta: float) -> list[Finding]:
+    """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""
     scored = [arm for arm in facet.arms if facet.values(arm)]
     if not scored:
-        return Finding("nothing", f"On {facet.title} nothing can be said yet, because {_no_scores(facet)}.")
-    best = scored[0]
-    score = interval(facet.values(best))
+        return [Finding("nothing", f"On {facet.title} nothing can be said yet, because {_no_scores(facet)}.")]
+    settings = {facet.setting(arm): [] for arm in scored}
+    for arm in scored:
+        settings[facet.setting(arm)].append(arm)
+    meetings = [arms for arms in settings.values() if len(arms) > 1]
+    return [_of_arms(facet, arms, delta) for arms in meetings or [scored]]
+
+
+def _of_arms(facet: Facet, scored: Sequence[str], delta: float) -> Finding:
+    best, score = scored[0], interval(facet.values(scored[0]))
     assert score is not None
-    label = statistics.label(min(len(facet.values(arm)) for arm in scored))
     word = "lowest" if facet.lower else "highest"
     top = f"{best} has the {word} {facet.measure}, {estimate(score)}"
     if len(scored) == 1:
         text = f"On {facet.title} nothing can be compared yet, because {best} is the only encoding with a result: "
-        return Finding("alone", text + f"{facet.measure} {estimate(score)} ({count(score.n, 'seed')}).", label)
+        text += f"{facet.measure} {estimate(score)} ({count(score.n, 'seed')})."
+        return Finding("alone", text, statistics.label(score.n))
     rivals = [contrast(facet, best, other, delta) for other in scored[1:]]
-    if any(one is None for one in rivals):
-        return Finding(
-            "nothing",
-            f"On {facet.title} nothing can be said yet, because {best} and "
-            f"{next(other for other, one in zip(scored[1:], rivals, strict=True) if one is None)} "
-            "have no seed in common; run both with the same seeds.",
-            label,
-        )
     compared = corrected([one for one in rivals if one is not None])
-    fewest = min(one.difference.n for one in compared)
+    if not compared:
+        text = f"On {facet.title} nothing can be said yet, because {best} and {listing(scored[1:])} have no seed in "
+        return Finding("nothing", text + "common: run them with the same seeds.", statistics.label(0))
+    label = statistics.label(min(one.difference.n for one in compared))
     if all(bounds(one.difference) is None for one in compared):
-        why = "there is one seed" if fewest == 1 else f"there are only {fewest} seeds"
-        text = f"On {facet.title} nothing can be said yet, because {why}: differences have no interval "
-        return Finding("nothing", text + f"({top}, which is no evidence; five seeds give an interval).", label)
+        most = max(one.difference.n for one in compared)
+        why = "there is one seed" if most == 1 else f"there are only {most} seeds"
+        text = f"On {facet.title} nothing can be said yet, because {why} and differences have no interval "
+        text += f"({top}, which is no evidence): three seeds give an interval, ten a verdict."
+        return Finding("nothing", text, label)
     return _verdict(facet, compared, top, score.n, delta, label)
 
 
@@ -146,11 +150,13 @@ def overall(found: Sequence[Finding], rows: Sequence[Across]) -> Finding:
         return Finding("several", f"There is no common ranking: {counts}, each stated below.", label)
     first, second = rows[0], rows[1]
     several = len({row.positions for row in rows}) > 1
-    name = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
-    text = f"Across {len(first.datasets)} datasets {name[0]} has the highest interquartile mean skill, "
-    text += f"{estimate(first.skill)}, before {name[1]}, {estimate(second.skill)}"
-    ends = bounds(first.skill), bounds(second.skill)
-    if ends[0] and ends[1]:
-        overlap = ends[0][0] <= ends[1][1]
-        text += ": the intervals overlap, so their order is undecided" if overlap else ": the intervals do not overlap"
+    names = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
+    text = f"Across {len(first.datasets)} datasets {names[0]} has the highest interquartile mean skill, "
+    text += f"{estimate(first.skill)}, before {names[1]}, {estimate(second.skill)}"
+    lead = first.lead_over(second)
+    if lead is not None and bounds(lead) is not None:
+        low, _ = bounds(lead) or (0.0, 0.0)
+        text += f"; on common seeds it leads by {estimate(lead)}, " + (
+            "which leaves 0 out" if low > 0 else "which includes 0: their order is undecided"
+        )
     return Finding("several", f"{text}; {counts}.", label)

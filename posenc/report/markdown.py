@@ -11,7 +11,7 @@ from posenc.report.layout import Plot, Table
 def escape(text: str) -> str:
     """Text that markdown shows as it is, in one line."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|^[#+-](?=\s))", r"\\\1", text)
+    return re.sub(r"([\\`*|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[])|^\[|^[#+-](?=\s))", r"\\\1", text)
 
 
 def render(comparison: Comparison, plots: Sequence[Plot]) -> str:

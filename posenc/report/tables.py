@@ -218,7 +218,7 @@ def _row(facet: Facet, arm: str, reference: str) -> Row:
         if item.run.status != "completed":
             lost[item.run.status] += 1
     values = facet.values(arm)
-    outcomes = [*values.values(), *[-1e9] * lost["diverged"]]  # a run that diverged is no success
+    outcomes = [*values.values(), *[-1e9] * lost.get("diverged", 0)]  # a run that diverged is no success
     success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
     crossed = list(facet.values(arm, "k50").values())
     speed, same = _speed(facet, arm, reference)
