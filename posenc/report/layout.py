@@ -180,6 +180,27 @@ def lost_table(comparison: Comparison) -> Table:
     )
 
 
+def run_table(comparison: Comparison) -> Table:
+    """Every run, with its own score and command."""
+    measured = {facet_of: facet for facet in comparison.facets for facet_of in [(facet.dataset, facet.positions)]}
+    rows: list[list[Cell]] = []
+    for item in comparison.placed:
+        run, facet = item.run, measured.get(item.facet)
+        value = run.test.get(facet.length, {}).get(facet.metric) if facet else None
+        counted = "yes" if item.completed else item.why_not or "no"
+        rows.append(
+            [
+                _text(facet.title if facet else item.dataset), _text(item.arm),
+                (str(run.seed) if run.seed >= 0 else "?", run.seed), _text(run.status), _text(counted),
+                _text(facet.measure if facet and facet.length else NONE), (fixed(value, 4), value),
+                (fixed(run.measured("seconds"), 1), run.measured("seconds")), _text(run.name),
+                _text(run.command if run.status != "unfinished" else NONE),
+            ]
+        )  # fmt: skip
+    columns = ["dataset", "encoding", "seed", "status", "counted", "measure", "score", "train s", "folder", "command"]
+    return Table("runs", "Every run", "The table of every run and length is comparison_summary.csv.", columns, rows, 1)
+
+
 @dataclass(frozen=True)
 class Plot:
     """A figure: its name, words, and how it is drawn."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from posenc.report import layout
 from posenc.report.compare import Comparison
+from posenc.report.finding import Finding
 from posenc.report.layout import Plot, Table
 
 
@@ -16,10 +17,9 @@ def escape(text: str) -> str:
 
 def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
     """The whole document."""
-    label = f" **{escape(comparison.first.label)}**" if comparison.first.label else ""
-    parts = ["# Comparison", escape(comparison.first.text) + label]
+    parts = ["# Comparison", escape(comparison.first.text) + _label(comparison.first)]
     if len(comparison.findings) > 1:
-        parts.append("\n".join(f"* {escape(one.text)}" for one in comparison.findings))
+        parts.append("\n".join(f"* {escape(one.text)}{_label(one)}" for one in comparison.findings))
     tables = [layout.summary_table(comparison), layout.across_table(comparison), layout.difference_table(comparison)]
     tables += [layout.length_table(comparison), layout.lost_table(comparison)]
     parts += [_table(table) for table in tables if table is not None]
@@ -30,6 +30,10 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
         parts += [f"## {escape(plot.title)}", f"![{escape(plot.title)}](figures/{plot.name}.png)", escape(plot.about)]
     parts += ["## Commands", _commands(comparison), "## Versions", _versions(comparison)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _label(finding: Finding) -> str:
+    return f" **{escape(finding.label)}**" if finding.label else ""
 
 
 def _table(table: Table) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posenc import checks, runs
 from posenc.checks import ConfigError
-from posenc.report import markdown, static
+from posenc.report import markdown, page, static
 from posenc.report.compare import compare
 from posenc.report.layout import Plot, plots
 
@@ -37,6 +37,7 @@ def write(
         for plot in found:
             _draw(plot, target / FIGURES)
         runs.write_text(target / SUMMARY, markdown.render(comparison, found))
+        runs.write_text(target / PAGE, page.render(comparison, found))
     except OSError as error:
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
