@@ -32,7 +32,7 @@ def of_facet(facet: Facet, delta: float) -> list[Finding]:
     """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""
     scored = [arm for arm in facet.arms if facet.values(arm)]
     if not scored:
-        return [Finding("nothing", f"On {facet.title} nothing can be said yet, because {_no_scores(facet)}.")]
+        return [Finding("nothing", f"On {facet.phrase} nothing can be said yet, because {_no_scores(facet)}.")]
     settings = {facet.setting(arm): [] for arm in scored}
     for arm in scored:
         settings[facet.setting(arm)].append(arm)
@@ -46,19 +46,19 @@ def _of_arms(facet: Facet, scored: Sequence[str], delta: float) -> Finding:
     word = "lowest" if facet.lower else "highest"
     top = f"{best} has the {word} {facet.measure}, {estimate(score)}"
     if len(scored) == 1:
-        text = f"On {facet.title} nothing can be compared yet, because {best} is the only encoding with a result: "
+        text = f"On {facet.phrase} nothing can be compared yet, because {best} is the only encoding with a result: "
         text += f"{facet.measure} {estimate(score)} ({count(score.n, 'seed')})."
         return Finding("alone", text, statistics.label(score.n))
     rivals = [contrast(facet, best, other, delta) for other in scored[1:]]
     compared = corrected([one for one in rivals if one is not None])
     if not compared:
-        text = f"On {facet.title} nothing can be said yet, because {best} and {listing(scored[1:])} have no seed in "
+        text = f"On {facet.phrase} nothing can be said yet, because {best} and {listing(scored[1:])} have no seed in "
         return Finding("nothing", text + "common: run them with the same seeds.", statistics.label(0))
     label = statistics.label(min(one.difference.n for one in compared))
     if all(bounds(one.difference) is None for one in compared):
         most = max(one.difference.n for one in compared)
         why = "there is one seed" if most == 1 else f"there are only {most} seeds"
-        text = f"On {facet.title} nothing can be said yet, because {why} and differences have no interval "
+        text = f"On {facet.phrase} nothing can be said yet, because {why} and differences have no interval "
         text += f"({top}, which is no evidence): three seeds give an interval, ten a verdict."
         return Finding("nothing", text, label)
     return _verdict(facet, compared, top, score.n, delta, label)
@@ -77,7 +77,7 @@ def _no_scores(facet: Facet) -> str:
 
 def _verdict(facet: Facet, compared: Sequence[Contrast], top: str, seeds: int, delta: float, label: str) -> Finding:
     level = [one for one in compared if not (one.holm is not None and one.holm < LEVEL)]
-    head = f"On {facet.title} {top} ({count(seeds, 'seed')})"
+    head = f"On {facet.phrase}, {top} ({count(seeds, 'seed')})"
     best = compared[0].arm
     base = facet.baseline.get(best)
     nearest = compared[0]

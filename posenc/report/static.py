@@ -21,6 +21,8 @@ from posenc.report.words import probability
 COLUMNS = 4
 FEW = 8
 """Up to so many arms, a panel shows intervals as bands."""
+CROWD = 1.8
+"""Where there are hundreds of seeds, what lies below this layer is a picture inside the SVG."""
 DASH = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (5, 2, 1.2, 2))}
 MARKER = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
 Styles = dict[str, Style]
@@ -92,20 +94,22 @@ def lines(
     columns = _columns(len(facets))
     height = 3.3 * -(-len(facets) // columns)
     figure, axes = _grid(len(facets), 3.5 if len(facets) > 1 else 5.6, 3.3, _legend_width(arms, height))
-    crowd = sum(len(line.seeds) for group in series for line in group) > 400
+    crowd = sum(len(line.seeds) for group in series for line in group) > 200
     for index, (axis, facet, group) in enumerate(zip(axes, facets, series, strict=True)):
         few = len(group) <= FEW
+        axis.set_rasterization_zorder(CROWD if crowd else None)
         for place, line in enumerate(group):
             style = styles[line.arm]
             shift = 2 ** (0.05 * (place - (len(group) - 1) / 2)) if dots and few else 1.0
-            for xs, ys in line.seeds.values():
-                if dots:
-                    axis.plot(
-                        np.multiply(xs, shift), ys, ls="", marker=MARKER[style.marker], ms=2.6, mew=0, alpha=0.45,
-                        color=style.colour, rasterized=crowd,
-                    )  # fmt: skip
-                elif len(line.seeds) > 1:
-                    axis.plot(xs, ys, color=style.colour, lw=0.7, alpha=0.3, rasterized=crowd)
+            xs = [x * shift for seed, _ in line.seeds.values() for x in (*seed, np.nan)]  # a gap between two seeds
+            ys = [y for _, seed in line.seeds.values() for y in (*seed, np.nan)]
+            behind = CROWD - 0.1 if crowd else 2
+            if dots:
+                mark = MARKER[style.marker]
+                axis.plot(xs, ys, ls="", marker=mark, ms=2.6, mew=0, alpha=0.45, color=style.colour, zorder=behind)
+            elif len(line.seeds) > 1:
+                alpha, wide = (0.3, 0.7) if few else (0.13, 0.5)
+                axis.plot(xs, ys, color=style.colour, lw=wide, alpha=alpha, zorder=behind)
             ends = [(x, a, b) for x, a, b in zip(line.x, line.low, line.high, strict=False) if a is not None]
             if ends and few:
                 xs, lows, highs = zip(*ends, strict=True)
@@ -117,6 +121,7 @@ def lines(
             )
         decorate(axis, facet)
         axis.set_title(titles[index] if titles else facet.title)
+    _one_range(axes, [axis.get_ylabel() for axis in axes], "y")
     _legend(figure, arms, styles)
     return figure
 
@@ -181,7 +186,17 @@ def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles) -> Figur
                 axis.axvline(x, color=FAINT, lw=0.9, ls=(0, (1.2, 2)), zorder=1)
         axis.set_xlabel(f"{facet.measure}" + (" (lower is better)" if facet.lower else ""))
         axis.set_title(facet.title)
+    _one_range(axes, [facet.metric for facet in facets], "x")
     return figure
+
+
+def _one_range(axes: Sequence[Axes], kinds: Sequence[str], which: str) -> None:
+    """The same range wherever the same thing is measured."""
+    for kind in set(kinds):
+        group = [axis for axis, other in zip(axes, kinds, strict=True) if other == kind]
+        ends = [axis.get_xlim() if which == "x" else axis.get_ylim() for axis in group]
+        for axis in group:
+            axis.set(**{f"{which}lim": (min(low for low, _ in ends), max(high for _, high in ends))})
 
 
 def _rows(
@@ -230,9 +245,8 @@ def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, d
         for one in mine:
             y, style = place[one.arm], styles[one.arm]
             ours, theirs = facet.values(one.arm, one.metric), facet.values(one.baseline, one.metric)
-            for seed in one.difference.seeds:
-                gap = ours[seed] - theirs[seed]
-                axis.plot([gap], [y + 0.28], marker="o", ms=2.8, mew=0, alpha=0.5, color=style.colour)
+            gaps = [ours[seed] - theirs[seed] for seed in one.difference.seeds]
+            axis.plot(gaps, [y + 0.28] * len(gaps), ls="", marker="o", ms=2.8, mew=0, alpha=0.5, color=style.colour)
             ends = bounds(one.difference)
             if ends:
                 axis.plot(ends, (y, y), color=style.colour, lw=1.8)

@@ -36,6 +36,8 @@ class Facet:
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
     references: dict[str, float] = field(default_factory=dict)
     title: str = ""
+    phrase: str = ""
+    """The title in a sentence."""
 
     @property
     def lower(self) -> bool:
@@ -87,6 +89,7 @@ def facets(placed: Sequence[Placed]) -> list[Facet]:
     for (dataset, positions), members in sorted(groups.items()):
         facet = Facet(dataset, positions, members)
         facet.title = dataset if len(schemes) == 1 else f"{dataset} · {positions}"
+        facet.phrase = dataset if len(schemes) == 1 else f"{dataset} with {positions} positions"
         _measure(facet)
         sign = 1 if facet.lower else -1
         score = {arm: facet.values(arm) for arm in dict.fromkeys(item.arm for item in members if item.counted)}

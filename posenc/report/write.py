@@ -48,6 +48,8 @@ def write(
 def _draw(plot: Plot, folder: Path) -> None:
     with static.look():
         figure = plot.draw()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # once for both forms
         for form in ("png", "svg"):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=140, metadata={"Date": None} if form == "svg" else None)
