@@ -5,6 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+
 from posenc import checks, runs
 from posenc.checks import ConfigError
 from posenc.report import markdown, page, static
@@ -12,6 +15,7 @@ from posenc.report.compare import compare
 from posenc.report.layout import Plot, plots
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
+DPI = 140
 
 
 def write(
@@ -46,14 +50,16 @@ def write(
 
 
 def _draw(plot: Plot, folder: Path) -> None:
+    """One drawing for each form: `savefig` would draw twice as often, and lay out each time."""
     with static.look():
         figure = plot.draw()
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # once for both forms
-        for form in ("png", "svg"):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=140, metadata={"Date": None} if form == "svg" else None)
-            _write_bytes(folder / f"{plot.name}.{form}", buffer.getvalue())
+        figure.set_dpi(DPI)
+        picture, vectors = io.BytesIO(), io.BytesIO()
+        FigureCanvasAgg(figure).print_png(picture)
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
+    _write_bytes(folder / f"{plot.name}.png", picture.getvalue())
+    _write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
