@@ -28,6 +28,8 @@ class Comparison:
     facets: list[Facet]
     baseline: str
     delta: float
+    reference: str
+    """The encoding whose speed is 1."""
     first: Finding
     findings: list[Finding]
     rows: list[Row]
@@ -62,6 +64,7 @@ def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
     rows_across = across(found, delta)
     findings = [one for facet in found for one in finding.of_facet(facet, delta)] or [_nothing()]
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
+    reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
     positions = [
         (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines
     ]
@@ -72,7 +75,8 @@ def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
         delta=delta,
         first=finding.overall(findings, rows_across),
         findings=findings,
-        rows=tables.summary(found, "none" if baseline == chosen else chosen),
+        reference=reference,
+        rows=tables.summary(found, reference),
         contrasts=contrast_list,
         across=rows_across,
         lost=lost.lost(placed),

@@ -54,7 +54,7 @@ def _of_arms(facet: Facet, scored: Sequence[str], delta: float) -> Finding:
     if not compared:
         text = f"On {facet.phrase} nothing can be said yet, because {best} and {listing(scored[1:])} have no seed in "
         return Finding("nothing", text + "common: run them with the same seeds.", statistics.label(0))
-    label = statistics.label(min(one.difference.n for one in compared))
+    label = statistics.label(compared[0].difference.n)
     if all(bounds(one.difference) is None for one in compared):
         most = max(one.difference.n for one in compared)
         why = "there is one seed" if most == 1 else f"there are only {most} seeds"
@@ -85,6 +85,7 @@ def _verdict(facet: Facet, compared: Sequence[Contrast], top: str, seeds: int, d
     lead = f"{nearest.baseline} by {_gain(nearest)}"
     beside = f", and {base} by {_gain(against)}" if against is not None and against not in level else ""
     if not level:
+        label = statistics.label(min(one.difference.n for one in compared))
         return Finding("winner", f"{head}: it beats every other encoding, the next, {lead}{beside}.", label)
     names = [best, *(one.baseline for one in level)]
     if all(one.equivalent for one in level):

@@ -35,31 +35,43 @@ def _text(value: object) -> Cell:
 def summary_table(comparison: Comparison) -> Table:
     """Encoding × dataset."""
     rows = comparison.rows
-    several = len({facet.positions for facet in comparison.facets}) > 1
-    columns = ["dataset", "positions", "encoding", "measure", "mean [95 % interval]", "seeds", "solved", "AULC", "k50"]
-    columns += ["parameters", "in encoding", "tokens/s", "× none", "not completed", "reading"]
-    cells = [[cell if several or name != "positions" else None for name, cell in _row(row).items()] for row in rows]
+    several, speed = len({facet.positions for facet in comparison.facets}) > 1, f"× {comparison.reference}"
+    columns = [
+        "dataset",
+        "positions",
+        "encoding",
+        "measure",
+        "mean [95 % interval]",
+        "seeds",
+        "reading",
+        "solved",
+        "AULC",
+    ]
+    columns += ["k50", "parameters", "in encoding", "tokens/s", speed, "not completed"]
+    cells = [
+        [cell if several or name != "positions" else None for name, cell in _row(row, speed).items()] for row in rows
+    ]
     kept = [name for name in columns if name != "positions" or several]
     body = [[cell for cell in row if cell is not None] for row in cells]
     drop = {
         index
         for index, name in enumerate(kept)
-        if name in ("solved", "AULC", "k50", "not completed", "reading", "× none", "in encoding")
+        if name in ("solved", "AULC", "k50", "not completed", "reading", speed, "in encoding")
         and all(row[index][0] in (NONE, "") for row in body)
     }
     body = [[cell for index, cell in enumerate(row) if index not in drop] for row in body]
     kept = [name for index, name in enumerate(kept) if index not in drop]
     about = (
         "Mean over seeds with the 95 % interval; solved: seeds with skill ≥ 0.9, a diverged one counts as not solved, "
-        "with Wilson's interval; × none: tokens per second relative to none, paired by seed within a sweep (~: across "
-        "sweeps)."
+        f"with Wilson's interval; {speed}: tokens per second relative to {comparison.reference}, paired by seed within "
+        "a sweep (~: across sweeps)."
     )
     if any(row.label for row in rows):
-        about += " Rows with under ten seeds are not for verdicts, as the last column says."
+        about += " Rows with under ten seeds are not for verdicts."
     return Table("summary", "Every encoding on every dataset", about, kept, body, kept.index("encoding"))
 
 
-def _row(row: Row) -> dict[str, Cell]:
+def _row(row: Row, speed: str) -> dict[str, Cell]:
     facet = row.facet
     lost = ", ".join(f"{count} {status}" for status, count in sorted(row.lost.items()))
     score = row.score.estimate if row.score else None
@@ -70,15 +82,15 @@ def _row(row: Row) -> dict[str, Cell]:
         "measure": _text(f"{facet.measure}" + (" ↓" if facet.lower else "") if facet.length else NONE),
         "mean [95 % interval]": (estimate(row.score), score),
         "seeds": (str(row.seeds), row.seeds),
+        "reading": _text(row.label.partition(" (")[0] if row.seeds else "no result"),
         "solved": (share(row.success), row.success.estimate if row.success else None),
         "AULC": (estimate(row.aulc), row.aulc.estimate if row.aulc else None),
         "k50": (ratio(row.k50), row.k50),
         "parameters": (whole(row.parameters), row.parameters),
         "in encoding": (whole(row.encoding_parameters), row.encoding_parameters),
         "tokens/s": (whole(row.tokens_per_second), row.tokens_per_second),
-        "× none": (ratio(row.speed, row.same_sweep), row.speed),
+        speed: (ratio(row.speed, row.same_sweep), row.speed),
         "not completed": (lost, lost),
-        "reading": _text(row.label if row.seeds else "no result"),
     }
 
 

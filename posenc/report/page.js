@@ -81,9 +81,10 @@ for (const section of document.querySelectorAll("section.figure")) {
   const place = section.querySelector(".plot");
   const draw = (panel) => {
     const { xaxis, yaxis, height, kind, ...rest } = panel.layout;
+    const shown = panel.traces.filter((trace) => trace.showlegend !== false).length;
     const layout = {
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "#1f2933" },
-      height: height ?? 470, margin: { l: 60, r: kind === "rows" ? 70 : 20, t: 26, b: 48 }, hovermode: "closest",
+      height: height ?? Math.min(760, Math.max(470, 100 + 20 * shown)), margin: { l: 60, r: kind === "rows" ? 70 : 20, t: 26, b: 48 }, hovermode: "closest",
       hoverlabel: { bgcolor: "#fff", bordercolor: "#cbd2d9", font: { color: "#1f2933" }, namelength: -1 },
       legend: { x: 1.02, y: 1, font: { size: 12 }, tracegroupgap: 0, itemsizing: "constant" },
       plot_bgcolor: "#fff", paper_bgcolor: "#fff", xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,

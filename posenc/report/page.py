@@ -19,6 +19,8 @@ from posenc.report.words import count
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+WIDE = 44
+"""Cells of so many characters wrap."""
 ROUNDED = 6
 """Significant digits of what the figures show."""
 
@@ -134,7 +136,7 @@ def _cells(table: Table, row: Sequence[layout.Cell], comparison: Comparison | No
         if index == table.arm and comparison is not None:
             style = comparison.styles.get(text)
             chip = f'<i style="background:{style.colour if style else FAINT}"></i>'
-        kind = ' class="n"' if numeric else ""
+        kind = ' class="n"' if numeric and len(text) < WIDE else ' class="w"' if len(text) >= WIDE else ""
         cells.append(f'<td{kind} data-v="{key}">{chip}{html.escape(text)}</td>')
     return cells
 
