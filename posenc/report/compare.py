@@ -59,7 +59,7 @@ def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
     chosen, said = tables.choose_baseline(found, baseline)
     if said:
         notes.insert(0, Note("baseline", said))
-    contrast_list, apart = contrasts(found, delta)
+    contrast_list, apart = contrasts(found, chosen, delta)
     notes += apart
     rows_across = across(found, delta)
     findings = [one for facet in found for one in finding.of_facet(facet, delta)] or [_nothing()]

@@ -8,6 +8,7 @@ import numpy as np
 from posenc import statistics
 from posenc.report.read import Note
 from posenc.report.tables import SUCCESS, Facet, Values
+from posenc.report.words import bounds, listing
 from posenc.statistics import Difference, Interval
 
 
@@ -46,14 +47,6 @@ class Contrast:
         return found is not None and (found[0] > 0 or found[1] < 0)
 
 
-def bounds(interval: Interval | Difference | None) -> tuple[float, float] | None:
-    """Both ends of an interval, if it has any."""
-    if interval is None or interval.low is None or interval.high is None:
-        return None
-    low, high = float(interval.low), float(interval.high)
-    return (low, high) if np.isfinite([low, high]).all() else None
-
-
 def contrast(facet: Facet, arm: str, other: str, delta: float, metric: str | None = None) -> Contrast | None:
     """One arm against another, on the seeds that both have; nothing where they share none."""
     metric = metric or facet.metric
@@ -70,7 +63,7 @@ def contrast(facet: Facet, arm: str, other: str, delta: float, metric: str | Non
     return Contrast(facet, arm, other, metric, difference, better, equal, solved)
 
 
-def contrasts(facets: Sequence[Facet], delta: float) -> tuple[list[Contrast], list[Note]]:
+def contrasts(facets: Sequence[Facet], baseline: str, delta: float) -> tuple[list[Contrast], list[Note]]:
     """Every arm against its baseline, by the facet's metric and by AULC; Holm over all of one kind."""
     found: list[Contrast] = []
     notes: list[Note] = []
@@ -84,10 +77,10 @@ def contrasts(facets: Sequence[Facet], delta: float) -> tuple[list[Contrast], li
                     notes.append(
                         Note(f"{facet.title} · {arm}", f"no seed in common with {other}: not compared with it.")
                     )
-        if not facet.baseline and any(facet.values(arm) for arm in facet.arms):
-            notes.append(
-                Note(facet.title, "no comparison with the baseline: it has no completed run, or is the only one.")
-            )
+        scored = [arm for arm in facet.arms if facet.values(arm)]
+        if scored and not facet.baseline and any(baseline not in (arm, facet.encoding(arm)) for arm in scored):
+            text = f"the baseline {baseline} has no completed run here; {listing(scored)} cannot be compared with it."
+            notes.append(Note(facet.title, text))
     main = corrected([one for one in found if one.metric != "aulc"])
     return main + corrected([one for one in found if one.metric == "aulc"]), notes
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posenc import statistics
-from posenc.report.differences import Across, Contrast, bounds, contrast, corrected
+from posenc.report.differences import Across, Contrast, contrast, corrected
 from posenc.report.tables import Facet, interval
-from posenc.report.words import count, estimate, fixed, listing, probability
+from posenc.report.words import bounds, count, estimate, fixed, listing, probability
 
 LEVEL = 0.05
 
@@ -96,12 +96,9 @@ def _verdict(facet: Facet, compared: Sequence[Contrast], top: str, seeds: int, d
     clear = [one for one in level if one.clear]
     if len(clear) == len(level):
         fewest = min(one.difference.n for one in level)
-        text = (
-            f"{head}, ahead of the next, {lead}: the intervals leave 0 out, but {count(fewest, 'seed')} cannot confirm "
-        )
-        return Finding(
-            "undecided", text + f"it against {count(len(compared), 'comparison')} (exact test, Holm).", label
-        )
+        text = f"{head}, ahead of the next, {lead}: the intervals leave 0 out, but {count(fewest, 'seed')} cannot "
+        text += f"confirm it in {count(len(compared), 'comparison')} (exact test, Holm)."
+        return Finding("undecided", text, label)
     open_ = [one for one in level if not one.clear]
     text = f"{head}, but it is undecided whether it is better than {listing([one.baseline for one in open_])}: "
     text += f"ahead of {open_[0].baseline} by {_gain(open_[0])}"

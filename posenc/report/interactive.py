@@ -12,12 +12,12 @@ import numpy as np
 
 from posenc.report import series
 from posenc.report.compare import Comparison, Curves
-from posenc.report.differences import Contrast, bounds
+from posenc.report.differences import Contrast
 from posenc.report.palette import FAINT, GRID, SHADE, Style
 from posenc.report.series import Line
 from posenc.report.static import FEW, label
 from posenc.report.tables import Facet
-from posenc.report.words import estimate, probability, signed, span
+from posenc.report.words import bounds, estimate, probability, signed, span
 
 Json = dict[str, Any]
 

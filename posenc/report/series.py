@@ -10,9 +10,9 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from posenc.report.differences import bounds
 from posenc.report.read import Note
 from posenc.report.tables import Facet, interval
+from posenc.report.words import bounds
 
 CURVE_POINTS = 120
 """Points that a learning curve is thinned to."""
@@ -113,7 +113,9 @@ def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str
         raw = raw[: raw.rfind(b"\n") + 1]
         notes.append(Note(name, f"{path.name} ends within a line: its last row is left out."))
     try:
-        table = pd.read_csv(BytesIO(raw), usecols=lambda column: column in columns, on_bad_lines="error")
+        if len({line.count(b",") for line in raw.splitlines()}) > 1:  # pandas would shift or drop the fields of a row
+            raise ValueError
+        table = pd.read_csv(BytesIO(raw), usecols=lambda column: column in columns)
     except pd.errors.EmptyDataError:
         notes.append(Note(name, f"{path.name} is empty: this run has no curve."))
         return None

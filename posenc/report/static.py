@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from posenc.report.differences import Contrast, bounds
+from posenc.report.differences import Contrast
 from posenc.report.palette import FAINT, GRID, INK, SHADE, Style
 from posenc.report.series import Line
 from posenc.report.tables import Facet, Row
-from posenc.report.words import probability
+from posenc.report.words import bounds, probability
 
 COLUMNS = 4
 FEW = 8

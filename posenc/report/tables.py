@@ -63,7 +63,7 @@ class Facet:
                 value = item.run.test.get(length, {}).get(metric) if value is None else value
                 if value is not None:
                     found[item.run.seed] = value
-        return found
+        return dict(sorted(found.items()))
 
     def lengths(self) -> list[int]:
         """Every length at which a run was tested or is undefined."""
@@ -125,7 +125,12 @@ def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
     chosen, said = wanted, ""
     if wanted not in present and present:
         chosen = min(present, key=lambda name: (-present[name], name))
-        said = f"The baseline {wanted} has no completed run here; every encoding is compared with {chosen} instead."
+        several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
+        said = (
+            f"The baseline {wanted} has no completed run here; every encoding is compared with {chosen} instead."
+            if several
+            else ""
+        )
     for facet in found:
         for arm in facet.arms:
             rivals = [other for other in facet.arms if chosen in (other, facet.encoding(other)) and facet.values(other)]
@@ -259,8 +264,8 @@ def _speed(facet: Facet, arm: str, reference: str) -> tuple[float | None, bool]:
                 ours[key] = rate
             if item.run.encoding == reference and item.setting == setting:
                 theirs[key] = rate
-    if ours.keys() & theirs.keys():
-        both = ours.keys() & theirs.keys()
+    both = sorted(ours.keys() & theirs.keys())
+    if both:
         return float(np.exp(np.mean([np.log(ours[key] / theirs[key]) for key in both]))), True
     if ours and theirs:
         return float(np.exp(np.mean(np.log(list(ours.values()))) - np.mean(np.log(list(theirs.values()))))), False

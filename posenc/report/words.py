@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
-from posenc.report.differences import bounds
-from posenc.statistics import Difference, Interval
+from posenc.statistics import Interval
 
 NONE = "–"
+
+
+def bounds(interval: Interval | None) -> tuple[float, float] | None:
+    """Both ends of an interval, if it has any."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return interval.low, interval.high
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
@@ -35,7 +41,7 @@ def ratio(value: float | None, same: bool = True) -> str:
     return NONE if value is None else ("" if same else "~") + f"{value:.2f}×"
 
 
-def span(interval: Interval | Difference | None, digits: int = 3, sign: bool = False) -> str:
+def span(interval: Interval | None, digits: int = 3, sign: bool = False) -> str:
     """[low, high], or nothing."""
     found = bounds(interval)
     number = signed if sign else fixed
