@@ -33,8 +33,8 @@ def panels(comparison: Comparison, name: str) -> list[Json]:
         return [_forest(facet, group, styles, comparison.delta) for facet, group in groups if group]
     if name.endswith("_by_length"):
         metric = name.removesuffix("_by_length")
-        groups = [(facet, series.by_length(facet, metric)) for facet in scored if len(facet.lengths()) > 1]
-        return [_by_length(facet, group, metric, styles) for facet, group in groups if group]
+        groups = [(facet, series.by_length(facet, metric)) for facet in scored if series.has_lengths(facet, metric)]
+        return [_by_length(facet, group, metric, styles) for facet, group in groups]
     if name.startswith("learning_"):
         return [_learning(one, styles) for one in comparison.learning if one[0] == name.removeprefix("learning_")]
     return [_by_position(facet, n, group, styles) for facet, n, group in comparison.positions]
@@ -139,7 +139,7 @@ def _learning(curves: Curves, styles: dict[str, Style]) -> Json:
 
 
 def _by_position(facet: Facet, length: int, lines: list[Line], styles: dict[str, Style]) -> Json:
-    x = _title("position in the context") | {"type": "log"}
+    x = _title("position in the context (the first is 1)") | {"type": "log"}
     title = f"{facet.title}, length {length}"
     return _panel(title, _curves(lines, styles, dots=False), x, _title("bits (lower is better)"))
 

@@ -241,8 +241,8 @@ def plots(comparison: Comparison) -> list[Plot]:
         )
         title = f"Paired differences against {comparison.baseline}"
         found.append(Plot("differences", title, about, lambda: static.forest(scored, main, styles, comparison.delta)))
-    for metric in ("accuracy", "skill"):
-        facets = [facet for facet in scored if any(series.by_length(facet, metric)) and len(facet.lengths()) > 1]
+    for metric in ("accuracy", "skill", "bits"):
+        facets = [facet for facet in scored if series.has_lengths(facet, metric)]
         if facets:
             about = (
                 "Mean and 95 % interval over seeds, a dot is a seed; the trained range is shaded, ceilings are dotted."
@@ -284,7 +284,8 @@ def _learning(curves: list, styles: static.Styles) -> Callable[[], Figure]:
 def _positions(comparison: Comparison) -> Callable[[], Figure]:
     def decorate(axis: Axes, facet: Facet) -> None:
         axis.set_xscale("log", base=2)
-        axis.set_xlabel("position in the context")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlabel("position in the context (the first is 1)")
         axis.set_ylabel("bits (lower is better)")
 
     found = comparison.positions

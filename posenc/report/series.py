@@ -58,6 +58,11 @@ def by_length(facet: Facet, metric: str) -> list[Line]:
     return [line for line in lines if line.x]
 
 
+def has_lengths(facet: Facet, metric: str) -> bool:
+    """Whether a metric is drawn against length: bits only where they are what is compared."""
+    return len(facet.lengths()) > 1 and bool(by_length(facet, metric)) and (metric != "bits" or facet.lower)
+
+
 def by_step(facet: Facet, curves: Mapping[Path, Curve], column: str) -> list[Line]:
     """A logged column: every seed, and the mean at the steps that all of an arm's seeds have."""
     lines: list[Line] = []
@@ -151,7 +156,7 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
 
 
 def _windows(rows: np.ndarray) -> dict[float, float]:
-    """{position: bits}: means over windows that grow with the position, as its axis is logarithmic."""
+    """{place: bits}: means over windows that grow with the place, counted from 1, as its axis is logarithmic."""
     edges = np.unique(np.round(np.geomspace(1, rows[-1, 0] + 2, WINDOWS + 1)))
     group = np.digitize(rows[:, 0] + 1, edges)
-    return {float(rows[group == g, 0].mean()): float(rows[group == g, 1].mean()) for g in np.unique(group)}
+    return {float(rows[group == g, 0].mean()) + 1: float(rows[group == g, 1].mean()) for g in np.unique(group)}

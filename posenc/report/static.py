@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from posenc.report.differences import Contrast
@@ -154,8 +155,9 @@ def length_axis(axis: Axes, facet: Facet, metric: str) -> None:
                     xs, ys = (low, high), (ys[0], ys[0])
                 axis.plot(xs, ys, color=FAINT, lw=1.0, ls=(0, (1.2, 2)), zorder=1)
                 axis.annotate(
-                    name, (xs[-1], ys[-1]), (0, 3), textcoords="offset points", fontsize=7, color=FAINT, ha="right"
-                )
+                    name, (xs[-1], ys[-1]), (0, 3), textcoords="offset points", fontsize=7, color=FAINT, ha="right",
+                    path_effects=[withStroke(linewidth=2.5, foreground="white")], zorder=4,
+                )  # fmt: skip
 
 
 def label(metric: str) -> str:
