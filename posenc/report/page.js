@@ -73,6 +73,13 @@ const csvRows = (panels) => {
 
 const axis = { gridcolor: "#e4e7eb", zeroline: false, linecolor: "#c3cad3", ticks: "outside", ticklen: 4,
   tickcolor: "#c3cad3", automargin: true };
+// A figure is drawn when it comes near, so that a page of a thousand runs opens at once.
+const pending = new Map();
+const drawn = (place) => { pending.get(place)?.(); pending.delete(place); };
+const near = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) drawn(entry.target);
+}, { rootMargin: "900px 0px" });
+window.addEventListener("beforeprint", () => [...pending.keys()].forEach(drawn));
 const figures = JSON.parse(document.getElementById("figures").textContent);
 
 for (const section of document.querySelectorAll("section.figure")) {
@@ -93,7 +100,14 @@ for (const section of document.querySelectorAll("section.figure")) {
     const buttons = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"];
     Plotly.react(place, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: buttons });
   };
-  draw(panels[0]);
-  section.querySelector("select")?.addEventListener("change", (event) => draw(panels[Number(event.target.value)]));
+  const height = panels[0].layout.height ?? 470;
+  place.style.minHeight = `${height}px`; // so that nothing moves when it is drawn
+  pending.set(place, () => { place.style.minHeight = ""; draw(panels[0]); });
+  near.observe(place);
+  section.querySelector("select")?.addEventListener("change", (event) => {
+    pending.delete(place);
+    place.style.minHeight = "";
+    draw(panels[Number(event.target.value)]);
+  });
   section.querySelector(".csv").addEventListener("click", () => download(name, csvRows(panels)));
 }

@@ -55,7 +55,7 @@ def _draw(plot: Plot, folder: Path) -> None:
         figure = plot.draw()
         figure.set_dpi(DPI)
         picture, vectors = io.BytesIO(), io.BytesIO()
-        FigureCanvasAgg(figure).print_png(picture)
+        FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 2})
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
     _write_bytes(folder / f"{plot.name}.png", picture.getvalue())
