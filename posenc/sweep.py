@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from posenc import summary
+from posenc.checks import ConfigError
 from posenc.journal import RUNNING, Journal, time_left
 
 LOOK_EVERY = 0.5
@@ -81,6 +82,7 @@ class SweepSummary(Callback):
         root = Path(config.hydra.sweep.dir).absolute()
         ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
         summary.print_sweep(root, sorted((Path(job["folder"]), job["result"]) for job in ended.values()))
+        report(root)
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
             trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
@@ -90,6 +92,18 @@ class SweepSummary(Callback):
             print(f"{lost} jobs left no result: their processes died. The same command runs what is missing.")
         if lost or any(job["state"] != "completed" for job in ended.values()):
             sys.exit(1)
+
+
+def report(root: Path) -> None:
+    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
+    from posenc.report import write  # two seconds of imports, which the jobs need not pay
+
+    try:
+        page, finding = write([root])
+    except ConfigError as error:
+        print(f"no report: {error}")
+    else:
+        print(f"{finding}\nreport      {page}")
 
 
 def count_jobs(config: DictConfig) -> int | None:

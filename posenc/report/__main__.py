@@ -19,7 +19,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
     asked = parser.parse_args(words)
     with mistakes(Path(__file__).resolve().parents[2] / "configs"):
-        page = write(asked.runs, asked.output, asked.baseline, asked.delta)
+        page, finding = write(asked.runs, asked.output, asked.baseline, asked.delta)
+        print(finding)
         print(f"report      {page}")
 
 

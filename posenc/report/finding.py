@@ -27,6 +27,9 @@ class Finding:
     label: str = ""
     """What the number of seeds forbids."""
 
+    def __str__(self) -> str:
+        return f"{self.text} ({self.label})" if self.label else self.text
+
 
 def of_facet(facet: Facet, delta: float) -> list[Finding]:
     """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""

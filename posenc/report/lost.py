@@ -73,7 +73,12 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
             words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
             continue
-        hidden = ("hydra.mode=", "hydra.job.config.override_dirname.exclude_keys=")
+        hidden = (
+            "hydra.mode=",
+            "hydra.sweep.dir=",
+            "hydra.run.dir=",
+            "hydra.job.config.override_dirname.exclude_keys=",
+        )
         kept = [shlex.quote(word) for word in words if not word.startswith(hidden)]
         commands[str(sweep)] = " ".join(["python train.py -m", *kept])
     return commands

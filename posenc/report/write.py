@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -12,21 +13,29 @@ from posenc import checks, runs
 from posenc.checks import ConfigError
 from posenc.report import markdown, page, static
 from posenc.report.compare import compare
+from posenc.report.finding import Finding
 from posenc.report.layout import Plot, plots
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
 DPI = 140
 
 
+class Written(NamedTuple):
+    """Where the page is, and what the report finds first."""
+
+    page: Path
+    finding: Finding
+
+
 def write(
     roots: Sequence[Path | str], output: Path | str | None = None, baseline: str = "none", delta: float = 0.01
-) -> Path:
+) -> Written:
     """Compare all runs below `roots` and write the report into `output`, by default the first of them.
 
     baseline  the encoding (or arm) that every other is compared with
     delta     differences whose interval lies inside ±delta count as none
 
-    Returns the path of the page. Raises ConfigError where there is no run, or the output cannot be written.
+    Raises ConfigError where there is no run, or the output cannot be written.
     """
     checks.number("report", low=0, open_low=True, delta=delta)
     folders = [Path(root) for root in roots]
@@ -46,7 +55,7 @@ def write(
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
         ) from error
-    return target / PAGE
+    return Written(target / PAGE, comparison.first)
 
 
 def _draw(plot: Plot, folder: Path) -> None:

@@ -66,7 +66,7 @@ class Elements(HTMLParser):
 
 def test_everything_is_written_whole_and_the_same_again(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
-    assert write([sweep], other) == other / "index.html"
+    assert write([sweep], other).page == other / "index.html"
     once, before = contents(other), set(contents(sweep))
     for _ in range(2):  # among its own runs, where the second finds what the first left
         write([sweep])
@@ -92,7 +92,7 @@ def test_names_are_text_everywhere(run: Make, root: Path) -> None:
         for place, arm in enumerate(arms):
             error = NASTY if arm == "none" and seed == 2 else None
             run(arm, seed, None if error else 0.1 * place + 0.01 * seed, dataset=f"d{NASTY}", error=error)
-    text = write([root], root / "out").read_text()
+    text = write([root], root / "out").page.read_text()
     parsed = Elements(text)
     assert len(parsed.scripts) == 3
     figures = json.loads(parsed.scripts[0])
@@ -114,7 +114,7 @@ def test_names_are_text_everywhere(run: Make, root: Path) -> None:
 
 
 def test_the_page_names_no_other_place(sweep: Path) -> None:
-    parsed = Elements(write([sweep], sweep / "out").read_text())
+    parsed = Elements(write([sweep], sweep / "out").page.read_text())
     assert all(re.match(r"#|data:|figures/\w+\.(png|svg)$", address) for address in parsed.addresses)
     assert "default-src 'none'" in page.POLICY
 
@@ -130,7 +130,7 @@ def test_json_cannot_end_its_script() -> None:
 
 def test_nothing_but_failures_still_makes_a_report(run: Make, root: Path) -> None:
     run("rope", 0, status="failed", error="boom")
-    text = write([root]).read_text()
+    text = write([root]).page.read_text()
     assert "nothing can be said yet" in text
     assert "boom" in text
 
