@@ -31,4 +31,5 @@ def follow(rank: int, world: int, port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    follow(*map(int, sys.argv[1:4]), Path(sys.argv[4]))
+    rank, world, port, folder = sys.argv[1:]
+    follow(int(rank), int(world), int(port), Path(folder))

@@ -20,6 +20,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 HOST = "127.0.0.1"
 PATIENCE = 30
@@ -36,7 +37,7 @@ class OneMachine(LightningEnvironment):
     def __init__(self, rank: int, world: int, port: int = 0) -> None:
         super().__init__()
         self.rank, self.world = rank, world
-        self.store = distributed.TCPStore(HOST, port, world, is_master=rank == 0, wait_for_workers=False)
+        self.store = TCPStore(HOST, port, world, is_master=rank == 0, wait_for_workers=False)
 
     @property
     def port(self) -> int:
@@ -85,8 +86,9 @@ class Ranks:
         plain.get("callbacks", {}).pop("progress", None)
         for process in self.processes:
             assert process.stdin is not None
-            process.stdin.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it has died, which is seen below
+                process.stdin.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
+                process.stdin.close()
         while not self.environment.store.check([f"joins/{rank}" for rank in range(1, self.environment.world)]):
             if any(process.poll() is not None for process in self.processes):
                 raise RuntimeError("no connection: a process ended before it began")
@@ -109,7 +111,8 @@ class Ranks:
             distributed.destroy_process_group()
         for process, log in zip(self.processes, self.logs, strict=True):
             if process.stdin is not None and not process.stdin.closed:
-                process.stdin.close()
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
             failed = process.poll() not in (None, 0)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

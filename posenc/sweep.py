@@ -74,7 +74,7 @@ class SweepSummary(Callback):
                 if job["state"] == RUNNING or number in self._told or (others and job["pid"] == self.parent):
                     continue
                 self._told.add(number)
-                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(job['result'])}"
+                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(Path(job['folder']), job['result'])}"
                 line += " · finished before, skipped" if job["skipped"] else progress(plan, jobs)
                 Console().print(line, soft_wrap=True, highlight=False)
 
