@@ -71,7 +71,7 @@ FLOORS = {
     "cli": 1, "statistics": 1, "tasks": 1, "claims": 2, "journal": 2, "bias": 2, "attention": 3, "encodings": 4,
     "encoder": 5, "data": 5, "scores": 5, "portrait": 5, "ranks": 5, "module": 6, "figures": 6, "training": 6,
     "callbacks": 7, "logs": 7, "build": 8, "summary": 8, "run": 9, "sweep": 9, "catalog": 9, "task_catalog": 9,
-    "benchmark": 10, "job": 10, "follow": 10, "trackio_logger": 0,
+    "benchmark": 10, "job": 10, "follow": 10, "trackio_logger": 0, "report": 2,
 }  # fmt: skip
 
 
