@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,19 +17,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
+from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+HOST = "127.0.0.1"
 PATIENCE = 30
 """Seconds that the other processes have to end after rank 0 has."""
 
 
 class OneMachine(LightningEnvironment):
-    """Rank `rank` of processes that are started already and meet at `port`."""
+    """Rank `rank` of `world` processes that are started already.
 
-    def __init__(self, rank: int, port: int) -> None:
+    They meet at a store that rank 0 holds, at a port that the system gave it: one that is free when it is looked up may
+    be taken by the time the others have started.
+    """
+
+    def __init__(self, rank: int, world: int, port: int = 0) -> None:
         super().__init__()
-        self._rank, self._main_port = rank, port
+        self.rank, self.world = rank, world
+        self.store = TCPStore(HOST, port, world, is_master=rank == 0, wait_for_workers=False)
+
+    @property
+    def port(self) -> int:
+        """Where the store is."""
+        return self.store.port
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -38,15 +52,21 @@ class OneMachine(LightningEnvironment):
     @property
     def main_address(self) -> str:
         """This machine."""
-        return "127.0.0.1"
+        return HOST
 
     def local_rank(self) -> int:
         """Which of the processes this is."""
-        return self._rank
+        return self.rank
 
     def node_rank(self) -> int:
         """There is one machine."""
         return 0
+
+    def join(self, device: torch.device) -> None:
+        """Make the process group that Lightning will find."""
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        self.store.set(f"joins/{self.rank}", "")
+        distributed.init_process_group(backend, store=self.store, rank=self.rank, world_size=self.world)
 
 
 @dataclass
@@ -57,17 +77,23 @@ class Ranks:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
 
-    def send(self, config: DictConfig, checkpoint: str | None) -> None:
+    def begin(self, config: DictConfig, checkpoint: str | None, device: torch.device) -> None:
         """Let the others begin: with this config, from this checkpoint, on as many threads as this process."""
-        if not self.processes:
+        if not isinstance(self.environment, OneMachine):
             return
         plain: Any = OmegaConf.to_container(config, resolve=True)
         plain |= {"logger": {}, "ckpt_path": checkpoint, "threads": torch.get_num_threads()}
         plain.get("callbacks", {}).pop("progress", None)
         for process in self.processes:
             assert process.stdin is not None
-            process.stdin.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it has died, which is seen below
+                process.stdin.write(OmegaConf.to_yaml(OmegaConf.create(plain)))
+                process.stdin.close()
+        while not self.environment.store.check([f"joins/{rank}" for rank in range(1, self.environment.world)]):
+            if any(process.poll() is not None for process in self.processes):
+                raise RuntimeError("no connection: a process ended before it began")
+            time.sleep(0.02)
+        self.environment.join(device)
 
     def blame(self) -> str | None:
         """The last words of a process that failed of its own accord."""
@@ -79,6 +105,21 @@ class Ranks:
                 return f"process {log.stem} ended ({words[-1] if words else 'without a word'}); its words are in {log}"
         return None
 
+    def end(self) -> None:
+        """Leave the process group and end what has not ended; the log of a process that failed is kept."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        for process, log in zip(self.processes, self.logs, strict=True):
+            if process.stdin is not None and not process.stdin.closed:
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+            failed = process.poll() not in (None, 0)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if not failed:
+                log.unlink(missing_ok=True)
+
 
 @contextmanager
 def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
@@ -89,8 +130,8 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
     if not isinstance(devices, int) or devices < 2:
         yield Ranks()
         return
-    port = find_free_network_port()
-    group = Ranks(OneMachine(0, port))
+    meeting = OneMachine(0, devices)
+    group = Ranks(meeting)
     # in a session of their own: what the terminal signals reaches rank 0, which tells the others after a step
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
@@ -98,7 +139,7 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
         log = folder / f"rank{rank}.log"
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "posenc.follow", str(rank), str(port), str(folder)],
+                [sys.executable, "-m", "posenc.follow", str(rank), str(devices), str(meeting.port), str(folder)],
                 stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
@@ -106,22 +147,13 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
         group.logs.append(log)
     try:
         yield group
-        for process in group.processes:
-            process.wait(PATIENCE)
+        with suppress(subprocess.TimeoutExpired):  # rank 0 has all that is asked for
+            for process in group.processes:
+                process.wait(PATIENCE)
     except Exception as error:
         blame = group.blame() if re.search("connection|peer|gloo|nccl", str(error), re.IGNORECASE) else None
         if blame is None:
             raise
         raise RuntimeError(blame) from error
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for process, log in zip(group.processes, group.logs, strict=True):
-            if process.stdin is not None and not process.stdin.closed:
-                process.stdin.close()
-            failed = process.poll() not in (None, 0)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            if not failed:
-                log.unlink(missing_ok=True)
+        group.end()

@@ -47,7 +47,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
                 runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, folder, plain, found.resume)
-                group.send(config, checkpoint)
+                group.begin(config, checkpoint, parts.trainer.strategy.root_device)
                 record |= train(parts, checkpoint)
                 runs.write_positions(folder, parts.module.by_position)
         except ConfigError as error:

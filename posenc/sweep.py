@@ -37,6 +37,7 @@ class SweepSummary(Callback):
     def __init__(self, id: str) -> None:
         self.id, self.parent, self._told = id, os.getpid(), set[int]()
         self._journal: Journal | None = None
+        self._child = False
         self._ended, self._turn = threading.Event(), threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,8 +55,14 @@ class SweepSummary(Callback):
         while not self._ended.wait(LOOK_EVERY):
             self._tell(others=True)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See whether the first process started this one."""
+        self._child = os.getppid() == self.parent
+
     def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell of a job of this process."""
+        """Tell of a job of this process; a worker that was left alone goes."""
+        if self._child and os.getppid() != self.parent:
+            os._exit(0)  # joblib's would wait for ever for more work from a process that was killed
         if os.getpid() == self.parent and self._journal is not None:
             self._tell(others=False)
 
@@ -68,7 +75,7 @@ class SweepSummary(Callback):
                 if job["state"] == RUNNING or number in self._told or (others and job["pid"] == self.parent):
                     continue
                 self._told.add(number)
-                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(job['result'])}"
+                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(Path(job['folder']), job['result'])}"
                 line += " · finished before, skipped" if job["skipped"] else progress(plan, jobs)
                 Console().print(line, soft_wrap=True, highlight=False)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from posenc.claims import claim
 from posenc.cli import explain, sweep_name
@@ -146,6 +147,22 @@ def test_joblib_is_bit_equal_to_one_process_and_survives_a_failure(command: Laun
         if status == "completed":
             assert equal(a, b)
             assert result(a)["test"] == result(b)["test"]
+
+
+@pytest.mark.filterwarnings("ignore")  # Optuna 2 imports SQLAlchemy 2 with deprecations
+def test_a_search_minimises_the_validation_loss(command: Launch, tmp_path: Path) -> None:
+    more = [word for word in SMALL if not word.startswith("~")]
+    line = ("experiment=search_rope_base", "hydra.sweeper.n_trials=2", *more, f"hydra.sweep.dir={tmp_path}")
+    assert command(*line)[0] == 0
+    found = {path.parent: result(path.parent) for path in tmp_path.rglob("result.json")}
+    losses = [min(float(row["validation/loss"]) for row in rows(folder) if row["validation/loss"]) for folder in found]
+    assert [each["validation"]["best_loss"] for each in found.values()] == pytest.approx(losses, rel=1e-6)
+    best = OmegaConf.load(tmp_path / "optimization_results.yaml")
+    assert best.best_value == pytest.approx(min(losses), rel=1e-6)
+    before = stamps(tmp_path)
+    assert command(*line)[0] == 0  # the same trials again: none is trained
+    assert stamps(tmp_path) == before
+    assert len(before) == 2
 
 
 @pytest.mark.parametrize(
