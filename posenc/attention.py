@@ -113,7 +113,8 @@ class Projection(nn.Linear):
 class SelfAttention(nn.Module):
     """Multi-head self-attention, D → D, that asks an encoding to rotate q and k and for a bias.
 
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections.
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections. `logit_gain` multiplies
+    q·k / √d and leaves biases alone.
     """
 
     def __init__(
@@ -123,14 +124,16 @@ class SelfAttention(nn.Module):
         causal: bool = False,
         window: int | None = None,
         attention: str = "sdpa",
+        logit_gain: float = 1.0,
     ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.number(self, low=0, logit_gain=logit_gain)
         checks.boolean(self, causal=causal)
         checks.one_of(self, IMPLEMENTATIONS, attention=attention)
         if window is not None:
             checks.positive(self, minimum=0, window=window)
-        self.num_heads = num_heads
+        self.num_heads, self.logit_gain = num_heads, logit_gain
         self.mask = Mask(causal, window)
         self.attend = IMPLEMENTATIONS[attention]
         self.qkv = Projection(dim, 3 * dim, bias=False)
@@ -140,6 +143,7 @@ class SelfAttention(nn.Module):
         """Mix the tokens of each sequence."""
         B, N, _ = x.shape
         q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q = q if self.logit_gain == 1 else self.logit_gain * q
         q, k = encoding.rotate(x, q, k, positions)
         bias = encoding.bias(x, q, k, positions)
         mixed = self.attend(q, k, v, bias, positions, self.mask)

@@ -152,7 +152,11 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     """Name the keys that stand beside a key that does not exist."""
     from hydra import compose, initialize_config_dir
 
-    chosen = [word for word in sys.argv[1:] if re.fullmatch(r"(encoding|dataset|model|positions|trainer)=\w+", word)]
+    chosen = [
+        word
+        for word in sys.argv[1:]
+        if re.fullmatch(r"(encoding|dataset|model|positions|trainer|experiment|profile)=\w+", word)
+    ]
     try:
         with initialize_config_dir(str(configs), version_base="1.3"):
             config = compose("train", overrides=chosen)

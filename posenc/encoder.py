@@ -33,7 +33,7 @@ class Block(nn.Module):
     """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
 
     norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
-    residual  False leaves the "x +" out
+    residual  strength γ of the skip connection: x ← γ x + f(x); true is 1, and false or 0 leaves the x out
     mlp_ratio 0 leaves the MLP out
     inject    whether the encoding's `embed` runs on what attention reads
     """
@@ -44,12 +44,12 @@ class Block(nn.Module):
         dim: int,
         mlp_ratio: float,
         norm: str,
-        residual: bool,
+        residual: bool | float,
         dropout: float,
         inject: bool,
     ) -> None:
         super().__init__()
-        self.norm, self.residual, self.inject = norm, residual, inject
+        self.norm, self.residual, self.inject = norm, float(residual), inject
         self.branches = nn.ModuleList([attention])
         if mlp_ratio:
             hidden = round(mlp_ratio * dim)
@@ -67,8 +67,9 @@ class Block(nn.Module):
             else:
                 y = branch(y)
             y = self.dropout(y)
-            x = x + y if self.residual else y
-            x = norm(x) if self.norm == "post" else x
+            if self.residual:
+                y = (x if self.residual == 1 else self.residual * x) + y
+            x = norm(y) if self.norm == "post" else y
         return x
 
 
@@ -84,6 +85,7 @@ class Encoder(nn.Module):
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
                         the end (it takes a position of its own).  per_token: one answer a token
     token_rms           root mean square of the token embeddings at the start
+    logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
     dropout             on the embeddings and on each branch
     attention           which implementation of attend: sdpa or explicit
     """
@@ -98,7 +100,7 @@ class Encoder(nn.Module):
         num_layers: int = 2,
         mlp_ratio: float = 4.0,
         norm: str = "pre",
-        residual: bool = True,
+        residual: bool | float = True,
         dropout: float = 0.0,
         causal: bool = False,
         window: int | None = None,
@@ -107,6 +109,7 @@ class Encoder(nn.Module):
         encoding_per_layer: bool | None = None,
         token_rms: float = 1.0,
         attention: Literal["sdpa", "explicit"] = "sdpa",
+        logit_gain: float = 1.0,
     ) -> None:
         super().__init__()
         checks.positive(self, vocab_size=vocab_size, num_outputs=num_outputs, num_layers=num_layers)
@@ -114,7 +117,8 @@ class Encoder(nn.Module):
         checks.number(self, low=0, mlp_ratio=mlp_ratio)
         checks.number(self, low=0, high=1, dropout=dropout)
         checks.number(self, low=0, open_low=True, token_rms=token_rms)
-        checks.boolean(self, residual=residual)
+        if not isinstance(residual, bool):
+            checks.number(self, low=0, residual=residual)
         checks.one_of(self, NORMS, norm=norm)
         checks.one_of(self, READOUTS, readout=readout)
         if not isinstance(encoding, PositionalEncoding):
@@ -143,7 +147,7 @@ class Encoder(nn.Module):
         self.encodings = nn.ModuleList(layers)
         self.blocks = nn.ModuleList(
             Block(
-                SelfAttention(dim, num_heads, causal, window, attention),
+                SelfAttention(dim, num_heads, causal, window, attention, logit_gain),
                 dim,
                 mlp_ratio,
                 norm,

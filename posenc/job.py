@@ -25,6 +25,13 @@ def job(config: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    if config.study is not None:
+        if hydra.mode != RunMode.RUN:
+            raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+        from posenc.studies.conduct import conduct  # torch and matplotlib, which a finished sweep need not load
+
+        conduct(config, folder)
+        return None
     record = identity(config)
     if hydra.mode == RunMode.RUN:
         if not isinstance(config.force, bool):

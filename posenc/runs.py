@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 RESULT = "result.json"
+STUDY = "study.json"
+"""In the place of result.json where nothing is trained (posenc.studies)."""
 SCHEMA = 2
 """Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
@@ -40,7 +42,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
         group: config[group] if keys is None else {key: config[group][key] for key in keys}
         for group, keys in HASHED.items()
     }
-    return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return digest(chosen)
+
+
+def digest(plain: Any) -> str:
+    """16 hexadecimal digits over a plain value."""
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

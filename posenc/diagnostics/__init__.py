@@ -1,0 +1,40 @@
+"""What a stack of self-attention does to its tokens: one quantity a file, tensors in, named numbers out.
+
+Nothing here knows of training. `capture` records residual streams and attention in a forward pass of its own; the
+measures take what it recorded, from a trained or a freshly initialised encoder alike.
+"""
+
+from posenc.diagnostics.attention_distance import attention_distance, uniform_distance
+from posenc.diagnostics.attention_entropy import attention_entropy
+from posenc.diagnostics.capture import Capture, capture
+from posenc.diagnostics.decay import Decay, decay
+from posenc.diagnostics.dong_ratio import dong_ratio
+from posenc.diagnostics.gradients import gradient_norms, stream_gradients
+from posenc.diagnostics.position_share import position_share
+from posenc.diagnostics.rank import effective_rank, stable_rank
+from posenc.diagnostics.rollout import rollout
+from posenc.diagnostics.sink_rate import sink_rate
+from posenc.diagnostics.target_mass import target_mass
+from posenc.diagnostics.toeplitzness import toeplitzness
+from posenc.diagnostics.token_cosine import token_cosine
+
+__all__ = [
+    "Capture",
+    "Decay",
+    "attention_distance",
+    "attention_entropy",
+    "capture",
+    "decay",
+    "dong_ratio",
+    "effective_rank",
+    "gradient_norms",
+    "position_share",
+    "rollout",
+    "sink_rate",
+    "stable_rank",
+    "stream_gradients",
+    "target_mass",
+    "toeplitzness",
+    "token_cosine",
+    "uniform_distance",
+]

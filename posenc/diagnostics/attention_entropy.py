@@ -1,0 +1,23 @@
+"""Between uniform attention and attention to one key."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def attention_entropy(
+    weights: Float[Tensor, "B H N N"], logits: Float[Tensor, "B H N N"] | None = None
+) -> Float[Tensor, " H"]:
+    """mean over sequences and queries of  −Σ_j A_ij log A_ij / log n_i,  n_i the keys that query i may see.
+
+    1: uniform, 0: one key. Rank collapse drives it to 1; entropy collapse, Zhai et al. 2023
+    (https://arxiv.org/abs/2303.06296), to 0. Where a mask hides keys give the logits, −∞ where it does: a row is
+    normalised by what it sees, and rows that see one key alone are left out.
+    """
+    entropy = torch.special.entr(weights).sum(-1)
+    if logits is None:
+        return entropy.mean((0, -1)) / torch.tensor(weights.shape[-1], dtype=weights.dtype).log()
+    seen = (logits > float("-inf")).sum(-1)
+    choice = seen > 1
+    normalised = entropy / seen.clamp(min=2).to(weights.dtype).log()
+    return (normalised * choice).sum((0, -1)) / choice.sum((0, -1))

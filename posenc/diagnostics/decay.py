@@ -1,0 +1,71 @@
+"""Of which order a quantity goes to zero from layer to layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.optimize import curve_fit
+
+from posenc.checks import ConfigError
+
+NONE, SINGLE, DOUBLE = "none", "single exponential", "double exponential"
+FLOOR = 1e-13
+"""Ratios of float64 below it hold rounding errors."""
+
+
+@dataclass(frozen=True)
+class Decay:
+    """How r_0, r_1, ..., r_L falls.
+
+    kind       double exponential: log r_l = −a·g^l.  single exponential: log r_l = a + l·log f.  none: see `decay`
+    factor     f: what a layer leaves of r, from the fit of one exponential (over the second half, where it is `none`)
+    growth     g: by what a layer multiplies log r, from the fit of two (3: the cubic rate of Dong et al. 2021)
+    order      p: the slope of log r_{l+1} on log r_l (1: linear convergence, 3: cubic)
+    residual   of each fit: root mean square error of log r, as a share of the range of log r
+    layers     how many of the ratios lie above the floor and were fitted
+    """
+
+    kind: str
+    factor: float
+    growth: float
+    order: float
+    residual: dict[str, float]
+    layers: int
+
+
+def decay(ratios: ArrayLike, flat: float = 0.95, floor: float = FLOOR) -> Decay:
+    """Fit both laws to the ratios above `floor`, up to the first below it; the one with the smaller residual names it.
+
+    none: over the second half of the layers a layer leaves more than `flat` of r, and nothing has reached the floor.
+    An order of convergence as in numerical analysis needs at least four ratios above the floor.
+    """
+    y = np.log(np.asarray(ratios, dtype=float))
+    below = np.flatnonzero(y < np.log(floor))
+    kept = y[: below[0]] if below.size else y
+    if kept.size < 3:
+        raise ConfigError(f"decay: {kept.size} ratios lie above the floor {floor:g}, but a fit needs 3; start earlier.")
+    layer = np.arange(kept.size)
+    slope, start = np.polyfit(layer, kept, 1)
+    (a, g), _ = curve_fit(_double, layer, kept, p0=(max(1e-3, -kept[0]), 2.0), bounds=((0, 0.1), (np.inf, 50)))
+    span = float(np.ptp(kept)) or 1.0
+    residual = {
+        SINGLE: float(np.sqrt(np.mean((kept - start - slope * layer) ** 2))) / span,
+        DOUBLE: float(np.sqrt(np.mean((kept - _double(layer, a, g)) ** 2))) / span,
+    }
+    half = kept[kept.size // 2 :]
+    late = float(np.exp(np.polyfit(np.arange(half.size), half, 1)[0])) if half.size > 1 else 0.0
+    kind = min(residual, key=lambda name: residual[name])
+    factor = float(np.exp(slope))
+    if not below.size and late > flat:
+        kind, factor = NONE, late
+    return Decay(kind, factor, float(g), _order(kept), residual, int(kept.size))
+
+
+def _double(layer: np.ndarray, a: float, g: float) -> np.ndarray:
+    return -a * g**layer
+
+
+def _order(y: Float[np.ndarray, " K"]) -> float:
+    """Slope of log r_{l+1} on log r_l."""
+    return float(np.polyfit(y[:-1], y[1:], 1)[0])

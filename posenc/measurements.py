@@ -1,0 +1,73 @@
+"""The long table of a study: one number for each quantity, arm, place and seed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from posenc.checks import ConfigError
+
+Sample = Mapping[int, float]
+"""Seed to value."""
+COLUMNS = ("quantity", "arm", "at", "seed", "value")
+
+
+class Measurements:
+    """Numbers by (quantity, arm, at, seed); `at` is the layer, length, depth or whatever the quantity runs along.
+
+    quantity,arm,at,seed,value
+    dong_ratio,rope,3,0,0.00021
+    """
+
+    def __init__(self) -> None:
+        self._samples: dict[tuple[str, str, float], dict[int, float]] = defaultdict(dict)
+
+    def add(self, quantity: str, arm: str, at: float, seed: int, value: float) -> None:
+        """One number; a second one for the same place is a mistake in the study."""
+        sample = self._samples[quantity, arm, at]
+        assert seed not in sample, (quantity, arm, at, seed)
+        sample[seed] = float(value)
+
+    def sample(self, quantity: str, arm: str, at: float) -> Sample:
+        """Seed to value; what was not measured is answered by what was."""
+        for wanted, known, name in (
+            (quantity, [key[0] for key in self._samples], "quantity"),
+            (arm, [key[1] for key in self._samples if key[0] == quantity], "arm"),
+            (at, [key[2] for key in self._samples if key[:2] == (quantity, arm)], "at"),
+        ):
+            if wanted not in known:
+                options = ", ".join(
+                    f"{each:g}" if isinstance(each, float | int) else each for each in dict.fromkeys(known)
+                )
+                raise ConfigError(f"{name}={wanted} was not measured; there is {options}.")
+        return self._samples[quantity, arm, at]
+
+    def along(self, quantity: str, arm: str) -> dict[float, Sample]:
+        """`at` to sample, in order."""
+        places = sorted(at for q, a, at in self._samples if (q, a) == (quantity, arm))
+        return {at: self._samples[quantity, arm, at] for at in places}
+
+    def arms(self, quantity: str) -> list[str]:
+        """The arms of which this quantity was measured, in the order of measuring."""
+        return list(dict.fromkeys(arm for q, arm, _ in self._samples if q == quantity))
+
+    def rows(self) -> Iterator[tuple[str, str, float, int, float]]:
+        """All rows, in the order of measuring."""
+        for (quantity, arm, at), sample in self._samples.items():
+            for seed, value in sample.items():
+                yield quantity, arm, at, seed, value
+
+    @classmethod
+    def read(cls, text: str) -> "Measurements":
+        """The table that `csv` wrote."""
+        head, *lines = text.splitlines()
+        if head != ",".join(COLUMNS):
+            raise ConfigError(f"a study's table starts with {','.join(COLUMNS)}, not with {head!r}; give a study.csv.")
+        found = cls()
+        for line in lines:
+            quantity, arm, at, seed, value = line.split(",")
+            found.add(quantity, arm, float(at), int(seed), float(value))
+        return found
+
+    def csv(self) -> str:
+        """The table as text."""
+        lines = (f"{quantity},{arm},{at:g},{seed},{value:.9g}" for quantity, arm, at, seed, value in self.rows())
+        return "\n".join((",".join(COLUMNS), *lines)) + "\n"

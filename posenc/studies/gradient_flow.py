@@ -1,0 +1,150 @@
+"""Gradient flow: what reaches which layer in the first backward pass, and how that depends on depth."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.progress import track
+from rich.table import Table
+from torch.nn import functional as F
+
+from posenc import checks
+from posenc.diagnostics import capture, gradient_norms, stream_gradients
+from posenc.encoder import Encoder
+from posenc.measurements import Measurements
+from posenc.statistics import mean_interval
+from posenc.streams import generator
+from posenc.studies.base import Arm, Study, draw_tokens
+from posenc.studies.gradient_flow_figure import draw
+from posenc.studies.initialisation import INITIALISATIONS
+from posenc.verdicts import Claim, Verdict
+
+ROUNDING = -15
+"""log10 below which a ratio of gradients in float64 is rounding errors."""
+
+
+class GradientFlow(Study):
+    """Norms of the first gradient by layer, matrix, depth, norm placement and initialisation.
+
+    Cross-entropy against random targets, one for each token. An arm of the table is "<arm> <initialisation>".
+
+        last_gradient  log10 ‖∂loss/∂W‖_F of the last block's mlp_out, `at` the depth L
+        slope          of log last_gradient on log L, by seed, `at` 0: the theory of Xiong et al. 2020
+                       (https://arxiv.org/abs/2002.04745) says −1/2 for pre-norm and 0 for post-norm
+        stream         log10 ‖∂loss/∂h_l‖ / ‖∂loss/∂h_L‖, `at` l, in `profile_depth` layers; 0: perfect flow
+        query, ...     log10 of each matrix's gradient, `at` the block (from 1)
+        query_to_value their log ratio: −∞ under rank collapse (Noci et al. 2022, https://arxiv.org/abs/2206.03126)
+
+    depths           L for `slope`, of the arms in `sloped`
+    initialisations  names in posenc.studies.initialisation
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        seeds: int,
+        dim: int,
+        num_heads: int,
+        length: int,
+        batch: int,
+        vocab_size: int,
+        depths: Sequence[int],
+        sloped: Sequence[str],
+        initialisations: Sequence[str],
+        profile_depth: int,
+    ) -> None:
+        super().__init__(arms, claims, seeds)
+        checks.positive(self, length=length, batch=batch, vocab_size=vocab_size, profile_depth=profile_depth)
+        for depth in depths:
+            checks.positive(self, depths=depth)
+        for name in initialisations:
+            checks.one_of(self, INITIALISATIONS, initialisations=name)
+        for name in sloped:
+            checks.one_of(self, self.arms, sloped=name)
+        self.length, self.batch, self.vocab_size = length, batch, vocab_size
+        self.depths, self.sloped, self.initialisations = sorted(depths), [*sloped], [*initialisations]
+        self.profile_depth = profile_depth
+        self.options: dict[str, Any] = {
+            "vocab_size": vocab_size, "num_outputs": vocab_size, "dim": dim, "num_heads": num_heads,
+            "readout": "per_token",
+        }  # fmt: skip
+
+    def measure(self, seed: int) -> Measurements:
+        """The profiles of all arms, then the last layer's gradient at every depth."""
+        found, seeds = Measurements(), range(seed, seed + self.seeds)
+        cases = list(product(self.arms, self.initialisations, seeds))
+        for name, start, each in track(cases, "profiles", transient=True):
+            self._profile(found, name, start, each)
+        cases = list(product(self.sloped, self.initialisations, seeds))
+        for name, start, each in track(cases, "depths", transient=True):
+            last = {}
+            for depth in self.depths:
+                encoder = self._encoder(name, start, depth, each)
+                self._backward(encoder, each)
+                last[depth] = np.log10(gradient_norms(encoder)[-1]["mlp_out"])
+                found.add("last_gradient", f"{name} {start}", depth, each, last[depth])
+            slope = np.polyfit(np.log10([*last]), [*last.values()], 1)[0]
+            found.add("slope", f"{name} {start}", 0, each, slope)
+        return found
+
+    def _encoder(self, name: str, start: str, depth: int, seed: int) -> Encoder:
+        encoder = self.arms[name].build(seed, **(self.options | {"num_layers": depth}))
+        INITIALISATIONS[start](encoder)
+        return encoder
+
+    def _backward(self, encoder: Encoder, seed: int) -> None:
+        tokens = draw_tokens(seed, self.batch, self.length, self.vocab_size)
+        targets = torch.randint(self.vocab_size, tokens.shape, generator=generator(seed, "study/targets"))
+        F.cross_entropy(encoder(tokens).flatten(0, 1), targets.flatten()).backward()
+
+    def _profile(self, found: Measurements, name: str, start: str, seed: int) -> None:
+        encoder, arm = self._encoder(name, start, self.profile_depth, seed), f"{name} {start}"
+        with capture(encoder) as seen:
+            self._backward(encoder, seed)
+        for layer, ratio in enumerate(stream_gradients(seen.streams)):
+            found.add("stream", arm, layer, seed, float(ratio.log10()))
+        for layer, norms in enumerate(gradient_norms(encoder), start=1):
+            logs = {group: float(np.log10(max(norm, np.finfo(float).tiny))) for group, norm in norms.items()}
+            for group, value in logs.items():
+                found.add(group, arm, layer, seed, value)
+            found.add("query_to_value", arm, layer, seed, logs["query"] - logs["value"])
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """The slope of each arm with its 95 % interval over seeds."""
+        slopes = {arm: mean_interval([*found.sample("slope", arm, 0).values()]) for arm in found.arms("slope")}
+        return {arm: {"slope": each.estimate, "low": each.low, "high": each.high} for arm, each in slopes.items()}
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row for each arm and initialisation."""
+        title = (
+            f"First gradient: slope over depths {self.depths[0]} to {self.depths[-1]}; profile in {self.profile_depth}"
+        )
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for head in ("arm, initialisation", "slope", "95 % interval", "input/last", "query/value, last"):
+            table.add_column(head, justify="left" if head.startswith("arm") else "right", no_wrap=True)
+        slopes = self.summary(found)
+        for arm in found.arms("stream"):
+            slope = slopes.get(arm, {})
+            ends = slope.get("low") is not None
+            first = np.mean([*found.sample("stream", arm, 0).values()])
+            ratio = np.mean([*found.sample("query_to_value", arm, self.profile_depth).values()])
+            table.add_row(
+                arm.replace("_", " "),
+                f"{slope['slope']:.3f}" if slope else "–",
+                f"{slope['low']:.3f} .. {slope['high']:.3f}" if ends else "–",
+                f"{10**first:.1e}",
+                f"{10**ratio:.1e}" if ratio > ROUNDING else "< 1e-15",
+            )
+        table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.gradient_flow_figure."""
+        return draw(
+            found, [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth, ROUNDING
+        )

@@ -1,0 +1,187 @@
+"""Quadratic cost: from which length on does self-attention cost the square of it, in operations, bytes, time?"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.encoder import Encoder
+from posenc.measurements import Measurements
+from posenc.studies.base import Arm, Study
+from posenc.studies.quadratic_cost_figure import draw
+from posenc.verdicts import Claim, Verdict
+
+
+class QuadraticCost(Study):
+    """Operations, bytes kept for backward and milliseconds of one sequence against its length N, for each arm.
+
+        operations  F = L·(24 N D² + c N² D),   c = 4 without a bias that multiplies;   N* = 24 D / c, 6 D
+        slope       ∂log F/∂log N = 1 + N/(N + N*)
+        bytes       explicit attention, float32: 4 N·(L·(16 D + H N) + D);   the halves meet at N = 16 D / H
+
+    24 D²: q, k, v and output 8, MLP 16, a multiplication and an addition counted as two; Korthikanti et al. 2022
+    (https://arxiv.org/abs/2205.05198) count alike. Counted by torch on tensors without data, exactly: `flops` and
+    `bytes` with their local slopes between 7/8 N and 9/8 N. The counter does not know torch's fused attention for the
+    CPU, so operations are counted where attention is two matrix products; bytes are those of the implementation that
+    would run. `ms` is the processor time of a forward pass without gradient, a round in the place of a seed, arms
+    interleaved.
+
+    products   c of each arm
+    lengths    N, multiples of 8; timed up to `timed`
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        products: Mapping[str, float],
+        dim: int,
+        num_heads: int,
+        layers: int,
+        lengths: Sequence[int],
+        timed: int,
+        rounds: int,
+    ) -> None:
+        super().__init__(arms, claims, seeds=1)
+        checks.positive(self, layers=layers, timed=timed, rounds=rounds)
+        for length in lengths:
+            checks.positive(self, minimum=8, lengths=length)
+            if length % 8:
+                raise ConfigError(f"QuadraticCost: lengths must be multiples of 8, got {length}.")
+        for name in self.arms:
+            checks.one_of(self, products, products=name)
+        self.products, self.lengths, self.timed, self.rounds = dict(products), sorted(lengths), timed, rounds
+        self.options: dict[str, Any] = {
+            "vocab_size": 20, "num_outputs": 1, "dim": dim, "num_heads": num_heads, "num_layers": layers
+        }  # fmt: skip
+
+    def measure(self, seed: int) -> Measurements:
+        """Count every arm at every length, then time them in turn."""
+        found = Measurements()
+        encoders = {name: arm.build(seed, **self.options).float() for name, arm in self.arms.items()}
+        for name, encoder in track(encoders.items(), "counting", transient=True):
+            for length in self.lengths:
+                near = (length * 7 // 8, length * 9 // 8)
+                flops = {n: count_flops(encoder, n) for n in (length, *near)}
+                formula = {n: self.formula(name, n) for n in (length, *near)}
+                kept = {n: count_bytes(encoder, n) for n in flops}
+                found.add("flops", name, length, seed, flops[length])
+                found.add("flops_ratio", name, length, seed, flops[length] / formula[length])
+                found.add("flops_slope", name, length, seed, _slope(flops, *near))
+                found.add("flops_slope_formula", name, length, seed, _slope(formula, *near))
+                found.add("bytes", name, length, seed, kept[length])
+                found.add("bytes_slope", name, length, seed, _slope(kept, *near))
+        for each in track(range(self.rounds), "timing", transient=True):
+            for length in (n for n in self.lengths if n <= self.timed):
+                for name, encoder in encoders.items():
+                    found.add("ms", name, length, each, milliseconds(encoder, length))
+        return found
+
+    def formula(self, arm: str, length: int) -> float:
+        """F of the class docstring."""
+        options = self.options | self.arms[arm].options
+        dim = options["dim"]
+        return options["num_layers"] * (24 * length * dim**2 + self.products[arm] * length**2 * dim)
+
+    def crossover(self, arm: str) -> float:
+        """N*: where the quadratic half of the operations is as large as the linear one."""
+        return 24 * (self.options | self.arms[arm].options)["dim"] / self.products[arm]
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """The worst misfit of the formula, and each arm's crossover."""
+        return {
+            name: {
+                "crossover": self.crossover(name),
+                "largest_misfit_of_flops": max(
+                    abs(ratio - 1) for s in found.along("flops_ratio", name).values() for ratio in s.values()
+                ),
+            }
+            for name in self.arms
+        }
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row an arm, at the shortest and the longest length."""
+        low, high, timed = self.lengths[0], self.lengths[-1], max(n for n in self.lengths if n <= self.timed)
+        title = "Cost against length: slope of operations, bytes for backward, time"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for head in ("arm", "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"):
+            table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+        for name, row in self.summary(found).items():
+            (slope_low,), (slope_high,), (kept,), (kept_slope,) = (
+                found.sample(quantity, name, at).values()
+                for quantity, at in (
+                    ("flops_slope", low),
+                    ("flops_slope", high),
+                    ("bytes", high),
+                    ("bytes_slope", high),
+                )
+            )
+            table.add_row(
+                name.replace("_", " "),
+                f"{row['crossover']:.0f}",
+                f"{100 * row['largest_misfit_of_flops']:.2f} %",
+                f"{slope_low:.2f}",
+                f"{slope_high:.2f}",
+                f"{kept / 2**20:.1f}",
+                f"{kept_slope:.2f}",
+                f"{min(found.sample('ms', name, timed).values()):.1f}",
+            )
+        table.caption = "N*: where the quadratic half is as large as the rest; misfit: of the formula of operations"
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.quadratic_cost_figure."""
+        size = {name: self.options | arm.options for name, arm in self.arms.items()}
+        alike = [name for name in size if all(size[name][key] == self.options[key] for key in ("dim", "num_layers"))]
+        return draw(found, {name: self.crossover(name) for name in self.arms}, alike)
+
+
+def count_flops(encoder: Encoder, length: int) -> int:
+    """Operations of one forward pass over one sequence, on tensors without data."""
+    bare = deepcopy(encoder).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        bare(torch.zeros(1, length, dtype=torch.long, device="meta"))
+    return counter.get_total_flops()
+
+
+def count_bytes(encoder: Encoder, length: int) -> int:
+    """Bytes of all that one forward pass keeps for backward, each storage once, parameters left out."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with FakeTensorMode() as fake, saved_tensors_hooks(pack, lambda x: x):
+        held = encoder.state_dict(keep_vars=True)
+        weights: dict[str, Tensor] = {name: fake.from_tensor(tensor) for name, tensor in held.items()}
+        functional_call(encoder, weights, (torch.zeros(1, length, dtype=torch.long),))
+    own = {tensor.untyped_storage()._cdata for tensor in weights.values()}
+    return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in own)
+
+
+@torch.no_grad()
+def milliseconds(encoder: Encoder, length: int) -> float:
+    """Processor time of one forward pass over one sequence: of all threads, whatever else the machine does."""
+    tokens = torch.zeros(1, length, dtype=torch.long)
+    began = time.process_time()
+    encoder(tokens)
+    return 1e3 * (time.process_time() - began)
+
+
+def _slope(values: Mapping[int, float], low: int, high: int) -> float:
+    return math.log(values[high] / values[low]) / math.log(high / low)

@@ -1,0 +1,140 @@
+"""Rank collapse: does a stack of self-attention make its tokens alike, how fast, and what prevents it?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.progress import track
+from rich.table import Table
+
+from posenc import checks
+from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
+from posenc.diagnostics.decay import FLOOR
+from posenc.encoder import Encoder
+from posenc.measurements import Measurements
+from posenc.studies.base import Arm, Study, draw_tokens
+from posenc.studies.rank_collapse_figure import draw
+from posenc.verdicts import Claim, Verdict
+
+
+class RankCollapse(Study):
+    """The ratio of Dong by layer for each arm, the order of its decay, and a phase diagram of two knobs.
+
+    Without skip, MLP and norm unless an arm says otherwise: pure attention, as in the theorem. Quantities by layer
+    (`at`, 0 is what the first block reads): log10_dong_ratio (mean over sequences, so the ratio's mean is geometric),
+    token_cosine, effective_rank, attention_entropy (of the layer that reads h_at). By seed (`at` 0): order, the slope
+    of log r_{l+1} on log r_l (see posenc.diagnostics.decay). Phase diagram: phase_log10_dong_ratio after the last layer
+    and phase_entropy in it, arm "gain <β>", `at` the skip strength γ; pre-norm, attention only.
+
+    panels     title of a panel of the figure to the arms in it
+    flat       a decay that leaves more than this of r in a layer is none
+    gains      logit gains β
+    skips      skip strengths γ of x ← γ x + attention(LN x)
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        panels: Mapping[str, Sequence[str]],
+        seeds: int,
+        dim: int,
+        num_heads: int,
+        layers: int,
+        length: int,
+        batch: int,
+        vocab_size: int,
+        flat: float,
+        gains: Sequence[float],
+        skips: Sequence[float],
+        phase_layers: int,
+        phase_seeds: int,
+    ) -> None:
+        super().__init__(arms, claims, seeds)
+        checks.positive(self, layers=layers, length=length, batch=batch, vocab_size=vocab_size)
+        checks.positive(self, phase_layers=phase_layers, phase_seeds=phase_seeds)
+        checks.number(self, low=0, high=1, flat=flat)
+        for arm in (name for names in panels.values() for name in names):
+            checks.one_of(self, self.arms, arm=arm)
+        self.panels = dict(panels)
+        self.options: dict[str, Any] = {"vocab_size": vocab_size, "num_outputs": 1, "dim": dim, "num_heads": num_heads}
+        self.layers, self.length, self.batch, self.vocab_size, self.flat = layers, length, batch, vocab_size, flat
+        self.gains, self.skips = [*map(float, gains)], [*map(float, skips)]
+        self.phase_layers, self.phase_seeds = phase_layers, phase_seeds
+
+    def measure(self, seed: int) -> Measurements:
+        """Every arm on every seed, then the phase diagram."""
+        found = Measurements()
+        pure = {"norm": "none", "residual": False, "mlp_ratio": 0, "num_layers": self.layers}
+        runs = list(product(self.arms.items(), range(seed, seed + self.seeds)))
+        for (name, arm), each in track(runs, "arms", transient=True):
+            self._arm(found, name, arm.build(each, **(self.options | pure)), each)
+        cells = list(product(self.gains, self.skips, range(seed, seed + self.phase_seeds)))
+        for gain, skip, each in track(cells, "phase diagram", transient=True):
+            self._cell(found, gain, skip, each)
+        return found
+
+    def _arm(self, found: Measurements, name: str, encoder: Encoder, seed: int) -> None:
+        with torch.no_grad(), capture(encoder) as seen:
+            encoder(draw_tokens(seed, self.batch, self.length, self.vocab_size))
+        ratios = [float(dong_ratio(stream).log10().mean()) for stream in seen.streams]
+        for layer, (ratio, stream) in enumerate(zip(ratios, seen.streams, strict=True)):
+            found.add("log10_dong_ratio", name, layer, seed, ratio)
+            found.add("token_cosine", name, layer, seed, float(token_cosine(stream).mean()))
+            found.add("effective_rank", name, layer, seed, float(effective_rank(stream).mean()))
+        for layer, record in enumerate(seen.attention):
+            entropy = attention_entropy(record.weights, record.logits)
+            found.add("attention_entropy", name, layer, seed, float(entropy.mean()))
+        found.add("order", name, 0, seed, decay(10.0 ** np.array(ratios), self.flat).order)
+
+    def _cell(self, found: Measurements, gain: float, skip: float, seed: int) -> None:
+        shape = {"norm": "pre", "mlp_ratio": 0, "num_layers": self.phase_layers}
+        encoder = Arm().build(seed, **(self.options | shape | {"residual": skip, "logit_gain": gain}))
+        with torch.no_grad(), capture(encoder) as seen:
+            encoder(draw_tokens(seed, self.batch, self.length, self.vocab_size))
+        entropy = attention_entropy(seen.attention[-1].weights).mean()
+        ratio = float(dong_ratio(seen.streams[-1]).clamp(min=FLOOR).log10().mean())
+        found.add("phase_log10_dong_ratio", f"gain {gain:g}", skip, seed, ratio)
+        found.add("phase_entropy", f"gain {gain:g}", skip, seed, float(entropy))
+
+    def decays(self, found: Measurements) -> dict[str, Decay]:
+        """The decay of each arm's ratio, its geometric mean over the seeds."""
+        rows = {name: found.along("log10_dong_ratio", name) for name in self.arms}
+        return {
+            name: decay([10 ** np.mean([*sample.values()]) for sample in row.values()], self.flat)
+            for name, row in rows.items()
+        }
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """Kind, factor, growth, order and residuals of each arm's decay."""
+        return {name: vars(fit) for name, fit in self.decays(found).items()}
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row an arm."""
+        title = "Ratio of Dong by layer: 0 where all tokens are one vector"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        last = self.layers
+        heads = ("arm", "after 3", f"after {last}", "decay", "misfit: 1, 2", "order")
+        for head in heads:
+            table.add_column(head, justify="left" if head in ("arm", "decay") else "right", no_wrap=True)
+        for name, fit in self.decays(found).items():
+            ratio = {at: np.mean([*s.values()]) for at, s in found.along("log10_dong_ratio", name).items()}
+            orders = [*found.sample("order", name, 0).values()]
+            table.add_row(
+                name.replace("_", " "),
+                f"{10 ** ratio[min(3, last)]:.1e}",
+                f"{10 ** ratio[last]:.1e}",
+                fit.kind.split()[0],
+                ", ".join(f"{value:.3f}" for value in fit.residual.values()),
+                f"{np.mean(orders):.2f} ± {np.std(orders):.2f}",
+            )
+        table.caption = "misfit of one exponential and of two, as a share of the range of log r"
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.rank_collapse_figure."""
+        return draw(found, self.decays(found), self.panels, self.gains, self.skips, self.phase_layers)

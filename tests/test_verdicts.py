@@ -1,0 +1,151 @@
+"""One verdict for all experiments: every outcome on simulated data, and the rule case by case."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from posenc.checks import ConfigError
+from posenc.measurements import Measurements
+from posenc.statistics import Interval
+from posenc.verdicts import (
+    CONTRADICTED,
+    DIRECTION_ONLY,
+    INCONCLUSIVE,
+    INVALID,
+    NOT_REPRODUCED,
+    OUTCOMES,
+    REPRODUCED,
+    Claim,
+    judge,
+    verdicts,
+)
+
+SIDES: dict[str, Any] = {"quantity": "skill", "of": {"arm": "a", "at": 1}, "against": {"arm": "b", "at": 1}}
+
+
+def claim(direction: str = "above", **others: Any) -> Claim:
+    return Claim("a beats b", **(SIDES | {"direction": direction, "smallest_effect": 0.1} | others))
+
+
+def simulated(effect: float, spread: float, seeds: int = 12, draw: int = 0) -> Measurements:
+    """Arm a is better than b by `effect` on the average, with paired noise of `spread` and a common one of 1."""
+    rng, found = np.random.default_rng(draw), Measurements()
+    for seed in range(seeds):
+        common = rng.normal()
+        found.add("skill", "b", 1, seed, common)
+        found.add("skill", "a", 1, seed, common + effect + spread * rng.normal())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "seeds", "outcome"),
+    [
+        (0.3, 0.05, 12, REPRODUCED),
+        (0.05, 0.01, 12, DIRECTION_ONLY),
+        (0.0, 0.02, 12, NOT_REPRODUCED),
+        (-0.3, 0.05, 12, CONTRADICTED),
+        (0.0, 1.0, 12, INCONCLUSIVE),
+        (0.3, 0.05, 2, INCONCLUSIVE),
+    ],
+)
+def test_every_outcome_on_simulated_seeds(effect: float, spread: float, seeds: int, outcome: str) -> None:
+    found = [claim().verdict(simulated(effect, spread, seeds, draw)).outcome for draw in range(40)]
+    assert found.count(outcome) >= 36, found
+
+
+def test_an_effect_of_zero_is_seldom_taken_for_one() -> None:
+    found = [claim().verdict(simulated(0.0, 0.2, draw=draw)).outcome for draw in range(400)]
+    false = sum(outcome in (REPRODUCED, DIRECTION_ONLY) for outcome in found)
+    assert false <= 22  # 2.5 % of 400, and four standard errors
+
+
+def test_a_gate_that_does_not_hold_makes_it_invalid() -> None:
+    found = simulated(0.3, 0.05)
+    for seed in range(12):
+        found.add("accuracy", "a", 1, seed, 0.8)
+    closed = claim(gate={"quantity": "accuracy", "arm": "a", "at": 1, "at_least": 0.9}).verdict(found)
+    assert closed.outcome == INVALID
+    assert closed.gate == "accuracy of a at 1 ≥ 0.9"
+    within = {"quantity": "accuracy", "arm": "a", "at": 1, "at_least": 0.7, "at_most": 0.85}
+    assert claim(gate=within).verdict(found).outcome == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "above", "below", "equal"),
+    [
+        (0.05, 0.2, 0.3, REPRODUCED, CONTRADICTED, INCONCLUSIVE),
+        (0.01, 0.05, 0.09, DIRECTION_ONLY, NOT_REPRODUCED, REPRODUCED),
+        (-0.05, 0.0, 0.05, NOT_REPRODUCED, NOT_REPRODUCED, REPRODUCED),
+        (-0.05, 0.1, 0.3, INCONCLUSIVE, INCONCLUSIVE, INCONCLUSIVE),
+        (-0.3, -0.2, -0.15, CONTRADICTED, REPRODUCED, CONTRADICTED),
+        (0.2, 0.2, 0.2, REPRODUCED, CONTRADICTED, CONTRADICTED),
+    ],
+)
+def test_the_rule(low: float, estimate: float, high: float, above: str, below: str, equal: str) -> None:
+    interval = Interval(estimate, low, high, 12)
+    assert [judge(interval, direction, 0.1) for direction in ("above", "below", "equal")] == [above, below, equal]
+    assert judge(Interval(estimate, None, None, 2), "above", 0.1) == INCONCLUSIVE
+
+
+def test_below_mirrors_above() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        low, estimate, high = sorted(rng.normal(0, 0.15, 3))
+        mirrored = Interval(-estimate, -high, -low, 12)
+        assert judge(Interval(estimate, low, high, 12), "above", 0.1) == judge(mirrored, "below", 0.1)
+
+
+def test_claims_are_judged_together() -> None:
+    found = simulated(0.3, 0.05)
+    (alone,), three = verdicts([claim()], found), verdicts([claim()] * 3, found)
+    assert alone.level == pytest.approx(0.95)
+    assert three[0].level == pytest.approx(1 - 0.05 / 3)
+    assert alone.low is not None
+    assert three[0].low is not None
+    assert three[0].low < alone.low
+    assert alone.outcome in OUTCOMES
+
+
+def test_few_seeds_are_labelled_and_exact_counts_need_none() -> None:
+    assert claim().verdict(simulated(0.3, 0.01, 5)).note == "not for verdicts (5 seeds)"
+    found = Measurements()
+    found.add("skill", "a", 1, 0, 1.84)
+    counted = claim(against=1.8, exact=True, smallest_effect=0.01).verdict(found)
+    assert (counted.outcome, counted.note) == (REPRODUCED, "counted, not sampled")
+    assert counted.low == counted.high == pytest.approx(0.04)
+    found.add("skill", "a", 1, 1, 1.9)
+    with pytest.raises(ConfigError, match="skill is not exact, it has 2 values"):
+        claim(against=1.8, exact=True).verdict(found)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: claim("more"), "direction=more is not one of above, below, equal"),
+        (lambda: claim(smallest_effect=0), "smallest_effect must be a number > 0, got 0"),
+        (lambda: claim(of={"arm": "a"}), "of=.*is not complete; it is made of arm, at"),
+        (lambda: claim(of={"arm": "c", "at": 1}).verdict(simulated(0, 1)), "arm=c was not measured; there is b, a"),
+        (lambda: claim(of={"arm": "a", "at": 9}).verdict(simulated(0, 1)), "at=9 was not measured; there is 1"),
+        (lambda: claim(quantity="loss").verdict(simulated(0, 1)), "quantity=loss was not measured; there is skill"),
+    ],
+)
+def test_mistakes_are_named(build: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+def test_the_table_is_long_and_in_order() -> None:
+    found = simulated(0.1, 0, seeds=2)
+    lines = found.csv().splitlines()
+    assert lines[0] == "quantity,arm,at,seed,value"
+    assert [line.rsplit(",", 1)[0] for line in lines[1:]] == [
+        "skill,b,1,0",
+        "skill,b,1,1",
+        "skill,a,1,0",
+        "skill,a,1,1",
+    ]
+    assert Measurements.read(found.csv()).csv() == found.csv()
+    with pytest.raises(ConfigError, match="a study's table starts with quantity,arm,at,seed,value, not with 'a,b'"):
+        Measurements.read("a,b\n1,2\n")
