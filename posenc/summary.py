@@ -112,13 +112,15 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     if "skill" in kept:
         kept.pop("bits", None)
     title = f"{len(runs)} runs"
+    if len(set(kept["encoding"])) == 1 and "varied" in kept:  # room for what varies
+        title = f"{kept.pop('encoding')[0]} · {title}"
     if len(set(kept["dataset"])) == 1:
         title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
     table = _table(title)
+    words = ("dataset", "encoding", "varied", "status")
     for name in kept:
-        table.add_column(
-            name, justify="left" if name in ("dataset", "encoding", "varied", "status") else "right", no_wrap=True
-        )
+        folds = name == "varied"
+        table.add_column(name, justify="left" if name in words else "right", no_wrap=not folds, overflow="fold")
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     console = Console()
