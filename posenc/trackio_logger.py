@@ -19,7 +19,8 @@ class TrackioLogger(Logger):
 
     def __init__(self, project: str = "posenc", run_name: str | None = None, space_id: str | None = None) -> None:
         super().__init__()
-        import trackio  # an optional package: missing, it is missed here and not in the middle of a run
+        # an optional package: missing, it is missed here and not in the middle of a run
+        import trackio  # pyright: ignore[reportMissingImports]
 
         self._trackio, self._project, self._run_name, self._space_id = trackio, project, run_name, space_id
         self._run: Any = None
