@@ -155,6 +155,10 @@ class SequenceModule(L.LightningModule):
         error = values["accuracy_standard_error"] / (aware - blind)
         return values | {"skill": relative, "skill_standard_error": error}
 
+    def _log_epoch(self, values: dict[str, float]) -> None:
+        """Log values that all processes agree on, since their scores are gathered; Lightning cannot know, and asks."""
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect accuracy and loss."""
         self.validation(*self._answer(batch))
@@ -163,10 +167,10 @@ class SequenceModule(L.LightningModule):
         """Log the scores and, so that charts can show them, the ceilings."""
         length = self.task.length[1]
         scores = self._scores(self.validation, length)
-        self.log_dict({f"validation/{key}": value for key, value in scores.items()})
+        self._log_epoch({f"validation/{key}": value for key, value in scores.items()})
         ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
         ceilings |= {f"reference/{key}": value for key, value in self.references.items()}
-        self.log_dict({key: value for key, value in ceilings.items() if value is not None})
+        self._log_epoch({key: value for key, value in ceilings.items() if value is not None})
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
@@ -178,7 +182,7 @@ class SequenceModule(L.LightningModule):
         for length in self.test_lengths:
             scores = self.tests[str(length)]
             assert isinstance(scores, Scores)
-            self.log_dict({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
+            self._log_epoch({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
             self.by_position += [{"length": length} | row for row in scores.by_place()]
 
     def configure_optimizers(self) -> dict:
