@@ -11,12 +11,12 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
-def main(config: DictConfig) -> None:
-    """Build, fit, test, write the result (see posenc/run.py). torch is imported only when something runs."""
-    from posenc.run import run
+def main(config: DictConfig) -> float | None:
+    """Build, fit, test, write the result (see posenc/job.py and run.py); the best validation loss, for searches."""
+    from posenc.job import job
 
     with mistakes(CONFIGS):
-        run(config)
+        return job(config)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From a composed config to objects. Config objects end here: classes get plain values and other objects."""
 
 import inspect
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
 from posenc.checks import ConfigError
@@ -16,7 +19,7 @@ from posenc.encoder import Encoder
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
-from posenc.training import GracefulStop, Stopwatch
+from posenc.training import Checkpoints, GracefulStop, Stopwatch
 
 
 @dataclass
@@ -30,16 +33,32 @@ class Parts:
     stopwatch: Stopwatch
     stop: GracefulStop
 
+    @property
+    def best_validation_loss(self) -> float | None:
+        """The lowest validation loss so far, or None before the first validation."""
+        best = min(callback.best for callback in self.trainer.callbacks if isinstance(callback, Checkpoints))  # pyright: ignore[reportAttributeAccessIssue]
+        return best if math.isfinite(best) else None
 
-def build(config: DictConfig, folder: Path) -> Parts:
-    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts."""
+
+def build(config: DictConfig, folder: Path, environment: ClusterEnvironment | None = None) -> Parts:
+    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts.
+
+    environment  where the other processes are if there are several (trainer.devices)
+    """
     seed = check_seed(config.seed)
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
     stopwatch, stop = Stopwatch(), GracefulStop()
-    trainer: L.Trainer = make(config, "trainer", folder=folder, callbacks=[stopwatch, stop, *callbacks], logger=logger)
+    trainer: L.Trainer = make(
+        config,
+        "trainer",
+        folder=folder,
+        callbacks=[stopwatch, stop, *callbacks],
+        logger=logger,
+        environment=environment or LightningEnvironment(),
+    )
     return Parts(task, module, data, trainer, stopwatch, stop)
 
 
@@ -81,6 +100,12 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, ConfigError):
             raise cause from error
+        if isinstance(cause, ModuleNotFoundError):
+            missing = next((name for name in node if name in str(cause)), cause.name)
+            raise ConfigError(
+                f"{group}={missing} needs packages that are not installed; "
+                f"pip install -c constraints.txt -e '.[{missing}]' brings them."
+            ) from error
         if isinstance(cause, TypeError) and "argument" in str(cause):
             known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
             raise ConfigError(f"{group}: {cause}; the options are {known}.") from error

@@ -1,5 +1,6 @@
 """The command line: Hydra does the work; here a user's mistake becomes one clear message and an exit status."""
 
+import hashlib
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +22,14 @@ from posenc.checks import ConfigError
 
 MISTAKE = 2
 """Exit status after a user's mistake."""
+
+PATH_KEYS = ("dataset", "encoding", "seed")
+"""They name folders below that of a sweep."""
+NAMELESS = ("hydra", "launcher", "logger", "callbacks", "force", "threads")
+"""They change no result, so a sweep keeps its folder when they change."""
+NAME_LIMIT = 100
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
+"""Extras in pyproject.toml by the Hydra plugin that they bring."""
 
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
@@ -41,7 +51,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 
 
 def name_folders(words: list[str]) -> list[str]:
-    """Keep out of the folders' names in a sweep what is the same in all of its runs.
+    """Name a sweep's folder by what its runs have in common, and their folders by what varies.
 
     Hydra can leave keys out of a folder's name, but cannot tell which vary: those with a list of values on the command
     line do, and those that an experiment sweeps.
@@ -50,10 +60,40 @@ def name_folders(words: list[str]) -> list[str]:
         given = [word for word in words if re.match(r"~|[^-].*=", word)]
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
-        excluded = sorted({*fixed, "dataset", "encoding", "seed"})
+        excluded = sorted({*fixed, *PATH_KEYS})
+        names = [f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
+        if "hydra.sweep.dir" not in fixed:
+            names.append(f"hydra.sweep.dir='runs/{sweep_name(overrides)}'")
         place = words.index(given[0]) if given else len(words)  # argparse wants all overrides in one run of words
-        return [*words[:place], f"hydra.job.config.override_dirname.exclude_keys={excluded}", *words[place:]]
+        return [*words[:place], *names, *words[place:]]
     return words
+
+
+def sweep_name(overrides: list[Override]) -> str:
+    """`sweep`, or the experiment, and what was changed for all runs: `sweep_model.dim=32_trainer.max_steps=300`.
+
+    The same command finds its folder again, and so does one with more seeds, encodings or data sets, which have
+    folders of their own below. How runs are launched and watched leaves no trace in the name.
+    """
+    start, parts = "sweep", []
+    given = {override.key_or_group: override for override in overrides}  # the last one counts, as in Hydra
+    for override in (given[key] for key in sorted(given)):
+        key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
+        if key == "name" and value:
+            return str(value)
+        if key in PATH_KEYS or re.split("[./]", key)[0] in NAMELESS:
+            continue
+        if override.is_delete():
+            parts.append(f"~{key}")
+        elif key == "experiment" and value:
+            start = str(value)
+        else:
+            parts.append(key if override.is_sweep_override() else f"{key}={override.get_value_element_as_str()}")
+    name = "_".join([start, *parts])
+    plain = re.sub(r"[^\w.,=+~-]+", "-", name)
+    if plain == name and len(name) <= NAME_LIMIT:
+        return name
+    return f"{plain[:NAME_LIMIT]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 @contextmanager
@@ -72,6 +112,16 @@ def mistakes(configs: Path) -> Iterator[None]:
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)
+    except Exception as error:
+        if isinstance(error, ValueError) and re.match("Only one of --|The --resolve flag", str(error)):  # Hydra's own
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(MISTAKE)
+        if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
+            raise
+        reason = (str(error).strip().splitlines() or [""])[0]
+        print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
+        print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)
+        sys.exit(1)
 
 
 def explain(error: Exception, configs: Path) -> str:
@@ -80,6 +130,13 @@ def explain(error: Exception, configs: Path) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key is not None:
         return _unknown_key(key.group(1), configs) or text
+    plugin = re.search(r"Could not find 'hydra/(\w+)/(\w+)'", text)
+    if plugin is not None and plugin.group(2) in EXTRAS:
+        extra = EXTRAS[plugin.group(2)]
+        return (
+            f"{plugin.group(1)} {plugin.group(2)} needs packages that are not installed; "
+            f"pip install -c constraints.txt -e '.[{extra}]' brings them."
+        )
     absent = r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n((?:\t[^\n]*\n?)*)"
     missing = re.search(absent, text, re.DOTALL)
     if missing is not None:

@@ -5,15 +5,14 @@ from itertools import count
 
 import lightning as L
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.shares import Batch, Shares, share
 from posenc.streams import generator
 from posenc.tasks.base import Task
 
-Batch = tuple[Tensor, Tensor]
 CHUNK = 1024
 """Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
 
@@ -130,7 +129,7 @@ class SequenceData(L.LightningDataModule):
         stream = TrainStream(
             self.task.split("train"), self.batch_size, self.seed, self.train_size, start, self.curriculum_steps
         )
-        return DataLoader(stream, batch_size=None)
+        return DataLoader(Shares(stream, *self._rank), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         """The validation set."""
@@ -140,8 +139,13 @@ class SequenceData(L.LightningDataModule):
         """One loader for each of `test_lengths`, in their order."""
         return [self._evaluation("test", length) for length in self.test_lengths]
 
+    @property
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def _evaluation(self, split: str, length: int) -> DataLoader:
-        dataset = TensorDataset(*evaluation_set(self.task, split, length, self.size(length)))
+        dataset = TensorDataset(*share(evaluation_set(self.task, split, length, self.size(length)), *self._rank))
         tokens = dataset.tensors[0].shape[1]
         return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch * min(SHORT, tokens) // tokens**2))
 

@@ -64,7 +64,10 @@ class SequenceModule(L.LightningModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, at positions drawn by the scheme."""
-        return self.encoder(tokens, self.place(tokens))
+        positions = self.place(tokens)
+        if self.training and self.global_rank:  # positions are those of the whole batch, dropout this rank's own
+            torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}/rank/{self.global_rank}"))
+        return self.encoder(tokens, positions)
 
     def place(self, tokens: Tensor) -> Positions:
         """Where the scheme puts these tokens, the read-out's own included."""
@@ -122,12 +125,24 @@ class SequenceModule(L.LightningModule):
         """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
         logits, targets = self._answer(batch)
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+        weight = self._weight(targets)
+        if weight is not None:
+            loss = loss * weight
         if self.logs_this_step:
             asked = targets != IGNORE
             accuracy = (logits.detach().argmax(-1) == targets)[asked].float().mean()
+            accuracy = accuracy if weight is None else accuracy * weight
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            self.log_dict({"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate})
+            rows = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate}
+            self.log_dict(rows, sync_dist=weight is not None)
         return loss
+
+    def _weight(self, targets: Tensor) -> Tensor | None:
+        """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""
+        if self.trainer.world_size == 1:
+            return None
+        asked = (targets != IGNORE).sum().float()
+        return asked * self.trainer.world_size / self.trainer.strategy.reduce(asked.clone(), reduce_op="sum")
 
     def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
         values = scores.compute()
@@ -140,6 +155,10 @@ class SequenceModule(L.LightningModule):
         error = values["accuracy_standard_error"] / (aware - blind)
         return values | {"skill": relative, "skill_standard_error": error}
 
+    def _log_epoch(self, values: dict[str, float]) -> None:
+        """Log values that all processes agree on, since their scores are gathered; Lightning cannot know, and asks."""
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect accuracy and loss."""
         self.validation(*self._answer(batch))
@@ -148,10 +167,10 @@ class SequenceModule(L.LightningModule):
         """Log the scores and, so that charts can show them, the ceilings."""
         length = self.task.length[1]
         scores = self._scores(self.validation, length)
-        self.log_dict({f"validation/{key}": value for key, value in scores.items()})
+        self._log_epoch({f"validation/{key}": value for key, value in scores.items()})
         ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
         ceilings |= {f"reference/{key}": value for key, value in self.references.items()}
-        self.log_dict({key: value for key, value in ceilings.items() if value is not None})
+        self._log_epoch({key: value for key, value in ceilings.items() if value is not None})
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
@@ -163,7 +182,7 @@ class SequenceModule(L.LightningModule):
         for length in self.test_lengths:
             scores = self.tests[str(length)]
             assert isinstance(scores, Scores)
-            self.log_dict({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
+            self._log_epoch({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
             self.by_position += [{"length": length} | row for row in scores.by_place()]
 
     def configure_optimizers(self) -> dict:

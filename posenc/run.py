@@ -2,24 +2,26 @@
 
 import logging
 import platform
-import shlex
-import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import runs, summary
+from posenc import checks, runs
 from posenc.build import Parts, build
 from posenc.checks import ConfigError
+from posenc.claims import Claim
 from posenc.length_generalization import summarise
+from posenc.logs import close_logs, open_logs
+from posenc.ranks import ranks
 from posenc.training import Diverged, Interrupted, check_checkpoint
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
@@ -28,71 +30,85 @@ for name in ("lightning.pytorch", "lightning.fabric"):
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
-def run(config: DictConfig) -> None:
-    """Train and test what `config` describes, or conduct its study; leave a run folder, print a table.
+def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+    """Train and test what `config` describes and complete `record`; it is written last.
 
-    A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
-    status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
-    was stopped with 128 + the signal.
+    Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
+    is untouched and the run is `alone`, else it is a failure like any other. Goes on where `found` says so.
     """
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    alone = hydra.mode == RunMode.RUN
-    if config.study is not None:
-        from posenc.studies.conduct import conduct  # which draws, and matplotlib takes most of a second
-
-        conduct(config, folder)
-        return
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
-    record |= {group: hydra.runtime.choices[group] for group in ("encoding", "positions", "dataset")}
-    record |= {"seed": config.seed, "config_hash": runs.config_hash(plain)}
-    record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
+    folder = found.folder
     parts, signum, began = None, None, time.perf_counter()
-    runs.claim(folder)
-    try:
-        parts = prepare(config, folder)
-        for logger in parts.trainer.loggers:  # open the logs while the folder is empty, as Lightning's csv logger asks
-            _ = getattr(logger, "experiment", None)
-        runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        record |= train(parts, config.ckpt_path)
-        runs.write_positions(folder, parts.module.by_position)
-    except ConfigError as error:
-        if alone and not any(folder.iterdir()):  # a mistake found before anything was written
-            folder.rmdir()
-            raise
-        record |= {"status": "failed", "error": str(error)}
-    except Interrupted as stop:
-        signum = stop.signum
-        record |= {"status": "interrupted", "error": str(stop)}
-    except Diverged as error:
-        record |= {"status": "diverged", "error": str(error)}
-    except Exception as error:
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        runs.write_text(folder / "traceback.txt", traceback.format_exc())
-    if parts is not None:
-        record |= measured(parts)
-    record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
+    with thread_limit(threads_of(config)):
+        try:
+            with ranks(config.trainer.devices, folder) as group:
+                parts, checkpoint = prepare(config, found, group.environment)
+                runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+                plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+                open_logs(parts.trainer.loggers, folder, plain, found.resume)
+                group.begin(config, checkpoint, parts.trainer.strategy.root_device)
+                record |= train(parts, checkpoint)
+                runs.write_positions(folder, parts.module.by_position)
+        except ConfigError as error:
+            if alone and found.untouched:
+                raise
+            record |= {"status": "failed", "error": str(error)}
+        except Interrupted as stop:
+            signum = stop.signum
+            record |= {"status": "interrupted", "error": str(stop)}
+        except Diverged as error:
+            record |= {"status": "diverged", "error": str(error)}
+        except Exception as error:
+            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+            runs.write_text(folder / "traceback.txt", traceback.format_exc())
+        if parts is not None:
+            close_logs(parts.trainer.loggers)
+            record |= measured(parts)
+        record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
     runs.write_result(folder, record)
     if alone:
         draw(folder, record, parts)
-        summary.print_run(folder, record)
-    else:
-        summary.print_line(record)
-    if signum is not None:
-        sys.exit(128 + signum)
-    if alone and record["status"] != "completed":
-        sys.exit(1)
+    return record, signum
 
 
-def prepare(config: DictConfig, folder: Path) -> Parts:
-    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here."""
-    parts = build(config, folder)
-    if config.ckpt_path is not None:
-        check_checkpoint(config.ckpt_path, parts.module)
+def threads_of(config: DictConfig) -> int | None:
+    """The threads that this process is asked to compute with: `config.threads`, or a share for each of its devices."""
+    if config.threads is not None:
+        checks.positive("config", threads=config.threads)
+        return config.threads
+    devices = config.trainer.devices
+    return max(1, torch.get_num_threads() // devices) if isinstance(devices, int) and devices > 1 else None
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Inside, torch computes with so many threads, or with as many as before."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def prepare(config: DictConfig, found: Claim, environment: ClusterEnvironment) -> tuple[Parts, str | None]:
+    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
+
+    Returns the parts and the checkpoint to go on from: the run's own if it has one, else `config.ckpt_path`.
+    """
+    parts = build(config, found.folder, environment)
+    checkpoint = config.ckpt_path
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, parts.module)
+    if found.resume is not None:
+        try:
+            check_checkpoint(str(found.resume), parts.module)
+            checkpoint = str(found.resume)
+        except ConfigError:  # damaged: train from the start
+            found.resume = None
     parts.module.rehearse()
     parts.data.test_lengths = parts.module.test_lengths
-    return parts
+    return parts, checkpoint
 
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
@@ -147,9 +163,11 @@ def measured(parts: Parts) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
+        "processes": parts.trainer.world_size,
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
+        "validation": {"best_loss": parts.best_validation_loss},
         "references": parts.module.references,
         "data_digest": parts.task.digest,
     }

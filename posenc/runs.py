@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from posenc.checks import ConfigError
-
 RESULT = "result.json"
 STUDY = "study.json"
 """In the place of result.json where nothing is trained (posenc.studies)."""
@@ -50,22 +48,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def digest(plain: Any) -> str:
     """16 hexadecimal digits over a plain value."""
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def claim(folder: Path) -> None:
-    """Make the run folder; refuse one that already holds a run."""
-    if any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
-        raise ConfigError(
-            f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
-            "(or hydra.sweep.dir), or delete it."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,14 +22,22 @@ def _status(result: Result) -> str:
     return f"[{colour}]{result['status']}[/{colour}]"
 
 
-def print_line(result: Result) -> None:
-    """One run of a sweep in one line."""
-    scores = " · ".join(
+def line(folder: Path, result: Result) -> str:
+    """One run of a sweep in one line, with rich's markup; of its test lengths the first and the last."""
+    tested = list(result.get("test", {}).items())
+    scores = [
         f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
-        for length, row in result.get("test", {}).items()
-    )
-    line = f"{result['dataset']} · {result['encoding']} · seed {result['seed']}: {_status(result)}"
-    Console().print(line + (f" · {scores}" if scores else "") + _error(result), soft_wrap=True, highlight=False)
+        for length, row in dict([*tested[:1], *tested[-1:]]).items()
+    ]
+    start = [result["dataset"], result["encoding"], f"seed {result['seed']}"]
+    if varied(folder):
+        start.append(escape(varied(folder)))
+    return f"{' · '.join(start)}: {' · '.join([_status(result), *scores])}{_error(result)}"
+
+
+def varied(folder: Path) -> str:
+    """What a sweep varies besides data set, encoding and seed, which name the folders above this one."""
+    return "" if folder.name.startswith("seed") else folder.name
 
 
 def print_run(folder: Path, result: Result) -> None:
@@ -92,6 +100,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         "dataset": [result["dataset"] for _, result in runs],
         "encoding": [result["encoding"] for _, result in runs],
         "seed": [str(result["seed"]) for _, result in runs],
+        "varied": [escape(varied(folder)) or "–" for folder, _ in runs],
         "status": [_status(result) for _, result in runs],
     }
     scores = [next(iter(result.get("test", {}).values()), {}) for _, result in runs]
@@ -103,11 +112,15 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     if "skill" in kept:
         kept.pop("bits", None)
     title = f"{len(runs)} runs"
+    if len(set(kept["encoding"])) == 1 and "varied" in kept:  # room for what varies
+        title = f"{kept.pop('encoding')[0]} · {title}"
     if len(set(kept["dataset"])) == 1:
         title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
     table = _table(title)
+    words = ("dataset", "encoding", "varied", "status")
     for name in kept:
-        table.add_column(name, justify="left" if name in ("dataset", "encoding", "status") else "right", no_wrap=True)
+        folds = name == "varied"
+        table.add_column(name, justify="left" if name in words else "right", no_wrap=not folds, overflow="fold")
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     console = Console()

@@ -1,23 +1,139 @@
-"""What happens when a sweep has ended: a table, and an exit status that tells whether every run completed."""
+"""What a sweep tells while it goes on and when it has ended, whatever launches its jobs."""
 
+import logging
+import os
 import sys
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.console import Console
 
-from posenc import runs, summary
+from posenc import summary
+from posenc.checks import ConfigError
+from posenc.journal import RUNNING, Journal, time_left
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the journal while other processes work."""
 
 
 class SweepSummary(Callback):
-    """Prints all runs of the sweep; the process ends with status 1 unless every one completed."""
+    """Prints a line for each job that ends and a table at the end; status 1 unless every job of the command completed.
+
+    Hydra sends a copy of this object to the processes that its launcher starts. Only the first process prints, from
+    the journal: after each of its own jobs, and in a thread that looks for those of the others.
+
+    id  names the journal of this command
+    """
+
+    def __init__(self, id: str) -> None:
+        self.id, self.parent, self._told = id, os.getpid(), set[int]()
+        self._journal: Journal | None = None
+        self._child = False
+        self._ended, self._turn = threading.Event(), threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_ended", "_turn")}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Count the jobs, begin the journal, begin to watch."""
+        logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
+        self._journal = Journal.of(config.hydra)
+        assert self._journal is not None
+        self._journal.plan(count_jobs(config), config.hydra.overrides.task)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            self._tell(others=True)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See whether the first process started this one."""
+        self._child = os.getppid() == self.parent
+
+    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Tell of a job of this process; a worker that was left alone goes."""
+        if self._child and os.getppid() != self.parent:
+            os._exit(0)  # joblib's would wait for ever for more work from a process that was killed
+        if os.getpid() == self.parent and self._journal is not None:
+            self._tell(others=False)
+
+    def _tell(self, others: bool) -> None:
+        """Print a line for each job that has ended since the last time."""
+        assert self._journal is not None
+        with self._turn:
+            plan, jobs = self._journal.read()
+            for number, job in jobs.items():
+                if job["state"] == RUNNING or number in self._told or (others and job["pid"] == self.parent):
+                    continue
+                self._told.add(number)
+                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(Path(job['folder']), job['result'])}"
+                line += " · finished before, skipped" if job["skipped"] else progress(plan, jobs)
+                Console().print(line, soft_wrap=True, highlight=False)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read the run folders, print, set the exit status."""
-        root = Path(config.hydra.sweep.dir)
-        results = list(runs.read_results(root))
-        if results:  # a sweep over studies leaves none
-            summary.print_sweep(root, results)
-        if any(result["status"] != "completed" for _, result in results):
+        """Tell of the last jobs, print the table, close the journal, set the exit status."""
+        assert self._journal is not None
+        self._ended.set()
+        self._tell(others=False)
+        plan, jobs = self._journal.read()
+        self._journal.close()
+        root = Path(config.hydra.sweep.dir).absolute()
+        ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
+        summary.print_sweep(root, sorted((Path(job["folder"]), job["result"]) for job in ended.values()))
+        report(root)
+        skipped = sum(job["skipped"] for job in ended.values())
+        if skipped:
+            trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
+            print(f"{skipped} of {len(ended)} runs were finished before, {trained}; force=true runs them anew")
+        lost = (plan["total"] or len(jobs)) - len(ended)
+        if lost:
+            print(f"{lost} jobs left no result: their processes died. The same command runs what is missing.")
+        if lost or any(job["state"] != "completed" for job in ended.values()):
             sys.exit(1)
+
+
+def report(root: Path) -> None:
+    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
+    from posenc.report import write  # two seconds of imports, which the jobs need not pay
+
+    try:
+        page, finding = write([root])
+    except ConfigError as error:
+        print(f"no report: {error}")
+    else:
+        print(f"{finding}\nreport      {page}")
+
+
+def count_jobs(config: DictConfig) -> int | None:
+    """How many jobs Hydra will make of the command; None if its sweeper does not say."""
+    sweeper = config.hydra.sweeper
+    if "n_trials" in sweeper:
+        return sweeper.n_trials
+    if not sweeper._target_.endswith(BasicSweeper.__name__):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
+    return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size))
+
+
+def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> str:
+    """What else is going on, and the time left."""
+    running = sum(job["state"] == RUNNING for job in jobs.values())
+    bad = sum(job["state"] not in (RUNNING, "completed") for job in jobs.values())
+    words = [f"{running} running"] if running else []
+    if bad:
+        words.append(f"{bad} not completed")
+    left = time_left(plan, jobs, time.time())
+    if left:
+        words.append(f"{timedelta(seconds=round(left))} left")
+    return "".join(f" · {word}" for word in words)

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
@@ -30,7 +31,8 @@ class StopOnDivergence(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Raise `Diverged`, naming step and learning rate."""
-        if not torch.isfinite(outputs["loss"]):
+        finite = bool(torch.isfinite(outputs["loss"]))
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise Diverged(f"loss {outputs['loss'].item()} at step {trainer.global_step}, learning rate {rate:.3g}")
 
@@ -47,9 +49,12 @@ class Checkpoints(L.Callback):
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
         self.folder.mkdir(exist_ok=True)
+        for logger in trainer.loggers:  # what is logged up to here must be on disk for a run that goes on from here
+            logger.save()
         part = self.folder / f"{name}.ckpt.part"
         trainer.save_checkpoint(part)
-        part.replace(self.folder / f"{name}.ckpt")
+        if trainer.is_global_zero:
+            part.replace(self.folder / f"{name}.ckpt")
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save `last` where its turn has come."""
@@ -77,7 +82,7 @@ class Checkpoints(L.Callback):
 
 
 class Stopwatch(L.Callback):
-    """Seconds and tokens of training alone, evaluation and figures left out."""
+    """Seconds and tokens of training alone, evaluation and figures left out; a run that goes on counts on."""
 
     def __init__(self) -> None:
         self.seconds, self.tokens, self._began = 0.0, 0, 0.0
@@ -91,13 +96,22 @@ class Stopwatch(L.Callback):
     ) -> None:
         """Stop the watch."""
         self.seconds += time.perf_counter() - self._began
-        self.tokens += batch[0].numel()
+        self.tokens += batch[0].numel() * trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds and tokens so far."""
+        return {"seconds": self.seconds, "tokens": self.tokens}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from what the checkpoint says."""
+        self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
 
 
 def make_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback] = (),
     logger: Sequence[Logger] = (),
+    environment: ClusterEnvironment | None = None,
     max_steps: int = 1000,
     validate_every: int = 250,
     checkpoint_every: int = 500,
@@ -107,7 +121,10 @@ def make_trainer(
     accelerator: str = "auto",
     devices: int = 1,
 ) -> L.Trainer:
-    """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them."""
+    """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them.
+
+    Several devices divide each batch among processes that `environment` knows (Lightning's DDP).
+    """
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
     checks.one_of("trainer", PRECISIONS, precision=precision)
     if gradient_clip is not None:
@@ -125,6 +142,9 @@ def make_trainer(
             gradient_clip_val=gradient_clip,
             accelerator=accelerator,
             devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            plugins=None if environment is None else [environment],  # else Lightning would look for SLURM's
+            use_distributed_sampler=False,  # posenc.shares divides batches, and pads none
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             enable_checkpointing=False,
@@ -160,7 +180,14 @@ class GracefulStop(L.Callback):
             signal.signal(each, signal.SIG_DFL)
         if self._trainer is None or self._trainer.state.fn != TrainerFn.FITTING:
             raise Interrupted(signum)
-        self._trainer.should_stop = True
+        if self._trainer.world_size == 1:
+            self._trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Of several processes none may stop alone: they end after the same step once one was asked to."""
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            trainer.should_stop = True
+            self.received = self.received or signal.SIGTERM
 
     def _listen(self) -> None:
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only

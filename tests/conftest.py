@@ -1,5 +1,6 @@
 """What all tests share: composed configs, and the names that configs/ offers."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+import train
+from posenc.cli import launch
+
+Launch = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
@@ -45,3 +50,19 @@ def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
         return instantiate(config.encoding, _convert_="all")
 
     return builder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
+    """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            launch(train.main, train.CONFIGS)
+        except SystemExit as stop:
+            return int(stop.code or 0), capfd.readouterr().err
+        return 0, capfd.readouterr().err
+
+    return run

@@ -17,7 +17,7 @@ BUILT_IN_CODE = {
     "posenc.encoder.Encoder": {"encoding", "vocab_size", "num_outputs"},
     "posenc.data.SequenceData": {"task", "seed"},
     "posenc.module.SequenceModule": {"encoder", "positions", "task", "optimizer", "seed"},
-    "posenc.training.make_trainer": {"folder", "callbacks", "logger"},
+    "posenc.training.make_trainer": {"folder", "callbacks", "logger", "environment"},
     "torch.optim.AdamW": {"params"},
 }
 """Arguments that posenc.build passes as objects."""
@@ -54,7 +54,7 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
         assert node["_target_"] != "functools.partial", "use _partial_: true"
 
 
-@pytest.mark.parametrize(("group", "option"), CASES)
+@pytest.mark.parametrize(("group", "option"), [*CASES, *(("launcher", option) for option in options("launcher"))])
 def test_yaml_says_what_it_is(group: str, option: str) -> None:
     first = (CONFIGS / group / f"{option}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ")
@@ -67,11 +67,12 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 
 
 FLOORS = {
-    "checks": 0, "streams": 0, "positions": 0, "length_generalization": 0, "schemes": 1, "runs": 1, "cli": 1,
-    "statistics": 1, "tasks": 1, "measurements": 1, "bias": 2, "verdicts": 2, "attention": 3, "encodings": 4,
-    "encoder": 5, "data": 5, "scores": 5, "portrait": 5, "module": 6, "figures": 6, "training": 6, "diagnostics": 6,
-    "callbacks": 7, "build": 8, "summary": 8, "studies": 9, "sweep": 9, "catalog": 9, "task_catalog": 9, "run": 10,
-    "benchmark": 10,
+    "checks": 0, "streams": 0, "positions": 0, "length_generalization": 0, "trackio_logger": 0, "schemes": 1, "runs": 1,
+    "shares": 1, "cli": 1, "statistics": 1, "tasks": 1, "measurements": 1, "claims": 2, "journal": 2, "report": 2,
+    "bias": 2, "verdicts": 2, "attention": 3, "encodings": 4, "encoder": 5, "data": 5, "scores": 5, "portrait": 5,
+    "ranks": 5, "module": 6, "figures": 6, "training": 6, "diagnostics": 6, "callbacks": 7, "logs": 7, "build": 8,
+    "summary": 8, "studies": 9, "run": 9, "sweep": 9, "catalog": 9, "task_catalog": 9, "benchmark": 10, "job": 10,
+    "follow": 10,
 }  # fmt: skip
 
 

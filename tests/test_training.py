@@ -16,34 +16,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-import train
 from posenc.build import build
-from posenc.cli import launch
 from posenc.tasks.text import TextDataset
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Launch
 
-Launch = Callable[..., tuple[int, str]]
 SMALL = (
     "model.dim=16", "model.num_heads=2", "model.num_layers=1", "data.batch_size=8", "data.eval_size=64",
     "trainer.max_steps=12", "trainer.validate_every=4", "trainer.checkpoint_every=5", "trainer.log_every=3",
     "~callbacks.progress",
 )  # fmt: skip
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
-    """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        try:
-            launch(train.main, train.CONFIGS)
-        except SystemExit as stop:
-            return int(stop.code or 0), capfd.readouterr().err
-        return 0, capfd.readouterr().err
-
-    return run
 
 
 def result(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One line in the terminal that says how far a run is and how it does."""
 
+import multiprocessing
 from typing import Any
 
 import lightning as L
@@ -23,9 +24,9 @@ class ProgressLine(ProgressBar):
 
     def enable(self) -> None:
         """Show the line."""
-        self._enabled = True
+        self._enabled = type(self)._enabled
 
-    _enabled = True
+    _enabled = multiprocessing.current_process().name == "MainProcess"  # a launcher's workers share one terminal
 
     def _open(self, what: str, done: int, total: int) -> None:
         if not self._enabled:

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from posenc import runs
 from posenc.build import check_seed, make
+from posenc.checks import ConfigError
 from posenc.studies.base import Study
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 
@@ -35,7 +36,7 @@ COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
 def conduct(config: DictConfig, folder: Path) -> None:
     """Measure, judge, draw, write, print. What goes wrong leaves no folder."""
     seed = check_seed(config.seed)
-    runs.claim(folder)
+    _make(folder)
     began, processor = time.perf_counter(), time.process_time()
     try:
         study: Study = make(config, "study")
@@ -79,6 +80,22 @@ def conduct(config: DictConfig, folder: Path) -> None:
     tell(console, judged)
     cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
     console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
+
+
+def _make(folder: Path) -> None:
+    """Make the run folder; refuse one that already holds something."""
+    if any((folder / name).exists() for name in (runs.RESULT, runs.STUDY, "metrics.csv", "checkpoints")):
+        raise ConfigError(
+            f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
+            "(or hydra.sweep.dir), or delete it."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
 
 
 def save(figure: Figure, folder: Path) -> None:

@@ -25,6 +25,9 @@ class Majority(Task):
 
     A control: a model blind to order can answer everything, so skill is undefined, and an encoding that makes a
     difference here does so for another reason than order.
+
+    Published: one layer of saturated attention recognises it (Merrill et al. 2022). Nothing that we know of about
+    encodings.
     """
 
     def __init__(
@@ -73,6 +76,9 @@ class Histogram(Task):
 
     A control: a token and the bag determine the answer, so skill is undefined, and an encoding that makes a difference
     here does so for another reason than order. The whole sequence is asked about, so a causal model cannot answer.
+
+    Published: a short program of attention steps solves it, and transformers can be trained to follow it (Weiss et al.
+    2021). Nothing that we know of about encodings.
     """
 
     def __init__(

@@ -23,6 +23,8 @@ class DistanceDataset(Task):
     from allowed more markers and equal places, so that no model could pass 50.5 %, and its order-blind ceiling was
     31.4 %, not 1/K.
     Random guess: 1/K.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def __init__(

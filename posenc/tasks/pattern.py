@@ -28,6 +28,8 @@ class PositionAwarePatternDataset(Task):
 
     A bag of tokens says a good deal: a class's values occur at least once. And no attention is needed: token, position
     and a per-token MLP with mean pooling solve it, so it favours encodings that enter at the embedding.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     num_outputs = len(PATTERNS)

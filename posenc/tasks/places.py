@@ -65,6 +65,8 @@ class AbsolutePattern(MarkedPair):
     the two occurs once. Source: our own; the values are the same in every class, unlike those of `pattern`, whose bags
     give the class away. In the default places 8 always follows 5 at the same offset, so that only the distance from an
     end of the sequence tells the classes apart. One of the two values is enough to answer. Random guess: 1/C.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class RelativePattern(MarkedPair):
     Law: the class is uniform over the C values in `offsets`, the place of the pair is uniform among those that fit, the
     background is uniform over the other values. Source: our own. Absolute places alone say next to nothing: a rule
     that sees one of the two places beats a guess only near the ends. Random guess: 1/C.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def __init__(
@@ -159,6 +163,8 @@ class FirstOf(Task):
 
     Law: each marked value occurs once, at a uniformly random place of its own; the background is uniform over the
     values K and above. So all orders of the marked values are equally likely. Source: our own. Random guess: 1/K.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def __init__(
@@ -212,6 +218,8 @@ class LastOf(FirstOf):
 
     Law, source, ceilings and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
     of the sequence a causal model sees the answer from.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def answer(self, places: Tensor) -> Tensor:

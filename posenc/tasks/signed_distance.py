@@ -19,6 +19,8 @@ class SignedDistance(MarkedPair):
     its bin, then the place of the left marker uniform among those that fit; the background is uniform over the other
     tokens. On each side distance d ≥ 1 belongs to bin ⌊(d − 1)·B / (n − 1)⌋ of B = K/2. Source: `distance`, made
     asymmetric so that a model blind to reversal cannot pass ½. Random guess: 1/K.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ class SortingDataset(Task):
     compared sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal
     neighbours.
     Random guess: ½.
+
+    Published: nothing that we know of; posenc's own.
     """
 
     num_outputs = 2

@@ -1,0 +1,35 @@
+"""`python -m posenc.follow RANK WORLD PORT FOLDER`: what the processes of a run other than the first do; see ranks.py.
+
+The composed config comes on standard input; none comes if the first process found a mistake in it.
+"""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from posenc.claims import Claim
+from posenc.ranks import OneMachine
+from posenc.run import prepare, thread_limit, train
+from posenc.training import Diverged, Interrupted
+
+
+def follow(rank: int, world: int, port: int, folder: Path) -> None:
+    """Train and test this rank's share; rank 0 tells of the rest, and of a run that diverged or was stopped."""
+    text = sys.stdin.read()
+    if not text:
+        return
+    config = cast(DictConfig, OmegaConf.create(text))
+    with thread_limit(config.threads):
+        meeting = OneMachine(rank, world, port)
+        parts, checkpoint = prepare(config, Claim(folder), meeting)
+        meeting.join(parts.trainer.strategy.root_device)
+        with suppress(Diverged, Interrupted):
+            train(parts, checkpoint)
+
+
+if __name__ == "__main__":
+    rank, world, port, folder = sys.argv[1:]
+    follow(int(rank), int(world), int(port), Path(folder))

@@ -1,0 +1,78 @@
+"""What became of each job of one sweep command, on disk, where every launcher's processes can write it.
+
+<sweep folder>/.sweeps/<id>/plan.json     how many jobs, when it began, the overrides
+                            <number>.json one job: running, or its status
+               .sweeps/<id>.json          all of it in one file, when the command has ended
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posenc.runs import write_text
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of one command."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, hydra: Any) -> "Journal | None":
+        """The journal that Hydra's config names, or None outside of a sweep."""
+        watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
+        if watcher is None or hydra.sweep.dir is None:
+            return None
+        return cls(Path(hydra.sweep.dir) / ".sweeps" / watcher.id)
+
+    def plan(self, total: int | None, overrides: Sequence[str]) -> None:
+        """Begin, with the number of jobs where it is known."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write("plan", {"total": total, "began": time.time(), "overrides": list(overrides)})
+
+    def note(self, number: int, state: str, **more: Any) -> None:
+        """Say what a job does or did: `running` or a status."""
+        if self.folder.exists():
+            self._write(str(number), {"number": number, "state": state, "pid": os.getpid(), **more})
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        write_text(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+
+    def read(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+        """The plan, and the newest note of each job by its number."""
+        plan = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
+        jobs = {}
+        for path in self.folder.glob("*.json"):
+            if path.stem.isdecimal():
+                jobs[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))
+        return plan, dict(sorted(jobs.items()))
+
+    def close(self) -> None:
+        """Keep one file instead of one a job."""
+        plan, jobs = self.read()
+        content = json.dumps(plan | {"jobs": list(jobs.values())}, indent=1) + "\n"
+        write_text(self.folder.with_name(self.folder.name + ".json"), content)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], now: float) -> float | None:
+    """Seconds until the last job ends, at the pace so far; jobs that were skipped say nothing about it.
+
+    remaining · (now − first start) / trained; jobs that run at the same time make the pace by themselves.
+    """
+    if plan["total"] is None:
+        return None
+    ended = [job for job in jobs.values() if job["state"] != RUNNING]
+    trained = [job for job in ended if not job["skipped"]]
+    if not trained:
+        return None
+    start = min(job["began"] for job in trained)
+    return (plan["total"] - len(ended)) * (now - start) / len(trained)

@@ -1,0 +1,108 @@
+"""Everything that the report says, computed once from the run folders; markdown, page and figures only lay it out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from posenc.report import arms, finding, lost, series, tables
+from posenc.report.arms import Placed
+from posenc.report.differences import Across, Contrast, across, contrasts
+from posenc.report.finding import Finding
+from posenc.report.lost import Lost
+from posenc.report.palette import Style, styles
+from posenc.report.read import Note, read
+from posenc.report.series import Line
+from posenc.report.tables import Facet, Row
+
+Curves = tuple[str, str, Facet, list[Line]]
+"""Learning curves of a facet: what they are of, the logged column, the facet, a line for each arm."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer."""
+
+    placed: list[Placed]
+    facets: list[Facet]
+    baseline: str
+    delta: float
+    reference: str
+    """The encoding whose speed is 1."""
+    first: Finding
+    findings: list[Finding]
+    rows: list[Row]
+    contrasts: list[Contrast]
+    across: list[Across]
+    lost: list[Lost]
+    notes: list[Note]
+    long: pd.DataFrame
+    styles: dict[str, Style]
+    learning: list[Curves]
+    positions: list[tuple[Facet, int, list[Line]]]
+    commands: dict[str, str]
+    versions: list[tuple[str, str, int]]
+
+    @property
+    def scored(self) -> list[Facet]:
+        """The facets with at least one score."""
+        return [facet for facet in self.facets if any(facet.values(arm) for arm in facet.arms)]
+
+
+def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
+    """Read, group, test, and state."""
+    runs, notes = read(roots)
+    placed, refusals = arms.place(runs)
+    notes = notes + refusals
+    found = tables.facets(placed)
+    chosen, said = tables.choose_baseline(found, baseline)
+    if said:
+        notes.insert(0, Note("baseline", said))
+    contrast_list, apart = contrasts(found, chosen, delta)
+    notes += apart
+    rows_across = across(found, delta)
+    findings = [one for facet in found for one in finding.of_facet(facet, delta)] or [_nothing()]
+    colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
+    reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
+    positions = [
+        (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines
+    ]
+    return Comparison(
+        placed=placed,
+        facets=found,
+        baseline=chosen,
+        delta=delta,
+        first=finding.overall(findings, rows_across),
+        findings=findings,
+        reference=reference,
+        rows=tables.summary(found, reference),
+        contrasts=contrast_list,
+        across=rows_across,
+        lost=lost.lost(placed),
+        learning=_learning(found, placed, notes),
+        positions=positions,
+        notes=notes,
+        long=tables.long_table(placed),
+        styles=styles(found, colour_of),
+        commands=lost.sweep_commands(placed),
+        versions=lost.versions(placed),
+    )
+
+
+def _nothing() -> Finding:
+    return Finding("nothing", "Nothing can be said yet, because no run has finished.")
+
+
+def _learning(found: Sequence[Facet], placed: Sequence[Placed], notes: list[Note]) -> list[Curves]:
+    wanted = ("train/loss", "validation/accuracy", "validation/bits")
+    folders = [item.run.folder for item in placed if item.counted and item.run.status != "unfinished"]
+    curves = series.read_curves(folders, wanted, notes)
+    result: list[Curves] = []
+    for what in ("validation", "training"):
+        for facet in found:
+            column = "train/loss" if what == "training" else f"validation/{'bits' if facet.lower else 'accuracy'}"
+            lines = series.by_step(facet, curves, column)
+            if lines:
+                result.append((what, column, facet, lines))
+    return result

@@ -1,0 +1,272 @@
+"""The comparison in numbers: facets with what they are measured by, the long table, and a summary of each arm."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+import pandas as pd
+
+from posenc import statistics
+from posenc.report.arms import Placed
+from posenc.statistics import Interval
+
+SUCCESS = 0.9
+"""The skill from which on a run has solved its task."""
+Values = dict[int, float]
+"""One number for each seed."""
+
+
+@dataclass
+class Facet:
+    """A dataset under a position scheme, and the number by which its arms are compared."""
+
+    dataset: str
+    positions: str
+    members: list[Placed]
+    metric: str = "accuracy"
+    length: int = 0
+    trained: tuple[int, int] | None = None
+    arms: list[str] = field(default_factory=list)
+    """Those with at least one run; the best first."""
+    baseline: dict[str, str] = field(default_factory=dict)
+    """The arm that each arm is compared with: the baseline encoding in the same setting."""
+    ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
+    references: dict[str, float] = field(default_factory=dict)
+    title: str = ""
+    phrase: str = ""
+    """The title in a sentence."""
+
+    @property
+    def lower(self) -> bool:
+        """Whether less is better."""
+        return self.metric == "bits"
+
+    @property
+    def measure(self) -> str:
+        """The metric with its length."""
+        return f"{self.metric} at length {self.length}"
+
+    def of(self, arm: str) -> list[Placed]:
+        """The arm's runs that count, whatever became of them."""
+        return [item for item in self.members if item.arm == arm and item.counted]
+
+    def values(self, arm: str, metric: str | None = None, length: int | None = None) -> Values:
+        """The arm's number for each seed, of completed runs; its own metric and length where none is given."""
+        metric, length = metric or self.metric, length or self.length
+        found: Values = {}
+        for item in self.of(arm):
+            if item.completed:
+                value = item.run.generalization(metric) if metric in ("aulc", "k50") else None
+                value = item.run.test.get(length, {}).get(metric) if value is None else value
+                if value is not None:
+                    found[item.run.seed] = value
+        return dict(sorted(found.items()))
+
+    def lengths(self) -> list[int]:
+        """Every length at which a run was tested or is undefined."""
+        return sorted({n for item in self.members if item.counted for n in (*item.run.test, *item.run.undefined)})
+
+    def encoding(self, arm: str) -> str:
+        """The encoding of an arm."""
+        return next(item.run.encoding for item in self.members if item.arm == arm)
+
+    def setting(self, arm: str) -> str:
+        """The setting of an arm."""
+        return next(item.setting for item in self.members if item.arm == arm)
+
+
+def facets(placed: Sequence[Placed]) -> list[Facet]:
+    """The facets, by dataset and positions; of the arms in each, the best first."""
+    groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    for item in placed:
+        if item.run.status != "unfinished":
+            groups[item.facet].append(item)
+    schemes = {positions for _, positions in groups}
+    found: list[Facet] = []
+    for (dataset, positions), members in sorted(groups.items()):
+        facet = Facet(dataset, positions, members)
+        facet.title = dataset if len(schemes) == 1 else f"{dataset} · {positions}"
+        facet.phrase = dataset if len(schemes) == 1 else f"{dataset} with {positions} positions"
+        _measure(facet)
+        sign = 1 if facet.lower else -1
+        score = {arm: facet.values(arm) for arm in dict.fromkeys(item.arm for item in members if item.counted)}
+        facet.arms = sorted(score, key=lambda arm: (sign * fmean(score[arm].values()) if score[arm] else np.inf, arm))
+        found.append(facet)
+    return found
+
+
+def _measure(facet: Facet) -> None:
+    done = [item.run for item in facet.members if item.completed]
+    for run in done:
+        facet.ceilings |= run.ceilings
+        facet.references |= {key: value for key, value in (run.result.get("references") or {}).items() if value}
+    ranges = [run.trained for item in facet.members if (run := item.run).trained]
+    facet.trained = max(ranges, key=lambda pair: (pair[1], pair[0])) if ranges else None
+    for metric in ("skill", "bits", "accuracy"):
+        lengths = sorted({n for run in done for n, scores in run.test.items() if metric in scores})
+        if lengths:
+            inside = [n for n in lengths if facet.trained and n <= facet.trained[1]]
+            facet.metric, facet.length = metric, inside[-1] if inside else lengths[0]
+            return
+
+
+def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
+    """The baseline, and a sentence if it is not the one that was asked for; sets every facet's baseline arms."""
+    present: dict[str, int] = defaultdict(int)
+    for facet in found:
+        for arm in facet.arms:
+            if facet.values(arm):
+                present[arm] += 1
+                if facet.encoding(arm) != arm:
+                    present[facet.encoding(arm)] += 1
+    chosen, said = wanted, ""
+    if wanted not in present and present:
+        chosen = min(present, key=lambda name: (-present[name], name))
+        several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
+        said = (
+            f"The baseline {wanted} has no completed run here; every encoding is compared with {chosen} instead."
+            if several
+            else ""
+        )
+    for facet in found:
+        for arm in facet.arms:
+            rivals = [other for other in facet.arms if chosen in (other, facet.encoding(other)) and facet.values(other)]
+            same = [other for other in rivals if other == chosen or facet.setting(other) == facet.setting(arm)]
+            if same and arm not in rivals:
+                facet.baseline[arm] = min(same, key=lambda other: (other != chosen, other))
+            elif same and arm not in same:
+                facet.baseline[arm] = same[0]
+    return chosen, said
+
+
+LONG = [
+    "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",
+    "trained_shortest", "trained_longest", "length", "accuracy", "accuracy_standard_error", "loss", "bits",
+    "exact_match", "skill", "sequences", "order_blind", "order_aware", "undefined", "aulc", "k50", "tested_to",
+    "parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second", "wall_seconds", "error", "command",
+]  # fmt: skip
+"""The columns of comparison_summary.csv."""
+
+
+def long_table(placed: Iterable[Placed]) -> pd.DataFrame:
+    """One row for each run and length; a run without a score has one row."""
+    rows: list[dict[str, object]] = []
+    for item in placed:
+        run = item.run
+        base: dict[str, object] = {
+            "folder": run.name, "sweep": str(run.sweep), "dataset": item.dataset, "positions": item.positions,
+            "encoding": run.encoding, "arm": item.arm, "seed": run.seed, "status": run.status,
+            "counted": "yes" if item.completed else item.why_not or "no", "config_hash": run.config_hash,
+            "error": run.error, "command": run.command,
+        }  # fmt: skip
+        base |= dict(zip(("trained_shortest", "trained_longest"), run.trained or (None, None), strict=True))
+        base |= {key: run.generalization(key) for key in ("aulc", "k50", "tested_to")}
+        for key in ("parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second", "wall_seconds"):
+            base[key] = run.measured(key)
+        for n in sorted({*run.test, *run.undefined}) or [None]:
+            row = dict(base, length=n)
+            if n is not None:
+                blind, aware = run.ceilings.get(n, (None, None))
+                row |= run.test.get(n, {}) | {"order_blind": blind, "order_aware": aware}
+                row["undefined"] = run.undefined.get(n)
+            rows.append(row)
+    table = pd.DataFrame(rows).reindex(columns=LONG)
+    whole = ["seed", "trained_shortest", "trained_longest", "length", "sequences", "parameters", "encoding_parameters"]
+    whole += ["steps", "tokens_per_second"]
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm of a facet in numbers."""
+
+    facet: Facet
+    arm: str
+    score: Interval | None
+    success: Interval | None
+    aulc: Interval | None
+    k50: float | None
+    parameters: float | None
+    encoding_parameters: float | None
+    tokens_per_second: float | None
+    speed: float | None
+    """Tokens per second relative to `none`, paired by sweep and seed."""
+    same_sweep: bool
+    lost: dict[str, int]
+    """How many runs did not complete, by status."""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the score rests on."""
+        return self.score.n if self.score else 0
+
+    @property
+    def label(self) -> str:
+        """What the number of seeds forbids."""
+        return statistics.label(self.seeds)
+
+
+def summary(found: Sequence[Facet], reference: str) -> list[Row]:
+    """Every arm of every facet; speed is relative to the encoding `reference`."""
+    return [_row(facet, arm, reference) for facet in found for arm in facet.arms]
+
+
+def interval(values: Mapping[int, float]) -> Interval | None:
+    """Mean and interval over seeds, if there are any."""
+    return statistics.mean_interval(list(values.values())) if values else None
+
+
+def _row(facet: Facet, arm: str, reference: str) -> Row:
+    items = facet.of(arm)
+    lost: dict[str, int] = defaultdict(int)
+    for item in items:
+        if item.run.status != "completed":
+            lost[item.run.status] += 1
+    values = facet.values(arm)
+    outcomes = [*values.values(), *[-1e9] * lost.get("diverged", 0)]  # a run that diverged is no success
+    success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
+    crossed = list(facet.values(arm, "k50").values())
+    speed, same = _speed(facet, arm, reference)
+    rates = [rate for item in items if (rate := item.run.measured("tokens_per_second"))]
+    return Row(
+        facet=facet,
+        arm=arm,
+        score=interval(values),
+        success=success,
+        aulc=interval(facet.values(arm, "aulc")),
+        k50=median(crossed) if crossed else None,
+        parameters=_first(items, "parameters"),
+        encoding_parameters=_first(items, "encoding_parameters"),
+        tokens_per_second=fmean(rates) if rates else None,
+        speed=speed,
+        same_sweep=same,
+        lost=dict(lost),
+    )
+
+
+def _first(items: Iterable[Placed], key: str) -> float | None:
+    return next((value for item in items if (value := item.run.measured(key)) is not None), None)
+
+
+def _speed(facet: Facet, arm: str, reference: str) -> tuple[float | None, bool]:
+    """Geometric mean of tokens/s over that of the reference: by sweep and seed, else over all runs of the facet."""
+    setting = facet.setting(arm)
+    ours: dict[tuple[Path, int], float] = {}
+    theirs: dict[tuple[Path, int], float] = {}
+    for item in facet.members:
+        rate = item.run.measured("tokens_per_second")
+        if item.completed and rate:
+            key = (item.run.sweep, item.run.seed)
+            if item.arm == arm:
+                ours[key] = rate
+            if item.run.encoding == reference and item.setting == setting:
+                theirs[key] = rate
+    both = sorted(ours.keys() & theirs.keys())
+    if both:
+        return float(np.exp(np.mean([np.log(ours[key] / theirs[key]) for key in both]))), True
+    if ours and theirs:
+        return float(np.exp(np.mean(np.log(list(ours.values()))) - np.mean(np.log(list(theirs.values()))))), False
+    return None, False

@@ -1,0 +1,72 @@
+"""Numbers as a reader meets them, the same in the table, the page and the sentence."""
+
+from collections.abc import Sequence
+
+from posenc.statistics import Interval
+
+NONE = "–"
+
+
+def bounds(interval: Interval | None) -> tuple[float, float] | None:
+    """Both ends of an interval, if it has any."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return interval.low, interval.high
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A number with a true minus sign, or a dash."""
+    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference: its sign always shown."""
+    return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def whole(value: float | None) -> str:
+    """A count."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def probability(value: float | None) -> str:
+    """A p-value: three decimals, and a floor."""
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def ratio(value: float | None, same: bool = True) -> str:
+    """A factor; a tilde where it was not measured side by side."""
+    return NONE if value is None else ("" if same else "~") + f"{value:.2f}×"
+
+
+def span(interval: Interval | None, digits: int = 3, sign: bool = False) -> str:
+    """[low, high], or nothing."""
+    found = bounds(interval)
+    number = signed if sign else fixed
+    return "" if found is None else f"[{number(found[0], digits)}, {number(found[1], digits)}]"
+
+
+def estimate(interval: Interval | None, digits: int = 3) -> str:
+    """0.912 [0.900, 0.924]."""
+    return NONE if interval is None else f"{fixed(interval.estimate, digits)} {span(interval, digits)}".strip()
+
+
+def share(interval: Interval | None) -> str:
+    """10/12 [0.55, 0.95] of a success rate."""
+    if interval is None:
+        return NONE
+    return f"{round(interval.estimate * interval.n)}/{interval.n} {span(interval, 2)}".strip()
+
+
+def listing(words: Sequence[str], most: int = 4) -> str:
+    """a, b and c; of a long list the first few."""
+    if len(words) > most + 1:
+        words = [*words[:most], f"{len(words) - most} others"]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def count(n: int, noun: str) -> str:
+    """1 run, 2 runs."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,80 @@
+"""Write the report: markdown, csv, figures and page, each whole or not at all."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+from posenc import checks, runs
+from posenc.checks import ConfigError
+from posenc.report import markdown, page, static
+from posenc.report.compare import compare
+from posenc.report.finding import Finding
+from posenc.report.layout import Plot, plots
+
+SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
+DPI = 140
+
+
+class Written(NamedTuple):
+    """Where the page is, and what the report finds first."""
+
+    page: Path
+    finding: Finding
+
+
+def write(
+    roots: Sequence[Path | str], output: Path | str | None = None, baseline: str = "none", delta: float = 0.01
+) -> Written:
+    """Compare all runs below `roots` and write the report into `output`, by default the first of them.
+
+    baseline  the encoding (or arm) that every other is compared with
+    delta     differences whose interval lies inside ±delta count as none
+
+    Raises ConfigError where there is no run, or the output cannot be written.
+    """
+    checks.number("report", low=0, open_low=True, delta=delta)
+    folders = [Path(root) for root in roots]
+    if not folders:
+        raise ConfigError("no folder given; give the folder of a run or of a sweep, such as runs/<name>.")
+    target = Path(output) if output is not None else folders[0]
+    comparison = compare(folders, baseline, delta)
+    found = plots(comparison)
+    try:
+        (target / FIGURES).mkdir(parents=True, exist_ok=True)
+        runs.write_text(target / TABLE, comparison.long.to_csv(index=False))
+        for plot in found:
+            _draw(plot, target / FIGURES)
+        runs.write_text(target / SUMMARY, markdown.render(comparison, found))
+        runs.write_text(target / PAGE, page.render(comparison, found))
+    except OSError as error:
+        raise ConfigError(
+            f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
+        ) from error
+    return Written(target / PAGE, comparison.first)
+
+
+def _draw(plot: Plot, folder: Path) -> None:
+    """One drawing for each form: `savefig` would draw twice as often, and lay out each time."""
+    with static.look():
+        figure = plot.draw()
+        figure.set_dpi(DPI)
+        picture, vectors = io.BytesIO(), io.BytesIO()
+        FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 2})
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
+    _write_bytes(folder / f"{plot.name}.png", picture.getvalue())
+    _write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

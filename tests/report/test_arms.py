@@ -1,0 +1,125 @@
+"""What may be averaged, what gets a longer name, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+from posenc.report.compare import Comparison, compare
+from tests.report.conftest import Make
+
+
+def read(root: Path, baseline: str = "none") -> Comparison:
+    return compare([root], baseline, 0.01)
+
+
+def test_a_swept_value_becomes_part_of_the_name_and_pairs_with_its_like(run: Make, root: Path) -> None:
+    for layers in (2, 4):
+        for seed in range(3):
+            config = {"model.num_layers": layers}
+            run("none", seed, 0.1, name=f"layers{layers}", config=config)
+            run("rope", seed, 0.2 * layers + 0.01 * seed, name=f"layers{layers}", config=config)
+    comparison = read(root)
+    (facet,) = comparison.facets
+    names = {f"{encoding} (model.num_layers={layers})" for encoding in ("none", "rope") for layers in (2, 4)}
+    assert set(facet.arms) == names
+    pairs = {one.arm: one.baseline for one in comparison.contrasts}
+    assert pairs == {f"rope (model.num_layers={n})": f"none (model.num_layers={n})" for n in (2, 4)}
+    assert len(comparison.findings) == 2  # one for each setting: the settings are not compared with each other
+    assert not comparison.notes
+
+
+def test_values_that_change_together_are_named_once(run: Make, root: Path) -> None:
+    for steps, lr in ((100, 0.1), (200, 0.2)):
+        config = {"trainer.max_steps": steps, "optimizer.lr": lr, "data.batch_size": steps}
+        run("rope", 0, 0.5, name=str(steps), config=config)
+    assert set(read(root).facets[0].arms) == {"rope (trainer.max_steps=100)", "rope (trainer.max_steps=200)"}
+
+
+def test_what_follows_from_the_model_is_not_named_twice(run: Make, root: Path) -> None:
+    for dim in (32, 64):
+        run("rope", 0, 0.5, name=str(dim), config={"model.dim": dim, "encoding.dim": dim})
+    assert set(read(root).facets[0].arms) == {"rope (model.dim=32)", "rope (model.dim=64)"}
+
+
+def test_an_encoding_s_own_value_names_only_its_arms(run: Make, root: Path) -> None:
+    run("none", 0, 0.1)
+    for base in (100, 10000):
+        run("rope", 0, 0.5, name=str(base), config={"encoding.base": base})
+    comparison = read(root)
+    assert set(comparison.facets[0].arms) == {"none", "rope (encoding.base=100)", "rope (encoding.base=10000)"}
+    assert {one.baseline for one in comparison.contrasts} == {"none"}
+
+
+def test_dataset_values_make_facets(run: Make, root: Path) -> None:
+    for length in (16, 32):
+        run("rope", 0, 0.5, name=str(length), config={"dataset.length": length}, trained_lengths=[length, length])
+    assert [facet.dataset for facet in read(root).facets] == [
+        "pattern (dataset.length=16)", "pattern (dataset.length=32)",
+    ]  # fmt: skip
+
+
+def test_other_test_lengths_are_the_same_training(run: Make, root: Path) -> None:
+    run("rope", 0, {32: 0.5})
+    run("rope", 1, {32: 0.6, 64: 0.4}, config={"dataset.test_lengths": [32, 64]})
+    run("rope", 2, {32: 0.6}, config={"data.eval_size": 9})
+    (facet,) = read(root).facets
+    assert facet.arms == ["rope"]
+    assert facet.values("rope") == {0: 0.5, 1: 0.6, 2: 0.6}
+
+
+def test_one_seed_measured_in_two_ways_is_two_arms(run: Make, root: Path) -> None:
+    for size in (100, 500):
+        run("rope", 0, 0.5, name=str(size), config={"data.eval_size": size})
+    assert set(read(root).facets[0].arms) == {"rope (data.eval_size=100)", "rope (data.eval_size=500)"}
+
+
+def test_runs_that_nothing_tells_apart_are_refused_and_named(run: Make, root: Path) -> None:
+    for seed in range(3):
+        run("none", seed, 0.1)
+        run("rope", seed, 0.5 + 0.01 * seed)
+    other = run("rope", 1, 0.9, name="again", config_hash="different")
+    comparison = read(root)
+    (note,) = comparison.notes
+    assert "refused" in note.text
+    assert str(other) in note.folder
+    assert comparison.facets[0].values("rope") == {0: 0.5, 2: 0.52}
+    assert sum(one.why.startswith("refused") for one in comparison.lost) == 2
+    assert comparison.contrasts[0].difference.seeds == (0, 2)
+
+
+def test_exact_duplicates_count_once(run: Make, root: Path) -> None:
+    folder = run("rope", 0, 0.5)
+    run("rope", 1, 0.7)
+    shutil.copytree(folder, root / "copy" / "pattern" / "rope" / "seed0")
+    comparison = read(root)
+    assert comparison.facets[0].values("rope") == {0: 0.5, 1: 0.7}
+    (note,) = comparison.notes
+    assert "counted once" in note.text
+    assert "differ" not in note.text
+    assert comparison.lost == []
+
+
+def test_of_a_failed_run_and_its_repetition_the_repetition_counts(run: Make, root: Path) -> None:
+    folder = run("rope", 0, 0.5, sweep="b")
+    run("rope", 0, sweep="a", status="failed", error="disk full", config_hash="same")
+    path = folder / "result.json"
+    path.write_text(path.read_text().replace('"config_hash": ', '"config_hash": "same", "was": '))
+    comparison = read(root)
+    assert comparison.facets[0].values("rope") == {0: 0.5}
+    assert "same run as" in comparison.notes[0].text
+
+
+def test_a_lost_config_is_said_and_joins_its_only_arm(run: Make, root: Path) -> None:
+    run("rope", 0, 0.5)
+    (run("rope", 1, 0.7) / ".hydra" / "config.yaml").unlink()
+    comparison = read(root)
+    assert comparison.facets[0].values("rope") == {0: 0.5, 1: 0.7}
+    assert "config.yaml is missing; it is counted as rope" in comparison.notes[0].text
+
+
+def test_a_lost_config_among_several_arms_is_refused(run: Make, root: Path) -> None:
+    for layers in (2, 4):
+        run("rope", 0, 0.5, name=str(layers), config={"model.num_layers": layers})
+    (run("rope", 1, 0.7) / ".hydra" / "config.yaml").unlink()
+    comparison = read(root)
+    assert any("several arms have its name" in note.text for note in comparison.notes)
+    assert all(1 not in facet.values(arm) for facet in comparison.facets for arm in facet.arms)

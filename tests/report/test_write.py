@@ -1,0 +1,180 @@
+"""The files: whole, the same each time, safe to open, and made without torch."""
+
+import html
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from posenc.checks import ConfigError
+from posenc.report import page, write
+from posenc.report.__main__ import main
+from tests.report.conftest import Make
+
+NASTY = "<script>alert(1)</script>"
+FILES = {"comparison_summary.md", "comparison_summary.csv", "index.html"}
+
+
+@pytest.fixture
+def sweep(run: Make, root: Path) -> Path:
+    """Three encodings, three seeds, two datasets, one of them text with its loss by position."""
+    for seed in range(3):
+        for place, encoding in enumerate(("none", "rope", "t5")):
+            run(encoding, seed, 0.3 * place + 0.01 * seed)
+            folder = run(encoding, seed, dataset="text", bits=3.0 - place + 0.01 * seed)
+            rows = [f"32,{k},500,0.5,{4 - place - k / 32}" for k in range(32)]
+            (folder / "by_position.csv").write_text("\n".join(["length,position,asked,accuracy,bits", *rows]) + "\n")
+    return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Elements(HTMLParser):
+    """The page's scripts, its text, and every address it names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self.addresses: list[str] = []
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script" and self.scripts:
+            self.scripts[-1] += data
+        else:
+            self.text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+
+def test_everything_is_written_whole_and_the_same_again(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    assert write([sweep], other).page == other / "index.html"
+    once, before = contents(other), set(contents(sweep))
+    for _ in range(2):  # among its own runs, where the second finds what the first left
+        write([sweep])
+        here = contents(sweep)
+        assert {name: data for name, data in here.items() if name not in before} == once
+    figures = {Path(name).stem for name in once if name.startswith("figures")}
+    assert figures == {
+        "seeds", "differences", "accuracy_by_length", "skill_by_length", "learning_validation", "learning_training",
+        "bits_by_position",
+    }  # fmt: skip
+    pairs = {f"figures/{name}.{form}" for name in figures for form in ("png", "svg")}
+    assert set(once) == FILES | pairs
+    summary = once["comparison_summary.md"].decode()
+    assert summary.splitlines()[2].startswith("There is no common ranking: of 2 comparisons, 2 undecided")
+    assert "not for verdicts" in summary.splitlines()[2]
+    for pair in pairs:
+        assert pair in summary or pair.endswith("svg")
+
+
+def test_names_are_text_everywhere(run: Make, root: Path) -> None:
+    arms = [NASTY, "none", "_$x_{^}|`*[a](javascript:alert(1))", "%{x}<br>&lt;", "</script><b>", "=1+1"]
+    for seed in range(3):
+        for place, arm in enumerate(arms):
+            error = NASTY if arm == "none" and seed == 2 else None
+            run(arm, seed, None if error else 0.1 * place + 0.01 * seed, dataset=f"d{NASTY}", error=error)
+    text = write([root], root / "out").page.read_text()
+    parsed = Elements(text)
+    assert len(parsed.scripts) == 3
+    figures = json.loads(parsed.scripts[0])
+    assert parsed.scripts[1] == get_plotlyjs()
+    assert not any("alert" in script for script in parsed.scripts[1:])
+    shown = "".join(parsed.text)
+    for arm in arms:
+        assert arm in shown
+    # what plotly would read as tags is escaped, what becomes CSV is not
+    traces = [trace for panels in figures.values() for panel in panels for trace in panel["traces"]]
+    assert {trace["meta"]["arm"] for trace in traces if "arm" in trace["meta"]} >= set(arms)
+    names = {trace["name"] for trace in traces if "name" in trace} - {"order-blind ceiling", "order-aware ceiling"}
+    assert names == {html.escape(arm) for arm in arms}
+    assert all("<" not in trace["name"] for trace in traces if "name" in trace)
+    assert all("<" not in words for trace in traces for words in trace.get("text", []))
+    summary = (root / "out" / "comparison_summary.md").read_text().partition("```")[0]
+    assert "<script" not in summary
+    assert not re.search(r"(?<!\\)\]\(javascript", summary)
+
+
+def test_the_page_names_no_other_place(sweep: Path) -> None:
+    parsed = Elements(write([sweep], sweep / "out").page.read_text())
+    assert all(re.match(r"#|data:|figures/\w+\.(png|svg)$", address) for address in parsed.addresses)
+    assert "default-src 'none'" in page.POLICY
+
+
+def test_json_cannot_end_its_script() -> None:
+    value = {"</script>": ["<!--", "\u2028&", 1 / 3, None]}
+    text = page.script_json(value)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"</script>": ["<!--", "\u2028&", 0.333333, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        page.script_json(float("nan"))
+
+
+def test_nothing_but_failures_still_makes_a_report(run: Make, root: Path) -> None:
+    run("rope", 0, status="failed", error="boom")
+    text = write([root]).page.read_text()
+    assert "nothing can be said yet" in text
+    assert "boom" in text
+
+
+def test_sixty_arms_have_their_own_look(run: Make, root: Path) -> None:
+    from posenc.report.compare import compare
+
+    for k in range(66):
+        run(f"encoding{k:02}", 0, k / 66)
+    looks = compare([root], "none", 0.01).styles
+    assert len({(style.colour, style.dash, style.marker) for style in looks.values()}) == 66
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "error: nowhere is not a folder"),
+        (["{root}"], "error: no run of posenc in"),
+        (["{root}", "--delta", "0"], "error: report: delta must be a number > 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    root: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([word.format(root=root) for word in words])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_an_output_that_cannot_be_written_says_what_to_do(run: Make, root: Path) -> None:
+    run("rope", 0, 0.9)
+    (root / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be written to .*choose another folder with --output"):
+        write([root], root / "file" / "out")
+
+
+def test_the_command_line_starts_without_torch(run: Make, root: Path) -> None:
+    run("rope", 0, 0.9)
+    code = (
+        "import sys; from posenc.report.__main__ import main; main(sys.argv[1:]); "
+        "print(sorted({'torch', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(root)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"report      {root / 'index.html'}", "[]"]

@@ -1,0 +1,206 @@
+"""Sweeps given again, stopped, forced and spread over processes; what a run finds in its folder."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from posenc.claims import claim
+from posenc.cli import explain, sweep_name
+from posenc.journal import time_left
+from tests.conftest import CONFIGS, ROOT, Launch
+from tests.test_training import SMALL, process, result, weights
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    """When each result below was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+
+
+def equal(a: Path, b: Path) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def test_a_sweep_given_again_trains_only_what_is_new(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("-m", "encoding=none,rope", "seed=range(2)", *SMALL) == (0, "")
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = stamps(folder)
+    assert len(before) == 4
+    assert command("-m", "encoding=rope,none", "seed=range(2)", *SMALL, "threads=1", "trainer.log_every=3")[0] == 0
+    assert stamps(folder) == before
+    assert command("-m", "encoding=none", "seed=range(3)", *SMALL)[0] == 0
+    after = stamps(folder)
+    assert len(after) == 5
+    assert {path: after[path] for path in before} == before
+    told = [json.loads(path.read_text()) for path in sorted((folder / ".sweeps").glob("*.json"))]
+    assert [[job["skipped"] for job in each["jobs"]] for each in told] == [
+        [False] * 4, [True] * 4, [True, True, False],
+    ]  # fmt: skip
+
+
+def test_kill_in_the_middle_of_a_sweep(command: Launch, tmp_path: Path) -> None:
+    """SIGKILL during the second of three runs: the first is kept, the second goes on as if nothing had happened."""
+    more = ["-m", "encoding=rope", "seed=0,1,2", *SMALL, "trainer.max_steps=120", "trainer.validate_every=40"]
+    more.remove("~callbacks.progress")
+    more += ["model.dropout=0.1", "trainer.log_every=1", "callbacks=quiet"]
+    second = tmp_path / "killed" / "pattern" / "rope" / "seed1"
+    killed = f"hydra.sweep.dir={tmp_path / 'killed'}"
+    line = [sys.executable, str(ROOT / "train.py"), *more, killed]
+    running = subprocess.Popen(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (second / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not (second / "result.json").exists()
+    reached = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert 5 <= reached < 120
+    before = stamps(tmp_path / "killed")
+    assert len(before) == 1
+    assert command(*more, killed) == (0, "")
+    after = stamps(tmp_path / "killed")
+    assert len(after) == 3
+    assert {path: after[path] for path in before} == before
+    assert command(*more, "seed=1", f"hydra.sweep.dir={tmp_path / 'whole'}") == (0, "")
+    whole = tmp_path / "whole" / "pattern" / "rope" / "seed1"
+    assert equal(whole, second)
+    assert result(whole)["test"] == result(second)["test"]
+    assert result(whole)["validation"] == result(second)["validation"]
+    assert rows(whole) == rows(second)
+    assert {path.name for path in second.iterdir()} >= {"result.json", "metrics.csv", "checkpoints"}
+    assert not (second / ".lock").exists()
+
+
+def test_force_keeps_the_old_result_until_the_new_one_is_complete(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    line = (*SMALL, f"hydra.run.dir={folder}")
+    assert command(*line)[0] == 0
+    before = result(folder)
+    assert command(*line)[0] == 0  # finished: shown, not trained
+    assert result(folder) == before
+    assert command(*line, "force=true", "dataset.length=20")[0] == 1  # a mistake, in a folder that is not empty
+    assert result(folder)["status"] == "failed"
+    assert json.loads((folder / ".before" / "replaced.json").read_text()) == before
+    assert command(*line, "force=true")[0] == 0
+    assert result(folder)["test"] == before["test"]
+    assert result(folder) != before
+    assert not (folder / ".before").exists()
+
+
+def test_a_damaged_checkpoint_means_from_the_start(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
+    before = result(folder)
+    (folder / "result.json").unlink()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    assert command(*SMALL, f"hydra.run.dir={folder}") == (0, "")
+    assert result(folder)["test"] == before["test"]
+
+
+def test_another_config_in_the_folder_is_a_row_and_left_alone(command: Launch, tmp_path: Path) -> None:
+    line = ("-m", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path}")
+    assert command(*line)[0] == 0
+    before = stamps(tmp_path)
+    status, _ = command(*line, "model.dim=32")
+    assert status == 1
+    assert stamps(tmp_path) == before
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_refused(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with claim(folder, "0" * 16, force=False, wait=False):
+        status, errors = command(*SMALL, f"hydra.run.dir={folder}")
+    assert status == 2
+    assert "another process is at work" in errors
+
+
+def test_joblib_is_bit_equal_to_one_process_and_survives_a_failure(command: Launch, tmp_path: Path) -> None:
+    swept = ("-m", "encoding=alibi_causal,none,rope", *SMALL)
+    parallel = ("launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'joblib'}")
+    done = process(*swept, *parallel)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[3/3]" in done.stdout
+    assert command(*swept, "threads=1", f"hydra.sweep.dir={tmp_path / 'basic'}")[0] == 1
+    for name, status in (("alibi_causal", "failed"), ("none", "completed"), ("rope", "completed")):
+        a, b = (tmp_path / launcher / "pattern" / name / "seed0" for launcher in ("joblib", "basic"))
+        assert result(a)["status"] == result(b)["status"] == status
+        assert result(a)["versions"] == result(b)["versions"]
+        assert result(a)["versions"]["threads"] == 1
+        if status == "completed":
+            assert equal(a, b)
+            assert result(a)["test"] == result(b)["test"]
+
+
+@pytest.mark.filterwarnings("ignore")  # Optuna 2 imports SQLAlchemy 2 with deprecations
+def test_a_search_minimises_the_validation_loss(command: Launch, tmp_path: Path) -> None:
+    more = [word for word in SMALL if not word.startswith("~")]
+    line = ("experiment=search_rope_base", "hydra.sweeper.n_trials=2", *more, f"hydra.sweep.dir={tmp_path}")
+    assert command(*line)[0] == 0
+    found = {path.parent: result(path.parent) for path in tmp_path.rglob("result.json")}
+    losses = [min(float(row["validation/loss"]) for row in rows(folder) if row["validation/loss"]) for folder in found]
+    assert [each["validation"]["best_loss"] for each in found.values()] == pytest.approx(losses, rel=1e-6)
+    best = OmegaConf.load(tmp_path / "optimization_results.yaml")
+    assert best.best_value == pytest.approx(min(losses), rel=1e-6)
+    before = stamps(tmp_path)
+    assert command(*line)[0] == 0  # the same trials again: none is trained
+    assert stamps(tmp_path) == before
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["encoding=none,rope", "seed=range(3)", "dataset=pattern"], "sweep"),
+        (["trainer.max_steps=300", "launcher=joblib", "hydra.launcher.n_jobs=2"], "sweep_trainer.max_steps=300"),
+        (["optimizer.lr=0.1,0.2", "experiment=quick_demo"], "quick_demo_optimizer.lr"),
+        (["name=mine", "seed=0,1"], "mine"),
+        (["~callbacks.progress", "~model.window"], "sweep_~model.window"),
+        (["dataset.path='/a b'"], r"sweep_dataset.path=-a-b-_.{8}"),
+    ],
+)
+def test_the_folder_of_a_sweep_depends_on_what_its_runs_have_in_common(words: list[str], name: str) -> None:
+    found = sweep_name(OverridesParser.create().parse_overrides(words))
+    assert re.fullmatch(name, found), found
+
+
+def test_time_left() -> None:
+    jobs = {
+        0: {"state": "completed", "skipped": True, "began": 0.0},
+        1: {"state": "completed", "skipped": False, "began": 100.0},
+        2: {"state": "failed", "skipped": False, "began": 100.0},
+        3: {"state": "running", "skipped": False, "began": 110.0},
+    }
+    assert time_left({"total": 7}, jobs, now=120.0) == 4 * 20.0 / 2
+    assert time_left({"total": None}, jobs, now=120.0) is None
+    assert time_left({"total": 7}, {0: jobs[0]}, now=120.0) is None
+
+
+def test_a_missing_tracker_is_named(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    status, errors = command("logger=trackio", *SMALL, f"hydra.run.dir={tmp_path / 'run'}")
+    assert status == 2
+    assert "pip install -c constraints.txt -e '.[trackio]'" in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_extra_is_named() -> None:
+    error = RuntimeError("In 'launcher/ray': Could not find 'hydra/launcher/ray'\n\nAvailable options ...")
+    assert "pip install -c constraints.txt -e '.[ray]'" in explain(error, CONFIGS)
