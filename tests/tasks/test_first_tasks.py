@@ -4,6 +4,7 @@ import gzip
 import itertools
 import math
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -244,12 +245,18 @@ def test_a_short_corpus_is_tested_as_far_as_it_goes(tmp_path: Path) -> None:
     assert task.test_lengths == [64, 96, 128, 256]  # the test split has 400 bytes
 
 
+@cache
+def corpus(causal: bool) -> TextDataset:
+    return TextDataset(length=64, causal=causal)
+
+
 @given(st.integers(1, 60), st.floats(0.01, 1), st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_masked_bytes_are_hidden_and_asked_for(length: int, mask: float, seed: int) -> None:
-    task = TextDataset(length=64, causal=False, mask=mask)
+    task = corpus(causal=False)
+    task.mask = mask
     tokens, targets = task.sample(generator(seed, "masked"), 8, length)
-    bytes_, _ = TextDataset(length=64).sample(generator(seed, "masked"), 8, length)  # the same windows
+    bytes_, _ = corpus(causal=True).sample(generator(seed, "masked"), 8, length)  # the same windows
     for row, wanted, real in zip(tokens.tolist(), targets.tolist(), bytes_.tolist(), strict=True):
         hidden = [i for i, token in enumerate(row) if token == 256]
         assert len(hidden) == max(1, round(mask * length))
