@@ -191,6 +191,7 @@ def _length_axis(axis: Axes, result: Mapping[str, Any], lengths: Sequence[int]) 
 def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: str) -> Figure:
     """Bits a target against its place in the sequence, one line a test length, averaged over octaves' eighths.
 
+    `trained` is how many tokens the longest sequence of training has; a task may read more of them than its length.
     `rows` are those of by_position.csv. A model whose line keeps falling past the trained length uses the longer
     context; one whose line rises does not extrapolate.
     """
@@ -205,6 +206,7 @@ def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: st
         axis.plot(x, y, color=colour, lw=1.4, label=f"length {length}")
     axis.axvspan(1, trained, color="#e8eef7", zorder=0)
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("place in the sequence, from 1 (shaded: trained)", color=INK)
     axis.set_ylabel("bits a target", color=INK)
     axis.set_title(title, fontsize=10, color=INK, loc="left")

@@ -145,9 +145,9 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
 
     if len(record.get("test", {})) > 1:
         figures.length_curves(record).savefig(folder / "length.png", dpi=150)
-    if parts is not None and parts.module.by_position:
+    if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
         title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
-        figure = figures.position_curves(parts.module.by_position, parts.task.length[1], title)
+        figure = figures.position_curves(parts.module.by_position, parts.module.validation.places, title)
         figure.savefig(folder / "by_position.png", dpi=150)
 
 
