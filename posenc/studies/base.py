@@ -40,6 +40,12 @@ class Arm:
         return encoder.double()
 
 
+def check_arms(arms: Mapping[str, Arm], **options: Any) -> None:
+    """Build each arm with one layer, so that what does not fit together says so before any work starts."""
+    for arm in arms.values():
+        arm.build(0, **(options | {"num_layers": 1}))
+
+
 class Study(ABC):
     """Measures something of freshly made encoders; what it measures is a function of its options and the seeds.
 
@@ -47,6 +53,9 @@ class Study(ABC):
     claims  what is to be judged (posenc.verdicts)
     seeds   how many: seed, seed + 1, ...
     """
+
+    workers: int | None = None
+    """Processes that trainings are spread over; None: one for each core (posenc.studies.workers)."""
 
     def __init__(self, arms: Mapping[str, Arm], claims: Sequence[Claim], seeds: int) -> None:
         checks.positive(self, seeds=seeds)

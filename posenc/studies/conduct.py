@@ -8,6 +8,7 @@
 """
 
 import json
+import os
 import platform
 import shlex
 import time
@@ -37,16 +38,17 @@ def conduct(config: DictConfig, folder: Path) -> None:
     """Measure, judge, draw, write, print. What goes wrong leaves no folder."""
     seed = check_seed(config.seed)
     _make(folder)
-    began, processor = time.perf_counter(), time.process_time()
+    began, processor = time.perf_counter(), _processor_seconds()
     try:
         study: Study = make(config, "study")
+        study.workers = config.threads
         found = study.measure(seed)
         judged = verdicts(study.claims, found)
     except BaseException:
         if not any(folder.iterdir()):
             folder.rmdir()
         raise
-    seconds, processor = time.perf_counter() - began, time.process_time() - processor
+    seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
     figure = study.figure(found, judged)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
@@ -80,6 +82,12 @@ def conduct(config: DictConfig, folder: Path) -> None:
     tell(console, judged)
     cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
     console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _make(folder: Path) -> None:

@@ -21,6 +21,7 @@ from posenc.streams import generator
 from posenc.studies.base import Arm, Study, draw_tokens
 from posenc.studies.gradient_flow_figure import draw
 from posenc.studies.initialisation import INITIALISATIONS
+from posenc.studies.trainability import SUCCESS, Trainability
 from posenc.verdicts import Claim, Verdict
 
 ROUNDING = -15
@@ -41,6 +42,7 @@ class GradientFlow(Study):
 
     depths           L for `slope`, of the arms in `sloped`
     initialisations  names in posenc.studies.initialisation
+    trainability     what trains (posenc.studies.trainability); None: the first gradient alone
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class GradientFlow(Study):
         sloped: Sequence[str],
         initialisations: Sequence[str],
         profile_depth: int,
+        trainability: Trainability | None = None,
     ) -> None:
         super().__init__(arms, claims, seeds)
         checks.positive(self, length=length, batch=batch, vocab_size=vocab_size, profile_depth=profile_depth)
@@ -68,7 +71,7 @@ class GradientFlow(Study):
             checks.one_of(self, self.arms, sloped=name)
         self.length, self.batch, self.vocab_size = length, batch, vocab_size
         self.depths, self.sloped, self.initialisations = sorted(depths), [*sloped], [*initialisations]
-        self.profile_depth = profile_depth
+        self.profile_depth, self.trainability = profile_depth, trainability
         self.options: dict[str, Any] = {
             "vocab_size": vocab_size, "num_outputs": vocab_size, "dim": dim, "num_heads": num_heads,
             "readout": "per_token",
@@ -90,6 +93,8 @@ class GradientFlow(Study):
                 found.add("last_gradient", f"{name} {start}", depth, each, last[depth])
             slope = np.polyfit(np.log10([*last]), [*last.values()], 1)[0]
             found.add("slope", f"{name} {start}", 0, each, slope)
+        if self.trainability is not None:
+            self.trainability.measure(found, seed, self.workers)
         return found
 
     def _encoder(self, name: str, start: str, depth: int, seed: int) -> Encoder:
@@ -142,9 +147,24 @@ class GradientFlow(Study):
             )
         table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
         yield table
+        if self.trainability is not None:
+            table = Table(
+                title=f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}", title_justify="left"
+            )
+            table.box, table.pad_edge, table.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
+            for head in ("arm", *(f"depth {depth}" for depth in self.trainability.depths)):
+                table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+            for name, row in self.trainability.rows(found):
+                table.add_row(name.replace("_", " "), *row)
+            yield table
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.gradient_flow_figure."""
-        return draw(
-            found, [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth, ROUNDING
-        )
+        figure = Figure(figsize=(16.4, 4.8 if self.trainability is None else 8.6), layout="constrained")
+        part = figure
+        if self.trainability is not None:
+            part = figure.add_subfigure((grid := figure.add_gridspec(2, 1, height_ratios=[4.8, 3.6]))[0])
+            self.trainability.draw(figure.add_subfigure(grid[1]), found)
+        args = [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth, ROUNDING
+        draw(found, *args, part)
+        return figure

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from posenc.figures import INK
 from posenc.measurements import Measurements
@@ -22,10 +22,13 @@ def draw(
     slopes: Mapping[str, Mapping[str, Any]],
     depth: int,
     rounding: float,
-) -> Figure:
-    """Three panels: colour is the arm, line style the initialisation (the first of them in the profiles)."""
+    figure: Figure | SubFigure,
+) -> None:
+    """Three panels, in a part of a figure if one is given.
+
+    Colour is the arm, line style the initialisation (the first of them in the profiles).
+    """
     colours = dict(zip(arms, matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(arms))), strict=True))
-    figure = Figure(figsize=(16.4, 4.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(5, 5.6, 5))
     start = initialisations[0]
     for axis, quantity, title, floor in (
@@ -51,7 +54,6 @@ def draw(
     _depths(middle, found, sloped, initialisations, slopes, colours)
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def _depths(

@@ -87,6 +87,10 @@ class Task:
         """The best expected accuracy of any model; None where nobody knows."""
         return None
 
+    def sources(self, tokens: Int[Tensor, "B N"]) -> Int[Tensor, "B N"] | None:
+        """Which key each query must read to know the answer, −1 where nothing is asked; None: not at one place."""
+        return None
+
     def references(self) -> dict[str, float]:
         """Other numbers to read a result against, by name."""
         return {}

@@ -86,6 +86,14 @@ class Lookup(Task):
             found = values.gather(1, found)
         return torch.cat((values, self.num_outputs + query), dim=1), found[:, 0]
 
+    def sources(self, tokens: Tensor) -> Tensor | None:
+        """The place that the query names; with several hops there is more than one."""
+        if self.hops > 1:
+            return None
+        sources = torch.full_like(tokens, -1)
+        sources[:, -1] = tokens[:, -1] - self.num_outputs
+        return sources
+
     def order_blind_ceiling(self, length: int) -> float:
         """Exact; the query token is in the bag, but not what stands where.
 

@@ -15,6 +15,13 @@ def distinct(generator: Generator, batch: int, chosen: int, among: int) -> Tenso
     return torch.rand(batch, among, generator=generator, dtype=torch.float64).topk(chosen, dim=1).indices
 
 
+def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
+    """(B, N): only the last token reads, and what it reads stands at `source`."""
+    sources = torch.full_like(tokens, -1)
+    sources[:, -1] = source
+    return sources
+
+
 class MultiQueryRecall(Task):
     """K keys with a value each; later each key comes again and asks for its value.
 
@@ -124,6 +131,10 @@ class Induction(Task):
         tokens.scatter_(1, place, A)
         return tokens, tokens.gather(1, place + 1)[:, 0]
 
+    def sources(self, tokens: Tensor) -> Tensor:
+        """The place after the earlier A, for the last token."""
+        return at_the_end(1 + (tokens[:, :-1] == tokens[:, -1:]).int().argmax(1), tokens)
+
     def order_blind_ceiling(self, length: int) -> float:
         """Exact, for a model that sees the bag and, at the read-out, which token is last.
 
@@ -180,6 +191,10 @@ class Needle(Task):
         tokens[:, -1] = self.num_outputs + 1
         tokens.scatter_(1, marker, self.num_outputs)
         return tokens, tokens.gather(1, marker + 1)[:, 0]
+
+    def sources(self, tokens: Tensor) -> Tensor:
+        """The place after the marker, for the question."""
+        return at_the_end(1 + (tokens == self.num_outputs).int().argmax(1), tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exact: each of the n − 2 values is equally likely to be the marked one, so E[largest count]/(n − 2)."""

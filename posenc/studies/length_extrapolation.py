@@ -1,0 +1,153 @@
+"""Length extrapolation: what is left of skill past the training length, and what becomes of attention there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from posenc import checks
+from posenc.attention import LayerRecord
+from posenc.checks import ConfigError
+from posenc.data import evaluation_set
+from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
+from posenc.length_generalization import summarise
+from posenc.measurements import Measurements
+from posenc.module import SequenceModule
+from posenc.studies.base import Arm, Study, check_arms
+from posenc.studies.length_extrapolation_figure import draw
+from posenc.studies.trained import Recipe, Row, fit
+from posenc.studies.workers import spread
+from posenc.tasks.base import Task
+from posenc.verdicts import Claim, Verdict
+
+PROBES = 128
+"""Sequences over which attention is averaged."""
+
+
+class LengthExtrapolation(Study):
+    """Skill and attention at multiples of the training length, for each encoding under each placement of the norm.
+
+    An arm of the table is "<arm> <norm>"; `at` is k = test length / training length unless it is said otherwise. No row
+    where an encoding is not defined.
+
+        skill            on the test set
+        aulc, k50        of that curve, `at` 0 (posenc.length_generalization); k50 is the largest k where skill stays
+                         above one half, and 0 where it starts below
+        target_mass      attention of the asking query on the key that holds the answer, of the best head of all layers
+        head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        seeds: int,
+        norms: Sequence[str],
+        dim: int,
+        num_heads: int,
+        layers: int,
+        task: Task,
+        recipe: Recipe,
+    ) -> None:
+        super().__init__(arms, claims, seeds)
+        checks.positive(self, layers=layers)
+        if task.sources(task.sample(torch.Generator(), 1, task.length[1])[0]) is None:
+            raise ConfigError(f"LengthExtrapolation: {task} has no one place that answers; use dataset=induction.")
+        self.norms, self.layers, self.task, self.recipe = [*norms], layers, task, recipe
+        self.multiples = [length / task.length[1] for length in task.test_lengths]
+        self.options: dict[str, Any] = {
+            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
+            "num_layers": layers, "readout": task.readout, "causal": task.causal,
+        }  # fmt: skip
+        check_arms(self.arms, **self.options)
+
+    @property
+    def names(self) -> list[str]:
+        """The arms of the table."""
+        return [f"{name} {norm}" for name, norm in product(self.arms, self.norms)]
+
+    def measure(self, seed: int) -> Measurements:
+        """All trainings."""
+        found = Measurements()
+        cases = list(product(range(seed, seed + self.seeds), self.arms, self.norms))
+        for row in sorted(spread(self.train, cases, "trainings", self.workers)):
+            found.add(*row)
+        return found
+
+    def train(self, case: tuple[int, str, str]) -> list[Row]:
+        """Train one arm and look at it at every length."""
+        seed, name, norm = case
+        encoder = self.arms[name].build(seed, **(self.options | {"norm": norm})).float()
+        trained = fit(encoder, self.task, seed, self.recipe)
+        longest, arm = self.task.length[1], f"{name} {norm}"
+        rows: list[Row] = [("skill", arm, n / longest, seed, value) for n, value in trained.skills.items()]
+        summary = summarise(longest, trained.skills)
+        tested_to, start = summary["tested_to"] or 1.0, trained.skills[longest]
+        half = summary["k50"] if summary["k50"] is not None else (tested_to if start > 0.5 else 0.0)
+        rows += [("aulc", arm, 0, seed, summary["aulc"] or 0.0), ("k50", arm, 0, seed, half)]
+        if not trained.diverged:
+            for length in trained.skills:
+                rows += self._attention(trained.module, arm, seed, length)
+        return rows
+
+    def _attention(self, module: SequenceModule, arm: str, seed: int, length: int) -> Iterator[Row]:
+        """What attention does at one length."""
+        tokens, _ = evaluation_set(self.task, "test", length, PROBES)
+        with torch.no_grad(), capture(module.encoder) as seen:
+            module(tokens)
+        k, sources = length / self.task.length[1], self.task.sources(tokens)
+        assert sources is not None
+        masses = [float(target_mass(record.weights, sources).max()) for record in seen.attention]
+        yield "target_mass", arm, k, seed, max(masses)
+        for layer, (record, mass) in enumerate(zip(seen.attention, masses, strict=True)):
+            place = layer + k / 100
+            yield "layer_target_mass", arm, place, seed, mass
+            yield "sink_rate", arm, place, seed, float(sink_rate(record.weights).mean())
+            yield "head_similarity", arm, place, seed, _between_heads(record)
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """Mean AULC and k50 of each arm."""
+        return {
+            arm: {quantity: float(np.mean([*found.sample(quantity, arm, 0).values()])) for quantity in ("aulc", "k50")}
+            for arm in self.names
+        }
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row an arm."""
+        title = f"Skill on {self.task} at multiples of the training length {self.task.length[1]}"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        last = f"{self.multiples[-1]:g}×"
+        heads = ("arm, norm", *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}")
+        for head in heads:
+            table.add_column(head, justify="left" if head.startswith("arm") else "right", no_wrap=True)
+        for arm, row in self.summary(found).items():
+            skills, masses = found.along("skill", arm), found.along("target_mass", arm)
+            table.add_row(
+                arm.replace("_", " "),
+                *(_shown(skills, k) for k in self.multiples),
+                f"{row['aulc']:.2f}",
+                f"{row['k50']:.1f}",
+                *(_shown(masses, k) for k in (1.0, self.multiples[-1])),
+            )
+        table.caption = "target: attention on the key that holds the answer, best head of all layers"
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.length_extrapolation_figure."""
+        return draw(found, [*self.arms], self.norms, self.multiples, self.layers)
+
+
+def _between_heads(record: LayerRecord) -> float:
+    """Mean cosine of the attention of two different heads; 1 where there is one head."""
+    similarity = head_similarity(record.weights)
+    H = len(similarity)
+    return float((similarity.sum() - similarity.trace()) / (H * (H - 1))) if H > 1 else 1.0
+
+
+def _shown(rows: Mapping[float, Mapping[int, float]], k: float) -> str:
+    return f"{np.mean([*rows[k].values()]):.2f}" if k in rows else "–"

@@ -1,0 +1,148 @@
+"""Locality: how many examples does a stack need to learn what stands next to what, and who needs fewer?"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from posenc import checks
+from posenc.diagnostics import attention_distance, capture, uniform_distance
+from posenc.measurements import Measurements
+from posenc.streams import generator
+from posenc.studies.base import Arm, Study, check_arms
+from posenc.studies.locality_figure import draw
+from posenc.studies.trained import Recipe, Row, fit
+from posenc.studies.workers import spread
+from posenc.tasks.places import RelativePattern
+from posenc.verdicts import Claim, Verdict
+
+THRESHOLD = 0.9
+
+
+class Locality(Study):
+    """Skill against the size of the training set, for patterns of reach r, of encodings and of two other mixers.
+
+    The task is `rel_pattern` (posenc.tasks.places.RelativePattern) with the four offsets ±r and ±(r + 1): two marked
+    tokens, and how they stand to each other; absolute places say nothing. Everybody is trained for the same number of
+    steps whatever the size N, so that data are not confounded with compute, on N fixed sequences, and tested on fresh
+    ones. An arm of the table is "<arm> r=<r>":
+
+        skill      on the test set, `at` log2 N
+        n90        log2 of the N at which the skill reaches .9, between two sizes by a straight line; `at` 0. One more
+                   than the largest log2 N where it never does, the smallest where it always does
+        area       mean skill over log2 N (trapezoid), `at` 0
+        distance   mean attention distance of the most local head, over all layers, at the largest N, `at` 0; as a share
+                   of that of uniform attention
+
+    reaches   r
+    sizes     N
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        seeds: int,
+        dim: int,
+        num_heads: int,
+        layers: int,
+        length: int,
+        recipe: Recipe,
+        reaches: Sequence[int],
+        sizes: Sequence[int],
+    ) -> None:
+        super().__init__(arms, claims, seeds)
+        checks.positive(self, layers=layers, length=length)
+        for reach in reaches:
+            checks.positive(self, reaches=reach)
+        for size in sizes:
+            checks.positive(self, sizes=size)
+        self.recipe, self.reaches, self.sizes = recipe, sorted(reaches), sorted(sizes)
+        self.tasks = {
+            r: RelativePattern(length=length, test_lengths=[length], offsets=[-r - 1, -r, r, r + 1]) for r in reaches
+        }
+        task = self.tasks[self.reaches[0]]
+        self.options: dict[str, Any] = {
+            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
+            "num_layers": layers, "readout": task.readout,
+        }  # fmt: skip
+        check_arms(self.arms, **self.options)
+
+    def measure(self, seed: int) -> Measurements:
+        """All trainings; then what they say about the number of examples."""
+        found = Measurements()
+        cases = list(product(range(seed, seed + self.seeds), self.reaches, self.arms, self.sizes))
+        for row in sorted(spread(self.train, cases, "trainings", self.workers)):
+            found.add(*row)
+        for reach, name in product(self.reaches, self.arms):
+            arm = arm_at(name, reach)
+            curves = found.along("skill", arm)
+            logs = np.array([*curves])
+            for each in range(seed, seed + self.seeds):
+                curve = np.array([sample[each] for sample in curves.values()])
+                found.add("n90", arm, 0, each, log2_size(logs, curve))
+                found.add("area", arm, 0, each, float(np.trapezoid(curve, logs) / np.ptp(logs)))
+        return found
+
+    def train(self, case: tuple[int, int, str, int]) -> list[Row]:
+        """One training."""
+        seed, reach, name, size = case
+        task, arm = self.tasks[reach], arm_at(name, reach)
+        trained = fit(self.arms[name].build(seed, **self.options).float(), task, seed, self.recipe, train_size=size)
+        length = task.length[1]
+        rows: list[Row] = [("skill", arm, math.log2(size), seed, trained.skills[length])]
+        if size == self.sizes[-1]:
+            tokens, _ = task.sample(generator(seed, "study/probe"), 128, length)
+            with torch.no_grad(), capture(trained.module.encoder) as seen:
+                trained.module(tokens)
+            heads = [attention_distance(record.weights).min() for record in seen.attention]
+            if heads:
+                rows.append(("distance", arm, 0, seed, float(min(heads)) / uniform_distance(length)))
+        return rows
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """Mean log2 N₉₀ of each arm and reach."""
+        return {arm: float(np.mean([*found.sample("n90", arm, 0).values()])) for arm in found.arms("n90")}
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row an arm and reach."""
+        table = Table(title="Skill by size of the training set", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table.padding = (0, 1, 0, 0)
+        for head in ("arm", *(f"N {size}" for size in self.sizes), "N90", "distance"):
+            table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+        local = found.arms("distance")
+        for arm in found.arms("n90"):
+            skills = (f"{np.mean([*sample.values()]):.2f}" for sample in found.along("skill", arm).values())
+            n90 = np.mean([*found.sample("n90", arm, 0).values()])
+            shown = f"{2**n90:.0f}" if n90 <= math.log2(self.sizes[-1]) else f"> {self.sizes[-1]}"
+            distance = f"{np.mean([*found.sample('distance', arm, 0).values()]):.2f}" if arm in local else "–"
+            table.add_row(arm.replace("_", " "), *skills, shown, distance)
+        table.caption = "distance: mean attention distance of the most local head, 1 for uniform attention"
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.locality_figure."""
+        return draw(found, [*self.arms], self.reaches, self.sizes)
+
+
+def arm_at(name: str, reach: int) -> str:
+    """The name of an arm at a reach in the table."""
+    return f"{name} r={reach}"
+
+
+def log2_size(logs: np.ndarray, skills: np.ndarray) -> float:
+    """log2 of the size at which a curve first reaches .9; see Locality."""
+    above = np.flatnonzero(skills >= THRESHOLD)
+    if not above.size:
+        return float(logs[-1] + 1)
+    first = int(above[0])
+    if first == 0:
+        return float(logs[0])
+    (x0, x1), (y0, y1) = logs[first - 1 : first + 1], skills[first - 1 : first + 1]
+    return float(x0 + (x1 - x0) * (THRESHOLD - y0) / (y1 - y0))

@@ -1,0 +1,217 @@
+"""Position fading: how much of the stream is position, layer by layer, and how deep is it still used?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from posenc import checks
+from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
+from posenc.diagnostics.position_mean import without_position_mean
+from posenc.encoder import Encoder
+from posenc.measurements import Measurements
+from posenc.streams import generator
+from posenc.studies.base import Arm, Study, check_arms, draw_tokens
+from posenc.studies.position_fading_figure import draw
+from posenc.studies.trained import Recipe, Row, fit, skill_now
+from posenc.studies.workers import spread
+from posenc.tasks.base import Task
+from posenc.verdicts import Claim, Verdict
+
+SHARES = ("position", "token", "sequence", "residual")
+SMALLEST = 0.01
+"""A share of variance below it counts as this much: what ω² of 128 sequences cannot tell from 0."""
+
+
+class PositionFading(Study):
+    """Shares of the stream's variance and position probes by layer, at the start and trained; where position is used.
+
+    At the start, in float64, tokens uniform and independent, `layers` layers, every arm; `at` is the layer, 0 what the
+    first block reads:
+
+        position, token, sequence, residual   shares of variance, ω² (posenc.diagnostics.position_share)
+        probe   mean distance of a linear probe's answer from the true position, 1 is a guess's
+        fade    slope of log10(position share / token share) over the layers, `at` 0. Token identity fades as well, so
+                position is measured against it: below 0 means that position fades faster
+
+    Trained on `task`, arms of `trained`, at each of `depths`; an arm of the table is "<arm> depth <L>", or "<arm>" with
+    `at` the depth where one number is all there is:
+
+        skill   on the test set
+        used    skill lost when h_l loses the mean of each position (posenc.diagnostics.position_mean), `at` l / L
+        trained_position, trained_token, trained_probe   as above, on the task's sequences, `at` l / L
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        claims: Sequence[Claim],
+        seeds: int,
+        dim: int,
+        num_heads: int,
+        layers: int,
+        length: int,
+        batch: int,
+        vocab_size: int,
+        task: Task,
+        recipe: Recipe,
+        trained: Mapping[str, Arm],
+        depths: Sequence[int],
+        trained_dim: int,
+        trained_seeds: int,
+    ) -> None:
+        super().__init__(arms, claims, seeds)
+        checks.positive(self, layers=layers, length=length, vocab_size=vocab_size, trained_seeds=trained_seeds)
+        checks.positive(self, minimum=4, batch=batch)
+        for depth in depths:
+            checks.positive(self, depths=depth)
+        self.layers, self.length, self.batch, self.vocab_size = layers, length, batch, vocab_size
+        self.options: dict[str, Any] = {"dim": dim, "num_heads": num_heads}
+        self.task, self.recipe, self.trained = task, recipe, dict(trained)
+        self.depths, self.trained_seeds = sorted(depths), trained_seeds
+        self.trained_options: dict[str, Any] = {
+            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": trained_dim, "num_heads": num_heads,
+            "readout": task.readout, "causal": task.causal,
+        }  # fmt: skip
+        check_arms(self.arms, vocab_size=vocab_size, num_outputs=1, **self.options)
+        check_arms(self.trained, **self.trained_options)
+
+    def measure(self, seed: int) -> Measurements:
+        """Every arm on every seed at the start; then the trainings, the deepest first, since they take longest."""
+        found = Measurements()
+        starts = list(product(self.arms, range(seed, seed + self.seeds)))
+        trainings = list(product(self.depths[::-1], range(seed, seed + self.trained_seeds), self.trained))
+        rows = spread(self.start, starts, "at the start", self.workers)
+        rows += spread(self.train, trainings, "trainings", self.workers)
+        for row in sorted(rows):
+            found.add(*row)
+        return found
+
+    @torch.no_grad()
+    def start(self, case: tuple[str, int]) -> list[Row]:
+        """Everything about one arm and seed before training."""
+        name, seed = case
+        size = {"vocab_size": self.vocab_size, "num_outputs": 1, "num_layers": self.layers}
+        encoder = self.arms[name].build(seed, **(self.options | size))
+        tokens = draw_tokens(seed, self.batch, self.length, self.vocab_size)
+        rows: list[Row] = []
+        fade = []
+        for layer, shares, distance in self._layers(encoder, tokens):
+            rows += [(share, name, layer, seed, value) for share, value in shares.items()]
+            rows.append(("probe", name, layer, seed, distance))
+            fade.append(_relative(shares))
+        return [*rows, ("fade", name, 0, seed, float(np.polyfit(range(len(fade)), fade, 1)[0]))]
+
+    def _layers(self, encoder: Encoder, tokens: torch.Tensor) -> Iterator[tuple[int, dict[str, float], float]]:
+        """(layer, shares, relative distance of the probe) of every stream."""
+        with torch.no_grad(), capture(encoder) as seen:
+            encoder(tokens)
+        half = len(tokens) // 2
+        for layer, stream in enumerate(seen.streams):
+            wide = stream.double()
+            normed = torch.nn.functional.layer_norm(wide, wide.shape[-1:])
+            score = linear_probe(normed[:half], normed[half:])
+            yield layer, position_share(wide, tokens), score.distance / guessing_distance(tokens.shape[1])
+
+    def train(self, case: tuple[int, int, str]) -> list[Row]:
+        """Train one arm at one depth; where position is, and where it is used."""
+        depth, seed, arm = case
+        encoder = self.trained[arm].build(seed, **(self.trained_options | {"num_layers": depth})).float()
+        trained = fit(encoder, self.task, seed, self.recipe)
+        length, name = self.task.length[1], f"{arm} depth {depth}"
+        rows: list[Row] = [("skill", arm, depth, seed, trained.skills[length])]
+        if trained.diverged:
+            return rows
+        encoder, measure = trained.module.encoder, partial(skill_now, trained.module, length, self.recipe.eval_size)
+        whole = measure()
+        for layer in range(depth + 1):
+            with without_position_mean(encoder, layer):
+                rows.append(("used", name, layer / depth, seed, whole - measure()))
+        tokens, _ = self.task.sample(generator(seed, "study/probe"), self.batch, length)
+        for layer, shares, distance in self._layers(encoder, tokens):
+            rows.append(("trained_probe", name, layer / depth, seed, distance))
+            rows += [(f"trained_{share}", name, layer / depth, seed, shares[share]) for share in SHARES[:2]]
+        return rows
+
+    def summary(self, found: Measurements) -> dict[str, Any]:
+        """The mean over seeds of each arm's fade, and of each trained arm's skill by depth."""
+        return {
+            "fade": {arm: float(np.mean([*found.sample("fade", arm, 0).values()])) for arm in self.arms},
+            "skill": {
+                arm: {f"{at:g}": float(np.mean([*s.values()])) for at, s in found.along("skill", arm).items()}
+                for arm in self.trained
+            },
+        }
+
+    def tables(self, found: Measurements) -> Iterator[Table]:
+        """One row an arm at the start; one row a trained arm."""
+        title = f"At the start: shares of variance and probe at layers 0 and {self.layers}"
+        heads = (
+            "arm",
+            "position 0",
+            f"{self.layers}",
+            "token 0",
+            f"{self.layers}",
+            "probe 0",
+            f"{self.layers}",
+            "fade",
+        )
+        table = _table(title, heads)
+        for name in self.arms:
+            numbers = [_mean(found, q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
+            table.add_row(
+                _plain(name), *(f"{number:.2f}" for number in numbers), f"{_mean(found, 'fade', name, 0):+.2f}"
+            )
+        table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
+        yield table
+        table = _table(
+            f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest",
+            ("arm", *(f"skill {depth}" for depth in self.depths), "used at 0", "1/4", "1/2", "3/4", "1"),
+        )
+        for name in self.trained:
+            used = found.along("used", f"{name} depth {self.depths[-1]}")
+            places = np.array([*used])
+            values = np.array([np.mean([*sample.values()]) for sample in used.values()])
+            shown = [f"{value:+.2f}" for value in np.interp((0, 0.25, 0.5, 0.75, 1), places, values)] if used else []
+            table.add_row(_plain(name), *(f"{_mean(found, 'skill', name, d):.2f}" for d in self.depths), *shown)
+        yield table
+
+    def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
+        """See posenc.studies.position_fading_figure."""
+        return draw(
+            found, {name: _place(arm) for name, arm in self.arms.items()}, [*self.trained], self.depths, SMALLEST
+        )
+
+
+def _place(arm: Arm) -> tuple[str, str]:
+    """How an arm normalises, and where position enters it."""
+    norm = f"{arm.options['norm']}-norm" if arm.options.get("residual", True) else "no skip"
+    norm = {"none-norm": "no norm"}.get(norm, norm)
+    return norm, {"input": "at the input", "every_layer": "every layer", "attention": "in attention"}[
+        arm.options.get("inject") or arm.encoding.inject
+    ]
+
+
+def _relative(shares: Mapping[str, float]) -> float:
+    return float(np.log10(max(shares["position"], SMALLEST) / max(shares["token"], SMALLEST)))
+
+
+def _mean(found: Measurements, quantity: str, arm: str, at: float) -> float:
+    return float(np.mean([*found.sample(quantity, arm, at).values()]))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+    return table

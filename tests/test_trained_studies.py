@@ -1,0 +1,185 @@
+"""Studies that train: their parts against oracles, and what they measure, on trainings of a few steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from posenc.build import make
+from posenc.checks import ConfigError
+from posenc.diagnostics.position_mean import without_position_mean
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
+from posenc.measurements import Measurements
+from posenc.studies.base import Arm
+from posenc.studies.locality import Locality, log2_size
+from posenc.studies.mixers import MIXERS, MixerArm
+from posenc.studies.trainability import Trainability
+from posenc.studies.trained import Recipe, fit, skill_now
+from posenc.studies.workers import spread
+from posenc.tasks.base import Task
+from posenc.tasks.lookup import Lookup
+from posenc.tasks.places import RelativePattern
+from posenc.tasks.recall import Induction, Needle
+from posenc.verdicts import OUTCOMES
+
+Compose = Callable[..., DictConfig]
+FEW = {
+    "position_fading": (
+        "study.seeds=2", "study.layers=12", "study.batch=16", "study.length=8", "study.depths=[2,12]",
+        "study.trained_seeds=1", "study.recipe.steps=2", "study.recipe.eval_size=32",
+    ),
+    "locality": ("study.seeds=1", "study.sizes=[64,128]", "study.recipe.steps=2", "study.recipe.eval_size=64"),
+    "length_extrapolation": (
+        "study.seeds=1", "study.layers=2", "study.recipe.steps=2", "study.recipe.eval_size=64",
+        "dataset.test_lengths=[16,64]",
+    ),
+}  # fmt: skip
+SIZES = {"dim": 16, "num_heads": 2, "num_layers": 2}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, name: str) -> None:
+    config = composed(f"experiment={name}", "name=test", *FEW[name])
+    study = make(config, "study")
+    study.workers = 1
+    found = study.measure(0)
+    judged = [claim.verdict(found) for claim in study.claims]
+    assert {verdict.outcome for verdict in judged} <= set(OUTCOMES)
+    assert len({verdict.statement for verdict in judged}) == len(judged) >= 6
+    study.figure(found, judged).canvas.draw()
+    assert all(table.row_count for table in study.tables(found))
+    assert study.summary(found)
+    assert all(np.isfinite(row[-1]) for row in found.rows())
+    assert Measurements.read(found.csv()).csv() == found.csv()
+
+
+def add(case: int) -> list[tuple[int, int]]:
+    """Work that a process can be sent; the threads it computes with come back too."""
+    if case < 0:
+        raise ConfigError("less than nothing")
+    return [(case, torch.get_num_threads())]
+
+
+def test_spread_answers_in_order_with_one_thread_each() -> None:
+    expected = [(case, 1) for case in range(5)]
+    assert spread(add, range(5), "", workers=2) == spread(add, range(5), "", workers=1) == expected
+    with pytest.raises(ConfigError, match="less than nothing"):
+        spread(add, [1, -1], "", workers=1)
+
+
+def encoder(encoding: PositionalEncoding, task: Task, seed: int = 0, **options: Any) -> Any:
+    sizes = SIZES | {"vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "readout": task.readout}
+    return Arm(encoding, options).build(seed, **sizes).float()
+
+
+def test_a_training_learns_and_is_a_function_of_its_seed() -> None:
+    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
+    recipe = Recipe(steps=150, batch_size=64, lr=1e-2, warmup_steps=10, eval_size=500)
+    first, again, other = (fit(encoder(SinusoidalPositionalEncoding(16), task, s), task, s, recipe) for s in (0, 0, 1))
+    assert first.skills[5] > 0.9
+    assert not first.diverged
+    assert first.skills == again.skills
+    assert not torch.equal(first.module.encoder.head.weight, other.module.encoder.head.weight)
+    for a, b in zip(first.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert skill_now(first.module, 5, 500) == pytest.approx(first.skills[5], abs=1e-6)
+    broken = fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe, lr=1e30)
+    assert broken.diverged
+    assert broken.skills == {5: 0.0}
+
+
+def test_taking_out_the_position_mean_takes_out_position_and_nothing_else() -> None:
+    task = RelativePattern(length=8, test_lengths=[8])
+    model, streams = encoder(SinusoidalPositionalEncoding(16), task), []
+    tokens = torch.randint(task.vocab_size, (64, 8), generator=torch.Generator().manual_seed(0))
+    for x in (torch.zeros_like(tokens), tokens):
+        with torch.no_grad(), without_position_mean(model, 0):
+            hook = model.blocks[0].register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))
+            model(x)
+            hook.remove()
+    same, mixed = streams
+    assert (same - same[0, 0]).abs().max() < 1e-5  # of equal tokens nothing but one vector is left
+    vectors = model.tokens(tokens)
+    torch.testing.assert_close(mixed - mixed.mean((0, 1)), (vectors - vectors.mean(0)).detach())
+
+
+def test_without_position_anywhere_the_ablation_of_a_trained_model_is_felt() -> None:
+    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
+    recipe = Recipe(steps=150, batch_size=64, lr=1e-2, warmup_steps=10, eval_size=500)
+    trained = fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe)
+    with without_position_mean(trained.module.encoder, 0):
+        assert skill_now(trained.module, 5, 500) < trained.skills[5] - 0.3
+    assert skill_now(trained.module, 5, 500) == pytest.approx(trained.skills[5], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [Induction(length=9), Needle(length=9), Needle(length=9, distance=3), Lookup(length=9, max_length=72)],
+    ids=str,
+)
+@pytest.mark.parametrize("length", [4, 9, 30])
+def test_the_answer_stands_at_the_source(task: Task, length: int) -> None:
+    if length < task.min_length:
+        pytest.skip("shorter than the task allows")
+    tokens, targets = task.sample(torch.Generator().manual_seed(0), 64, length)
+    sources = task.sources(tokens)
+    assert sources is not None
+    assert (sources[:, :-1] == -1).all()
+    assert torch.equal(tokens.gather(1, sources[:, -1:])[:, 0], targets)
+
+
+def test_a_task_without_one_place_says_so() -> None:
+    tokens, _ = (task := Lookup(length=6, num_values=None, hops=2)).sample(torch.Generator(), 4, 6)
+    assert task.sources(tokens) is None
+    assert RelativePattern(length=8).sources(tokens) is None
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_mixers_are_about_as_large_as_attention_and_see_as_far_as_they_say(mixer: str) -> None:
+    task = RelativePattern(length=12)
+    sizes = {"vocab_size": task.vocab_size, "num_outputs": 1, "dim": 32, "num_heads": 4, "num_layers": 2}
+    model, attention = MixerArm(mixer).build(0, **sizes), Arm().build(0, **sizes)
+    count = [sum(p.numel() for p in each.parameters()) for each in (model, attention)]
+    assert count[0] == pytest.approx(count[1], rel=0.08)
+    assert torch.equal(model.tokens.weight, attention.tokens.weight)
+    tokens = torch.zeros(1, 12, dtype=torch.long)
+    changed = tokens.clone()
+    changed[0, 6] = 1
+    moved = (model.hidden(tokens) - model.hidden(changed)).abs().amax((0, 2)) > 1e-12
+    reach = (moved.nonzero()[:, 0] - 6).abs().max()
+    assert reach == (2 if mixer == "convolution" else 6)
+
+
+def test_the_size_at_which_a_curve_reaches_nine_tenths() -> None:
+    logs = np.array([8.0, 10.0, 12.0])
+    assert log2_size(logs, np.array([0.5, 0.7, 0.8])) == 13
+    assert log2_size(logs, np.array([0.95, 0.5, 1.0])) == 8
+    assert log2_size(logs, np.array([0.1, 0.8, 1.0])) == pytest.approx(11)
+
+
+def test_trainability_counts_successes_and_picks_the_best_rate() -> None:
+    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
+    recipe = Recipe(steps=150, batch_size=64, lr=1.0, warmup_steps=10, eval_size=200)
+    arms = {"pre": Arm(SinusoidalPositionalEncoding(16))}
+    study = Trainability(arms, task, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, dim=16, num_heads=2)
+    found = Measurements()
+    study.measure(found, 0, workers=1)
+    assert found.sample("success", "pre lr 0.01", 2) == {0: 1.0}
+    assert found.sample("diverged", "pre lr 1e+30", 2) == {0: 1.0}
+    assert found.sample("success", "pre best lr", 2) == {0: 1.0}
+    assert [*study.rows(found)] == [("pre lr 0.01", ["1/1"]), ("pre lr 1e+30", ["0/1"])]
+
+
+def test_what_does_not_fit_says_so_before_any_training() -> None:
+    arms = {"rope": Arm(RotaryPositionalEncoding(64, 2))}
+    with pytest.raises(ConfigError, match="was built for dim=64, the model has dim=16"):
+        Locality(arms, [], 1, 16, 2, 2, 12, Recipe(1, 2, 1e-3), [1], [64])
+    with pytest.raises(ConfigError, match="Recipe: lr must be"):
+        Recipe(1, 2, 0.0)
+    with pytest.raises(ConfigError, match="mixer"):
+        MixerArm("pooling")
