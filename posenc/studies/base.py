@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import Tensor
@@ -72,6 +73,10 @@ class Study(ABC):
     @abstractmethod
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """What to look at."""
+
+    @abstractmethod
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """The one chart that stands for the study among others (posenc.studies.panel)."""
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """What study.json holds beside the verdicts: nothing, unless a study says more."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.progress import track
@@ -19,6 +20,7 @@ from posenc.measurements import Measurements
 from posenc.statistics import mean_interval
 from posenc.streams import generator
 from posenc.studies.base import Arm, Study, draw_tokens
+from posenc.studies.curves import curves, label
 from posenc.studies.gradient_flow_figure import draw
 from posenc.studies.initialisation import INITIALISATIONS
 from posenc.studies.trainability import SUCCESS, Trainability
@@ -157,6 +159,14 @@ class GradientFlow(Study):
             for name, row in self.trainability.rows(found):
                 table.add_row(name.replace("_", " "), *row)
             yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """Gradient of the stream by layer, under the first initialisation."""
+        start = self.initialisations[0]
+        curves(axis, found, "stream", {name: f"{name} {start}" for name in self.arms})
+        axis.set_ylim(-3, 3)
+        axis.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
+        label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.gradient_flow_figure."""

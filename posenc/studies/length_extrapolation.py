@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -19,6 +20,7 @@ from posenc.length_generalization import summarise
 from posenc.measurements import Measurements
 from posenc.module import SequenceModule
 from posenc.studies.base import Arm, Study, check_arms
+from posenc.studies.curves import curves, label
 from posenc.studies.length_extrapolation_figure import draw
 from posenc.studies.trained import Recipe, Row, fit
 from posenc.studies.workers import spread
@@ -136,6 +138,14 @@ class LengthExtrapolation(Study):
             )
         table.caption = "target: attention on the key that holds the answer, best head of all layers"
         yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """Skill against length of each encoding, under the first placement of the norm."""
+        curves(axis, found, "skill", {name: f"{name} {self.norms[0]}" for name in self.arms})
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(self.multiples, [f"{k:g}×" for k in self.multiples])
+        axis.minorticks_off()
+        label(axis, "length, in training lengths", "skill")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.length_extrapolation_figure."""

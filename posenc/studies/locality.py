@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -16,6 +17,7 @@ from posenc.diagnostics import attention_distance, capture, uniform_distance
 from posenc.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.base import Arm, Study, check_arms
+from posenc.studies.curves import curves, label
 from posenc.studies.locality_figure import draw
 from posenc.studies.trained import Recipe, Row, fit
 from posenc.studies.workers import spread
@@ -125,6 +127,12 @@ class Locality(Study):
             table.add_row(arm.replace("_", " "), *skills, shown, distance)
         table.caption = "distance: mean attention distance of the most local head, 1 for uniform attention"
         yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """Skill against the size of the training set at the smallest reach."""
+        curves(axis, found, "skill", {name: arm_at(name, self.reaches[0]) for name in self.arms})
+        axis.set_xticks(np.log2(self.sizes), [f"{size:,}" for size in self.sizes])
+        label(axis, "training sequences", f"skill, offsets ±{self.reaches[0]} and ±{self.reaches[0] + 1}")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.locality_figure."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -18,6 +19,7 @@ from posenc.encoder import Encoder
 from posenc.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.base import Arm, Study, check_arms, draw_tokens
+from posenc.studies.curves import curves, label
 from posenc.studies.position_fading_figure import draw
 from posenc.studies.trained import Recipe, Row, fit, skill_now
 from posenc.studies.workers import spread
@@ -181,6 +183,11 @@ class PositionFading(Study):
             shown = [f"{value:+.2f}" for value in np.interp((0, 0.25, 0.5, 0.75, 1), places, values)] if used else []
             table.add_row(_plain(name), *(f"{_mean(found, 'skill', name, d):.2f}" for d in self.depths), *shown)
         yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """The probe of position by layer, at the start, of every arm."""
+        curves(axis, found, "probe", {", ".join(_place(arm)): name for name, arm in self.arms.items()})
+        label(axis, "layer", "distance of a linear probe's answer, 1: a guess", columns=2)
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.position_fading_figure."""

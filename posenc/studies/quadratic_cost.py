@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.progress import track
@@ -22,6 +23,7 @@ from posenc.checks import ConfigError
 from posenc.encoder import Encoder
 from posenc.measurements import Measurements
 from posenc.studies.base import Arm, Study
+from posenc.studies.curves import curves, label
 from posenc.studies.quadratic_cost_figure import draw
 from posenc.verdicts import Claim, Verdict
 
@@ -142,6 +144,13 @@ class QuadraticCost(Study):
             )
         table.caption = "N*: where the quadratic half is as large as the rest; misfit: of the formula of operations"
         yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """Local slopes of operations and of bytes kept for backward."""
+        curves(axis, found, "flops_slope", {f"operations: {name}": name for name in self.arms})
+        axis.set_xscale("log", base=2)
+        axis.axhline(2, color="#bbbbbb", lw=0.8, zorder=0)
+        label(axis, "length N", "local slope: 1 linear, 2 quadratic")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.quadratic_cost_figure."""

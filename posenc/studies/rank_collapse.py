@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.progress import track
@@ -17,6 +18,7 @@ from posenc.diagnostics.decay import FLOOR
 from posenc.encoder import Encoder
 from posenc.measurements import Measurements
 from posenc.studies.base import Arm, Study, draw_tokens
+from posenc.studies.curves import curves, label
 from posenc.studies.rank_collapse_figure import draw
 from posenc.verdicts import Claim, Verdict
 
@@ -135,6 +137,13 @@ class RankCollapse(Study):
             )
         table.caption = "misfit of one exponential and of two, as a share of the range of log r"
         yield table
+
+    def headline(self, axis: Axes, found: Measurements) -> None:
+        """Ratio of Dong by layer of the first panel's arms and of the last arm."""
+        names = [*next(iter(self.panels.values())), [*self.arms][-1]]
+        curves(axis, found, "log10_dong_ratio", {name: name for name in names})
+        axis.set_ylim(-13, 0.5)
+        label(axis, "layer", "log10 of the ratio of Dong: 0 different tokens")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.rank_collapse_figure."""

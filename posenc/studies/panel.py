@@ -1,0 +1,76 @@
+"""Finished studies on one picture, the chart that stands for each and its first verdict.
+
+python -m posenc.studies.panel runs/rank_collapse_quick_... runs/locality_quick_... --output panel.png
+"""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from posenc import runs
+from posenc.build import make
+from posenc.checks import ConfigError
+from posenc.figures import INK
+from posenc.measurements import Measurements
+from posenc.studies.base import Study
+from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
+
+INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828"}
+COLUMNS = 3
+
+
+def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
+    """The study of a finished run, its numbers and its verdicts."""
+    if not (folder / runs.STUDY).is_file():
+        raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {runs.STUDY}.")
+    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    found = Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
+    judged = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    assert OmegaConf.is_dict(config)
+    return make(config, "study"), found, judged  # pyright: ignore[reportArgumentType]
+
+
+def draw(folders: Sequence[Path]) -> Figure:
+    """One chart a folder, three in a row; above each the first claim and what came out."""
+    rows = -(-len(folders) // COLUMNS)
+    figure = Figure(figsize=(5.2 * COLUMNS, 4.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis, folder in zip(axes, folders, strict=False):
+        study, found, judged = read(folder)
+        study.headline(axis, found)
+        first = judged[0]
+        statement = "\n".join(textwrap.wrap(first["statement"], 66))
+        axis.set_title(statement, fontsize=8.5, color=INK, loc="left")
+        outcome = first["outcome"]
+        axis.annotate(outcome, (1, 0), (0, -34), xycoords="axes fraction", textcoords="offset points", fontsize=9,
+                      fontweight="bold", color=INKS.get(outcome, INK), ha="right")  # fmt: skip
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    for axis in axes[len(folders) :]:
+        axis.axis("off")
+    return figure
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m posenc.studies.panel", description=__doc__.splitlines()[0])  # pyright: ignore[reportOptionalMemberAccess]
+    parser.add_argument("folders", nargs="+", type=Path, help="run folders of studies")
+    parser.add_argument("--output", type=Path, default=Path("panel.png"), help="where the picture goes")
+    given = parser.parse_args(words)
+    try:
+        figure = draw(given.folders)
+        figure.savefig(given.output, dpi=110)
+    except (ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(given.output)
+
+
+if __name__ == "__main__":
+    main()
