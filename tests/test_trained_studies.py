@@ -36,7 +36,7 @@ FEW = {
     "locality": ("study.seeds=1", "study.sizes=[64,128]", "study.recipe.steps=2", "study.recipe.eval_size=64"),
     "length_extrapolation": (
         "study.seeds=1", "study.layers=2", "study.recipe.steps=2", "study.recipe.eval_size=64",
-        "dataset.test_lengths=[16,64]",
+        "dataset.test_lengths=[8,32]",
     ),
 }  # fmt: skip
 SIZES = {"dim": 16, "num_heads": 2, "num_layers": 2}
