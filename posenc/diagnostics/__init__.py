@@ -6,13 +6,16 @@ measures take what it recorded, from a trained or a freshly initialised encoder 
 
 from posenc.diagnostics.attention_distance import attention_distance, uniform_distance
 from posenc.diagnostics.attention_entropy import attention_entropy
+from posenc.diagnostics.attention_similarity import head_similarity, layer_similarity
 from posenc.diagnostics.capture import Capture, capture
 from posenc.diagnostics.decay import Decay, decay
 from posenc.diagnostics.dong_ratio import dong_ratio
 from posenc.diagnostics.gradients import gradient_norms, stream_gradients
 from posenc.diagnostics.position_share import position_share
+from posenc.diagnostics.probes import ProbeScore, guessing_distance, linear_probe, mlp_probe
 from posenc.diagnostics.rank import effective_rank, stable_rank
 from posenc.diagnostics.rollout import rollout
+from posenc.diagnostics.rotation import RotaryUsage, rotary_usage
 from posenc.diagnostics.sink_rate import sink_rate
 from posenc.diagnostics.target_mass import target_mass
 from posenc.diagnostics.toeplitzness import toeplitzness
@@ -21,6 +24,8 @@ from posenc.diagnostics.token_cosine import token_cosine
 __all__ = [
     "Capture",
     "Decay",
+    "ProbeScore",
+    "RotaryUsage",
     "attention_distance",
     "attention_entropy",
     "capture",
@@ -28,8 +33,14 @@ __all__ = [
     "dong_ratio",
     "effective_rank",
     "gradient_norms",
+    "guessing_distance",
+    "head_similarity",
+    "layer_similarity",
+    "linear_probe",
+    "mlp_probe",
     "position_share",
     "rollout",
+    "rotary_usage",
     "sink_rate",
     "stable_rank",
     "stream_gradients",
