@@ -16,7 +16,7 @@ LETTERED = 96
 def panels(
     count: int, width: float, height: float, columns: int = 3, legend: float = 0.0, share: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """So many axes of this size in inches in rows of `columns`, and `legend` inches beside them; `share`: one y-axis."""
+    """So many axes of this size in inches, `columns` a row, and `legend` inches beside them; `share`: one y-axis."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns + legend, height * rows + 0.3), layout="constrained")

@@ -45,12 +45,14 @@ class Shape:
     length    the length to which curves and vectors go
     distance  the largest distance that training meets
     position  the largest position that training meets
+    places    how many of the places of `length` stand at positions that training meets
     hooks     the hooks that the encoding overrides
     """
 
     length: int
     distance: float
     position: float
+    places: int
     hooks: tuple[str, ...]
     curves: Mapping[int, Curve] = field(default_factory=dict)
     usage: Mapping[int, RotaryUsage] = field(default_factory=dict)
@@ -79,6 +81,7 @@ def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
         length=further,
         distance=distance,
         position=position,
+        places=int((beyond[0].positions.values[0] <= position + 1e-6).sum()),
         hooks=overridden(asked[0].encoding),
         curves={layer: curve for layer, curve in curves.items() if curve is not None},
         usage={layer: found for layer, found in usage.items() if found is not None},
@@ -116,7 +119,7 @@ def bias_curve(record: LayerRecord, positions: Positions) -> Curve | None:
             known = known & (distances <= 0)
         return Curve(distances[known], logits[:, known])
     bias = record.bias.matrix(positions).detach().float()
-    bias = bias.expand(len(seen), *bias.shape[1:]).transpose(0, 1)  # (H, B, N, N)
+    bias = bias.expand(len(seen), record.logits.shape[1], -1, -1).transpose(0, 1)  # (H, B, N, N)
     counts = torch.bincount(index[seen], minlength=len(distances))
     sums = torch.stack(
         [torch.bincount(index[seen], head[seen[:, 0]].double(), minlength=len(distances)) for head in bias]

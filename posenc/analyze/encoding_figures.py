@@ -30,9 +30,8 @@ def draw(shape: Shape) -> dict[str, Figure]:
 
 def _lines(axis: Axes, x: Sequence[float], rows: np.ndarray, mark: str = "") -> None:
     heads = len(rows)
-    for head, (row, colour) in enumerate(
-        zip(rows, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, heads)), strict=True)
-    ):
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, heads))
+    for head, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         named = heads <= LEGEND or head in (0, heads - 1)
         axis.plot(x, row, color=colour, lw=1.4, marker=mark, ms=3, label=f"head {head}" if named else None)
 
@@ -47,8 +46,8 @@ def bias(shape: Shape) -> Figure:
     groups = shape.distinct()
     figure, axes = panels(len(groups), 4.0 if len(groups) > 1 else 6.0, 2.9, legend=0.9, share=True)
     for axis, (layers, curve) in zip(axes, groups, strict=True):
-        axis.axvspan(-shape.distance, min(shape.distance, max(0.0, float(curve.distances.max()))), color=SHADE, zorder=0,
-                     label="trained")  # fmt: skip
+        right = min(shape.distance, max(0.0, float(curve.distances.max())))
+        axis.axvspan(-shape.distance, right, color=SHADE, zorder=0, label="trained")
         axis.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
         _lines(axis, curve.distances.tolist(), curve.logits.numpy())
         dress(axis, f"bias, {span(layers)}", "distance = key − query", "logit" if axis is axes[0] else "")
@@ -68,7 +67,7 @@ def frequencies(shape: Shape) -> Figure:
         if slow > low:
             axis.axvspan(low, min(slow, high), color=SHADE, zorder=0, label="under one turn\nin training")
         axis.set_xlim(high, low)  # the fastest left
-        dress(axis, f"use of frequencies, layer {layer}", "radians a token", "‖q‖·‖k‖ / √d" if axis is axes[0] else "")
+        dress(axis, f"use of frequencies, layer {layer}", "radians a position", "‖q‖·‖k‖ / √d" if axis is axes[0] else "")
     axes[0].set_ylim(bottom=0)
     _legend(figure, axes[0])
     return figure
@@ -81,9 +80,9 @@ def position_vectors(shape: Shape) -> Figure:
     for axis, (layer, vectors) in zip(axes, shape.vectors.items(), strict=True):
         unit = F.normalize(vectors.float(), dim=-1)
         image = axis.imshow((unit @ unit.T).numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        if shape.position + 1 < len(unit):
+        if shape.places < len(unit):
             for line in (axis.axvline, axis.axhline):
-                line(shape.position + 0.5, color=INK, lw=0.8, ls="--")
+                line(shape.places - 0.5, color=INK, lw=0.8, ls="--")
         title = "position vectors" + (f", layer {layer}" if len(shape.vectors) > 1 else "")
         dress(axis, title, "place", "place" if axis is axes[0] else "")
     assert image is not None

@@ -65,8 +65,8 @@ def describe(curve: Curve, trained: float) -> str:
         near = float((distances.abs() * known.softmax(1)).sum(1).min())
         peak = distances[known.argmax(1)].mode().values
         text = (
-            f"it spans up to {span_of_logits:.2f} logits in a head and is most often highest at distance {peak:+g}; the "
-            f"nearest head alone would look {near:.1f} tokens far"
+            f"it spans up to {span_of_logits:.2f} logits in a head and is most often highest at distance {peak:+g}; "
+            f"alone, it would make the nearest head look {near:.1f} tokens far"
         ).replace("-", "−")
     if bool(inside.all()):
         return text + ", and no longer distance was looked at"
@@ -103,7 +103,7 @@ def _frequencies(layer: int, usage: RotaryUsage, distance: float) -> str:
     rate = float(usage.rates[loudest])
     still = float(usage.still.mean() / (usage.usage.sum(1) + usage.still).mean())
     rest = f"; dimensions that do not turn hold {still:.2f} of all" if still > FLAT else ""
-    turn = f"one turn in {2 * math.pi / rate:.0f} tokens" if rate > 1e-9 else "no turn at all"
+    turn = f"one turn in {2 * math.pi / rate:.0f} positions" if rate > 1e-9 else "no turn at all"
     return (
         f"Layer {layer} has {share:.2f} of its ‖q‖·‖k‖ in slow pairs, which are {int(slow.sum())} of {len(slow)}; the "
         f"loudest pair is number {loudest} from the fastest ({turn}){rest}."
@@ -112,7 +112,7 @@ def _frequencies(layer: int, usage: RotaryUsage, distance: float) -> str:
 
 def _vectors(shape: Shape) -> Iterator[str]:
     for layer, vectors in list(shape.vectors.items())[:4]:
-        unit = F.normalize(vectors[: int(shape.position) + 1].float(), dim=-1)
+        unit = F.normalize(vectors[: shape.places].float(), dim=-1)
         if len(unit) < 3:
             continue
         cosine = unit @ unit.T
@@ -122,6 +122,6 @@ def _vectors(shape: Shape) -> Iterator[str]:
         if KIN > next_to > far + 0.1:
             verdict = "neighbours are somewhat alike"
         yield (
-            f"Position vectors{where}: cosine {next_to:.2f} between neighbours and {far:.2f} over the whole trained range: "
+            f"Position vectors{where}: cosine {next_to:.2f} between neighbours and {far:.2f} from end to end of training: "
             f"{verdict}."
         ).replace("-", "−")

@@ -14,7 +14,7 @@ rollout_first_token             arm trained, uniform; what the last query holds 
 head_similarity                 arm "heads g and h"
 layer_similarity                arm "layer l", at the other layer
 bias                            arm "layer l head h", at a signed distance
-rotary_rate                     arm "layer l", at the pair, the fastest first; radians a token
+rotary_rate                     arm "layer l", at the pair, the fastest first; radians a position
 rotary_usage                    arm "layer l head h", at the pair; `rotary_still` at 0: dimensions that do not turn
 position_cosine                 arm "layer l", at a distance in tokens: mean cosine of the vectors of two positions
 """

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 
 from posenc.analyze import encoding_words
 from posenc.analyze.encoding import span
@@ -134,9 +135,10 @@ def _attention(analysis: Analysis) -> Iterator[str]:
     yield f"Heads of a layer with nearly the same attention: {many}."
     if analysis.layers > 1:
         rows = [analysis.row("layer_similarity", f"layer {layer}") for layer in range(analysis.layers)]
-        value, l, m = max((rows[l][m], l, m) for l in range(len(rows)) for m in range(l))
+        pairs = combinations(range(analysis.layers), 2)
+        value, first, second = max((rows[first][second], first, second) for first, second in pairs)
         verdict = "attention repeats itself" if value >= ALIKE else "no two layers attend alike"
-        yield f"The two most similar layers, {m} and {l}, have a mean cosine of {value:.2f}: {verdict}."
+        yield f"The two most similar layers, {first} and {second}, have a mean cosine of {value:.2f}: {verdict}."
     yield from _target(analysis)
 
 

@@ -1,0 +1,311 @@
+"""The analysis of finished runs: what is written and said, for every encoding, and what bad input is answered."""
+
+import copy
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import train
+from posenc import runs
+from posenc.analyze import words
+from posenc.analyze.__main__ import main
+from posenc.analyze.encoding import bias_curve, overridden
+from posenc.analyze.encoding_words import describe
+from posenc.analyze.load import Finished
+from posenc.analyze.measure import Analysis, analyse
+from posenc.analyze.observe import look
+from posenc.attention import Mask, SelfAttention
+from posenc.build import build_module, make
+from posenc.checks import ConfigError
+from posenc.cli import launch
+from posenc.measurements import Measurements
+from tests.conftest import options
+
+TINY = (
+    "model.dim=16", "model.num_heads=2", "model.num_layers=2", "data.batch_size=8", "data.eval_size=64",
+    "trainer.max_steps=5", "trainer.validate_every=5", "trainer.log_every=5", "callbacks=quiet", "~logger",
+)  # fmt: skip
+SHORT = ("dataset.length=21", "dataset.test_lengths=[21,24]")
+BATCH = 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of train.py: `bias`, one answer a sequence, and `table`, one a token and positions that end at 40."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, words in {
+        "bias": ("encoding=learned_relative", *SHORT, "seed=3"),
+        "table": ("encoding=learned_absolute", "encoding.max_length=40", "dataset=reverse", "dataset.length=8",
+                  "dataset.test_lengths=[8]", "model.inject=input"),
+    }.items():  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["train.py", *words, *TINY, f"hydra.run.dir={root / name}"])
+            launch(train.main, train.CONFIGS)
+    return root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a trained run, to break."""
+    return Path(shutil.copytree(trained / "bias", tmp_path / "run"))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one sentence or two with which a command ends."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    text = capsys.readouterr()
+    assert stop.value.code == 2
+    assert text.err.startswith("error: ")
+    assert text.err.count("\n") == 1
+    assert "Traceback" not in text.err
+    return text.err
+
+
+def test_two_runs_give_numbers_figures_and_text(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(trained / "bias"), str(trained / "table"), str(trained / "bias"), f"--output={tmp_path}", f"--batch={BATCH}"])
+    said = capsys.readouterr().out
+    for name, length, own in (("bias", 21, "bias"), ("table", 8, "position_vectors")):
+        folder = tmp_path / name
+        assert said.count(f"{folder}/analysis.csv") == 1  # a run that is named twice is analysed once
+        figures = {"streams", "probes", "heads", "similarity", "attention", own}
+        expected = {f"{figure}.{ending}" for figure in figures for ending in ("png", "svg")}
+        assert {path.name for path in folder.iterdir()} == expected | {"analysis.csv", "analysis.md"}
+        for figure in figures:
+            assert (folder / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+            assert "<svg" in (folder / f"{figure}.svg").read_text()
+        text = (folder / "analysis.md").read_text()
+        assert text in said
+        assert f"length {length}" in text
+        found = Measurements.read((folder / "analysis.csv").read_text())
+        assert found.sample("probe_accuracy", "linear", 2)
+        seed = 3 if name == "bias" else 0
+        assert all(row[3] == seed for row in found.rows())
+    assert not (trained / "bias" / "analysis").exists()
+
+
+def test_an_analysis_is_replaced_by_its_own_files_only(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = run / "analysis"
+    target.mkdir()
+    for name in ("notes.txt", "position_vectors.png", "analysis.md"):
+        (target / name).write_text("mine")
+    main([str(run), f"--batch={BATCH}", "--length=22"])
+    assert (target / "notes.txt").read_text() == "mine"
+    assert not (target / "position_vectors.png").exists()  # of another model: this one adds no vectors
+    assert (target / "analysis.md").read_text() != "mine"
+    first = {path.name: path.read_bytes() for path in target.iterdir()}
+    main([str(run), f"--batch={BATCH}", "--length=22"])
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == first
+    (target / "analysis.csv").write_text("a,b\n1,2\n")
+    assert "is not of an analysis and is not replaced" in refusal(capsys, run)
+
+
+def test_what_cannot_be_analysed_is_answered_in_words(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is not a folder; give the folder of a run" in refusal(capsys, tmp_path / "nothing")
+    assert f"give one below it, such as {run}" in refusal(capsys, tmp_path)
+    table = trained / "table"
+    said = refusal(capsys, table, "--length=30")
+    assert "not defined at --length 30" in said
+    assert "holds 40 positions, got 6" in said
+    assert "max_length" not in said  # which no longer can be set
+    assert "length must be a whole number ≥ 2" in refusal(capsys, run, "--length=1")
+    assert "has sequences of length ≥" in refusal(capsys, run, "--length=3")
+    assert "batch must be a whole number ≥ 1" in refusal(capsys, run, "--batch=0")
+    (tmp_path / "file").touch()
+    assert "is a file, not a folder" in refusal(capsys, run, f"--output={tmp_path / 'file'}")
+    assert "cannot be written" in refusal(capsys, run, f"--output={tmp_path / 'file' / 'below'}", f"--batch={BATCH}")
+    assert not (table / "analysis").exists()
+
+
+def spoil_status(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"status": "diverged", "error": "loss nan at step 4"}))
+
+
+def spoil_weights(run: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_architecture(run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.model.num_layers = 3
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+
+
+SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has neither checkpoints/last.ckpt nor"),
+    "broken checkpoint": (spoil_weights, "last.ckpt is not a whole checkpoint of posenc"),
+    "another architecture": (spoil_architecture, "belongs to another architecture"),
+    "no result": (lambda run: (run / "result.json").unlink(), "did not complete (there is no result.json"),
+    "a cut result": (lambda run: (run / "result.json").write_text("{"), "is not JSON"),
+    "diverged": (spoil_status, "did not complete (status diverged: loss nan at step 4)"),
+    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "is no run of posenc"),
+    "no YAML": (lambda run: (run / ".hydra" / "config.yaml").write_text("a: [1"), "cannot be read"),
+    "another project": (
+        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: other.Model\n"),
+        "is a run of another project",
+    ),
+    "a group is missing": (
+        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: posenc.encoder.Encoder\n"),
+        "lacks dataset, encoding, positions",
+    ),
+    "a study": (lambda run: (run / "study.json").write_text("{}"), "holds a study"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_spoiled_run_is_answered_in_words(how: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, expected = SPOILED[how]
+    spoil(run)
+    assert expected in refusal(capsys, run)
+    assert not (run / "analysis").exists()
+
+
+def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
+    from posenc.analyze.load import load
+
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    found = load(run)
+    assert found.checkpoint == "last.ckpt"
+    assert all(torch.equal(tensor, last[name]) for name, tensor in found.module.state_dict().items())
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert load(run).checkpoint == "best.ckpt"
+
+
+def fresh(composed: Callable[..., DictConfig], *overrides: str) -> Finished:
+    """A run whose model is as it starts; causal where the encoding says that it must be."""
+    config = composed(*TINY, *overrides)
+    task = make(config, "dataset")
+    try:
+        module = build_module(config, task)
+    except ConfigError as error:
+        if "model.causal=true" not in str(error):
+            raise
+        return fresh(composed, *overrides, "model.causal=true")
+    result = {"encoding": "one", "dataset": "some", "seed": 0, "status": "completed"}
+    return Finished(Path(), result, module.eval(), "last.ckpt")
+
+
+def mask(run: Finished) -> Mask:
+    return next(part for part in run.module.modules() if isinstance(part, SelfAttention)).mask
+
+
+def check(analysis: Analysis) -> str:
+    """Every number is finite and in its range; the text."""
+    bounds = {
+        "probe_accuracy": (0, 1), "attention_entropy": (0, 1 + 1e-6), "sink_rate": (0, 1), "rollout_first_token": (0, 1),
+        "toeplitzness_relative": (-1e-6, 1 + 1e-5), "toeplitzness_absolute": (-1e-6, 1 + 1e-5), "rotary_usage": (0, 1e9),
+        "head_similarity": (0, 1 + 1e-6), "layer_similarity": (0, 1 + 1e-5), "token_cosine": (-1, 1 + 1e-6),
+        "effective_rank": (1, 16 + 1e-4), "position_cosine": (-1 - 1e-6, 1 + 1e-6), "rotary_rate": (0, math.pi),
+    }  # fmt: skip
+    for quantity, arm, at, _, value in analysis.found.rows():
+        low, high = bounds.get(quantity, (-math.inf, math.inf))
+        assert math.isfinite(value), (quantity, arm, at)
+        assert low <= value <= high, (quantity, arm, at, value)
+    return words.render(analysis)
+
+
+@pytest.mark.parametrize("name", options("encoding"))
+def test_every_encoding(composed: Callable[..., DictConfig], name: str) -> None:
+    run = fresh(composed, f"encoding={name}", *SHORT)
+    analysis = analyse(run, batch=BATCH, steps=2)
+    text = check(analysis)
+    hooks = overridden(run.module.encoder.encoding(0))
+    found = analysis.encoding
+    assert bool(found.curves) == ("bias" in hooks)
+    assert bool(found.vectors) == ("embed" in hooks)
+    assert not found.usage or "rotate" in hooks
+    assert ("No encoding" in text) == (not hooks)
+    assert found.length == 24  # the longest test length
+    assert (found.distance, found.position) == (20, 20)
+    for curve in found.curves.values():
+        assert float(curve.distances.abs().max()) == 23
+        assert (float(curve.distances.max()) == 0) == mask(run).causal
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", "encoding=rope"),
+        ("dataset=addition_index_hints", "positions=within_number", "encoding=fourier"),
+        ("model.readout=query", "positions=randomized", "positions.span=64", "encoding=t5", *SHORT),
+        ("model.norm=post", "model.window=3", "model.causal=true", "positions=shifted", "encoding=shaw", *SHORT),
+        ("model.num_layers=1", "model.num_heads=1", "positions=scaled", "encoding=cope", *SHORT),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_tasks_schemes_and_shapes(composed: Callable[..., DictConfig], overrides: tuple[str, ...]) -> None:
+    check(analyse(fresh(composed, *overrides), batch=BATCH, steps=2))
+
+
+def test_trained_distances_are_those_of_the_scheme_and_the_window(composed: Callable[..., DictConfig]) -> None:
+    for words, distance, position in (
+        (("positions=shifted", "positions.max_shift=9"), 20, 29),
+        (("positions=randomized", "positions.span=40"), 39, 39),
+        (("model.window=5",), 5, 20),
+    ):
+        found = analyse(fresh(composed, "encoding=t5", *words, *SHORT), batch=2, steps=1).encoding
+        assert (found.distance, found.position) == (distance, position)
+
+
+def test_curves_say_what_was_added_and_whether_it_goes_on(composed: Callable[..., DictConfig]) -> None:
+    module = fresh(composed, "encoding=learned_relative", *SHORT).module
+    table = module.encoder.encoding(0).table
+    with torch.no_grad():
+        table[:, 128 - 20 : 128 + 21] = torch.arange(-20.0, 21)
+    records, asked = look(module, 24, 2)
+    curve = bias_curve(records[0], asked[0].positions)
+    assert curve is not None
+    torch.testing.assert_close(curve.logits, table[:, 128 - 23 : 128 + 24].detach())
+    dense = copy.copy(records[0])
+    dense.bias = type(records[0].bias)(records[0].bias.table.expand(2, -1, 24, -1))
+    torch.testing.assert_close(bias_curve(dense, asked[0].positions).logits, curve.logits)
+    said = describe(curve, 20)
+    assert "spans up to 40.00 logits" in said
+    assert "highest at distance +20" in said
+    assert "constant, after a step of 20.00" in said
+    assert "goes on changing, by up to 2.00" in describe(type(curve)(curve.distances, curve.distances.repeat(2, 1)), 20)
+    flat = curve.distances.clamp(-20, 20).repeat(2, 1)
+    assert "stays what it is at their edge" in describe(type(curve)(curve.distances, flat), 20)
+
+
+def test_mass_on_the_answer_where_the_task_says_where_it_stands(composed: Callable[..., DictConfig]) -> None:
+    run = fresh(composed, "encoding=none", "model.readout=last", *SHORT)
+    analysis = analyse(run, batch=BATCH, steps=1)
+    assert "does not say at which token" in words.render(analysis)
+    run.module.task.target_positions = lambda tokens: torch.full_like(tokens, 7)
+    analysis = analyse(run, batch=BATCH, steps=1)
+    assert "puts" in words.render(analysis)
+    assert analysis.row("target_mass", "head 1")[0] == pytest.approx(float(analysis.weights[0][1, :, 7].mean()), rel=1e-4)
+
+
+def test_sentences_follow_the_numbers(composed: Callable[..., DictConfig]) -> None:
+    """A position as loud as nothing else is read throughout; without any it is read nowhere."""
+    loud = words.render(analyse(fresh(composed, "encoding=sinusoidal", "encoding.rms=20", *SHORT), batch=24, steps=1))
+    assert "A linear probe reads the place of a token throughout" in loud
+    none = words.render(analyse(fresh(composed, "encoding=none", *SHORT), batch=24, steps=1))
+    assert "A linear probe reads the place of a token nowhere" in none
+    assert "Heads that look near: none" in none
+    near = words.render(analyse(fresh(composed, "encoding=none", "model.window=1", *SHORT), batch=4, steps=1))
+    assert "Heads that look near: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in near
+    even = words.render(analyse(fresh(composed, "encoding=none", "model.logit_gain=0.01", *SHORT), batch=4, steps=1))
+    assert "nearly uniform: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in even
+
+
+def test_bytes_are_written_whole(tmp_path: Path) -> None:
+    runs.write_bytes(tmp_path / "new" / "file", b"\x00\xff")
+    assert (tmp_path / "new" / "file").read_bytes() == b"\x00\xff"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
