@@ -1,11 +1,12 @@
 """The analysis of finished runs: what is written and said, for every encoding, and what bad input is answered."""
 
-import copy
 import json
 import math
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,29 @@ from omegaconf import DictConfig, OmegaConf
 
 import train
 from posenc import runs
-from posenc.analyze import words
+from posenc.analyze import encoding_figures, figures, words
 from posenc.analyze.__main__ import main
-from posenc.analyze.encoding import bias_curve, overridden
+from posenc.analyze.encoding import Curve, bias_curve, overridden
 from posenc.analyze.encoding_words import describe
 from posenc.analyze.load import Finished
 from posenc.analyze.measure import Analysis, analyse
 from posenc.analyze.observe import look
 from posenc.attention import Mask, SelfAttention
+from posenc.bias import ByDistance
 from posenc.build import build_module, make
 from posenc.checks import ConfigError
 from posenc.cli import launch
+from posenc.encodings import LearnedRelativePositionalBias
 from posenc.measurements import Measurements
+from posenc.module import SequenceModule
+from posenc.schemes import PositionScheme
 from tests.conftest import options
 
 TINY = (
     "model.dim=16", "model.num_heads=2", "model.num_layers=2", "data.batch_size=8", "data.eval_size=64",
     "trainer.max_steps=5", "trainer.validate_every=5", "trainer.log_every=5", "callbacks=quiet", "~logger",
 )  # fmt: skip
-SHORT = ("dataset.length=21", "dataset.test_lengths=[21,24]")
+SHORT = ("dataset=distance", "dataset.length=21", "dataset.test_lengths=[21,24]")
 BATCH = 6
 
 
@@ -41,15 +46,23 @@ BATCH = 6
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of train.py: `bias`, one answer a sequence, and `table`, one a token and positions that end at 40."""
     root = tmp_path_factory.mktemp("runs")
-    for name, words in {
+    for name, chosen in {
         "bias": ("encoding=learned_relative", *SHORT, "seed=3"),
         "table": ("encoding=learned_absolute", "encoding.max_length=40", "dataset=reverse", "dataset.length=8",
                   "dataset.test_lengths=[8]", "model.inject=input"),
     }.items():  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["train.py", *words, *TINY, f"hydra.run.dir={root / name}"])
+            patch.setattr(sys, "argv", ["train.py", *chosen, *TINY, f"hydra.run.dir={root / name}"])
             launch(train.main, train.CONFIGS)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures, and an MLP probe that is hardly trained: test_probes.py holds what it must learn."""
+    write = sys.modules["posenc.analyze.write"]
+    monkeypatch.setattr(write, "DPI", 30)
+    monkeypatch.setattr(write, "analyse", partial(analyse, steps=2))
 
 
 @pytest.fixture
@@ -73,15 +86,23 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def test_two_runs_give_numbers_figures_and_text(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([str(trained / "bias"), str(trained / "table"), str(trained / "bias"), f"--output={tmp_path}", f"--batch={BATCH}"])
+    main(
+        [
+            str(trained / "bias"),
+            str(trained / "table"),
+            str(trained / "bias"),
+            f"--output={tmp_path}",
+            f"--batch={BATCH}",
+        ]
+    )
     said = capsys.readouterr().out
     for name, length, own in (("bias", 21, "bias"), ("table", 8, "position_vectors")):
         folder = tmp_path / name
         assert said.count(f"{folder}/analysis.csv") == 1  # a run that is named twice is analysed once
-        figures = {"streams", "probes", "heads", "similarity", "attention", own}
-        expected = {f"{figure}.{ending}" for figure in figures for ending in ("png", "svg")}
+        names = {"streams", "probes", "heads", "similarity", "attention", own}
+        expected = {f"{figure}.{ending}" for figure in names for ending in ("png", "svg")}
         assert {path.name for path in folder.iterdir()} == expected | {"analysis.csv", "analysis.md"}
-        for figure in figures:
+        for figure in names:
             assert (folder / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
             assert "<svg" in (folder / f"{figure}.svg").read_text()
         text = (folder / "analysis.md").read_text()
@@ -94,7 +115,10 @@ def test_two_runs_give_numbers_figures_and_text(
     assert not (trained / "bias" / "analysis").exists()
 
 
-def test_an_analysis_is_replaced_by_its_own_files_only(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_analysis_is_replaced_by_its_own_files_only(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw", lambda analysis: encoding_figures.draw(analysis.encoding))  # one will do
     target = run / "analysis"
     target.mkdir()
     for name in ("notes.txt", "position_vectors.png", "analysis.md"):
@@ -194,7 +218,8 @@ def fresh(composed: Callable[..., DictConfig], *overrides: str) -> Finished:
     except ConfigError as error:
         if "model.causal=true" not in str(error):
             raise
-        return fresh(composed, *overrides, "model.causal=true")
+        config.model.causal = True
+        module = build_module(config, task)
     result = {"encoding": "one", "dataset": "some", "seed": 0, "status": "completed"}
     return Finished(Path(), result, module.eval(), "last.ckpt")
 
@@ -203,13 +228,19 @@ def mask(run: Finished) -> Mask:
     return next(part for part in run.module.modules() if isinstance(part, SelfAttention)).mask
 
 
+def table_of(module: SequenceModule) -> torch.Tensor:
+    encoding = module.encoder.encoding(0)
+    assert isinstance(encoding, LearnedRelativePositionalBias)
+    return encoding.table
+
+
 def check(analysis: Analysis) -> str:
     """Every number is finite and in its range; the text."""
     bounds = {
-        "probe_accuracy": (0, 1), "attention_entropy": (0, 1 + 1e-6), "sink_rate": (0, 1), "rollout_first_token": (0, 1),
-        "toeplitzness_relative": (-1e-6, 1 + 1e-5), "toeplitzness_absolute": (-1e-6, 1 + 1e-5), "rotary_usage": (0, 1e9),
+        "probe_accuracy": (0, 1), "attention_entropy": (0, 1 + 1e-6), "sink_rate": (0, 1), "effective_rank": (1, 16 + 1e-4),
+        "toeplitzness_relative": (-1e-6, 1 + 1e-5), "toeplitzness_absolute": (-1e-6, 1 + 1e-5),
         "head_similarity": (0, 1 + 1e-6), "layer_similarity": (0, 1 + 1e-5), "token_cosine": (-1, 1 + 1e-6),
-        "effective_rank": (1, 16 + 1e-4), "position_cosine": (-1 - 1e-6, 1 + 1e-6), "rotary_rate": (0, math.pi),
+        "rotary_usage": (0, 1e9), "rollout_first_token": (0, 1), "position_cosine": (-1 - 1e-6, 1 + 1e-6), "rotary_rate": (0, math.pi),
     }  # fmt: skip
     for quantity, arm, at, _, value in analysis.found.rows():
         low, high = bounds.get(quantity, (-math.inf, math.inf))
@@ -230,7 +261,8 @@ def test_every_encoding(composed: Callable[..., DictConfig], name: str) -> None:
     assert not found.usage or "rotate" in hooks
     assert ("No encoding" in text) == (not hooks)
     assert found.length == 24  # the longest test length
-    assert (found.distance, found.position) == (20, 20)
+    if type(run.module.positions) is PositionScheme:  # one brings a scheme of its own
+        assert (found.distance, found.position, found.places) == (20, 20, 21)
     for curve in found.curves.values():
         assert float(curve.distances.abs().max()) == 23
         assert (float(curve.distances.max()) == 0) == mask(run).causal
@@ -252,44 +284,47 @@ def test_tasks_schemes_and_shapes(composed: Callable[..., DictConfig], overrides
 
 
 def test_trained_distances_are_those_of_the_scheme_and_the_window(composed: Callable[..., DictConfig]) -> None:
-    for words, distance, position in (
+    for chosen, distance, position in (
         (("positions=shifted", "positions.max_shift=9"), 20, 29),
         (("positions=randomized", "positions.span=40"), 39, 39),
         (("model.window=5",), 5, 20),
     ):
-        found = analyse(fresh(composed, "encoding=t5", *words, *SHORT), batch=2, steps=1).encoding
+        found = analyse(fresh(composed, "encoding=t5", *chosen, *SHORT), batch=2, steps=1).encoding
         assert (found.distance, found.position) == (distance, position)
 
 
 def test_curves_say_what_was_added_and_whether_it_goes_on(composed: Callable[..., DictConfig]) -> None:
     module = fresh(composed, "encoding=learned_relative", *SHORT).module
-    table = module.encoder.encoding(0).table
+    table = table_of(module)
     with torch.no_grad():
         table[:, 128 - 20 : 128 + 21] = torch.arange(-20.0, 21)
     records, asked = look(module, 24, 2)
     curve = bias_curve(records[0], asked[0].positions)
     assert curve is not None
     torch.testing.assert_close(curve.logits, table[:, 128 - 23 : 128 + 24].detach())
-    dense = copy.copy(records[0])
-    dense.bias = type(records[0].bias)(records[0].bias.table.expand(2, -1, 24, -1))
-    torch.testing.assert_close(bias_curve(dense, asked[0].positions).logits, curve.logits)
+    dense = replace(records[0], bias=ByDistance(table[None, :, None, 128 - 23 : 128 + 24].expand(2, -1, 24, -1)))
+    averaged = bias_curve(dense, asked[0].positions)
+    assert averaged is not None
+    torch.testing.assert_close(averaged.logits, curve.logits)
     said = describe(curve, 20)
     assert "spans up to 40.00 logits" in said
     assert "highest at distance +20" in said
     assert "constant, after a step of 20.00" in said
-    assert "goes on changing, by up to 2.00" in describe(type(curve)(curve.distances, curve.distances.repeat(2, 1)), 20)
+    assert "goes on changing, by up to 2.00" in describe(Curve(curve.distances, curve.distances.repeat(2, 1)), 20)
     flat = curve.distances.clamp(-20, 20).repeat(2, 1)
-    assert "stays what it is at their edge" in describe(type(curve)(curve.distances, flat), 20)
+    assert "stays what it is at their edge" in describe(Curve(curve.distances, flat), 20)
 
 
 def test_mass_on_the_answer_where_the_task_says_where_it_stands(composed: Callable[..., DictConfig]) -> None:
     run = fresh(composed, "encoding=none", "model.readout=last", *SHORT)
     analysis = analyse(run, batch=BATCH, steps=1)
     assert "does not say at which token" in words.render(analysis)
-    run.module.task.target_positions = lambda tokens: torch.full_like(tokens, 7)
+    setattr(run.module.task, "target_positions", lambda tokens: torch.full_like(tokens, 7))  # noqa: B010
     analysis = analyse(run, batch=BATCH, steps=1)
     assert "puts" in words.render(analysis)
-    assert analysis.row("target_mass", "head 1")[0] == pytest.approx(float(analysis.weights[0][1, :, 7].mean()), rel=1e-4)
+    assert analysis.row("target_mass", "head 1")[0] == pytest.approx(
+        float(analysis.weights[0][1, :, 7].mean()), rel=1e-4
+    )
 
 
 def test_sentences_follow_the_numbers(composed: Callable[..., DictConfig]) -> None:
@@ -299,8 +334,11 @@ def test_sentences_follow_the_numbers(composed: Callable[..., DictConfig]) -> No
     none = words.render(analyse(fresh(composed, "encoding=none", *SHORT), batch=24, steps=1))
     assert "A linear probe reads the place of a token nowhere" in none
     assert "Heads that look near: none" in none
-    near = words.render(analyse(fresh(composed, "encoding=none", "model.window=1", *SHORT), batch=4, steps=1))
-    assert "Heads that look near: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in near
+    near = fresh(composed, "encoding=learned_relative", *SHORT)
+    with torch.no_grad():
+        table_of(near.module).copy_(-4 * torch.arange(-128, 129).abs())
+    said = words.render(analyse(near, batch=4, steps=1))
+    assert "Heads that look near: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in said
     even = words.render(analyse(fresh(composed, "encoding=none", "model.logit_gain=0.01", *SHORT), batch=4, steps=1))
     assert "nearly uniform: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in even
 

@@ -67,7 +67,9 @@ def frequencies(shape: Shape) -> Figure:
         if slow > low:
             axis.axvspan(low, min(slow, high), color=SHADE, zorder=0, label="under one turn\nin training")
         axis.set_xlim(high, low)  # the fastest left
-        dress(axis, f"use of frequencies, layer {layer}", "radians a position", "‖q‖·‖k‖ / √d" if axis is axes[0] else "")
+        dress(
+            axis, f"use of frequencies, layer {layer}", "radians a position", "‖q‖·‖k‖ / √d" if axis is axes[0] else ""
+        )
     axes[0].set_ylim(bottom=0)
     _legend(figure, axes[0])
     return figure

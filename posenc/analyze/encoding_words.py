@@ -10,7 +10,7 @@ from posenc.analyze.encoding import Curve, Shape, span
 from posenc.diagnostics import RotaryUsage
 
 FLAT, CONSTANT, STEP = 1e-6, 0.02, 0.1
-KIN = 0.5
+KIN, FAINT = 0.5, 0.1
 HOOKS = {"embed": "adds vectors to the tokens", "rotate": "changes queries and keys", "bias": "adds to the logits"}
 
 
@@ -42,7 +42,10 @@ def thresholds(shape: Shape) -> Iterator[str]:
     if shape.usage:
         yield "A pair is slow if it makes less than one turn over the trained distances."
     if shape.vectors:
-        yield f"Neighbours are akin: mean cosine of their vectors ≥ {KIN:g}."
+        yield (
+            f"Neighbours are akin: the cosine of their vectors is by ≥ {KIN:g} above that of places half the trained "
+            f"range apart; nearness does not show: by < {FAINT:g}."
+        )
 
 
 def _bias(shape: Shape) -> Iterator[str]:
@@ -62,12 +65,10 @@ def describe(curve: Curve, trained: float) -> str:
     if span_of_logits <= FLAT:
         text = "flat at the trained distances"
     else:
-        near = float((distances.abs() * known.softmax(1)).sum(1).min())
-        peak = distances[known.argmax(1)].mode().values
-        text = (
-            f"it spans up to {span_of_logits:.2f} logits in a head and is most often highest at distance {peak:+g}; "
-            f"alone, it would make the nearest head look {near:.1f} tokens far"
-        ).replace("-", "−")
+        peaks = sorted({float(peak) for peak in distances[known.argmax(1)]}, key=abs)
+        named = ", ".join(f"{peak:+g}" if peak else "0" for peak in peaks[:4]) + (", ..." if len(peaks) > 4 else "")
+        named = named.replace("-", "−")
+        text = f"it spans up to {span_of_logits:.2f} logits in a head; heads have their highest at distance {named}"
     if bool(inside.all()):
         return text + ", and no longer distance was looked at"
     return f"{text}; {_beyond(curve, inside, span_of_logits)}"
@@ -116,12 +117,14 @@ def _vectors(shape: Shape) -> Iterator[str]:
         if len(unit) < 3:
             continue
         cosine = unit @ unit.T
-        next_to, far = (float(torch.diagonal(cosine, step).mean()) for step in (1, len(unit) - 1))
+        half = len(unit) // 2
+        next_to = float(torch.diagonal(cosine, 1).mean()) + 0.0
+        far = float(cosine[torch.ones_like(cosine).triu(half) > 0].mean()) + 0.0
         where = f" of layer {layer}" if len(shape.vectors) > 1 else ""
-        verdict = "neighbours are akin" if next_to >= KIN else "vectors of neighbours are no more alike than others"
-        if KIN > next_to > far + 0.1:
-            verdict = "neighbours are somewhat alike"
+        verdict = "neighbours are akin" if next_to >= far + KIN else "nearness shows in them a little"
+        if next_to < far + FAINT:
+            verdict = "nearness does not show in them"
         yield (
-            f"Position vectors{where}: cosine {next_to:.2f} between neighbours and {far:.2f} from end to end of training: "
-            f"{verdict}."
+            f"Position vectors{where}: mean cosine {next_to:.2f} between neighbours, {far:.2f} between places at least "
+            f"{half} apart: {verdict}."
         ).replace("-", "−")

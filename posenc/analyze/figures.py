@@ -67,9 +67,8 @@ def streams(analysis: Analysis) -> Figure:
 
 def _legend(figure: Figure, *axes: Axes) -> None:
     """One row below all panels."""
-    found = [axis.get_legend_handles_labels() for axis in axes]
-    handles, labels = ([item for each in found for item in each[part]] for part in (0, 1))
-    figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside lower left", ncols=6, columnspacing=1.2)
+    handles = [handle for axis in axes for handle in axis.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside lower left", ncols=6, columnspacing=1.2)
 
 
 def _row(analysis: Analysis, quantity: str, arm: str) -> tuple[list[float], list[float]]:

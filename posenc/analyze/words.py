@@ -13,7 +13,7 @@ READABLE, ROUGH = 0.5, 0.5
 NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1
 SINK, POSITIONAL, ALIKE, ON_TARGET = 0.5, 0.5, 0.9, 0.5
 COLLAPSED, ONE_WAY = 0.01, 0.95
-TOLD = 3.0
+TOLD = 2.0
 """Times the accuracy of guessing from which tokens alone are said to tell places."""
 
 
@@ -34,7 +34,7 @@ def render(analysis: Analysis) -> str:
 
 def ends(row: Mapping[float, float], digits: int = 2) -> str:
     """From the first to the last layer: `0.51 at the input, 0.34, 0.03 at the end`."""
-    values = [f"{value:.{digits}f}".replace("-", "−") for value in row.values()]
+    values = [f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") for value in row.values()]
     if len(values) > 6:
         return f"{values[0]} at the input and {values[-1]} after block {len(values) - 1}"
     return ", ".join(

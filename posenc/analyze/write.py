@@ -72,4 +72,5 @@ def _save(figure: Figure, path: Path) -> None:
         for ending, metadata in (("png", None), ("svg", {"Date": None})):
             data = io.BytesIO()
             figure.savefig(data, format=ending, dpi=DPI, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out once, for both
             runs.write_bytes(path.with_name(f"{path.name}.{ending}"), data.getvalue())

@@ -1,6 +1,7 @@
 """Probes against what they must find and must not find; attention similarity and turned pairs against oracles."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,14 +28,14 @@ def one_hot(batch: int) -> torch.Tensor:
     return torch.cat((places, torch.randn(batch, N, 6, dtype=F64)), dim=-1)
 
 
-@pytest.mark.parametrize("probe", [linear_probe, mlp_probe])
+@pytest.mark.parametrize("probe", [linear_probe, partial(mlp_probe, steps=100)], ids=["linear", "mlp"])
 def test_one_hot_places_are_read_without_a_mistake(probe: Callable[..., ProbeScore]) -> None:
     score = probe(one_hot(64), one_hot(64))
     assert (score.accuracy, score.distance) == (1, 0)
     assert score.selectivity == pytest.approx(1 - 1 / N, abs=0.05)  # four standard errors of the control
 
 
-@pytest.mark.parametrize("probe", [linear_probe, mlp_probe])
+@pytest.mark.parametrize("probe", [linear_probe, partial(mlp_probe, steps=100)], ids=["linear", "mlp"])
 def test_of_noise_a_probe_reads_what_guessing_does(probe: Callable[..., ProbeScore]) -> None:
     score = probe(torch.randn(64, N, 8), torch.randn(256, N, 8))
     error = (1 / N * (1 - 1 / N) / (256 * N)) ** 0.5
@@ -53,9 +54,9 @@ def test_a_probe_is_scored_on_other_sequences_than_it_is_fitted_on() -> None:
     score = linear_probe(one_hot(16), one_hot(16).flip(1))
     assert score.accuracy == 0
     assert score.distance == pytest.approx(np.mean([abs(N - 1 - 2 * place) for place in range(N)]))
-    own = [torch.randn(24, N, 200) for _ in range(2)]  # each sequence has its own code for places: learned by heart
-    assert linear_probe(own[0], own[0]).accuracy > 0.8
-    assert linear_probe(*own).accuracy < 0.2
+    own, other = torch.randn(24, N, 200), torch.randn(24, N, 200)  # no common code for places: learned by heart
+    assert linear_probe(own, own).accuracy > 0.8
+    assert linear_probe(own, other).accuracy < 0.2
 
 
 def test_a_place_that_is_a_growing_number_takes_more_than_a_line() -> None:
