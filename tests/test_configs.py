@@ -72,7 +72,7 @@ FLOORS = {
     "bias": 2, "verdicts": 2, "attention": 3, "encodings": 4, "encoder": 5, "data": 5, "scores": 5, "portrait": 5,
     "ranks": 5, "module": 6, "figures": 6, "training": 6, "diagnostics": 6, "callbacks": 7, "logs": 7, "build": 8,
     "summary": 8, "studies": 9, "run": 9, "sweep": 9, "catalog": 9, "task_catalog": 9, "benchmark": 10, "job": 10,
-    "follow": 10,
+    "follow": 10, "analyze": 10,
 }  # fmt: skip
 
 

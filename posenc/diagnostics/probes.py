@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from posenc.streams import generator
 
 RIDGE = 1e-4
-STEPS, HIDDEN, TOKENS, RATE = 300, 128, 512, 5e-3
+STEPS, HIDDEN, TOKENS, RATE = 300, 128, 256, 5e-3
 
 Guess = Callable[[Float[Tensor, "B N D"]], Int[Tensor, "B N"]]
 Fit = Callable[[Float[Tensor, "B N D"], Int[Tensor, "B N"]], Guess]
@@ -59,7 +59,7 @@ def mlp_probe(
 ) -> ProbeScore:
     """argmax_p of W₂ GELU(W₁ x + b₁) + b₂, 128 hidden units, cross-entropy, Adam at 0.005 falling to 0 on a cosine.
 
-    Each of `steps` steps sees 512 tokens, drawn from all sequences.
+    Each of `steps` steps sees 256 tokens, drawn from all sequences.
     """
     return _score(train.float(), test.float(), lambda x, places: _mlp(x, places, steps, seed), seed)
 

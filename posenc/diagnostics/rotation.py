@@ -18,7 +18,7 @@ WATCHED = 4
 class RotaryUsage:
     """Pairs of dimensions of one layer that turn with position, the fastest first.
 
-    rates  (P,) radians that a pair turns from one token to the next, in the mean (of pairs slower than half a turn)
+    rates  (P,) radians that a pair turns from one position to the next, in the mean; half a turn at most can be seen
     usage  (H, P) E‖q_f‖ · E‖k_f‖ / √d: no logit of two vectors of mean size can gain more from pair f
     still  (H,) the same of all other dimensions together, which position does not turn
     """
@@ -41,8 +41,7 @@ def rotary_usage(
     q, k, _ = layer.qkv(x).unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
     width = q.shape[-1]
     q, k = encoding.rotate(x, layer.logit_gain * q, k, positions)
-    few = replace(positions, ids=positions.ids[:WATCHED])
-    pairs, rates = turned_pairs(encoding, x[:WATCHED], layer.num_heads, width, few)
+    pairs, rates = turned_pairs(encoding, x[:WATCHED], layer.num_heads, width, positions)
     if not len(pairs):
         return None
     order = rates.argsort(descending=True)
@@ -61,8 +60,12 @@ def rotary_usage(
 def turned_pairs(
     encoding: PositionalEncoding, x: Float[Tensor, "B N D"], heads: int, width: int, positions: Positions
 ) -> tuple[Int[Tensor, "P 2"], Float[Tensor, " P"]]:
-    """The pairs of dimensions of the turned key that each unit vector reaches, and how fast it turns in them."""
+    """The pairs of dimensions of the turned key that each unit vector reaches, and how fast it turns in them.
+
+    Seen at consecutive positions, whatever the scheme, so that no step hides a turn.
+    """
     B, N, _ = x.shape
+    positions = replace(positions, ids=torch.arange(N, device=x.device)[None], consecutive=True)
     silent = x.new_zeros(B, heads, N, width)
     silence = encoding.rotate(x, silent, silent, positions)[1]
     found: dict[tuple[int, ...], Tensor] = {}
@@ -75,5 +78,5 @@ def turned_pairs(
             found[reached] = moved[..., list(reached)]
     angles = [torch.atan2(plane[..., 1], plane[..., 0]) for plane in found.values()]
     steps = [torch.remainder(angle.diff(dim=-1) + torch.pi, 2 * torch.pi) - torch.pi for angle in angles]
-    rates = torch.stack([step.abs().mean() for step in steps]) if steps else x.new_zeros(0)
+    rates = torch.stack([step.abs().mean() for step in steps]) / positions.scale if steps else x.new_zeros(0)
     return torch.tensor(list(found), device=x.device).reshape(-1, 2), rates

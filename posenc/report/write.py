@@ -1,7 +1,6 @@
 """Write the report: markdown, csv, figures and page, each whole or not at all."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -67,14 +66,5 @@ def _draw(plot: Plot, folder: Path) -> None:
         FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 2})
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
-    _write_bytes(folder / f"{plot.name}.png", picture.getvalue())
-    _write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    runs.write_bytes(folder / f"{plot.name}.png", picture.getvalue())
+    runs.write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())

@@ -1,0 +1,108 @@
+"""A finished run, rebuilt from its folder alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from posenc import runs
+from posenc.build import build_module, make
+from posenc.checks import ConfigError
+from posenc.module import SequenceModule
+from posenc.tasks.base import Task
+from posenc.training import check_checkpoint
+
+CHECKPOINTS = ("last.ckpt", "best.ckpt")
+"""In this order: the scores in result.json are those of the last weights."""
+GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end: its folder, record, weights."""
+
+    folder: Path
+    result: Mapping[str, Any]
+    module: SequenceModule
+    checkpoint: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return int(self.result["seed"])
+
+
+def load(folder: Path) -> Finished:
+    """The run in `folder` in evaluation mode on the CPU. Raises ConfigError where there is none, or not all of it."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
+    config = _config(folder)
+    result = _result(folder)
+    name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
+    if name is None:
+        raise ConfigError(
+            f"{folder} has neither checkpoints/{' nor checkpoints/'.join(CHECKPOINTS)}, so its weights are lost; "
+            "train it again with force=true."
+        )
+    path = str(folder / "checkpoints" / name)
+    task: Task = make(config, "dataset")
+    module = build_module(config, task)
+    try:
+        check_checkpoint(path, module)
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    return Finished(folder, result, module.eval(), name)
+
+
+def _config(folder: Path) -> DictConfig:
+    path = folder / ".hydra" / "config.yaml"
+    if (folder / runs.STUDY).is_file():
+        raise ConfigError(f"{folder} holds a study, which trains nothing; its numbers are in study.csv.")
+    if not path.is_file():
+        below = next((found.parent for found in sorted(folder.rglob(runs.RESULT))), None)
+        hint = (
+            "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
+        )
+        raise ConfigError(f"{folder} is no run of posenc, for it has no .hydra/config.yaml; {hint}.")
+    try:
+        config = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read, so the model cannot be rebuilt.") from error
+    if not isinstance(config, DictConfig) or not _ours(config):
+        raise ConfigError(f"{folder} is a run of another project: its .hydra/config.yaml builds no model of posenc.")
+    lacking = [group for group in GROUPS if group not in config]
+    if lacking:
+        raise ConfigError(f"{path} lacks {', '.join(lacking)}, so the model cannot be rebuilt.")
+    return config
+
+
+def _ours(config: DictConfig) -> bool:
+    model = config.get("model")
+    return isinstance(model, DictConfig) and str(model.get("_target_", "")).startswith("posenc.")
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    again = "the command that started it goes on with it"
+    try:
+        result = json.loads((folder / runs.RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        why = f"there is no {runs.RESULT}: it was killed, or is still running"
+        raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder / runs.RESULT} is not JSON, probably cut off while it was copied.") from error
+    lacking = [
+        key for key in ("encoding", "dataset", "seed", "status") if not isinstance(result, dict) or key not in result
+    ]
+    if lacking:
+        raise ConfigError(f"{folder / runs.RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
+    if result["status"] != "completed":
+        why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
+        raise ConfigError(f"{folder} did not complete ({why}); only a run that did can be analysed.")
+    return result

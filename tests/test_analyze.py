@@ -1,0 +1,201 @@
+"""The analysis of finished runs: what is written, and what bad input is answered."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import train
+from posenc import runs
+from posenc.analyze import encoding_figures, figures
+from posenc.analyze.__main__ import main
+from posenc.analyze.measure import analyse
+from posenc.cli import launch
+from posenc.measurements import Measurements
+
+TINY = (
+    "model.dim=16", "model.num_heads=2", "model.num_layers=2", "data.batch_size=8", "data.eval_size=64",
+    "trainer.max_steps=5", "trainer.validate_every=5", "trainer.log_every=5", "callbacks=quiet", "~logger",
+)  # fmt: skip
+SHORT = ("dataset=distance", "dataset.length=21", "dataset.test_lengths=[21,24]")
+BATCH = 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of train.py: `bias`, one answer a sequence, and `table`, one a token and positions that end at 40."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, chosen in {
+        "bias": ("encoding=learned_relative", *SHORT, "seed=3"),
+        "table": ("encoding=learned_absolute", "encoding.max_length=40", "dataset=reverse", "dataset.length=8",
+                  "dataset.test_lengths=[8]", "model.inject=input"),
+    }.items():  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["train.py", *chosen, *TINY, f"hydra.run.dir={root / name}"])
+            launch(train.main, train.CONFIGS)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures, and an MLP probe that is hardly trained: test_probes.py holds what it must learn."""
+    write = sys.modules["posenc.analyze.write"]
+    monkeypatch.setattr(write, "DPI", 30)
+    monkeypatch.setattr(write, "analyse", partial(analyse, steps=2))
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a trained run, to break."""
+    return Path(shutil.copytree(trained / "bias", tmp_path / "run"))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one sentence or two with which a command ends."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    text = capsys.readouterr()
+    assert stop.value.code == 2
+    assert text.err.startswith("error: ")
+    assert text.err.count("\n") == 1
+    assert "Traceback" not in text.err
+    return text.err
+
+
+def test_two_runs_give_numbers_figures_and_text(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(
+        [
+            str(trained / "bias"),
+            str(trained / "table"),
+            str(trained / "bias"),
+            f"--output={tmp_path}",
+            f"--batch={BATCH}",
+        ]
+    )
+    said = capsys.readouterr().out
+    for name, length, own in (("bias", 21, "bias"), ("table", 8, "position_vectors")):
+        folder = tmp_path / name
+        assert said.count(f"{folder}/analysis.csv") == 1  # a run that is named twice is analysed once
+        names = {"streams", "probes", "heads", "similarity", "attention", own}
+        expected = {f"{figure}.{ending}" for figure in names for ending in ("png", "svg")}
+        assert {path.name for path in folder.iterdir()} == expected | {"analysis.csv", "analysis.md"}
+        for figure in names:
+            assert (folder / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+            assert "<svg" in (folder / f"{figure}.svg").read_text()
+        text = (folder / "analysis.md").read_text()
+        assert text in said
+        assert f"length {length}" in text
+        found = Measurements.read((folder / "analysis.csv").read_text())
+        assert found.sample("probe_accuracy", "linear", 2)
+        seed = 3 if name == "bias" else 0
+        assert all(row[3] == seed for row in found.rows())
+    assert not (trained / "bias" / "analysis").exists()
+
+
+def test_an_analysis_is_replaced_by_its_own_files_only(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw", lambda analysis: encoding_figures.draw(analysis.encoding))  # one will do
+    target = run / "analysis"
+    target.mkdir()
+    for name in ("notes.txt", "position_vectors.png", "analysis.md"):
+        (target / name).write_text("mine")
+    main([str(run), f"--batch={BATCH}", "--length=22"])
+    assert (target / "notes.txt").read_text() == "mine"
+    assert not (target / "position_vectors.png").exists()  # of another model: this one adds no vectors
+    assert (target / "analysis.md").read_text() != "mine"
+    first = {path.name: path.read_bytes() for path in target.iterdir()}
+    main([str(run), f"--batch={BATCH}", "--length=22"])
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == first
+    (target / "analysis.csv").write_text("a,b\n1,2\n")
+    assert "is not of an analysis and is not replaced" in refusal(capsys, run)
+
+
+def test_what_cannot_be_analysed_is_answered_in_words(
+    run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is not a folder; give the folder of a run" in refusal(capsys, tmp_path / "nothing")
+    assert f"give one below it, such as {run}" in refusal(capsys, tmp_path)
+    table = trained / "table"
+    said = refusal(capsys, table, "--length=30")
+    assert "not defined at --length 30" in said
+    assert "holds 40 positions, got 6" in said
+    assert "max_length" not in said  # which no longer can be set
+    assert "length must be a whole number ≥ 2" in refusal(capsys, run, "--length=1")
+    assert "has sequences of length ≥" in refusal(capsys, run, "--length=3")
+    assert "batch must be a whole number ≥ 1" in refusal(capsys, run, "--batch=0")
+    (tmp_path / "file").touch()
+    assert "is a file, not a folder" in refusal(capsys, run, f"--output={tmp_path / 'file'}")
+    assert "cannot be written" in refusal(capsys, run, f"--output={tmp_path / 'file' / 'below'}", f"--batch={BATCH}")
+    assert not (table / "analysis").exists()
+
+
+def spoil_status(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"status": "diverged", "error": "loss nan at step 4"}))
+
+
+def spoil_weights(run: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_architecture(run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.model.num_layers = 3
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+
+
+SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has neither checkpoints/last.ckpt nor"),
+    "broken checkpoint": (spoil_weights, "last.ckpt is not a whole checkpoint of posenc"),
+    "another architecture": (spoil_architecture, "belongs to another architecture"),
+    "no result": (lambda run: (run / "result.json").unlink(), "did not complete (there is no result.json"),
+    "a cut result": (lambda run: (run / "result.json").write_text("{"), "is not JSON"),
+    "diverged": (spoil_status, "did not complete (status diverged: loss nan at step 4)"),
+    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "is no run of posenc"),
+    "no YAML": (lambda run: (run / ".hydra" / "config.yaml").write_text("a: [1"), "cannot be read"),
+    "another project": (
+        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: other.Model\n"),
+        "is a run of another project",
+    ),
+    "a group is missing": (
+        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: posenc.encoder.Encoder\n"),
+        "lacks dataset, encoding, positions",
+    ),
+    "a study": (lambda run: (run / "study.json").write_text("{}"), "holds a study"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_spoiled_run_is_answered_in_words(how: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, expected = SPOILED[how]
+    spoil(run)
+    assert expected in refusal(capsys, run)
+    assert not (run / "analysis").exists()
+
+
+def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
+    from posenc.analyze.load import load
+
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    found = load(run)
+    assert found.checkpoint == "last.ckpt"
+    assert all(torch.equal(tensor, last[name]) for name, tensor in found.module.state_dict().items())
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert load(run).checkpoint == "best.ckpt"
+
+
+def test_bytes_are_written_whole(tmp_path: Path) -> None:
+    runs.write_bytes(tmp_path / "new" / "file", b"\x00\xff")
+    assert (tmp_path / "new" / "file").read_bytes() == b"\x00\xff"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
