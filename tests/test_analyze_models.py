@@ -135,7 +135,7 @@ def test_mass_on_the_answer_where_the_task_says_where_it_stands(composed: Callab
     run = fresh(composed, "encoding=none", "model.readout=last", *SHORT)
     analysis = analyse(run, batch=BATCH, steps=1)
     assert "does not say at which token" in words.render(analysis)
-    setattr(run.module.task, "target_positions", lambda tokens: torch.full_like(tokens, 7))  # noqa: B010
+    setattr(run.module.task, "sources", lambda tokens: torch.full_like(tokens, 7))  # noqa: B010
     analysis = analyse(run, batch=BATCH, steps=1)
     assert "puts" in words.render(analysis)
     assert analysis.row("target_mass", "head 1")[0] == pytest.approx(

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -209,16 +209,12 @@ def _attention(table: Table, attention: Sequence[LayerRecord]) -> None:
 
 
 def _target(table: Table, module: SequenceModule, seen: Observed) -> str:
-    """Mass on the key that holds the answer, if the task can say which; else why there is none.
-
-    A task says so by a method `target_positions(tokens)`, (B, N): the key that each query must read, −1 for none.
-    """
-    where = getattr(module.task, "target_positions", None)
-    if where is None:
+    """Mass on the key that holds the answer, if the task can say which (`Task.sources`); else why there is none."""
+    sources = module.task.sources(seen.tokens[: len(seen.attention[0].weights)])
+    if sources is None:
         return f"{module.task} does not say at which token an answer stands."
     weights = [record.weights for record in seen.attention]
-    target: Int[Tensor, "B N"] = where(seen.tokens[: len(weights[0])])
-    target = F.pad(target, (0, weights[0].shape[-1] - target.shape[1]), value=-1)
+    target = F.pad(sources, (0, weights[0].shape[-1] - sources.shape[1]), value=-1)
     if not bool((target >= 0).any()):
         return f"{module.task} names no token at which an answer of these sequences stands."
     for layer, each in enumerate(weights):
