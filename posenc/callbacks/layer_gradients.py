@@ -17,6 +17,8 @@ class LayerGradients(L.Callback):
     posenc.diagnostics.gradients for sources.
     """
 
+    FAMILIES = tuple(f"gradient_{group}" for group in ("query", "key", "value", "output", "mlp"))
+
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Measure and log."""
         assert isinstance(pl_module, SequenceModule)

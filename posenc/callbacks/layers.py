@@ -6,7 +6,7 @@ from jaxtyping import Int
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from posenc.diagnostics import by_layer, capture
+from posenc.diagnostics import QUANTITIES, by_layer, capture
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
 from posenc.tasks.base import Task
@@ -22,6 +22,8 @@ class LayerQuantities(L.Callback):
     own: training does not notice. The pass runs at the run's precision, the quantities in float32 at least. Of several
     processes the first measures, as all hold the same weights.
     """
+
+    FAMILIES = QUANTITIES
 
     def __init__(self) -> None:
         self._measured: int | None = None
