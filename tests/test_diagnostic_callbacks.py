@@ -181,6 +181,7 @@ def test_what_is_not_finite_or_all_alike_is_nan_and_no_error(composed: Any, valu
     assert math.isnan(found["effective_rank"][1])
 
 
+@pytest.mark.filterwarnings("ignore:Encountered `nan` values")  # torchmetrics, of the validation loss
 def test_a_run_that_diverges_is_measured_until_it_does(command: Launch, tmp_path: Path) -> None:
     more = ("optimizer.lr=1e38", "trainer.gradient_clip=null", "trainer.validate_every=1", "trainer.log_every=1")
     assert command(*SMALL, *more, f"hydra.run.dir={tmp_path / 'r'}")[0] == 1
