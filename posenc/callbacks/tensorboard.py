@@ -32,7 +32,7 @@ class TensorBoardExtras(L.Callback):
         return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lay out the charts that hold several curves."""
+        """Lay out the charts that hold several curves; TensorBoard reads one layout, so other callbacks name theirs."""
         lines = ["validation/accuracy", "ceiling/order_blind", "ceiling/order_aware"]
         bits = ["validation/bits", "reference/.*"]
         layout = {
@@ -41,6 +41,12 @@ class TensorBoardExtras(L.Callback):
                 "bits and references": ["Multiline", bits],
             }
         }
+        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            names = getattr(callback, "FAMILIES", ())
+            if names:
+                layout["by layer"] = layout.get("by layer", {}) | {
+                    name: ["Multiline", [f"{name}/layer_.*"]] for name in names
+                }
         for writer in self._writers(trainer):
             writer.add_custom_scalars(layout)
 

@@ -7,6 +7,7 @@ measures take what it recorded, from a trained or a freshly initialised encoder 
 from posenc.diagnostics.attention_distance import attention_distance, uniform_distance
 from posenc.diagnostics.attention_entropy import attention_entropy
 from posenc.diagnostics.attention_similarity import head_similarity, layer_similarity
+from posenc.diagnostics.by_layer import QUANTITIES, by_layer
 from posenc.diagnostics.capture import Capture, capture
 from posenc.diagnostics.decay import Decay, decay
 from posenc.diagnostics.dong_ratio import dong_ratio
@@ -22,12 +23,14 @@ from posenc.diagnostics.toeplitzness import toeplitzness
 from posenc.diagnostics.token_cosine import token_cosine
 
 __all__ = [
+    "QUANTITIES",
     "Capture",
     "Decay",
     "ProbeScore",
     "RotaryUsage",
     "attention_distance",
     "attention_entropy",
+    "by_layer",
     "capture",
     "decay",
     "dong_ratio",

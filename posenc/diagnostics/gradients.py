@@ -19,25 +19,24 @@ def gradient_norms(encoder: Encoder) -> list[dict[str, float]]:
     post-norm whatever the depth L, and O(d√(ln d / L)) with pre-norm. Noci et al. 2022
     (https://arxiv.org/abs/2206.03126): where rank collapses, query and key get none while value and output do.
     """
-    return [dict(_block(block)) for block in encoder.blocks]
+    gradients = [dict(_block(block)) for block in encoder.blocks]
+    norms = torch.stack([gradient.norm() for block in gradients for gradient in block.values()])
+    values = iter(norms.tolist())  # one transfer from the device, not one a matrix
+    return [dict(zip(block, values, strict=False)) for block in gradients]
 
 
-def _block(block: nn.Module) -> Iterator[tuple[str, float]]:
+def _block(block: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
         if isinstance(branch, SelfAttention):
-            yield from zip(GROUPS, map(_norm, (*_chunks(branch.qkv.weight), branch.out.weight.grad)), strict=False)
+            yield from zip(GROUPS, (*_of(branch.qkv).chunk(3), _of(branch.out)), strict=False)
         else:
-            yield from zip(GROUPS[4:], (_norm(branch[0].weight.grad), _norm(branch[2].weight.grad)), strict=True)
+            yield from zip(GROUPS[4:], (_of(branch[0]), _of(branch[2])), strict=True)
 
 
-def _chunks(qkv: Tensor) -> Sequence[Tensor]:
-    assert qkv.grad is not None, "gradients are measured after backward()"
-    return qkv.grad.chunk(3)
-
-
-def _norm(gradient: Tensor | None) -> float:
-    assert gradient is not None, "gradients are measured after backward()"
-    return float(gradient.norm())
+def _of(layer: nn.Module) -> Tensor:
+    gradient = layer.weight.grad
+    assert isinstance(gradient, Tensor), "gradients are measured after backward()"
+    return gradient
 
 
 def stream_gradients(streams: Sequence[Float[Tensor, "B N D"]]) -> Float[Tensor, " L1"]:

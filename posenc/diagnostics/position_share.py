@@ -14,7 +14,8 @@ def position_share(x: Float[Tensor, "B N D"], tokens: Int[Tensor, "B N"]) -> dic
     with f the grouping in K groups of n_k vectors: by place (K = N), by token id, by sequence (K = B). ω² of Hays 1963,
     corrected for chance: without the correction a stream that knows nothing of position has a share of (N − 1)/(BN),
     not 0. Meant for tokens drawn independently of position: then the factors are orthogonal, and the residual is what
-    they make together. A share, so streams of different size compare; small shares can come out below 0.
+    they make together. A share, so streams of different size compare; small shares can come out below 0. nan where the
+    vectors are all equal or every one is a group of its own: there is no variance, or none within the groups.
     """
     B, N, D = x.shape
     flat = x.reshape(B * N, D)
@@ -31,6 +32,9 @@ def _omega_squared(flat: Float[Tensor, "M D"], group: Int[Tensor, " M"], total: 
     """ω² of centred vectors under one grouping."""
     _, index, counts = group.unique(return_inverse=True, return_counts=True)
     sums = flat.new_zeros(len(counts), flat.shape[1]).index_add(0, index, flat)
+    free = len(flat) - len(counts)
+    if not (total > 0 and free):
+        return float("nan")
     between = float((sums.square().sum(1) / counts).sum())
-    within = (total - between) / (len(flat) - len(counts))
+    within = (total - between) / free
     return (between - (len(counts) - 1) * within) / (total + within)
