@@ -33,8 +33,12 @@ STUDIES = ("rank_collapse", "quadratic_cost", "gradient_flow")
 FEW = {
     "rank_collapse": ("study.seeds=3", "study.gains=[0.25,8]", "study.skips=[0.5,4]", "study.phase_seeds=1"),
     "quadratic_cost": ("study.lengths=[32,2048,4096]", "study.timed=32", "study.rounds=2"),
-    "gradient_flow": ("study.seeds=2", "study.depths=[8,32]", "study.initialisations=[xavier,small,scaled]"),
-}
+    "gradient_flow": (
+        "study.seeds=2", "study.depths=[8,32]", "study.initialisations=[xavier,small,scaled]",
+        "study.trainability.depths=[1,12]", "study.trainability.seeds=1", "study.trainability.rates=[3e-3]",
+        "study.trainability.recipe.steps=2", "study.trainability.recipe.eval_size=64",
+    ),
+}  # fmt: skip
 
 
 def study(composed: Compose, name: str, *overrides: str) -> Any:
@@ -50,6 +54,7 @@ def found(composed: Compose) -> Callable[[str], tuple[Any, Measurements]]:
         if name not in cache:
             torch.set_num_threads(1)
             each = study(composed, name, *FEW[name])
+            each.workers = 1
             cache[name] = each, each.measure(0)
         return cache[name]
 
@@ -88,8 +93,8 @@ def test_every_claim_can_be_judged_and_drawn(found: Any, name: str) -> None:
     assert len({verdict.statement for verdict in judged}) == len(judged) >= 5
     each.figure(numbers, judged).canvas.draw()
     json.dumps(each.summary(numbers))
-    for table in each.tables(numbers):
-        assert table.row_count == len(numbers.arms("stream") if name == "gradient_flow" else each.arms)
+    table, *_ = each.tables(numbers)
+    assert table.row_count == len(numbers.arms("stream") if name == "gradient_flow" else each.arms)
 
 
 def ratio(numbers: Measurements, arm: str, layer: int) -> float:
@@ -195,6 +200,7 @@ def test_numbers_depend_on_the_seed_alone(composed: Compose, name: str) -> None:
             "study.depths=[1,2]",
             "study.profile_depth=3",
             "study.initialisations=[unit]",
+            "study.trainability=null",
         ),
     }[name]
     first, again, other = (study(composed, name, *few).measure(seed).csv() for seed in (4, 4, 5))

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -44,7 +45,15 @@ def spread(
 
 
 def _begin() -> None:
-    """What each process does first: one thread, and Ctrl-C is the parent's to answer."""
+    """What each process does first: one thread; Ctrl-C is the parent's to answer, and nobody outlives it."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # returns when it is gone, however it went
+    os._exit(1)
