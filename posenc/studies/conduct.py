@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import matplotlib
-import torch
 from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
@@ -29,6 +28,7 @@ from posenc import runs
 from posenc.build import check_seed, make
 from posenc.checks import ConfigError
 from posenc.studies.base import Study
+from posenc.studies.workers import one_thread
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 
 COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
@@ -42,7 +42,8 @@ def conduct(config: DictConfig, folder: Path) -> None:
     try:
         study: Study = make(config, "study")
         study.workers = config.threads
-        found = study.measure(seed)
+        with one_thread():
+            found = study.measure(seed)
         judged = verdicts(study.claims, found)
     except BaseException:
         if not any(folder.iterdir()):
@@ -72,7 +73,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("posenc", "torch", "hydra-core")},
             "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
+            "threads": 1,  # of each process
         },
     }
     runs.write_text(folder / runs.STUDY, json.dumps(record, indent=2) + "\n")

@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -26,12 +27,8 @@ def spread(
     """
     workers = min(len(cases), workers or len(os.sched_getaffinity(0)))
     if workers <= 1:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return [answer for case in track(cases, title, transient=True) for answer in work(case)]
-        finally:
-            torch.set_num_threads(before)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin) as pool:
         try:
             answers = track(pool.map(work, cases), title, total=len(cases), transient=True)
@@ -42,6 +39,17 @@ def spread(
             for process in processes:
                 process.terminate()
             raise
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes with one thread: a second gains nothing on small tensors, and spins on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _begin() -> None:
