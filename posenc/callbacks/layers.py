@@ -24,6 +24,7 @@ class LayerQuantities(L.Callback):
     """
 
     FAMILIES = QUANTITIES
+    """What is logged by layer: posenc.callbacks.tensorboard lays out one chart for each."""
 
     def __init__(self) -> None:
         self._measured: int | None = None
