@@ -32,7 +32,7 @@ def draw(found: Measurements, arms: Sequence[str], reaches: Sequence[int], sizes
         axis.set_xlabel("training sequences", color=INK)
         axis.set_title(f"offsets ±{reach} and ±{reach + 1}", fontsize=10, color=INK, loc="left")
     panels[0].set_ylabel("skill on fresh sequences", color=INK)
-    panels[0].legend(fontsize=8, frameon=False, loc="upper left")
+    panels[-1].legend(fontsize=8, frameon=False, loc=(0.62, 0.2))
     for j, reach in enumerate(reaches):
         for i, arm in enumerate(arms):
             sample = np.array([*found.sample("n90", f"{arm} r={reach}", 0).values()])
@@ -47,7 +47,7 @@ def draw(found: Measurements, arms: Sequence[str], reaches: Sequence[int], sizes
     needed.set_yticks(range(len(arms)), [arm.replace("_", " ") for arm in arms])
     needed.invert_yaxis()
     needed.set_xlabel("training sequences needed for a skill of .9", color=INK)
-    needed.legend(fontsize=8, frameon=False, loc="best")
+    needed.legend(fontsize=8, frameon=False, loc="lower center")
     for axis in (*panels, needed):
         axis.spines[["top", "right"]].set_visible(False)
     return figure
