@@ -14,7 +14,7 @@ from posenc.studies.base import Arm
 
 
 class Convolution(nn.Module):
-    """y = W · conv(x), a convolution over 2·reach + 1 = 3 tokens, padded with zeros: 4 D² weights, as attention has."""
+    """y = W · conv(x), a convolution over 3 tokens, padded with zeros: 4 D² weights, as attention has."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
