@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch.nn import functional as F
 
+from posenc import tables
 from posenc.catalog import CONFIGS, Entry, entries
 from posenc.checks import positive
 from posenc.cli import mistakes
@@ -76,9 +75,7 @@ def main(words: Sequence[str] | None = None) -> None:
     title = (
         f"training step, {BATCH} sequences of {asked.length}, {torch.get_num_threads()} threads, {asked.rounds} rounds"
     )
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("encoding", "ms, median", "quartiles", "ratio to none"):
-        table.add_column(column, justify="left" if column == "encoding" else "right", no_wrap=True)
+    table = tables.table(title, "encoding", "ms, median", "quartiles", "ratio to none")
     ratio = {name: median[name] / median[_baseline(masks.get(name, False))] for name in median}
     for name in sorted(ratio, key=lambda name: ratio[name]):
         low, high = np.percentile(1e3 * seconds[name], (25, 75))

@@ -14,12 +14,10 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.cli import mistakes
@@ -166,7 +164,7 @@ def print_table(found: Sequence[Entry]) -> None:
     console = Console()
     console.width = console.width if console.is_terminal else WIDTH
     title = f"{len(found)} encodings · parameters for {MODEL}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = tables.table(title)
     for column in COLUMNS:
         whole = column in ("encoding", "parameters", "source")
         table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=whole)

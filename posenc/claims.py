@@ -50,11 +50,18 @@ class Claim:
 
 @contextmanager
 def claim(folder: Path, digest: str, *, force: bool, wait: bool) -> Iterator[Claim]:
-    """Hold `folder` for a run whose config_hash is `digest`; a folder that stays empty is removed again.
+    """Hold `folder` for a run whose config_hash is `digest`.
 
     force  set aside what is there, whatever it is
     wait   for a process that is at work there, else refuse
     """
+    with hold(folder, wait=wait):
+        yield _look(folder, digest, force)
+
+
+@contextmanager
+def hold(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold `folder`, made if it is not there, as the only process; one that stays empty is removed again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
@@ -62,7 +69,7 @@ def claim(folder: Path, digest: str, *, force: bool, wait: bool) -> Iterator[Cla
         raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
     try:
         with _locked(folder / LOCK, wait):
-            yield _look(folder, digest, force)
+            yield
     finally:
         with suppress(OSError):
             folder.rmdir()

@@ -10,6 +10,10 @@ Sample = Mapping[int, float]
 COLUMNS = ("quantity", "arm", "at", "seed", "value")
 
 
+class Unmeasured(ConfigError):
+    """A number that was asked for is not in the table."""
+
+
 class Measurements:
     """Numbers by (quantity, arm, at, seed); `at` is the layer, length, depth or whatever the quantity runs along.
 
@@ -37,7 +41,7 @@ class Measurements:
                 options = ", ".join(
                     f"{each:g}" if isinstance(each, float | int) else each for each in dict.fromkeys(known)
                 )
-                raise ConfigError(f"{name}={wanted} was not measured; there is {options}.")
+                raise Unmeasured(f"{name}={wanted} was not measured; there is {options}.")
         return self._samples[quantity, arm, at]
 
     def along(self, quantity: str, arm: str) -> dict[float, Sample]:

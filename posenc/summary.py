@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from posenc import tables
 
 Result = Mapping[str, Any]
 COLOURS = {"completed": "green", "interrupted": "yellow"}
@@ -49,7 +49,7 @@ def print_run(folder: Path, result: Result) -> None:
             console.print(f"traceback   {folder / 'traceback.txt'}", soft_wrap=True, highlight=False)
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
-        table = _table(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
+        table = tables.table(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
         names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
@@ -116,7 +116,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         title = f"{kept.pop('encoding')[0]} · {title}"
     if len(set(kept["dataset"])) == 1:
         title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
-    table = _table(title)
+    table = tables.table(title)
     words = ("dataset", "encoding", "varied", "status")
     for name in kept:
         folds = name == "varied"
@@ -141,7 +141,3 @@ def _achievable(results: Iterable[Result]) -> str:
 
 def _error(result: Result) -> str:
     return f": {escape(result['error'])}" if result["error"] else ""
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

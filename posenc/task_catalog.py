@@ -9,12 +9,10 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.tasks.base import Task
@@ -58,7 +56,7 @@ def print_table(found: Sequence[Entry]) -> None:
     console = Console()
     console.width = console.width if console.is_terminal else 150
     title = f"{len(found)} tasks · ceilings of accuracy at the default length"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = tables.table(title)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in COLUMNS[3:] else "left", no_wrap=column == "task")
     for entry in found:

@@ -4,7 +4,8 @@ A claim stands in the experiment's yaml. Its effect is a difference d, counted i
 interval [lo, hi] over seeds; δ is the smallest effect that would matter.
 
     direction: above, below                              direction: equal (to within δ)
-    INVALID         the gate does not hold               INVALID       the gate does not hold
+    INVALID         the gate does not hold, or the       INVALID       the same
+                    numbers were not measured
     REPRODUCED      lo > 0 and d ≥ δ                     REPRODUCED    −δ < lo and hi < δ
     DIRECTION ONLY  lo > 0 and d < δ                     CONTRADICTED  lo ≥ δ or hi ≤ −δ
     NOT REPRODUCED  otherwise, −δ < lo and hi < δ        INCONCLUSIVE  otherwise
@@ -21,7 +22,7 @@ from typing import Any
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.measurements import Measurements
+from posenc.measurements import Measurements, Unmeasured
 from posenc.statistics import Interval, equivalent, label, paired_difference
 
 REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED = "REPRODUCED", "DIRECTION ONLY", "NOT REPRODUCED"
@@ -33,11 +34,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome with what it rests on: `estimate` and interval of the contrast as measured, whatever the direction."""
+    """An outcome with what it rests on: `estimate` and interval of the contrast as measured, whatever the direction.
+
+    None where it was not measured, or where so few seeds allow no interval.
+    """
 
     statement: str
     outcome: str
-    estimate: float
+    estimate: float | None
     low: float | None
     high: float | None
     seeds: int
@@ -152,16 +156,21 @@ class Claim:
 
     def verdict(self, found: Measurements, level: float = LEVEL) -> Verdict:
         """Judge the claim by what was found, with an interval of this level."""
-        interval = self.interval(found, level)
+        gate = None if self.gate is None else str(self.gate)
+        try:
+            interval = self.interval(found, level)
+            holds = self.gate is None or self.gate.holds(found)
+        except Unmeasured as error:  # another setting of the study; what it did measure is not lost for that
+            nothing = None, None, None, 0
+            return Verdict(self.statement, INVALID, *nothing, level, self.smallest_effect, str(self), gate, str(error))
         outcome, note = judge(interval, self.direction, self.smallest_effect), ""
-        if self.gate is not None and not self.gate.holds(found):
+        if not holds:
             outcome, note = INVALID, "the gate does not hold"
         elif self.exact:
             note = "counted, not sampled"
         else:
             note = label(interval.n)
         ends = interval.estimate, interval.low, interval.high, interval.n
-        gate = None if self.gate is None else str(self.gate)
         return Verdict(self.statement, outcome, *ends, level, self.smallest_effect, str(self), gate, note)
 
 

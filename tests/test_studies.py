@@ -26,6 +26,7 @@ from posenc.studies.base import Arm, Study
 from posenc.studies.gradient_flow import GradientFlow
 from posenc.studies.quadratic_cost import QuadraticCost, count_bytes, count_flops
 from posenc.studies.rank_collapse import RankCollapse
+from posenc.studies.workers import Workers
 from posenc.verdicts import OUTCOMES
 
 Compose = Callable[..., DictConfig]
@@ -54,7 +55,7 @@ def found(composed: Compose) -> Callable[[str], tuple[Any, Measurements]]:
         if name not in cache:
             torch.set_num_threads(1)
             each = study(composed, name, *FEW[name])
-            each.workers = 1
+            each.workers = Workers(1)
             cache[name] = each, each.measure(0)
         return cache[name]
 
@@ -203,7 +204,9 @@ def test_numbers_depend_on_the_seed_alone(composed: Compose, name: str) -> None:
             "study.trainability=null",
         ),
     }[name]
-    first, again, other = (study(composed, name, *few).measure(seed).csv() for seed in (4, 4, 5))
+    each = study(composed, name, *few)
+    each.workers = Workers(1)
+    first, again, other = (each.measure(seed).csv() for seed in (4, 4, 5))
     assert first == again
     assert first != other
 
@@ -259,6 +262,39 @@ def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path
     status, _, errors = command(*arguments)
     assert status == 2
     assert "already holds a run" in errors
+
+
+def test_a_study_that_is_stopped_goes_on_where_it_was(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C after the first profile: nothing is measured twice, and the numbers are those of a whole study."""
+    folder, whole = tmp_path / "study", tmp_path / "whole"
+    few = ("experiment=gradient_flow", "profile=smoke", "study.initialisations=[xavier]", "study.depths=[2,4]")
+    few += ("study.profile_depth=24", "study.trainability=null", "threads=1")
+    profile, measured = GradientFlow.profile, []
+
+    def stopped(self: GradientFlow, case: tuple[str, str, int]) -> Any:
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(case)
+        return profile(self, case)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GradientFlow, "profile", stopped)
+        status, _, errors = command(*few, f"hydra.run.dir={folder}")
+    assert status == 130
+    assert errors == f"what was found is kept: the same command with hydra.run.dir={folder} goes on\n"
+    assert {path.name for path in folder.iterdir()} == {"answers.jsonl"}
+    status, _, errors = command(*few, "study.seeds=3", f"hydra.run.dir={folder}")
+    assert status == 2
+    assert "holds the beginning of another study" in errors
+    status, told, _ = command(*few, f"hydra.run.dir={folder}")
+    assert status == 0
+    assert f"going on in {folder}; answers known so far: 1" in told
+    assert "INVALID" in told  # the claims about what trains, which this command leaves out
+    assert command(*few, f"hydra.run.dir={whole}")[0] == 0
+    assert (folder / "study.csv").read_text() == (whole / "study.csv").read_text()
+    assert not (folder / "answers.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Studies that train: their parts against oracles, and what they measure, on trainings of a few steps."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from posenc.studies.locality import Locality, log2_size
 from posenc.studies.mixers import MIXERS, MixerArm
 from posenc.studies.trainability import Trainability
 from posenc.studies.trained import Recipe, fit, skill_now
-from posenc.studies.workers import spread
+from posenc.studies.workers import Ledger, Workers
 from posenc.tasks.base import Task
 from posenc.tasks.lookup import Lookup
 from posenc.tasks.places import RelativePattern
@@ -46,7 +47,7 @@ SIZES = {"dim": 16, "num_heads": 2, "num_layers": 2}
 def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, name: str) -> None:
     config = composed(f"experiment={name}", "name=test", *FEW[name])
     study = make(config, "study")
-    study.workers = 1
+    study.workers = Workers(1)
     found = study.measure(0)
     judged = [claim.verdict(found) for claim in study.claims]
     assert {verdict.outcome for verdict in judged} <= set(OUTCOMES)
@@ -58,18 +59,48 @@ def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, n
     assert Measurements.read(found.csv()).csv() == found.csv()
 
 
-def add(case: int) -> list[tuple[int, int]]:
+def add(case: tuple[int]) -> list[tuple[int, int]]:
     """Work that a process can be sent; the threads it computes with come back too."""
-    if case < 0:
+    if case[0] < 0:
         raise ConfigError("less than nothing")
-    return [(case, torch.get_num_threads())]
+    return [(case[0], torch.get_num_threads())]
 
 
 def test_spread_answers_in_order_with_one_thread_each() -> None:
     expected = [(case, 1) for case in range(5)]
-    assert spread(add, range(5), "", workers=2) == spread(add, range(5), "", workers=1) == expected
+    cases = [(case,) for case in range(5)]
+    assert Workers(2).spread(add, cases, "") == Workers(1).spread(add, cases, "") == expected
     with pytest.raises(ConfigError, match="less than nothing"):
-        spread(add, [1, -1], "", workers=1)
+        Workers(1).spread(add, [(1,), (-1,)], "")
+
+
+def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
+    path, asked = tmp_path / "answers.jsonl", []
+
+    def ask(case: tuple[str, float]) -> list[tuple[str, float, float]]:
+        if case[1] == 3:
+            raise KeyboardInterrupt
+        asked.append(case)
+        return [(case[0], case[1], case[1] / 3)]
+
+    cases = [("a", 0.1), ("b", 1), ("a", 3), ("b", 4)]
+    first = Ledger.open(path, "this")
+    with pytest.raises(KeyboardInterrupt):
+        Workers(1, first).spread(ask, cases, "title")
+    assert asked == cases[:2]
+    assert path.read_text().count("\n") == 3
+    path.write_bytes(path.read_bytes()[:-4])  # as if it had been killed in the middle of the last line
+    again = Ledger.open(path, "this")
+    assert again is not None
+    cases[2] = ("a", 5)
+    answers = Workers(1, again).spread(ask, cases, "title")
+    assert asked == [("a", 0.1), ("b", 1), ("b", 1), ("a", 5), ("b", 4)]
+    assert answers == [(name, x, x / 3) for name, x in cases]
+    whole = Ledger.open(path, "this")
+    assert whole is not None
+    assert Workers(1, whole).spread(ask, cases, "title") == answers
+    assert len(asked) == 5
+    assert Ledger.open(path, "that") is None
 
 
 def encoder(encoding: PositionalEncoding, task: Task, seed: int = 0, **options: Any) -> Any:
@@ -166,7 +197,7 @@ def test_trainability_counts_successes_and_picks_the_best_rate() -> None:
     arms = {"pre": Arm(SinusoidalPositionalEncoding(16))}
     study = Trainability(arms, task, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, dim=16, num_heads=2)
     found = Measurements()
-    study.measure(found, 0, workers=1)
+    study.measure(found, 0, workers=Workers(1))
     assert found.sample("success", "pre lr 0.01", 2) == {0: 1.0}
     assert found.sample("diverged", "pre lr 1e+30", 2) == {0: 1.0}
     assert found.sample("success", "pre best lr", 2) == {0: 1.0}

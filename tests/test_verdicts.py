@@ -126,14 +126,27 @@ def test_few_seeds_are_labelled_and_exact_counts_need_none() -> None:
         (lambda: claim("more"), "direction=more is not one of above, below, equal"),
         (lambda: claim(smallest_effect=0), "smallest_effect must be a number > 0, got 0"),
         (lambda: claim(of={"arm": "a"}), "of=.*is not complete; it is made of arm, at"),
-        (lambda: claim(of={"arm": "c", "at": 1}).verdict(simulated(0, 1)), "arm=c was not measured; there is b, a"),
-        (lambda: claim(of={"arm": "a", "at": 9}).verdict(simulated(0, 1)), "at=9 was not measured; there is 1"),
-        (lambda: claim(quantity="loss").verdict(simulated(0, 1)), "quantity=loss was not measured; there is skill"),
     ],
 )
 def test_mistakes_are_named(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [
+        ({"of": {"arm": "c", "at": 1}}, "arm=c was not measured; there is b, a."),
+        ({"of": {"arm": "a", "at": 9}}, "at=9 was not measured; there is 1."),
+        ({"quantity": "loss"}, "quantity=loss was not measured; there is skill."),
+        ({"gate": {"quantity": "skill", "arm": "d", "at": 1}}, "arm=d was not measured; there is b, a."),
+    ],
+)
+def test_a_claim_about_what_was_not_measured_is_invalid(asked: dict[str, Any], note: str) -> None:
+    """The other claims are still judged: a study that was changed on the command line keeps what it found."""
+    verdict = claim(**asked).verdict(simulated(0, 1))
+    assert (verdict.outcome, verdict.note) == (INVALID, note)
+    assert verdict.estimate is verdict.low is verdict.high is None
 
 
 def test_the_table_is_long_and_in_order() -> None:

@@ -64,9 +64,9 @@ def load(folder: Path) -> Finished:
 def _config(folder: Path) -> DictConfig:
     path = folder / ".hydra" / "config.yaml"
     if (folder / runs.STUDY).is_file():
-        raise ConfigError(f"{folder} holds a study, which trains nothing; its numbers are in study.csv.")
+        raise ConfigError(f"{folder} holds a study, which keeps no models; its numbers are in study.csv.")
     if not path.is_file():
-        below = next((found.parent for found in sorted(folder.rglob(runs.RESULT))), None)
+        below = next((found.parent for found in sorted(folder.rglob(f"*/{runs.RESULT}"))), None)
         hint = (
             "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
         )

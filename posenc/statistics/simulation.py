@@ -15,10 +15,9 @@ a difference is covered as the mean is.
 from collections.abc import Callable
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from posenc import tables
 from posenc.checks import ConfigError, positive
 from posenc.statistics.intervals import Interval, mean_interval
 from posenc.statistics.paired import paired_difference
@@ -78,9 +77,7 @@ def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
 def main() -> None:
     """Print the table."""
     title = f"coverage, %, of {EXPERIMENTS:,} 95 % t-intervals"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("law", "seeds", "mean", "paired difference"):
-        table.add_column(column, justify="left" if column == "law" else "right", no_wrap=True)
+    table = tables.table(title, "law", "seeds", "mean", "paired difference")
     for law in LAWS:
         for n in (3, 5, 12):
             table.add_row(law, str(n), f"{100 * of_mean(law, n):.1f}", f"{100 * of_difference(law, n):.1f}")

@@ -18,6 +18,7 @@ from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.measurements import Measurements
 from posenc.streams import generator, initialise
+from posenc.studies.workers import Workers
 from posenc.verdicts import Claim, Verdict
 
 
@@ -55,12 +56,16 @@ class Study(ABC):
     seeds   how many: seed, seed + 1, ...
     """
 
-    workers: int | None = None
-    """Processes that trainings are spread over; None: one for each core (posenc.studies.workers)."""
+    workers = Workers()
+    """Over what a study spreads its work (posenc.studies.workers)."""
 
     def __init__(self, arms: Mapping[str, Arm], claims: Sequence[Claim], seeds: int) -> None:
         checks.positive(self, seeds=seeds)
         self.arms, self.claims, self.seeds = dict(arms), list(claims), seeds
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker is sent: not the other workers, nor what they found."""
+        return {name: value for name, value in vars(self).items() if name != "workers"}
 
     @abstractmethod
     def measure(self, seed: int) -> Measurements:

@@ -5,14 +5,17 @@
              figure.png, .svg    the figure
              verdict.json        the claims, what came out, and the intervals
              study.json          status, summary, cost, versions; written last, atomically
+             answers.jsonl       what is known so far of a study that is not finished (posenc.studies.workers)
 """
 
 import json
 import os
 import platform
 import shlex
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -27,56 +30,56 @@ from rich.console import Console
 from posenc import runs
 from posenc.build import check_seed, make
 from posenc.checks import ConfigError
+from posenc.claims import hold
 from posenc.studies.base import Study
-from posenc.studies.workers import one_thread
+from posenc.studies.workers import Ledger, Workers, one_thread
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 
+LEDGER = "answers.jsonl"
 COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
 
 
 def conduct(config: DictConfig, folder: Path) -> None:
-    """Measure, judge, draw, write, print. What goes wrong leaves no folder."""
+    """Measure, judge, draw, write, print. What goes wrong before anything is measured leaves no folder."""
     seed = check_seed(config.seed)
-    _make(folder)
-    began, processor = time.perf_counter(), _processor_seconds()
-    try:
+    with hold(folder, wait=False):
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        identity = runs.digest({"study": plain["study"], "seed": seed})
         study: Study = make(config, "study")
-        study.workers = config.threads
-        with one_thread():
+        ledger = _ledger(folder, identity)
+        resumed = bool(ledger.known)
+        study.workers = Workers(config.threads, ledger)
+        began, processor = time.perf_counter(), _processor_seconds()
+        with one_thread(), _kept(ledger, folder):
             found = study.measure(seed)
         judged = verdicts(study.claims, found)
-    except BaseException:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-    seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
-    figure = study.figure(found, judged)
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    runs.write_text(folder / "study.csv", found.csv())
-    runs.write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
-    save(figure, folder)
-    hydra = HydraConfig.get()
-    record = {
-        "schema": runs.SCHEMA,
-        "status": "completed",
-        "study": plain["study"]["_target_"],
-        "seed": seed,
-        "seeds": study.seeds,
-        "config_hash": runs.digest({"study": plain["study"], "seed": seed}),
-        "command": shlex.join(["python", "train.py", *hydra.overrides.task]),
-        "verdicts": {verdict.statement: verdict.outcome for verdict in judged},
-        "summary": study.summary(found),
-        "wall_seconds": round(seconds, 3),
-        "processor_seconds": round(processor, 3),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("posenc", "torch", "hydra-core")},
-            "machine": platform.machine(),
-            "threads": 1,  # of each process
-        },
-    }
-    runs.write_text(folder / runs.STUDY, json.dumps(record, indent=2) + "\n")
+        seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
+        save(study.figure(found, judged), folder)
+        runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        runs.write_text(folder / "study.csv", found.csv())
+        runs.write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
+        record = {
+            "schema": runs.SCHEMA,
+            "status": "completed",
+            "study": plain["study"]["_target_"],
+            "seed": seed,
+            "seeds": study.seeds,
+            "config_hash": identity,
+            "command": shlex.join(["python", "train.py", *HydraConfig.get().overrides.task]),
+            "verdicts": {verdict.statement: verdict.outcome for verdict in judged},
+            "summary": study.summary(found),
+            "wall_seconds": round(seconds, 3),
+            "processor_seconds": round(processor, 3),
+            "resumed": resumed,  # then the seconds are of the rest
+            "versions": {
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("posenc", "torch", "hydra-core")},
+                "machine": platform.machine(),
+                "threads": 1,  # of each process
+            },
+        }
+        runs.write_text(folder / runs.STUDY, json.dumps(record, indent=2) + "\n")
+        (folder / LEDGER).unlink()  # it is in study.csv
     console = Console()
     for table in study.tables(found):
         console.print(table)
@@ -91,20 +94,36 @@ def _processor_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _make(folder: Path) -> None:
-    """Make the run folder; refuse one that already holds something."""
+def _ledger(folder: Path, identity: str) -> Ledger:
+    """The answers of this study so far; a folder that holds something else is refused."""
     if any((folder / name).exists() for name in (runs.RESULT, runs.STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
         )
+    ledger = Ledger.open(folder / LEDGER, identity)
+    if ledger is None:
+        raise ConfigError(
+            f"{folder} holds the beginning of another study, which would be lost; choose another hydra.run.dir, or "
+            "delete it."
+        )
+    if ledger.known:
+        print(f"going on in {folder}; answers known so far: {len(ledger.known)}", flush=True)
+    return ledger
+
+
+@contextmanager
+def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
+    """If it is stopped: say how to go on, or leave nothing where nothing was found."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+        yield
+    except BaseException:
+        if ledger.known:
+            where = f"hydra.run.dir={shlex.quote(str(folder))}"
+            print(f"what was found is kept: the same command with {where} goes on", file=sys.stderr, flush=True)
+        else:
+            (folder / LEDGER).unlink()
+        raise
 
 
 def save(figure: Figure, folder: Path) -> None:
@@ -124,7 +143,9 @@ def tell(console: Console, judged: Sequence[Verdict]) -> None:
 
 def evidence(verdict: Verdict) -> str:
     """The contrast, its estimate and interval, what would have mattered, and what to know besides."""
-    text = f"{verdict.contrast}: difference {verdict.estimate:.3g}"
+    text = verdict.contrast
+    if verdict.estimate is not None:
+        text += f": difference {verdict.estimate:.3g}"
     if verdict.low is not None and verdict.high is not None and verdict.low < verdict.high:
         text += f" [{verdict.low:.3g}, {verdict.high:.3g}]"
     text += f", smallest effect {verdict.smallest_effect:g}"

@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.progress import track
 from rich.table import Table
 from torch.nn import functional as F
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
 from posenc.encoder import Encoder
 from posenc.measurements import Measurements
@@ -24,6 +22,7 @@ from posenc.studies.curves import curves, label
 from posenc.studies.gradient_flow_figure import draw
 from posenc.studies.initialisation import INITIALISATIONS
 from posenc.studies.trainability import SUCCESS, Trainability
+from posenc.studies.trained import Row
 from posenc.verdicts import Claim, Verdict
 
 ROUNDING = -15
@@ -80,21 +79,12 @@ class GradientFlow(Study):
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
-        """The profiles of all arms, then the last layer's gradient at every depth."""
+        """The profiles of all arms, then the last layer's gradient at every depth; then what trains."""
         found, seeds = Measurements(), range(seed, seed + self.seeds)
-        cases = list(product(self.arms, self.initialisations, seeds))
-        for name, start, each in track(cases, "profiles", transient=True):
-            self._profile(found, name, start, each)
-        cases = list(product(self.sloped, self.initialisations, seeds))
-        for name, start, each in track(cases, "depths", transient=True):
-            last = {}
-            for depth in self.depths:
-                encoder = self._encoder(name, start, depth, each)
-                self._backward(encoder, each)
-                last[depth] = np.log10(gradient_norms(encoder)[-1]["mlp_out"])
-                found.add("last_gradient", f"{name} {start}", depth, each, last[depth])
-            slope = np.polyfit(np.log10([*last]), [*last.values()], 1)[0]
-            found.add("slope", f"{name} {start}", 0, each, slope)
+        for work, arms in ((self.profile, [*self.arms]), (self.slope, self.sloped)):
+            cases = list(product(arms, self.initialisations, seeds))
+            for row in self.workers.spread(work, cases, f"{work.__name__}s"):
+                found.add(*row)
         if self.trainability is not None:
             self.trainability.measure(found, seed, self.workers)
         return found
@@ -109,17 +99,32 @@ class GradientFlow(Study):
         targets = torch.randint(self.vocab_size, tokens.shape, generator=generator(seed, "study/targets"))
         F.cross_entropy(encoder(tokens).flatten(0, 1), targets.flatten()).backward()
 
-    def _profile(self, found: Measurements, name: str, start: str, seed: int) -> None:
+    def slope(self, case: tuple[str, str, int]) -> list[Row]:
+        """The last layer's gradient of one arm at every depth."""
+        name, start, seed = case
+        arm, last = f"{name} {start}", {}
+        for depth in self.depths:
+            encoder = self._encoder(name, start, depth, seed)
+            self._backward(encoder, seed)
+            last[depth] = float(np.log10(gradient_norms(encoder)[-1]["mlp_out"]))
+        slope = float(np.polyfit(np.log10([*last]), [*last.values()], 1)[0])
+        rows: list[Row] = [("last_gradient", arm, depth, seed, value) for depth, value in last.items()]
+        return [*rows, ("slope", arm, 0, seed, slope)]
+
+    def profile(self, case: tuple[str, str, int]) -> list[Row]:
+        """The gradients of all layers of one arm."""
+        name, start, seed = case
+        rows: list[Row] = []
         encoder, arm = self._encoder(name, start, self.profile_depth, seed), f"{name} {start}"
         with capture(encoder) as seen:
             self._backward(encoder, seed)
         for layer, ratio in enumerate(stream_gradients(seen.streams)):
-            found.add("stream", arm, layer, seed, float(ratio.log10()))
+            rows.append(("stream", arm, layer, seed, float(ratio.log10())))
         for layer, norms in enumerate(gradient_norms(encoder), start=1):
             logs = {group: float(np.log10(max(norm, np.finfo(float).tiny))) for group, norm in norms.items()}
-            for group, value in logs.items():
-                found.add(group, arm, layer, seed, value)
-            found.add("query_to_value", arm, layer, seed, logs["query"] - logs["value"])
+            rows += [(group, arm, layer, seed, value) for group, value in logs.items()]
+            rows.append(("query_to_value", arm, layer, seed, logs["query"] - logs["value"]))
+        return rows
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """The slope of each arm with its 95 % interval over seeds."""
@@ -131,9 +136,8 @@ class GradientFlow(Study):
         title = (
             f"First gradient: slope over depths {self.depths[0]} to {self.depths[-1]}; profile in {self.profile_depth}"
         )
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for head in ("arm, initialisation", "slope", "95 % interval", "input/last", "query/value, last"):
-            table.add_column(head, justify="left" if head.startswith("arm") else "right", no_wrap=True)
+        heads = "slope", "95 % interval", "input/last", "query/value, last"
+        table = tables.table(title, "arm, initialisation", *heads)
         slopes = self.summary(found)
         for arm in found.arms("stream"):
             slope = slopes.get(arm, {})
@@ -150,12 +154,8 @@ class GradientFlow(Study):
         table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
         yield table
         if self.trainability is not None:
-            table = Table(
-                title=f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}", title_justify="left"
-            )
-            table.box, table.pad_edge, table.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
-            for head in ("arm", *(f"depth {depth}" for depth in self.trainability.depths)):
-                table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+            title = f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}"
+            table = tables.table(title, "arm", *(f"depth {depth}" for depth in self.trainability.depths))
             for name, row in self.trainability.rows(found):
                 table.add_row(name.replace("_", " "), *row)
             yield table

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.attention import LayerRecord
 from posenc.checks import ConfigError
 from posenc.data import evaluation_set
@@ -23,7 +22,6 @@ from posenc.studies.base import Arm, Study, check_arms
 from posenc.studies.curves import curves, label
 from posenc.studies.length_extrapolation_figure import draw
 from posenc.studies.trained import Recipe, Row, fit
-from posenc.studies.workers import spread
 from posenc.tasks.base import Task
 from posenc.verdicts import Claim, Verdict
 
@@ -77,7 +75,7 @@ class LengthExtrapolation(Study):
         """All trainings."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.arms, self.norms))
-        for row in sorted(spread(self.train, cases, "trainings", self.workers)):
+        for row in sorted(self.workers.spread(self.train, cases, "trainings")):
             found.add(*row)
         return found
 
@@ -122,11 +120,9 @@ class LengthExtrapolation(Study):
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm."""
         title = f"Skill on {self.task} at multiples of the training length {self.task.length[1]}"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         last = f"{self.multiples[-1]:g}×"
-        heads = ("arm, norm", *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}")
-        for head in heads:
-            table.add_column(head, justify="left" if head.startswith("arm") else "right", no_wrap=True)
+        heads = *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}"
+        table = tables.table(title, "arm, norm", *heads)
         for arm, row in self.summary(found).items():
             skills, masses = found.along("skill", arm), found.along("target_mass", arm)
             table.add_row(

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.diagnostics import attention_distance, capture, uniform_distance
 from posenc.measurements import Measurements
 from posenc.streams import generator
@@ -20,7 +19,6 @@ from posenc.studies.base import Arm, Study, check_arms
 from posenc.studies.curves import curves, label
 from posenc.studies.locality_figure import draw
 from posenc.studies.trained import Recipe, Row, fit
-from posenc.studies.workers import spread
 from posenc.tasks.places import RelativePattern
 from posenc.verdicts import Claim, Verdict
 
@@ -80,7 +78,7 @@ class Locality(Study):
         """All trainings; then what they say about the number of examples."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.reaches, self.arms, self.sizes))
-        for row in sorted(spread(self.train, cases, "trainings", self.workers)):
+        for row in sorted(self.workers.spread(self.train, cases, "trainings")):
             found.add(*row)
         for reach, name in product(self.reaches, self.arms):
             arm = arm_at(name, reach)
@@ -114,10 +112,8 @@ class Locality(Study):
 
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm and reach."""
-        table = Table(title="Skill by size of the training set", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        table.padding = (0, 1, 0, 0)
-        for head in ("arm", *(f"N {size}" for size in self.sizes), "N90", "distance"):
-            table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+        heads = *(f"N {size}" for size in self.sizes), "N90", "distance"
+        table = tables.table("Skill by size of the training set", "arm", *heads)
         local = found.arms("distance")
         for arm in found.arms("n90"):
             skills = (f"{np.mean([*sample.values()]):.2f}" for sample in found.along("skill", arm).values())

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.encoder import Encoder
@@ -22,7 +21,6 @@ from posenc.studies.base import Arm, Study, check_arms, draw_tokens
 from posenc.studies.curves import curves, label
 from posenc.studies.position_fading_figure import draw
 from posenc.studies.trained import Recipe, Row, fit, skill_now
-from posenc.studies.workers import spread
 from posenc.tasks.base import Task
 from posenc.verdicts import Claim, Verdict
 
@@ -89,8 +87,8 @@ class PositionFading(Study):
         found = Measurements()
         starts = list(product(self.arms, range(seed, seed + self.seeds)))
         trainings = list(product(self.depths[::-1], range(seed, seed + self.trained_seeds), self.trained))
-        rows = spread(self.start, starts, "at the start", self.workers)
-        rows += spread(self.train, trainings, "trainings", self.workers)
+        rows = self.workers.spread(self.start, starts, "at the start")
+        rows += self.workers.spread(self.train, trainings, "trainings")
         for row in sorted(rows):
             found.add(*row)
         return found
@@ -154,17 +152,8 @@ class PositionFading(Study):
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm at the start; one row a trained arm."""
         title = f"At the start: shares of variance and probe at layers 0 and {self.layers}"
-        heads = (
-            "arm",
-            "position 0",
-            f"{self.layers}",
-            "token 0",
-            f"{self.layers}",
-            "probe 0",
-            f"{self.layers}",
-            "fade",
-        )
-        table = _table(title, heads)
+        heads = "position 0", f"{self.layers}", "token 0", f"{self.layers}", "probe 0", f"{self.layers}", "fade"
+        table = tables.table(title, "arm", *heads)
         for name in self.arms:
             numbers = [_mean(found, q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
             table.add_row(
@@ -172,10 +161,9 @@ class PositionFading(Study):
             )
         table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
         yield table
-        table = _table(
-            f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest",
-            ("arm", *(f"skill {depth}" for depth in self.depths), "used at 0", "1/4", "1/2", "3/4", "1"),
-        )
+        title = f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest"
+        skills = (f"skill {depth}" for depth in self.depths)
+        table = tables.table(title, "arm", *skills, "used at 0", "1/4", "1/2", "3/4", "1")
         for name in self.trained:
             used = found.along("used", f"{name} depth {self.depths[-1]}")
             places = np.array([*used])
@@ -215,10 +203,3 @@ def _mean(found: Measurements, quantity: str, arm: str, at: float) -> float:
 
 def _plain(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _table(title: str, heads: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in heads:
-        table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
-    return table

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.checks import ConfigError
 from posenc.encoder import Encoder
 from posenc.measurements import Measurements
@@ -119,9 +118,8 @@ class QuadraticCost(Study):
         """One row an arm, at the shortest and the longest length."""
         low, high, timed = self.lengths[0], self.lengths[-1], max(n for n in self.lengths if n <= self.timed)
         title = "Cost against length: slope of operations, bytes for backward, time"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for head in ("arm", "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"):
-            table.add_column(head, justify="left" if head == "arm" else "right", no_wrap=True)
+        heads = "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"
+        table = tables.table(title, "arm", *heads)
         for name, row in self.summary(found).items():
             (slope_low,), (slope_high,), (kept,), (kept_slope,) = (
                 found.sample(quantity, name, at).values()

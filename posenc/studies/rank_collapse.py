@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.progress import track
 from rich.table import Table
 
-from posenc import checks
+from posenc import checks, tables
 from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
 from posenc.diagnostics.decay import FLOOR
 from posenc.encoder import Encoder
@@ -119,11 +118,9 @@ class RankCollapse(Study):
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm."""
         title = "Ratio of Dong by layer: 0 where all tokens are one vector"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         last = self.layers
-        heads = ("arm", "after 3", f"after {last}", "decay", "misfit: 1, 2", "order")
-        for head in heads:
-            table.add_column(head, justify="left" if head in ("arm", "decay") else "right", no_wrap=True)
+        heads = "after 3", f"after {last}", "decay", "misfit: 1, 2", "order"
+        table = tables.table(title, "arm", *heads, left=["decay"])
         for name, fit in self.decays(found).items():
             ratio = {at: float(np.mean([*s.values()])) for at, s in found.along("log10_dong_ratio", name).items()}
             orders = [*found.sample("order", name, 0).values()]

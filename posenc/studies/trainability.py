@@ -14,7 +14,7 @@ from posenc.figures import INK
 from posenc.measurements import Measurements
 from posenc.studies.base import Arm, check_arms
 from posenc.studies.trained import Recipe, Row, fit
-from posenc.studies.workers import spread
+from posenc.studies.workers import Workers
 from posenc.tasks.base import Task
 
 SUCCESS = 0.9
@@ -56,11 +56,11 @@ class Trainability:
         }  # fmt: skip
         check_arms(self.arms, **self.options)
 
-    def measure(self, found: Measurements, seed: int, workers: int | None = None) -> None:
+    def measure(self, found: Measurements, seed: int, workers: Workers) -> None:
         """All trainings, the deepest first, since they take longest."""
         seeds = range(seed, seed + self.seeds)
         cases = list(product(self.depths[::-1], seeds, self.arms, self.rates))
-        for row in sorted(spread(self.train, cases, "trainings", workers)):
+        for row in sorted(workers.spread(self.train, cases, "trainings")):
             found.add(*row)
         for name, depth in product(self.arms, self.depths):
             samples = [found.sample("success", cell(name, rate), depth) for rate in self.rates]
