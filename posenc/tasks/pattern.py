@@ -90,9 +90,11 @@ class PositionAwarePatternDataset(Task):
         by_level = np.zeros((len(levels), 2 * len(pmf) - 1))  # [p, a + b]: joint probability of product and total
         np.add.at(by_level, (level, a + b), pmf[a] * pmf[b])
 
+        rest, total = poisson.pmf(n - np.arange(n + 1), (V - 6) * mean), poisson.pmf(n, n)
+
         def expectation(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
             joint = np.convolve(np.convolve(x, y), z)[: n + 1]
-            return float(joint @ poisson.pmf(n - np.arange(len(joint)), (V - 6) * mean) / poisson.pmf(n, n))
+            return float(joint @ rest[: len(joint)] / total)
 
         below = by_level.cumsum(0)
         below_p = (levels[:, None] * by_level).cumsum(0)
