@@ -40,7 +40,7 @@ class Scores(nn.Module):
     def __init__(self, num_outputs: int, places: int | None = None) -> None:
         super().__init__()
         self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy=math.nan)  # is not left out, else best.ckpt could come from the rest
         self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
         self.exact = MeanMetric()  # sequences with no wrong answer
         self.sequences = SumMetric()
@@ -54,7 +54,7 @@ class Scores(nn.Module):
         right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
         share = (right.sum(1) / asked.sum(1))[asked.any(1)]
         self.accuracy.update(logits.flatten(0, -2), targets.flatten())
-        self.loss.update(nats.sum() / asked.sum(), weight=asked.sum())
+        self.loss.update(nats.sum() / asked.sum().clamp(min=1), weight=asked.sum())
         self.share.update(share)
         self.square.update(share.square())
         self.exact.update((share == 1).float())

@@ -1,5 +1,7 @@
 """Scores against numpy."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -67,3 +69,13 @@ def test_every_place_is_scored_by_itself() -> None:
         assert row["accuracy"] == pytest.approx((found.argmax(-1) == wanted).float().mean().item())
         assert row["bits"] == pytest.approx(F.cross_entropy(found, wanted).item() / np.log(2), rel=1e-5)
     assert Scores(4).by_place() == []
+
+
+def test_one_loss_that_is_no_number_is_not_left_out() -> None:
+    scores, targets = Scores(3), torch.tensor([0, 1])
+    scores(torch.eye(3)[:2], targets)
+    scores(torch.eye(3)[:2], torch.full((2,), IGNORE))  # a batch that asks nothing changes nothing
+    assert scores.compute()["loss"] == pytest.approx(F.cross_entropy(torch.eye(3)[:2], targets).item())
+    scores(torch.full((2, 3), torch.nan), targets)
+    scores(torch.eye(3)[:2], targets)
+    assert math.isnan(scores.compute()["loss"])
