@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from posenc.report import series
+from posenc.report import matrix, series
 from posenc.report.compare import Comparison, Curves
 from posenc.report.differences import Contrast
 from posenc.report.palette import FAINT, GRID, SHADE, Style
@@ -25,6 +25,8 @@ Json = dict[str, Any]
 def panels(comparison: Comparison, name: str) -> list[Json]:
     """The panels of the figure `name`, as layout.plots names them."""
     styles, scored = comparison.styles, comparison.scored
+    if name == "matrix":
+        return [matrix.panel(each) for each in matrix.matrices(scored)]
     if name == "seeds":
         return [_strip(comparison, facet) for facet in scored]
     if name == "differences":

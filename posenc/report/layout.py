@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from posenc.report import series, static
 from posenc.report.compare import Comparison
+from posenc.report.matrix import draw as draw_matrices
+from posenc.report.matrix import matrices
 from posenc.report.tables import Facet, Row
 from posenc.report.words import NONE, estimate, fixed, probability, ratio, share, signed, span, whole
 
@@ -229,6 +231,9 @@ def plots(comparison: Comparison) -> list[Plot]:
     scored, styles = comparison.scored, comparison.styles
     if not scored:
         return found
+    if glance := matrices(scored):
+        about = "Mean skill over seeds, at the length behind the name of the dataset; the best on average first."
+        found.append(Plot("matrix", "At a glance", about, lambda: draw_matrices(glance)))
     found.append(
         Plot("seeds", "Every seed", "A dot is a seed; the mark its mean, the bar its 95 % interval.",
              lambda: static.strip(scored, comparison.rows, styles))

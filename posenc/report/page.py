@@ -49,7 +49,7 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
     tables += [layout.length_table(comparison), layout.lost_table(comparison)]
     shown = {table.name: _table(table, comparison) for table in tables if table is not None}
     pictures = {plot.name: _figure(plot, figures[plot.name]) for plot in plots}
-    order = ["summary", "seeds", "across", "differences", "accuracy_by_length", "skill_by_length"]
+    order = ["matrix", "summary", "seeds", "across", "differences", "accuracy_by_length", "skill_by_length"]
     order += ["bits_by_length", "lengths"]
     body = [_finding(comparison)]
     for name in dict.fromkeys([*order, *pictures, *shown]):
@@ -80,7 +80,8 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
 
 def _contents(tables: Sequence[Table | None], plots: Sequence[Plot]) -> list[tuple[str, str]]:
     short = {
-        "summary": "Summary", "seeds": "Seeds", "across": "Across datasets", "differences": "Differences",
+        "matrix": "At a glance", "summary": "Summary", "seeds": "Seeds", "across": "Across datasets",
+        "differences": "Differences",
         "accuracy_by_length": "Accuracy by length", "skill_by_length": "Skill by length",
         "bits_by_length": "Bits by length", "lengths": "Lengths",
         "learning_validation": "Learning curves", "bits_by_position": "By position", "lost": "Missing",

@@ -1,0 +1,45 @@
+"""The matrix of all encodings and datasets: means where there are numbers, and nothing elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posenc.report import write
+from posenc.report.compare import compare
+from posenc.report.matrix import draw, matrices, panel, written
+from tests.report.conftest import Make
+
+
+def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> None:
+    for place, dataset in enumerate(("copy", "pattern", "sorting")):
+        for k, encoding in enumerate(("none", "rope", "t5")):
+            for seed in range(2):
+                if (encoding, dataset) != ("t5", "sorting"):
+                    skills = {32: 0.3 * k + 0.1 * seed, 64: 0.01 * place}
+                    run(encoding, seed, skills, dataset=dataset)
+    inside, past = matrices(compare([root], "none", 0.01).scored)
+    assert inside.columns == ["copy 32", "pattern 32", "sorting 32"]
+    assert past.columns == ["copy 64", "pattern 64", "sorting 64"]
+    row = dict(zip(inside.arms, inside.values, strict=True))
+    assert row["rope"] == pytest.approx([0.35] * 3)
+    assert row["t5"] == pytest.approx([0.65, 0.65, np.nan], nan_ok=True)
+    assert past.values[inside.arms.index("none")] == pytest.approx([0, 0.01, 0.02])
+    draw([inside, past]).canvas.draw()
+    traces = {trace["name"]: trace for trace in panel(inside)["traces"]}
+    assert traces["t5"]["x"] == ["copy 32", "pattern 32"]
+    assert traces["t5"]["meta"]["values"] == pytest.approx([0.65, 0.65])
+    assert (write([root]).page.parent / "figures" / "matrix.svg").exists()
+
+
+def test_two_datasets_need_no_matrix(run: Make, root: Path) -> None:
+    for dataset in ("copy", "pattern"):
+        for encoding in ("none", "rope", "t5"):
+            run(encoding, 0, 0.5, dataset=dataset)
+    assert matrices(compare([root], "none", 0.01).scored) == []
+
+
+def test_numbers_in_cells_are_short() -> None:
+    cells = {1.0: "1", 0.996: "1", 0.994: ".99", 0.5: ".50", -0.004: "0", 0.0: "0", -0.2: "−.20", -1.5: "−1.50"}
+    assert {value: written(value) for value in cells} == cells
+    assert written(float("nan")) == ""
