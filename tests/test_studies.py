@@ -74,7 +74,7 @@ def nodes(node: Any) -> Iterator[dict]:
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, "position_fading", "locality", "length_extrapolation"])
 def test_yaml_mirrors_the_constructors(composed: Compose, name: str, profile: str) -> None:
     config = composed(f"experiment={name}", f"profile={profile}", "name=test")
     plain = OmegaConf.to_container(config.study, resolve=True)

@@ -19,8 +19,8 @@ def curves(axis: Axes, found: Measurements, quantity: str, arms: Mapping[str, st
         axis.plot([*rows], mean, color=colour, lw=1.7, marker="o", ms=3, label=label.replace("_", " "))
 
 
-def label(axis: Axes, x: str, y: str, columns: int = 1) -> None:
+def label(axis: Axes, x: str, y: str) -> None:
     """Names of the axes, and the legend."""
     axis.set_xlabel(x, color=INK, fontsize=9)
     axis.set_ylabel(y, color=INK, fontsize=9)
-    axis.legend(fontsize=7.5, frameon=False, ncols=columns)
+    axis.legend(fontsize=7.5, frameon=False)

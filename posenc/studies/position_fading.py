@@ -173,9 +173,11 @@ class PositionFading(Study):
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """The probe of position by layer, at the start, of every arm."""
-        curves(axis, found, "probe", {", ".join(_place(arm)): name for name, arm in self.arms.items()})
-        label(axis, "layer", "distance of a linear probe's answer, 1: a guess", columns=2)
+        """The probe of position by layer, at the start, of the arms with position at the input."""
+        places = {name: _place(arm) for name, arm in self.arms.items()}
+        shown = {norm: name for name, (norm, place) in places.items() if place == "at the input"}
+        curves(axis, found, "probe", shown or {name.replace("_", " "): name for name in places})
+        label(axis, "layer (position at the input)", "distance of a linear probe's answer, 1: a guess")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.position_fading_figure."""
