@@ -77,6 +77,22 @@ def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, Entr
     assert (permutation < 1e-6) == (not depends & {"position", "order", "distance", "|distance|"}), permutation
 
 
+@pytest.mark.parametrize(
+    ("name", "equal"),
+    [
+        (name, True)
+        for name in ("alibi", "deberta", "fire", "learned_relative", "rope", "shaw_keys", "t5", "transformer_xl")
+    ]
+    + [(name, False) for name in ("learned_absolute", "shaw", "sinusoidal")],
+)
+def test_on_a_constant_sequence_relative_logits_show_nothing(
+    catalogue: dict[str, Entry], name: str, equal: bool
+) -> None:
+    """Whatever attention weighs, it weighs equal values: position must be in the tokens, or in the values (Shaw)."""
+    rows = model(catalogue[name]).hidden(torch.zeros(2, N, dtype=torch.long))
+    assert ((rows - rows[:, :1]).abs().max() < 1e-5) == equal
+
+
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Entry], name: str) -> None:
     """With q and k held, other tokens change what is added only if that depends on content."""
