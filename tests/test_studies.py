@@ -16,12 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 
 import train
 from posenc.build import make
+from posenc.checks import ConfigError
 from posenc.cli import launch
 from posenc.diagnostics import capture, position_share
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
 from posenc.measurements import Measurements
+from posenc.studies import panel
 from posenc.studies.base import Arm, Study
 from posenc.studies.gradient_flow import GradientFlow
 from posenc.studies.quadratic_cost import QuadraticCost, count_bytes, count_flops
@@ -262,6 +264,11 @@ def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path
     status, _, errors = command(*arguments)
     assert status == 2
     assert "already holds a run" in errors
+    panel.main([str(folder), "--output", str(tmp_path / "panel.png")])
+    assert (tmp_path / "panel.png").stat().st_size > 10_000
+    (folder / "study.csv").unlink()
+    with pytest.raises(ConfigError, match=r"has lost study.csv; run its study again"):
+        panel.read(folder)
 
 
 def test_a_study_that_is_stopped_goes_on_where_it_was(

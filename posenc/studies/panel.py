@@ -29,6 +29,9 @@ def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
     """The study of a finished run, its numbers and its verdicts."""
     if not (folder / runs.STUDY).is_file():
         raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {runs.STUDY}.")
+    lost = [name for name in (".hydra/config.yaml", "study.csv", "verdict.json") if not (folder / name).is_file()]
+    if lost:
+        raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
     config = OmegaConf.load(folder / ".hydra" / "config.yaml")
     found = Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
     judged = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))

@@ -176,7 +176,7 @@ class PositionFading(Study):
         """The probe of position by layer, at the start, of the arms with position at the input."""
         places = {name: _place(arm) for name, arm in self.arms.items()}
         shown = {norm: name for name, (norm, place) in places.items() if place == "at the input"}
-        curves(axis, found, "probe", shown or {name.replace("_", " "): name for name in places})
+        curves(axis, found, "probe", shown)
         label(axis, "layer (position at the input)", "distance of a linear probe's answer, 1: a guess")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
