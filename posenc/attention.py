@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import checks
+from posenc import checks, toeplitz
 from posenc.bias import Bias, ByDistance
+from posenc.mask import Mask
 from posenc.positions import Positions
 
 
@@ -28,27 +28,6 @@ class Hooks(Protocol):
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None: ...
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Which keys a query may see, by order in the sequence (not by position id).
-
-    causal  no key to the right of the query
-    window  no key more than this many places away (None: no limit)
-    """
-
-    causal: bool = False
-    window: int | None = None
-
-    def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
-        """True where query (row) may see key (column); None if every key is seen."""
-        if not self.causal and self.window is None:
-            return None
-        order = torch.arange(length, device=device)
-        distance = order[None, :] - order[:, None]
-        allowed = distance <= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
-        return allowed if self.window is None else allowed & (distance.abs() <= self.window)
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask], Tensor]
@@ -97,7 +76,19 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
     return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
 
 
-IMPLEMENTATIONS: dict[str, Attend] = {"explicit": explicit, "sdpa": sdpa}
+def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """`posenc.toeplitz` wherever the bias is one table of distances, on a CPU; else sdpa."""
+    if isinstance(bias, ByDistance) and toeplitz.applies(q, v, bias, positions):
+        return toeplitz.attend(q, k, v, bias, positions, mask)
+    return sdpa(q, k, v, bias, positions, mask)
+
+
+def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
+    return (by_table if toeplitz.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
+
+
+IMPLEMENTATIONS: dict[str, Attend] = {"auto": auto, "explicit": explicit, "sdpa": sdpa, "toeplitz": by_table}
 
 
 class Projection(nn.Linear):
@@ -123,7 +114,7 @@ class SelfAttention(nn.Module):
         num_heads: int,
         causal: bool = False,
         window: int | None = None,
-        attention: str = "sdpa",
+        attention: str = "auto",
         logit_gain: float = 1.0,
     ) -> None:
         super().__init__()

@@ -1,7 +1,5 @@
 """A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -87,7 +85,7 @@ class Encoder(nn.Module):
     token_rms           root mean square of the token embeddings at the start
     logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
     dropout             on the embeddings and on each branch
-    attention           which implementation of attend: sdpa or explicit
+    attention           which implementation of attend (see posenc.attention): auto, explicit, sdpa or toeplitz
     """
 
     def __init__(
@@ -108,7 +106,7 @@ class Encoder(nn.Module):
         inject: str | None = None,
         encoding_per_layer: bool | None = None,
         token_rms: float = 1.0,
-        attention: Literal["sdpa", "explicit"] = "sdpa",
+        attention: str = "auto",
         logit_gain: float = 1.0,
     ) -> None:
         super().__init__()

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posenc.attention import Mask, attention_logits
+from posenc.attention import attention_logits
 from posenc.encodings.base import PositionalEncoding
+from posenc.mask import Mask
 from posenc.positions import Positions
 
 LENGTH, CONTENTS, DIM, HEADS = 65, 64, 64, 4

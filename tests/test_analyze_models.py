@@ -15,7 +15,7 @@ from posenc.analyze.encoding_words import describe
 from posenc.analyze.load import Finished
 from posenc.analyze.measure import Analysis, analyse
 from posenc.analyze.observe import look
-from posenc.attention import Mask, SelfAttention
+from posenc.attention import SelfAttention
 from posenc.bias import ByDistance
 from posenc.build import build_module, make
 from posenc.checks import ConfigError

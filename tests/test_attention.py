@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posenc.attention import IMPLEMENTATIONS, Mask, SelfAttention, record_attention
+from posenc.attention import IMPLEMENTATIONS, SelfAttention, record_attention
 from posenc.bias import Bias, ByDistance, Dense
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
+from posenc.mask import Mask
 from posenc.positions import Positions
 from tests.encodings.proofs import proves
 
@@ -101,5 +102,5 @@ def test_recording_changes_nothing_and_ends() -> None:
 def test_bad_sizes_are_named() -> None:
     with pytest.raises(ConfigError, match=r"dim 10 does not split into 4 heads.*such as 8"):
         SelfAttention(10, 4)
-    with pytest.raises(ConfigError, match="attention=flash is not one of explicit, sdpa"):
+    with pytest.raises(ConfigError, match="attention=flash is not one of auto, explicit, sdpa, toeplitz"):
         SelfAttention(16, 4, attention="flash")

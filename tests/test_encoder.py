@@ -39,7 +39,7 @@ def test_a_skip_of_strength_gamma(norm: str) -> None:
     torch.testing.assert_close(model.hidden(TOKENS), expected)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "explicit"])
+@pytest.mark.parametrize("attention", ["sdpa", "explicit", "auto"])
 def test_logit_gain_multiplies_content_and_not_bias(attention: str) -> None:
     plain, loud = (encoder(encoding=SymmetricALiBi(2), logit_gain=g, attention=attention) for g in (1.0, 3.0))
     with record_attention(plain) as quiet:

@@ -71,11 +71,19 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
 
 def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> Float[Tensor, "B H N d"]:
-    """Turn the first r of d, r/2 pairs, by angles of the given cosines and sines (…, r/2); the rest passes."""
+    """Turn the first r of d, r/2 pairs, by angles of the given cosines and sines (…, r/2); the rest passes.
+
+    One pass over x in the paper's layout, where a pair lies in memory as a complex number does; three in the other.
+    """
     width = 2 * cos.shape[-1]
-    head, tail = x[..., :width], x[..., width:]
-    interleaved = layout == "interleaved"
-    a, b = (head[..., 0::2], head[..., 1::2]) if interleaved else head.chunk(2, dim=-1)
-    turned = (a * cos - b * sin, b * cos + a * sin)
-    mixed = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
-    return torch.cat((mixed.to(x.dtype), tail), dim=-1) if tail.shape[-1] else mixed.to(x.dtype)
+    head, tail = x[..., :width].to(cos.dtype), x[..., width:]
+    if layout == "interleaved":
+        # A complex number starts at an even place, so an odd one (which no projection makes) is moved.
+        odd = x.shape[-1] % 2 or (not torch.compiler.is_compiling() and x.storage_offset() % 2)
+        pairs = (head.clone(memory_format=torch.contiguous_format) if odd else head).unflatten(-1, (-1, 2))
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin)).flatten(-2)
+    else:
+        swapped = head.roll(width // 2, -1)
+        turned = torch.addcmul(head * torch.cat((cos, cos), -1), swapped, torch.cat((-sin, sin), -1))
+    turned = turned.to(x.dtype)
+    return torch.cat((turned, tail), dim=-1) if tail.shape[-1] else turned

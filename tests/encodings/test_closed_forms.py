@@ -17,6 +17,7 @@ from posenc import encodings as pe
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.lape import LayerAdaptivePositionalEncoding
+from posenc.encodings.rope import turn
 from posenc.positions import Positions
 from posenc.schemes import WithinNumber
 from tests.encodings.proofs import FORMULA, proves
@@ -296,3 +297,14 @@ def test_fire(H: int, positions: Positions) -> None:
         return linear(outer, np.maximum(linear(inner, np.array([relative])), 0))[h]
 
     layer.adds(encoding, bias)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half_split"])
+def test_turning_does_not_ask_where_in_memory_the_pairs_lie(layout: str) -> None:
+    x, angle = torch.randn(2, 3, 5, 8), torch.randn(5, 3)
+    expected = turn(x[..., 1:].contiguous(), angle.cos(), angle.sin(), layout)
+    torch.testing.assert_close(turn(x[..., 1:], angle.cos(), angle.sin(), layout), expected)
+    shifted = torch.randn(2 * 3 * 5 * 8 + 1)[1:].view_as(x)
+    torch.testing.assert_close(
+        turn(shifted, angle.cos(), angle.sin(), layout), turn(shifted.clone(), angle.cos(), angle.sin(), layout)
+    )

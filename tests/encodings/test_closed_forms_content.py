@@ -9,9 +9,10 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from posenc import encodings as pe
-from posenc.attention import IMPLEMENTATIONS, Mask
+from posenc.attention import IMPLEMENTATIONS
 from posenc.bias import skew
 from posenc.encodings.base import PositionalEncoding
+from posenc.mask import Mask
 from posenc.positions import Positions
 from tests.encodings.proofs import FORMULA, proves
 from tests.encodings.test_closed_forms import FLOAT32, Layer, agree, all_cases, array, cases, layer_norm, linear, loud

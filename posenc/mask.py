@@ -1,0 +1,39 @@
+"""Which keys a query may see: a matter of the order in the sequence, not of position ids."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which keys a query may see.
+
+    causal  no key to the right of the query
+    window  no key more than this many places away (None: no limit)
+    """
+
+    causal: bool = False
+    window: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether every key is seen."""
+        return not self.causal and self.window is None
+
+    def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
+        """True where query (row) may see key (column); None if every key is seen."""
+        if self.open:
+            return None
+        order = torch.arange(length, device=device)
+        return self._sees(order[None, :] - order[:, None])
+
+    def allowed_distances(self, length: int, device: torch.device | None = None) -> Bool[Tensor, " M"] | None:
+        """True where a key at distance −(N − 1) .. N − 1 may be seen; None if every key is seen."""
+        return None if self.open else self._sees(torch.arange(1 - length, length, device=device))
+
+    def _sees(self, distance: Tensor) -> Tensor:
+        allowed = distance <= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+        return allowed if self.window is None else allowed & (distance.abs() <= self.window)
