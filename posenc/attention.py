@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -92,7 +93,19 @@ IMPLEMENTATIONS: dict[str, Attend] = {"auto": auto, "explicit": explicit, "sdpa"
 
 
 class Projection(nn.Linear):
-    """A linear layer that starts at N(0, 1/fan_in) with zero bias: unit-variance in, unit-variance out."""
+    """A linear layer that starts at N(0, 1/fan_in) with zero bias: unit-variance in, unit-variance out.
+
+    narrow  the type to multiply in and to answer in, whatever that of the weights (see posenc.precision)
+    """
+
+    narrow: torch.dtype | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """input · weightᵀ + bias."""
+        if self.narrow is None:
+            return super().forward(input)
+        bias = None if self.bias is None else self.bias.to(self.narrow)
+        return F.linear(input.to(self.narrow), self.weight.to(self.narrow), bias)
 
     def reset_parameters(self) -> None:
         """Draw the weight from N(0, 1/in_features); the bias is zero."""
@@ -133,7 +146,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
         """Mix the tokens of each sequence."""
         B, N, _ = x.shape
-        q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x) if self.qkv.narrow is None else self.qkv(x).to(x.dtype)  # encodings stay exact
+        q, k, v = qkv.view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q = q if self.logit_gain == 1 else self.logit_gain * q
         q, k = encoding.rotate(x, q, k, positions)
         bias = encoding.bias(x, q, k, positions)

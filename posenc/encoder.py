@@ -65,8 +65,7 @@ class Block(nn.Module):
             else:
                 y = branch(y)
             y = self.dropout(y)
-            if self.residual:
-                y = (x if self.residual == 1 else self.residual * x) + y
+            y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)
             x = norm(y) if self.norm == "post" else y
         return x
 

@@ -188,6 +188,8 @@ class SequenceModule(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """The optimizer under linear warm-up and cosine decay, stepped every step."""
         optimizer = self.optimizer(self.parameters())
+        # A fused optimizer offers to unscale float16's gradients itself, and Lightning then refuses to clip them.
+        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -164,6 +164,7 @@ def measured(parts: Parts) -> dict[str, Any]:
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
         "processes": parts.trainer.world_size,
+        "precision": str(parts.trainer.precision),
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,

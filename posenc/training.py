@@ -18,8 +18,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.precision import LinearBfloat16, automatic
 
-PRECISIONS = ("32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true")
+PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mixed", "bf16-true")
 
 
 class Diverged(RuntimeError):
@@ -116,19 +117,24 @@ def make_trainer(
     validate_every: int = 250,
     checkpoint_every: int = 500,
     log_every: int = 50,
-    precision: str = "32-true",
+    precision: str = "auto",
     gradient_clip: float | None = 1.0,
     accelerator: str = "auto",
     devices: int = 1,
 ) -> L.Trainer:
     """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them.
 
-    Several devices divide each batch among processes that `environment` knows (Lightning's DDP).
+    Several devices divide each batch among processes that `environment` knows (Lightning's DDP). `precision` is
+    Lightning's, or `bf16-linear`, or `auto` (see posenc.precision).
     """
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
     checks.one_of("trainer", PRECISIONS, precision=precision)
     if gradient_clip is not None:
         checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
+    precision = automatic(accelerator) if precision == "auto" else precision
+    plugins: list[Any] = [] if environment is None else [environment]  # else Lightning would look for SLURM's
+    if precision == LinearBfloat16.precision:
+        plugins.append(LinearBfloat16())
     try:
         return L.Trainer(
             default_root_dir=folder,
@@ -138,12 +144,12 @@ def make_trainer(
             val_check_interval=validate_every,
             check_val_every_n_epoch=None,
             log_every_n_steps=log_every,
-            precision=precision,  # pyright: ignore[reportArgumentType]
+            precision=None if precision == LinearBfloat16.precision else precision,  # pyright: ignore[reportArgumentType]
             gradient_clip_val=gradient_clip,
             accelerator=accelerator,
             devices=devices,
             strategy="ddp" if devices > 1 else "auto",
-            plugins=None if environment is None else [environment],  # else Lightning would look for SLURM's
+            plugins=plugins or None,
             use_distributed_sampler=False,  # posenc.shares divides batches, and pads none
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,

@@ -20,6 +20,7 @@ from posenc.bias import ByDistance
 from posenc.build import build_module, make
 from posenc.checks import ConfigError
 from posenc.encodings import LearnedRelativePositionalBias
+from posenc.mask import Mask
 from posenc.module import SequenceModule
 from posenc.schemes import PositionScheme
 from tests.conftest import options

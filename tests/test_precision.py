@@ -1,0 +1,77 @@
+"""bfloat16 where it pays and nowhere else: which parts narrow, what `auto` stands for, how close the answers stay."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from posenc import precision
+from posenc.encoder import Encoder
+from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.learned_relative import LearnedRelativePositionalBias
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.precision import LinearBfloat16, automatic
+from tests.conftest import Launch
+
+ENCODINGS = {
+    "none": PositionalEncoding(),
+    "rope": RotaryPositionalEncoding(32, 4),
+    "bias": LearnedRelativePositionalBias(4),
+}
+
+
+@pytest.mark.parametrize("N", [9, precision.SHORT + 1])
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int) -> None:
+    full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm)
+    narrowed = LinearBfloat16().convert_module(copy.deepcopy(full))
+    tokens = torch.randint(11, (4, N))
+    a, b = full(tokens), narrowed(tokens)
+    assert b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
+    a.square().sum().backward()
+    b.square().sum().backward()
+    for (name, one), other in zip(full.named_parameters(), narrowed.parameters(), strict=True):
+        assert one.grad is not None, name
+        assert other.grad is not None, name
+        assert other.grad.dtype == torch.float32
+        assert (one.grad - other.grad).norm() <= 0.05 * one.grad.norm() + 1e-3, name
+
+
+def test_without_a_residual_the_stream_stays_float32() -> None:
+    encoder = Encoder(PositionalEncoding(), 11, 3, dim=32, residual=False, norm="none")
+    LinearBfloat16().convert_module(encoder)
+    assert encoder.hidden(torch.randint(11, (2, 5))).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "cpu_units", "gpu_units", "expected"),
+    [
+        ("auto", False, True, False, "bf16-linear"),
+        ("cpu", True, True, True, "bf16-linear"),
+        ("auto", False, False, False, "32-true"),
+        ("auto", True, True, True, "bf16-mixed"),
+        ("gpu", True, True, False, "32-true"),
+        ("mps", False, True, False, "32-true"),
+    ],
+)
+def test_auto_follows_the_machine(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda: bool, cpu_units: bool, gpu_units: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_units)
+    monkeypatch.setattr(precision, "bfloat16_units", lambda: cpu_units)
+    assert automatic(accelerator) == expected
+
+
+@pytest.mark.parametrize("asked", ["bf16-linear", "auto"])
+def test_the_result_says_which_was_used(command: Launch, tmp_path: Path, asked: str) -> None:
+    more = (f"trainer.precision={asked}", "trainer.max_steps=2", "dataset.test_lengths=[32]", "data.eval_size=64")
+    assert command(*more, f"hydra.run.dir={tmp_path}") == (0, "")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "completed"
+    assert result["precision"] == (asked if asked != "auto" else automatic("auto"))
