@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import checks, toeplitz
+from posenc import checks, flex, toeplitz
 from posenc.bias import Bias, ByDistance
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -84,12 +84,25 @@ def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
     return sdpa(q, k, v, bias, positions, mask)
 
 
+def by_flex(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """`posenc.flex`, for CUDA GPUs; the definition where the bias adds to the values."""
+    if isinstance(bias, ByDistance) and bias.values is not None:
+        return explicit(q, k, v, bias, positions, mask)
+    return flex.attend(q, k, v, bias, positions, mask)
+
+
 def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
     return (by_table if toeplitz.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
 
 
-IMPLEMENTATIONS: dict[str, Attend] = {"auto": auto, "explicit": explicit, "sdpa": sdpa, "toeplitz": by_table}
+IMPLEMENTATIONS: dict[str, Attend] = {
+    "auto": auto,
+    "explicit": explicit,
+    "flex": by_flex,
+    "sdpa": sdpa,
+    "toeplitz": by_table,
+}
 
 
 class Projection(nn.Linear):
@@ -137,11 +150,16 @@ class SelfAttention(nn.Module):
         checks.one_of(self, IMPLEMENTATIONS, attention=attention)
         if window is not None:
             checks.positive(self, minimum=0, window=window)
-        self.num_heads, self.logit_gain = num_heads, logit_gain
+        self.num_heads, self.logit_gain, self.attention = num_heads, logit_gain, attention
         self.mask = Mask(causal, window)
         self.attend = IMPLEMENTATIONS[attention]
         self.qkv = Projection(dim, 3 * dim, bias=False)
         self.out = Projection(dim, dim, bias=False)
+
+    def check_training(self, device: torch.device) -> None:
+        """Refuse a device on which this implementation of attention cannot be trained."""
+        if self.attention == "flex":
+            flex.check_training(device)
 
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
         """Mix the tokens of each sequence."""

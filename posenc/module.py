@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from posenc import checks
+from posenc.attention import SelfAttention
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.data import Batch
 from posenc.encoder import Encoder
@@ -93,8 +94,10 @@ class SequenceModule(L.LightningModule):
         return logits.float(), targets
 
     @torch.no_grad()
-    def rehearse(self) -> None:
+    def rehearse(self, device: torch.device) -> None:
         """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts.
+
+        It runs where the weights are; `device` is where the training will be.
 
         A length longer than those of training at which the encoding or the position scheme is not defined is noted in
         `undefined`, with the reason, and not tested.
@@ -103,6 +106,9 @@ class SequenceModule(L.LightningModule):
             self.optimizer(self.parameters())
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: {error}.") from error
+        for layer in self.modules():
+            if isinstance(layer, SelfAttention):
+                layer.check_training(device)
         with default_stream(self.seed, "rehearsal"):
             for length in sorted(self.ceilings):
                 try:

@@ -106,7 +106,7 @@ def prepare(config: DictConfig, found: Claim, environment: ClusterEnvironment) -
             checkpoint = str(found.resume)
         except ConfigError:  # damaged: train from the start
             found.resume = None
-    parts.module.rehearse()
+    parts.module.rehearse(parts.trainer.strategy.root_device)
     parts.data.test_lengths = parts.module.test_lengths
     return parts, checkpoint
 

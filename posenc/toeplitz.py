@@ -90,19 +90,20 @@ class ToeplitzAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor, causal: bool) -> Tensor:
-        """Fused; keeps q, k, v, the output and one number a query."""
-        q = q.flip(-2)
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=hankel(table)[None])
+        """Fused; keeps q, k, v and the output, which others hold anyway, and one number a query."""
+        mask = hankel(table)[None]
+        reverse, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q.flip(-2), k, v, attn_mask=mask)
+        out = reverse.flip(-2)
         ctx.save_for_backward(q, k, v, table, out, lse)
         ctx.causal = causal
-        return out.flip(-2)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """In blocks for a gradient of the table and under a causal mask, where they leave out half; else fused."""
         q, k, v, table, out, lse = ctx.saved_tensors
-        grad = grad.flip(-2)
+        q, out, grad = (x.flip(-2) for x in (q, out, grad))
         if ctx.needs_input_grad[3] or ctx.causal:
             dq, dk, dv, dtable = blocked_backward(grad, q, k, v, table, out, lse, ctx.causal)
         else:

@@ -36,14 +36,14 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, 
     return out
 
 
-def make_bias(kind: str, N: int) -> Bias | None:
+def make_bias(kind: str, N: int, device: str = "cpu", dtype: torch.dtype = torch.float64) -> Bias | None:
     tables = {"by distance": (1, 3, 1), "by query": (2, 3, N), "dense": (2, 1, N)}
     if kind == "none":
         return None
     b, h, n = tables[kind]
     if kind == "dense":
-        return Dense(torch.randn(b, h, N, N, dtype=torch.float64, requires_grad=True))
-    return ByDistance(torch.randn(b, h, n, 2 * N - 1, dtype=torch.float64, requires_grad=True))
+        return Dense(torch.randn(b, h, N, N, dtype=dtype, device=device, requires_grad=True))
+    return ByDistance(torch.randn(b, h, n, 2 * N - 1, dtype=dtype, device=device, requires_grad=True))
 
 
 def leaf(bias: Bias | None) -> list[Tensor]:
@@ -60,7 +60,11 @@ def test_implementations_agree_with_the_definition(kind: str, mask: str, N: int)
     truth = by_hand(q, k, v, matrix, MASKS[mask].causal, MASKS[mask].window)
     probe = torch.randn_like(truth)
     gradients = []
-    for attend in IMPLEMENTATIONS.values():
+    for name, attend in IMPLEMENTATIONS.items():
+        if name == "flex":  # torch has no backward pass for it on a CPU
+            with torch.no_grad():
+                torch.testing.assert_close(attend(q, k, v, bias, positions, MASKS[mask]), truth, atol=1e-6, rtol=1e-5)
+            continue
         out = attend(q, k, v, bias, positions, MASKS[mask])
         torch.testing.assert_close(out, truth, atol=1e-12, rtol=1e-10)
         gradients.append(torch.autograd.grad((out * probe).sum(), [q, k, v, *leaf(bias)]))
@@ -82,7 +86,31 @@ def test_parity_with_torch_multihead_attention(attention: str, causal: bool) -> 
     x = torch.randn(3, 9, 16)
     hidden = None if not causal else torch.ones(9, 9, dtype=torch.bool).triu(1)
     expected, _ = theirs(x, x, x, attn_mask=hidden)
-    torch.testing.assert_close(ours(x, PositionalEncoding(), Positions.arange(9)), expected, atol=1e-5, rtol=1e-5)
+    with torch.set_grad_enabled(attention != "flex"):
+        out = ours(x, PositionalEncoding(), Positions.arange(9))
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_flex_says_where_it_cannot_train() -> None:
+    layer, x = SelfAttention(16, 4, attention="flex"), torch.randn(2, 5, 16)
+    for ask in (lambda: layer(x, PositionalEncoding(), Positions.arange(5)), lambda: layer.check_training(x.device)):
+        with pytest.raises(ConfigError, match=r"flex trains on CUDA GPUs only, and this run is on cpu.*attention=auto"):
+            ask()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch trains flex on CUDA GPUs only")
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("kind", ["none", "by distance", "by query", "dense"])
+def test_flex_agrees_backward_on_cuda(kind: str, mask: str) -> None:
+    N, positions = 200, Positions.arange(200, "cuda")
+    q, k, v = (torch.randn(2, 3, N, 16, device="cuda", requires_grad=True) for _ in range(3))
+    bias = make_bias(kind, N, device="cuda", dtype=torch.float32)
+    outs = [IMPLEMENTATIONS[name](q, k, v, bias, positions, MASKS[mask]) for name in ("explicit", "flex")]
+    probe = torch.randn_like(outs[0])
+    torch.testing.assert_close(outs[0], outs[1], atol=1e-3, rtol=1e-3)
+    one, other = (torch.autograd.grad((out * probe).sum(), [q, k, v, *leaf(bias)]) for out in outs)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-3 * float(a.abs().max()), rtol=1e-2)
 
 
 def test_recording_changes_nothing_and_ends() -> None:
@@ -102,5 +130,5 @@ def test_recording_changes_nothing_and_ends() -> None:
 def test_bad_sizes_are_named() -> None:
     with pytest.raises(ConfigError, match=r"dim 10 does not split into 4 heads.*such as 8"):
         SelfAttention(10, 4)
-    with pytest.raises(ConfigError, match="attention=flash is not one of auto, explicit, sdpa, toeplitz"):
+    with pytest.raises(ConfigError, match="attention=flash is not one of auto, explicit, flex, sdpa, toeplitz"):
         SelfAttention(16, 4, attention="flash")

@@ -68,7 +68,7 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)  # a notice for each of a hundred trainings
     optimizer = partial(AdamW, lr=recipe.lr if lr is None else lr, weight_decay=0.01)
     module = SequenceModule(encoder, PositionScheme(), task, optimizer, seed, recipe.warmup_steps)
-    module.rehearse()
+    module.rehearse(torch.device("cpu"))
     data = SequenceData(task, seed, batch_size=recipe.batch_size, eval_size=recipe.eval_size, train_size=train_size)
     data.test_lengths = module.test_lengths
     trainer = L.Trainer(

@@ -1,0 +1,164 @@
+"""What is measured: against other libraries, each encoding, length, data. Each gives rows of plain values."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra.errors import ConfigCompositionException
+from torch import nn
+
+from posenc import catalog, task_catalog
+from posenc.benchmark import models
+from posenc.benchmark.timing import race, saved_bytes
+from posenc.encodings.base import PositionalEncoding
+from posenc.precision import automatic, bfloat16_units
+from posenc.streams import generator
+
+Row = dict[str, Any]
+Shape = tuple[int, int]
+"""Sequences in a batch, tokens in a sequence."""
+
+
+@dataclass
+class Section:
+    """A table: rows of plain values, and what a reader must know of them."""
+
+    name: str
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def described(model: nn.Module, size: int, length: int) -> Row:
+    """Parameters, and bytes kept for backward."""
+    tokens, _ = models.batch(size, length)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "saved_mib": saved_bytes(model, lambda: model(tokens)) / 2**20,
+    }
+
+
+def peers(shapes: Sequence[Shape], rounds: int) -> Section:
+    """posenc at its own precision and at float32, other libraries, and the matrix products alone."""
+    section = Section("peers", "training step and evaluation, learned absolute positions; ratio: to the fastest peer")
+    own = automatic("cpu")
+    present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or _installed(name)}
+    for absent in models.PEERS.keys() - present.keys():
+        section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
+    if not bfloat16_units():
+        section.notes.append("This CPU has no bfloat16 units: auto is 32-true, and bfloat16 is not measured.")
+    for size, length in shapes:
+        precisions = ["32-true", *([own] if own != "32-true" else [])]
+        contestants: dict[str, nn.Module] = {
+            f"posenc, {precision}": models.posenc_encoder(models.learned_absolute(length), precision=precision)
+            for precision in precisions
+        }
+        contestants |= {name: make(length) for name, make in present.items()}
+        steps: dict[str, Any] = {
+            name: models.training_step(model, size, length, **({"fused": True} if name.startswith("posenc") else {}))
+            for name, model in contestants.items()
+        }
+        limits = {"32-true": torch.float32} | ({own: torch.bfloat16} if own != "32-true" else {})
+        steps |= {f"products alone, {name}": models.products(size, length, dtype) for name, dtype in limits.items()}
+        timed = race(steps, rounds, f"peers {size} × {length}")
+        passes = {name: models.evaluation(model, size, length) for name, model in contestants.items()}
+        evaluated = race(passes, max(3, rounds // 2), f"peers {size} × {length}, evaluation")
+        fastest = min((timed[name] for name in present), key=lambda timing: timing.median)
+        for name, timing in timed.items():
+            row: Row = {"batch": size, "length": length, "contestant": name} | timing.row(fastest)
+            if name in contestants:
+                row |= {"evaluation_ms": evaluated[name].median} | described(contestants[name], size, length)
+            if name.startswith("posenc"):
+                row["share_of_limit"] = timed[f"products alone, {name.partition(', ')[2]}"].median / timing.median
+            section.rows.append(row)
+    return section
+
+
+def _installed(peer: str) -> bool:
+    return importlib.util.find_spec({"x-transformers": "x_transformers"}.get(peer, "transformers")) is not None
+
+
+def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Section:
+    """Every encoding against none under the same mask, in float32."""
+    section = Section("encodings", "training step of each encoding; ratios: to none under the same mask")
+    built = [*_build(names, max(length for _, length in shapes))]
+    for size, length in shapes:
+        contestants = {name: models.posenc_encoder(encoding, causal) for name, encoding, causal in built}
+        baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
+        contestants = baselines | contestants
+        masks = {name: causal for name, _, causal in built} | {_none(True): True}
+        steps = {n: models.training_step(m, size, length, fused=True) for n, m in contestants.items()}
+        timed = race(steps, rounds, f"encodings {size} × {length}")
+        about = {name: described(model, size, length) for name, model in contestants.items()}
+        for name, timing in sorted(timed.items(), key=lambda item: item[1].median):
+            baseline = _none(masks.get(name, False))
+            row = {"batch": size, "length": length, "contestant": name} | timing.row(timed[baseline]) | about[name]
+            row["saved_ratio"] = about[name]["saved_mib"] / about[baseline]["saved_mib"]
+            section.rows.append(row)
+    return section
+
+
+def _none(causal: bool) -> str:
+    return "none (causal)" if causal else "none"
+
+
+def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalEncoding, bool]]:
+    options = sorted(path.stem for path in (catalog.CONFIGS / "encoding").glob("*.yaml"))
+    shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
+    for name in names or options:
+        try:
+            encoding, causal = catalog.build(name, [*shape, f"encoding.max_length={longest}"])
+        except ConfigCompositionException:  # it is defined at every length
+            encoding, causal = catalog.build(name, shape)
+        if type(encoding) is not PositionalEncoding:
+            yield name, encoding, causal
+
+
+def growth(shapes: Sequence[Shape], rounds: int) -> Section:
+    """A step at a constant number of tokens against length, beside what the operations predict."""
+    section = Section("growth", "training step without encoding against length; ratios: to the first row")
+    made = {
+        f"{size} × {length}": models.training_step(
+            models.posenc_encoder(PositionalEncoding()), size, length, fused=True
+        )
+        for size, length in shapes
+    }
+    timed = race(made, rounds, "growth")
+    size, length = shapes[0]
+    first, operations = timed[f"{size} × {length}"], size * length * (24 * models.DIM + 4 * length)
+    for size, length in shapes:
+        timing = timed[f"{size} × {length}"]
+        predicted = size * length * (24 * models.DIM + 4 * length) / operations  # posenc.studies.quadratic_cost
+        row = {"batch": size, "length": length, "contestant": "none"} | timing.row(first)
+        section.rows.append(row | {"predicted": predicted, "ratio_to_predicted": row["ratio"] / predicted})
+    return section
+
+
+def data(names: Sequence[str], rounds: int) -> Section:
+    """A batch of 128 of every task at its default length, against a step of the default size on it."""
+    section = Section("data", "drawing a batch of 128 at the default length; ratio: to a training step on it")
+    steps: dict[str, Any] = {}
+    tasks = {entry.name: entry.task for entry in task_catalog.entries(names)}
+    for name, task in tasks.items():
+        encoder = models.Encoder(PositionalEncoding(), task.vocab_size, task.num_outputs, readout=task.readout)
+        tokens, targets = task.sample(generator(0, "benchmark"), 128, task.length[1])
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
+
+        def step(
+            encoder: nn.Module = encoder, tokens: Any = tokens, targets: Any = targets, o: Any = optimizer
+        ) -> None:
+            o.zero_grad()
+            models.F.cross_entropy(encoder(tokens).flatten(0, -2), targets.flatten(), ignore_index=-100).backward()
+            o.step()
+
+        stream = generator(0, f"benchmark/{name}")
+        steps[f"draw/{name}"] = lambda task=task, stream=stream: task.sample(stream, 128, task.length[1])
+        steps[f"step/{name}"] = step
+    timed = race(steps, rounds, "data")
+    for name, task in tasks.items():
+        row = {"batch": 128, "length": task.length[1], "contestant": name}
+        section.rows.append(row | timed[f"draw/{name}"].row(timed[f"step/{name}"]))
+    section.rows.sort(key=lambda row: row["ratio"])
+    return section

@@ -1,0 +1,58 @@
+"""Interleaved timing, and what a forward pass keeps for the backward pass."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each round."""
+
+    seconds: np.ndarray
+
+    @property
+    def median(self) -> float:
+        """The middle round, in milliseconds."""
+        return 1e3 * float(np.median(self.seconds))
+
+    def row(self, baseline: "Timing | None" = None) -> dict[str, float]:
+        """Minimum, quartiles and median in milliseconds; the ratio of medians to that of `baseline`."""
+        low, high = np.percentile(1e3 * self.seconds, (25, 75))
+        row = {"min_ms": 1e3 * float(self.seconds.min()), "median_ms": self.median}
+        row |= {"quartile_low_ms": float(low), "quartile_high_ms": float(high)}
+        return row if baseline is None else row | {"ratio": self.median / baseline.median}
+
+
+def race(steps: Mapping[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, Timing]:
+    """Each contestant once a round, `rounds` times after two rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in track(range(WARM_UP + rounds), title, transient=True):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: Timing(np.array(values[WARM_UP:])) for name, values in seconds.items()}
+
+
+def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
+    """Bytes that `forward` keeps for backward, each storage once; the model's own parameters and buffers left out."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with saved_tensors_hooks(pack, lambda x: x):
+        out = forward()
+    own = {tensor.untyped_storage()._cdata for tensor in model.state_dict(keep_vars=True).values()}
+    del out
+    return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in own)
