@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import checks, flex, toeplitz
+from posenc import checks, flex, fused
 from posenc.bias import Bias, ByDistance
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -78,9 +78,16 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
 
 
 def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """`posenc.toeplitz` wherever the bias is one table of distances, on a CPU; else sdpa."""
-    if isinstance(bias, ByDistance) and toeplitz.applies(q, v, bias, positions):
-        return toeplitz.attend(q, k, v, bias, positions, mask)
+    """`posenc.fused` wherever the bias is one table of distances, on a CPU; else sdpa."""
+    if bias is not None and fused.is_table(bias, positions) and fused.applies(q, v, bias):
+        return fused.attend(q, k, v, bias, positions, mask)
+    return sdpa(q, k, v, bias, positions, mask)
+
+
+def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """`posenc.fused` for every bias that it knows, on a CPU; else sdpa."""
+    if bias is not None and fused.applies(q, v, bias):
+        return fused.attend(q, k, v, bias, positions, mask)
     return sdpa(q, k, v, bias, positions, mask)
 
 
@@ -93,13 +100,14 @@ def by_flex(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posit
 
 def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
-    return (by_table if toeplitz.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
+    return (by_fusion if fused.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
 
 
 IMPLEMENTATIONS: dict[str, Attend] = {
     "auto": auto,
     "explicit": explicit,
     "flex": by_flex,
+    "fused": by_fusion,
     "sdpa": sdpa,
     "toeplitz": by_table,
 }

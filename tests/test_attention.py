@@ -130,5 +130,5 @@ def test_recording_changes_nothing_and_ends() -> None:
 def test_bad_sizes_are_named() -> None:
     with pytest.raises(ConfigError, match=r"dim 10 does not split into 4 heads.*such as 8"):
         SelfAttention(10, 4)
-    with pytest.raises(ConfigError, match="attention=flash is not one of auto, explicit, flex, sdpa, toeplitz"):
+    with pytest.raises(ConfigError, match="attention=flash is not one of auto, explicit, flex, fused, sdpa, toeplitz"):
         SelfAttention(16, 4, attention="flash")
