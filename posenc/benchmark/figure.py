@@ -21,6 +21,8 @@ def draw(sections: Mapping[str, Section]) -> Figure:
         figure.subplots(1, max(1, len(known)), squeeze=False)[0], known.items(), strict=True
     ):
         panel(axis, sections[name])
+        top = max(axis.get_yticks()) + 0.8
+        axis.set_ylim(top - max(count, 8) - 0.6, top)  # rows are as far apart in every panel
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", color="#e4e7eb", zorder=0)
         axis.tick_params(labelsize=8)
@@ -31,7 +33,7 @@ def _settings(section: Section) -> list[tuple[int, int]]:
     return [*dict.fromkeys((row["batch"], row["length"]) for row in section.rows)]
 
 
-def _dots(axis: Axes, section: Section, value: str, names: list[str]) -> None:
+def _dots(axis: Axes, section: Section, value: str, names: list[str], legend: str) -> None:
     """One row a contestant, one mark a setting."""
     settings = _settings(section)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(settings)))
@@ -45,12 +47,12 @@ def _dots(axis: Axes, section: Section, value: str, names: list[str]) -> None:
         )  # fmt: skip
     axis.set_yticks(range(len(names)), names)
     axis.axvline(1, color=FAINT, lw=1, zorder=0)
-    axis.legend(fontsize=8, title="batch × length", title_fontsize=8, frameon=False)
+    axis.legend(fontsize=8, title="batch × length", title_fontsize=8, frameon=False, loc=legend)
 
 
 def _peers(axis: Axes, section: Section) -> None:
     names = [*dict.fromkeys(row["contestant"] for row in section.rows)][::-1]
-    _dots(axis, section, "ratio", names)
+    _dots(axis, section, "ratio", names, "lower right")
     axis.set_xlim(left=0)
     axis.set_xlabel("step time / that of the fastest peer", fontsize=9)
     axis.set_title("against other libraries", fontsize=10, loc="left")
@@ -61,7 +63,7 @@ def _encodings(axis: Axes, section: Section) -> None:
     for row in section.rows:
         ratios.setdefault(row["contestant"], []).append(row["ratio"])
     names = sorted(ratios, key=lambda name: -float(np.median(ratios[name])))
-    _dots(axis, section, "ratio", names)
+    _dots(axis, section, "ratio", names, "upper right")
     axis.set_xscale("log")
     ticks = [t for t in (1, 1.2, 1.5, 2, 3, 5, 8, 12) if t <= 1.1 * max(map(max, ratios.values()))]
     axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
