@@ -1,6 +1,7 @@
 """One figure of a benchmark: against other libraries, each encoding, and data."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from posenc.benchmark.sections import Section
 
+Corner = Literal["upper right", "lower right"]
 FAINT, OURS, THEIRS, LIMIT = "#7b8794", "#2b6cb0", "#9aa5b1", "#dd7a1f"
 
 
@@ -33,7 +35,7 @@ def _settings(section: Section) -> list[tuple[int, int]]:
     return [*dict.fromkeys((row["batch"], row["length"]) for row in section.rows)]
 
 
-def _dots(axis: Axes, section: Section, value: str, names: list[str], legend: str) -> None:
+def _dots(axis: Axes, section: Section, value: str, names: list[str], legend: Corner) -> None:
     """One row a contestant, one mark a setting."""
     settings = _settings(section)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(settings)))

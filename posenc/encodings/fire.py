@@ -42,8 +42,15 @@ class FIREPositionalBias(PositionalEncoding):
         def psi(length: Tensor) -> Tensor:
             return torch.log1p(self.c.abs() * length.to(self.c.dtype))
 
-        reach = torch.maximum(positions.values.to(self.c.dtype), (self.threshold_factor * self.threshold).abs())
+        reach = (self.threshold_factor * self.threshold).abs()[None, None]
+        if not self._all_within(reach, positions):
+            reach = torch.maximum(positions.values.to(self.c.dtype), reach)
         one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
         share = psi(one_side) / (psi(reach)[..., None] + EPSILON)  # (b, N, span)
         half = self.mlp(share[..., None]).movedim(-1, 1)  # (b, H, N, span)
         return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1).to(q.dtype))
+
+    def _all_within(self, reach: Tensor, positions: Positions) -> bool:
+        """Whether no position is past L, so that all queries share one row; asked where the answer is at hand."""
+        known = type(reach) is Tensor and reach.device.type == "cpu" and not torch.compiler.is_compiling()
+        return known and positions.extent < float(reach.detach())

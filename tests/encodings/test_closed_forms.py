@@ -308,3 +308,21 @@ def test_turning_does_not_ask_where_in_memory_the_pairs_lie(layout: str) -> None
     torch.testing.assert_close(
         turn(shifted, angle.cos(), angle.sin(), layout), turn(shifted.clone(), angle.cos(), angle.sin(), layout)
     )
+
+
+@pytest.mark.parametrize("N", [4, 12])
+def test_fire_has_one_row_for_all_queries_before_its_threshold(N: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L = 6: up to there all rows are alike and one is made; its gradients are those of all."""
+    encoding, positions = loud(pe.FIREPositionalBias(2, hidden=5, threshold=6.0)), Positions.arange(N)
+    nn.init.ones_(encoding.threshold_factor)
+    x = torch.zeros(1, 2, N, 4).double()
+    table = encoding.bias(x, x, x, positions).table
+    assert table.shape == (1, 2, 1 if N < 6 else N, 2 * N - 1)
+    monkeypatch.setattr(pe.FIREPositionalBias, "_all_within", lambda *_: False)
+    every = encoding.bias(x, x, x, positions).table
+    torch.testing.assert_close(table.expand_as(every), every)
+    parameters = [*encoding.parameters()]
+    weight = torch.randn(every.shape).double()
+    one = torch.autograd.grad((table * weight).sum(), parameters)
+    for a, b in zip(one, torch.autograd.grad((every * weight).sum(), parameters), strict=True):
+        torch.testing.assert_close(a, b)
