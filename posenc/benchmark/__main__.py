@@ -31,24 +31,24 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Profile:
-    """Shapes, and rounds at each."""
+    """Shapes, and rounds at each; of data the tasks, and rounds. No tasks: all."""
 
     peers: tuple[list[Shape], int]
     encodings: tuple[list[Shape], int]
     growth: tuple[list[Shape], int]
     loop: int
-    data: int
+    data: tuple[tuple[str, ...], int]
 
 
 PROFILES = {
-    "smoke": Profile(([(2, 8)], 2), ([(2, 8)], 2), ([(2, 16), (1, 32)], 2), 4, 2),
-    "quick": Profile(([(32, 32), (16, 128)], 8), ([(32, 32), (2, 512)], 4), ([(8, 512), (1, 4096)], 3), 60, 5),
+    "smoke": Profile(([(2, 8)], 2), ([(2, 8)], 2), ([(2, 16), (1, 32)], 2), 4, (("pattern", "parity"), 2)),
+    "quick": Profile(([(32, 32), (16, 128)], 8), ([(32, 32), (2, 512)], 4), ([(8, 512), (1, 4096)], 3), 60, ((), 5)),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),
         ([(256, 32), (64, 128), (16, 512), (4, 2048)], 8),
         ([(32, 512), (16, 1024), (8, 2048), (4, 4096)], 6),
         500,
-        20,
+        ((), 20),
     ),
 }
 
@@ -84,7 +84,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         "encodings": lambda: encodings(names, *profile.encodings),
         "growth": lambda: growth(*profile.growth),
         "loop": lambda: loop(profile.loop),
-        "data": lambda: data((), profile.data),
+        "data": lambda: data(*profile.data),
     }
     console, found = Console(), dict[str, Section]()
     console.width = console.width if console.is_terminal else 160
