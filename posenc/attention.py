@@ -79,9 +79,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
 
 def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """`posenc.fused` wherever the bias is one table of distances, on a CPU; else sdpa."""
-    if bias is not None and fused.is_table(bias, positions) and fused.applies(q, v, bias):
-        return fused.attend(q, k, v, bias, positions, mask)
-    return sdpa(q, k, v, bias, positions, mask)
+    return (by_fusion if fused.is_table(bias, positions) else sdpa)(q, k, v, bias, positions, mask)
 
 
 def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:

@@ -18,7 +18,10 @@ from posenc.mask import Mask
 from posenc.positions import Positions
 
 SHORT = 128
-"""Up to this length attention is matrix products and a softmax in bfloat16; beyond, the fused kernel in float32."""
+"""Up to this length attention is matrix products and a softmax in bfloat16; beyond, the fused kernel in float32.
+
+Timed on two Zen 4 cores with torch 2.13: the first was the faster form at 32 and 128 tokens.
+"""
 
 
 def bfloat16_units() -> bool:

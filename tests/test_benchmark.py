@@ -66,10 +66,9 @@ def test_saved_bytes_counts_each_storage_once_and_no_parameter() -> None:
 def test_a_bias_by_distance_keeps_hardly_more_than_none() -> None:
     tokens, _ = models.batch(4, 256)
     kept = []
-    for encoding in (PositionalEncoding(), models.PositionalEncoding(), *_by_distance()):
+    for encoding in (PositionalEncoding(), *_by_distance()):
         encoder = models.posenc_encoder(encoding)
         kept.append(saved_bytes(encoder, lambda encoder=encoder: encoder(tokens)))
-    assert kept[0] == kept[1]
     assert all(size <= 1.1 * kept[0] for size in kept)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from posenc import catalog, checks, tables
+from posenc import checks, runs, tables
 from posenc.benchmark.figure import draw
 from posenc.benchmark.loop import loop
 from posenc.benchmark.sections import Section, Shape, data, encodings, growth, peers
@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
             checks.one_of("benchmark", ["profile"], option=key)
         profile = options.get("profile", "quick")
         checks.one_of("benchmark", PROFILES, profile=profile)
-        known = sorted(path.stem for path in (catalog.CONFIGS / "encoding").glob("*.yaml"))
+        known = sorted(path.stem for path in (CONFIGS / "encoding").glob("*.yaml"))
         for name in names:
             checks.one_of("benchmark", known, encoding=name)
         folder = asked.folder or Path("runs/benchmark") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -93,7 +93,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         found[name] = section = every[name]()
         show(console, section)
         record = {"machine": machine(), "sections": {key: asdict(value) for key, value in found.items()}}
-        (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n")
+        runs.write_text(folder / "benchmark.json", json.dumps(record, indent=1) + "\n")
         draw(found).savefig(folder / "benchmark.png", dpi=150)
     console.print(f"{folder}/benchmark.json, benchmark.png")
 

@@ -8,7 +8,6 @@ calls its default, with its fused attention on where that is a choice.
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,15 @@ from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.precision import LinearBfloat16
+from posenc.shares import Batch
+from posenc.tasks.base import IGNORE
 
 VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS = 20, 4, 128, 8, 3
 
 
-def posenc_encoder(
-    encoding: PositionalEncoding, causal: bool = False, precision: str = "32-true", layers: int = LAYERS
-) -> Encoder:
+def posenc_encoder(encoding: PositionalEncoding, causal: bool = False, precision: str = "32-true") -> Encoder:
     """posenc's own, its projections narrowed where `precision` says so."""
-    encoder = Encoder(deepcopy(encoding), VOCAB_SIZE, CLASSES, DIM, HEADS, layers, causal=causal)
+    encoder = Encoder(deepcopy(encoding), VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS, causal=causal)
     if precision == LinearBfloat16.precision:
         LinearBfloat16().convert_module(encoder)
     return encoder
@@ -97,19 +96,20 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def batch(size: int, length: int) -> tuple[Tensor, Tensor]:
+def batch(size: int, length: int) -> Batch:
     """Tokens (B, N) and classes (B,) that no contestant is judged by."""
     return torch.randint(VOCAB_SIZE, (size, length)), torch.randint(CLASSES, (size,))
 
 
-def training_step(model: nn.Module, size: int, length: int, **options: Any) -> Callable[[], None]:
-    """Forward, backward and AdamW on one batch; `options` are the optimizer's."""
-    tokens, targets = batch(size, length)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, **options)
+def training_step(model: nn.Module, made: Batch, fused: bool | None = True) -> Callable[[], None]:
+    """Forward, backward and AdamW on one batch; `fused` as posenc has it, None as torch has it."""
+    tokens, targets = made
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(model(tokens).float(), targets).backward()
+        logits = model(tokens).flatten(0, -2).float()
+        F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE).backward()
         optimizer.step()
 
     return step

@@ -12,6 +12,7 @@ from torch import nn
 from posenc import catalog, task_catalog
 from posenc.benchmark import models
 from posenc.benchmark.timing import race, saved_bytes
+from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.precision import automatic, bfloat16_units
 from posenc.streams import generator
@@ -45,7 +46,7 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     section = Section("peers", "training step and evaluation, learned absolute positions; ratio: to the fastest peer")
     own = automatic("cpu")
     present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or _installed(name)}
-    for absent in models.PEERS.keys() - present.keys():
+    for absent in sorted(models.PEERS.keys() - present.keys()):
         section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
     if not bfloat16_units():
         section.notes.append("This CPU has no bfloat16 units: auto is 32-true, and bfloat16 is not measured.")
@@ -57,7 +58,9 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
         }
         contestants |= {name: make(length) for name, make in present.items()}
         steps: dict[str, Any] = {
-            name: models.training_step(model, size, length, **({"fused": True} if name.startswith("posenc") else {}))
+            name: models.training_step(
+                model, models.batch(size, length), fused=True if name.startswith("posenc") else None
+            )
             for name, model in contestants.items()
         }
         limits = {"32-true": torch.float32} | ({own: torch.bfloat16} if own != "32-true" else {})
@@ -89,7 +92,7 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
         baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
         contestants = baselines | contestants
         masks = {name: causal for name, _, causal in built} | {_none(True): True}
-        steps = {n: models.training_step(m, size, length, fused=True) for n, m in contestants.items()}
+        steps = {n: models.training_step(m, models.batch(size, length)) for n, m in contestants.items()}
         timed = race(steps, rounds, f"encodings {size} × {length}")
         about = {name: described(model, size, length) for name, model in contestants.items()}
         for name, timing in sorted(timed.items(), key=lambda item: item[1].median):
@@ -121,7 +124,7 @@ def growth(shapes: Sequence[Shape], rounds: int) -> Section:
     section = Section("growth", "training step without encoding against length; ratios: to the first row")
     made = {
         f"{size} × {length}": models.training_step(
-            models.posenc_encoder(PositionalEncoding()), size, length, fused=True
+            models.posenc_encoder(PositionalEncoding()), models.batch(size, length)
         )
         for size, length in shapes
     }
@@ -142,20 +145,11 @@ def data(names: Sequence[str], rounds: int) -> Section:
     steps: dict[str, Any] = {}
     tasks = {entry.name: entry.task for entry in task_catalog.entries(names)}
     for name, task in tasks.items():
-        encoder = models.Encoder(PositionalEncoding(), task.vocab_size, task.num_outputs, readout=task.readout)
-        tokens, targets = task.sample(generator(0, "benchmark"), 128, task.length[1])
-        optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
-
-        def step(
-            encoder: nn.Module = encoder, tokens: Any = tokens, targets: Any = targets, o: Any = optimizer
-        ) -> None:
-            o.zero_grad()
-            models.F.cross_entropy(encoder(tokens).flatten(0, -2), targets.flatten(), ignore_index=-100).backward()
-            o.step()
-
+        encoder = Encoder(PositionalEncoding(), task.vocab_size, task.num_outputs, readout=task.readout)
+        drawn = task.sample(generator(0, "benchmark"), 128, task.length[1])
         stream = generator(0, f"benchmark/{name}")
         steps[f"draw/{name}"] = lambda task=task, stream=stream: task.sample(stream, 128, task.length[1])
-        steps[f"step/{name}"] = step
+        steps[f"step/{name}"] = models.training_step(encoder, drawn)
     timed = race(steps, rounds, "data")
     for name, task in tasks.items():
         row = {"batch": 128, "length": task.length[1], "contestant": name}

@@ -52,7 +52,6 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
         return x
 
     with saved_tensors_hooks(pack, lambda x: x):
-        out = forward()
+        forward()
     own = {tensor.untyped_storage()._cdata for tensor in model.state_dict(keep_vars=True).values()}
-    del out
     return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in own)
