@@ -13,13 +13,15 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
+from posenc.checkpoints import Checkpoints
 from posenc.checks import ConfigError
 from posenc.data import SequenceData
 from posenc.encoder import Encoder
 from posenc.module import SequenceModule
+from posenc.stop import GracefulStop
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
-from posenc.training import Checkpoints, GracefulStop, Stopwatch
+from posenc.training import Stopwatch
 
 
 @dataclass
@@ -34,29 +36,41 @@ class Parts:
     stop: GracefulStop
 
     @property
+    def checkpoints(self) -> Checkpoints:
+        """What takes the checkpoints."""
+        (found,) = (each for each in self.trainer.callbacks if isinstance(each, Checkpoints))  # pyright: ignore[reportAttributeAccessIssue]
+        return found
+
+    @property
     def best_validation_loss(self) -> float | None:
         """The lowest validation loss so far, or None before the first validation."""
-        best = min(callback.best for callback in self.trainer.callbacks if isinstance(callback, Checkpoints))  # pyright: ignore[reportAttributeAccessIssue]
-        return best if math.isfinite(best) else None
+        return self.checkpoints.best if math.isfinite(self.checkpoints.best) else None
 
 
-def build(config: DictConfig, folder: Path, environment: ClusterEnvironment | None = None) -> Parts:
+def build(
+    config: DictConfig,
+    folder: Path,
+    environment: ClusterEnvironment | None = None,
+    stop: GracefulStop | None = None,
+) -> Parts:
     """Everything that `config` describes; every mistake in it is a ConfigError before any work starts.
 
     environment  where the other processes are if there are several (trainer.devices)
+    stop         what listens to signals
     """
     seed = check_seed(config.seed)
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
-    stopwatch, stop = Stopwatch(), GracefulStop()
+    stopwatch, stop = Stopwatch(), stop or GracefulStop()
     trainer: L.Trainer = make(
         config,
         "trainer",
         folder=folder,
-        callbacks=[stopwatch, stop, *callbacks],
+        callbacks=[stopwatch, *callbacks],
         logger=logger,
+        stop=stop,
         environment=environment or LightningEnvironment(),
     )
     return Parts(task, module, data, trainer, stopwatch, stop)

@@ -1,12 +1,10 @@
 """What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +12,12 @@ from omegaconf import OmegaConf
 
 from posenc import runs
 from posenc.checks import ConfigError
+from posenc.locks import LOCK, locked
 
 FINISHED = ("completed", "diverged")
 """Statuses that the same config would reach again; a failed or interrupted run is worth another try."""
-LOCK, BEFORE, REPLACED = ".lock", ".before", "replaced.json"
+RESUMED = ("last.ckpt", "previous.ckpt")
+BEFORE, REPLACED = ".before", "replaced.json"
 
 
 @dataclass
@@ -25,12 +25,12 @@ class Claim:
     """A run folder that this process holds.
 
     finished  the result, where this config has come to its end here before
-    resume    the checkpoint of a run of this config that was stopped before its end
+    resume    the checkpoints of a run of this config that was stopped before its end, the newest first
     """
 
     folder: Path
     finished: dict[str, Any] | None = None
-    resume: Path | None = None
+    resume: list[Path] = field(default_factory=list)
 
     @property
     def untouched(self) -> bool:
@@ -68,7 +68,7 @@ def hold(folder: Path, *, wait: bool) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
     try:
-        with _locked(folder / LOCK, wait):
+        with locked(folder / LOCK, wait):
             yield
     finally:
         with suppress(OSError):
@@ -91,9 +91,9 @@ def _look(folder: Path, digest: str, force: bool) -> Claim:
     if result is not None and result["status"] in FINISHED:
         return Claim(folder, finished=result)
     (folder / runs.RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        return Claim(folder, resume=last)
+    found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
+    if found:
+        return Claim(folder, resume=found)
     _discard(folder)
     return Claim(folder)
 
@@ -143,40 +143,3 @@ def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
     before.mkdir()
     for path in _own(folder):
         path.rename(before / (REPLACED if path.name == runs.RESULT else path.name))  # no reader may count it
-
-
-@contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends; where the file system knows none, go without."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        fcntl = None
-    told = False
-    file = path.open("a")
-    while fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                file.close()
-                raise ConfigError(
-                    f"another process is at work in {path.parent}; choose another hydra.run.dir."
-                ) from None
-            if not told:
-                print(f"another process is at work in {path.parent}; waiting for it", flush=True)
-                told = True
-            time.sleep(1)
-            continue
-        except OSError:
-            break
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            break
-        file.close()  # the holder before us removed the file when it was done
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()

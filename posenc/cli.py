@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc.checks import ConfigError
+from posenc.slurm import slurm_job
 
 MISTAKE = 2
 """Exit status after a user's mistake."""
@@ -64,6 +66,9 @@ def name_folders(words: list[str]) -> list[str]:
         names = [f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
         if "hydra.sweep.dir" not in fixed:
             names.append(f"hydra.sweep.dir='runs/{sweep_name(overrides)}'")
+        job = slurm_job()
+        if job and not {"name", "hydra.run.dir"} & fixed and not {"-m", "--multirun"} & {*words}:
+            names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # so that a requeued job finds its run
         place = words.index(given[0]) if given else len(words)  # argparse wants all overrides in one run of words
         return [*words[:place], *names, *words[place:]]
     return words
@@ -93,7 +98,11 @@ def sweep_name(overrides: list[Override]) -> str:
     plain = re.sub(r"[^\w.,=+~-]+", "-", name)
     if plain == name and len(name) <= NAME_LIMIT:
         return name
-    return f"{plain[:NAME_LIMIT]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    return f"{plain[:NAME_LIMIT]}_{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.claims import Claim
+from posenc.faults import Diverged
 from posenc.ranks import OneMachine
 from posenc.run import prepare, thread_limit, train
-from posenc.training import Diverged, Interrupted
+from posenc.stop import GracefulStop, Interrupted
 
 
 def follow(rank: int, world: int, port: int, folder: Path) -> None:
@@ -21,13 +22,12 @@ def follow(rank: int, world: int, port: int, folder: Path) -> None:
     text = sys.stdin.read()
     if not text:
         return
-    config = cast(DictConfig, OmegaConf.create(text))
-    with thread_limit(config.threads):
+    config, stop = cast(DictConfig, OmegaConf.create(text)), GracefulStop()
+    with suppress(Diverged, Interrupted), stop.listening(), thread_limit(config.threads):
         meeting = OneMachine(rank, world, port)
-        parts, checkpoint = prepare(config, Claim(folder), meeting)
+        parts, checkpoint, _ = prepare(config, Claim(folder), meeting, stop)
         meeting.join(parts.trainer.strategy.root_device)
-        with suppress(Diverged, Interrupted):
-            train(parts, checkpoint)
+        train(parts, checkpoint)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def job(config: DictConfig) -> float | None:
         with claim(folder, record["config_hash"], force=config.force, wait=True) as found:
             skipped = found.finished is not None
             result, signum = _result(config, found, record, alone=False)
-    except ConfigError as error:  # the folder is not this run's, so nothing is written there
+    except (ConfigError, OSError) as error:  # the folder is not this run's, or cannot be written: it holds no result
         result = record | {"status": "failed", "error": str(error)}
     if journal is not None:
         journal.note(hydra.job.num, result["status"], began=began, skipped=skipped, folder=str(folder), result=result)

@@ -1,39 +1,104 @@
-"""Loggers opened in a run folder that may hold the beginnings of the same run."""
+"""Logs in a run folder that may hold the beginnings of the same run."""
 
 import csv
-import warnings
-from collections.abc import Sequence
+import io
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from posenc import runs
 
 
-def open_logs(loggers: Sequence[Logger], folder: Path, config: dict[str, Any], resume: Path | None = None) -> None:
-    """Create the log files; where a run goes on from `resume`, metrics.csv keeps the rows up to that checkpoint.
+class MetricsFile(Logger):
+    """<save_dir>/metrics.csv: one row for each time that something is logged, in the order of time.
+
+    A row is on disk when it was logged. A new column means that the file is written anew, beside its place and then
+    renamed: whenever the process is killed, the rows so far are there. (Lightning's own logger writes it in place.)
+    """
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Nothing: the folder is the run's own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing: the folder is the run's own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    def begin(self, steps: int) -> None:
+        """Keep the rows of the first `steps` steps; Lightning calls the first step 0. One that was cut off goes too."""
+        if not steps or not self.path.exists():
+            self.path.unlink(missing_ok=True)
+            return
+        columns, rows = self._read()
+        kept = [
+            row for row in rows if None not in row.values() and row["step"].isdecimal() and int(row["step"]) < steps
+        ]
+        self._write(columns, kept)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """They are in .hydra/config.yaml."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a row."""
+        row = {**metrics, "step": step}
+        new = set(row) - set(self._columns)
+        if new:
+            rows = self._read()[1] if self.path.exists() else []
+            self._write(sorted({*self._columns, *new}), [*rows, row])
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(self._text([row]))
+
+    def flush(self) -> None:
+        """Bring the rows to the disk, should the machine itself go down; `save`, asked after each row, does not."""
+        if self.path.exists():
+            with self.path.open("r+") as file:
+                os.fsync(file.fileno())
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return [*(reader.fieldnames or [])], [*reader]
+
+    def _write(self, columns: list[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        self._columns = columns
+        runs.write_text(self.path, self._text([dict(zip(columns, columns, strict=True)), *rows]))
+
+    def _text(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self._columns).writerows(rows)
+        return text.getvalue()
+
+
+def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> None:
+    """Create the log files; a run that goes on from step `steps` keeps what was logged up to there.
 
     Trackers other than metrics.csv and TensorBoard, which has its own, are told the config.
-
-    Lightning's csv logger begins by deleting the file. Its rows are set aside until they are written again.
     """
-    path, aside = folder / "metrics.csv", folder / "metrics.csv.part"
-    rows = []
-    if resume is not None:
-        if path.exists() and not aside.exists():
-            path.rename(aside)
-        step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"]
-        rows = _rows(aside, step)
-    with warnings.catch_warnings():  # that the folder is not empty is known
-        warnings.filterwarnings("ignore", message="Experiment logs directory")
-        for logger in loggers:
-            experiment = getattr(logger, "experiment", None)
-            if isinstance(logger, CSVLogger) and experiment is not None and rows:
-                experiment.metrics.extend(rows)
-                experiment.save()
-            if not isinstance(logger, CSVLogger | TensorBoardLogger):
-                logger.log_hyperparams(config)
-    aside.unlink(missing_ok=True)
+    for logger in loggers:
+        if isinstance(logger, MetricsFile):
+            logger.begin(steps)
+        elif isinstance(logger, TensorBoardLogger):
+            logger._kwargs.setdefault("purge_step", steps)  # events of later steps, if any, are shown no more
+            _ = logger.experiment
+        else:
+            _ = getattr(logger, "experiment", None)
+            logger.log_hyperparams(config)
 
 
 def close_logs(loggers: Sequence[Logger]) -> None:
@@ -42,12 +107,3 @@ def close_logs(loggers: Sequence[Logger]) -> None:
         finish = getattr(getattr(logger, "experiment", None), "finish", None)
         if callable(finish):
             finish()
-
-
-def _rows(path: Path, steps: int) -> list[dict[str, str]]:
-    """Whole rows of the first `steps` steps; Lightning calls the first step 0. A row that was cut off is left out."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [row for row in rows if row["step"].isdecimal() and int(row["step"]) < steps]

@@ -15,6 +15,7 @@ from posenc.attention import SelfAttention
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.data import Batch
 from posenc.encoder import Encoder
+from posenc.faults import check_gradient
 from posenc.positions import Positions
 from posenc.schemes import PositionScheme
 from posenc.scores import Scores
@@ -141,7 +142,22 @@ class SequenceModule(L.LightningModule):
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             rows = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate}
             self.log_dict(rows, sync_dist=weight is not None)
+        self._loss = loss.detach()
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradient's norm to `gradient_clip_val`, if there is one. Raises Diverged where it is not finite.
+
+        ‖∂loss/∂θ‖₂ over all parameters, before clipping, stays in `gradient_norm`.
+        """
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        if gradient_clip_val is None:
+            self.gradient_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            self.gradient_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        check_gradient(self.trainer, self.gradient_norm, self._loss)
 
     def _weight(self, targets: Tensor) -> Tensor | None:
         """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""
@@ -183,8 +199,12 @@ class SequenceModule(L.LightningModule):
         self.tests[str(self.test_lengths[dataloader_idx])](*self._answer(batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`."""
+        """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`.
+
+        Their row says its step itself: Lightning's count is one less in a run that was resumed after its last step.
+        """
         self.by_position = []
+        self.log("step", float(self.global_step))
         for length in self.test_lengths:
             scores = self.tests[str(length)]
             assert isinstance(scores, Scores)

@@ -6,7 +6,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -15,14 +15,17 @@ import torch
 from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import checks, runs
+from posenc import checks, memory, runs
 from posenc.build import Parts, build
+from posenc.checkpoints import check_checkpoint, usable
 from posenc.checks import ConfigError
 from posenc.claims import Claim
+from posenc.faults import Diverged
 from posenc.length_generalization import summarise
 from posenc.logs import close_logs, open_logs
 from posenc.ranks import ranks
-from posenc.training import Diverged, Interrupted, check_checkpoint
+from posenc.slurm import requeue, slurm_job
+from posenc.stop import REQUEUE, GracefulStop, Interrupted
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -36,15 +39,15 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
     Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
     is untouched and the run is `alone`, else it is a failure like any other. Goes on where `found` says so.
     """
-    folder = found.folder
+    folder, stop = found.folder, GracefulStop()
     parts, signum, began = None, None, time.perf_counter()
     with thread_limit(threads_of(config)):
         try:
-            with ranks(config.trainer.devices, folder) as group:
-                parts, checkpoint = prepare(config, found, group.environment)
+            with stop.listening(), ranks(config.trainer.devices, folder) as group:
+                parts, checkpoint, steps = prepare(config, found, group.environment, stop)
                 runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-                open_logs(parts.trainer.loggers, folder, plain, found.resume)
+                open_logs(parts.trainer.loggers, plain, steps)
                 group.begin(config, checkpoint, parts.trainer.strategy.root_device)
                 record |= train(parts, checkpoint)
                 runs.write_positions(folder, parts.module.by_position)
@@ -52,22 +55,48 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
             if alone and found.untouched:
                 raise
             record |= {"status": "failed", "error": str(error)}
-        except Interrupted as stop:
-            signum = stop.signum
-            record |= {"status": "interrupted", "error": str(stop)}
+        except Interrupted as caught:
+            signum = caught.signum
+            record |= {"status": "interrupted", "error": str(caught)}
+            job = slurm_job()
+            if signum == REQUEUE and job is not None:
+                record["error"] += f"; {requeue(job)}"
         except Diverged as error:
-            record |= {"status": "diverged", "error": str(error)}
+            good = "" if parts is None else f"; {parts.checkpoints.last_good()}"
+            record |= {"status": "diverged", "error": f"{error}{good}"}
         except Exception as error:
-            record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            runs.write_text(folder / "traceback.txt", traceback.format_exc())
+            record |= {"status": "failed", "error": reason(error, parts)}
+            with suppress(OSError):  # there may be no room for it
+                runs.write_text(folder / "traceback.txt", traceback.format_exc())
         if parts is not None:
-            close_logs(parts.trainer.loggers)
+            with suppress(OSError):
+                close_logs(parts.trainer.loggers)
             record |= measured(parts)
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
-    runs.write_result(folder, record)
-    if alone:
-        draw(folder, record, parts)
+    try:
+        if alone:
+            draw(folder, record, parts)
+    finally:
+        _write(folder, record)
     return record, signum
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    """Write the result; where it cannot be, say what it was."""
+    try:
+        runs.write_result(folder, record)
+    except OSError as error:
+        state = record["status"] + (f": {record['error']}" if record["error"] else "")
+        raise OSError(error.errno, f"{error.strerror}; the run itself: {state}", error.filename) from error
+
+
+def reason(error: Exception, parts: Parts | None) -> str:
+    """Why a run failed, in a sentence; what to lower where memory was too little."""
+    if parts is not None and memory.ran_out(error):
+        return memory.explain(error, parts.module, parts.data)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
 
 
 def threads_of(config: DictConfig) -> int | None:
@@ -91,36 +120,36 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prepare(config: DictConfig, found: Claim, environment: ClusterEnvironment) -> tuple[Parts, str | None]:
+def prepare(
+    config: DictConfig, found: Claim, environment: ClusterEnvironment, stop: GracefulStop | None = None
+) -> tuple[Parts, str | None, int]:
     """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
 
-    Returns the parts and the checkpoint to go on from: the run's own if it has one, else `config.ckpt_path`.
+    Returns the parts, the checkpoint to go on from (the run's own if it has one, else `config.ckpt_path`), and how
+    many steps the run has in its folder already.
     """
-    parts = build(config, found.folder, environment)
-    checkpoint = config.ckpt_path
+    parts = build(config, found.folder, environment, stop)
+    checkpoint, steps = config.ckpt_path, 0
     if checkpoint is not None:
         check_checkpoint(checkpoint, parts.module)
-    if found.resume is not None:
-        try:
-            check_checkpoint(str(found.resume), parts.module)
-            checkpoint = str(found.resume)
-        except ConfigError:  # damaged: train from the start
-            found.resume = None
+    if found.resume:
+        own, steps, wrong = usable(found.resume, parts.module)
+        for words in wrong:
+            print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
+        checkpoint = checkpoint if own is None else str(own)
     parts.module.rehearse(parts.trainer.strategy.root_device)
     parts.data.test_lengths = parts.module.test_lengths
-    return parts, checkpoint
+    return parts, checkpoint, steps
 
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
     """Fit and test; the scores of every test length, and what they say about lengths that were not trained.
 
-    Raises Interrupted after the step in hand.
+    Raises Interrupted after the step in hand, with a checkpoint of it.
     """
-    with parts.stop.listening():
+    with parts.stop.deferred():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
-        if parts.stop.received is not None:
-            raise Interrupted(parts.stop.received)
-        parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
     table: dict[str, dict[str, float]] = {}
     for name, value in parts.trainer.callback_metrics.items():
         if name.startswith("test/"):

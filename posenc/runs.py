@@ -4,14 +4,16 @@
              metrics.csv           every logged row
              result.json           written last, atomically
              by_position.csv       test scores against the place in the sequence, of tasks that ask several tokens
-             checkpoints/          last.ckpt and best.ckpt
+             checkpoints/          last.ckpt, previous.ckpt before it, best.ckpt by validation loss
              events.out.tfevents.* TensorBoard
 """
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +61,29 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # half a file helps nobody, least of all on a full disk
+            part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring renamings in a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_positions(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
@@ -76,7 +96,16 @@ def write_positions(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, atomically."""
     assert result["status"] in STATUSES
-    write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
+    write_text(folder / RESULT, json.dumps(_finite(result), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

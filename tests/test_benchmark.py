@@ -9,8 +9,9 @@ import torch
 
 from posenc.benchmark import models
 from posenc.benchmark.__main__ import main
-from posenc.benchmark.timing import Timing, saved_bytes
+from posenc.benchmark.timing import Timing
 from posenc.encodings.base import PositionalEncoding
+from posenc.memory import saved_bytes
 from posenc.precision import bfloat16_units
 
 

@@ -17,7 +17,7 @@ BUILT_IN_CODE = {
     "posenc.encoder.Encoder": {"encoding", "vocab_size", "num_outputs"},
     "posenc.data.SequenceData": {"task", "seed"},
     "posenc.module.SequenceModule": {"encoder", "positions", "task", "optimizer", "seed"},
-    "posenc.training.make_trainer": {"folder", "callbacks", "logger", "environment"},
+    "posenc.training.make_trainer": {"folder", "callbacks", "logger", "stop", "environment"},
     "torch.optim.AdamW": {"params"},
 }
 """Arguments that posenc.build passes as objects."""
@@ -72,7 +72,8 @@ FLOORS = {
     "journal": 2, "report": 2,
     "mask": 1, "bias": 1, "verdicts": 2, "fused": 2, "flex": 2, "attention": 3, "encodings": 4, "encoder": 5,
     "data": 5, "scores": 5, "portrait": 5, "precision": 6, "ranks": 5, "module": 6, "figures": 6, "training": 7,
-    "diagnostics": 6, "callbacks": 7, "logs": 7, "build": 8,
+    "faults": 5, "slurm": 0, "stop": 1, "locks": 1, "sealed": 2, "checkpoints": 6, "memory": 7,
+    "diagnostics": 6, "callbacks": 7, "logs": 2, "build": 8,
     "summary": 8, "studies": 9, "run": 9, "sweep": 9, "catalog": 9, "task_catalog": 9, "benchmark": 10, "job": 10,
     "follow": 10, "analyze": 10,
 }  # fmt: skip

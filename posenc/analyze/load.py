@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc import runs
 from posenc.build import build_module, make
+from posenc.checkpoints import check_checkpoint
 from posenc.checks import ConfigError
 from posenc.module import SequenceModule
+from posenc.sealed import read
 from posenc.tasks.base import Task
-from posenc.training import check_checkpoint
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 """In this order: the scores in result.json are those of the last weights."""
@@ -57,7 +57,7 @@ def load(folder: Path) -> Finished:
         check_checkpoint(path, module)
     except ConfigError as error:
         raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read(Path(path))["state_dict"])
     return Finished(folder, result, module.eval(), name)
 
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from posenc import catalog, task_catalog
 from posenc.benchmark import models
-from posenc.benchmark.timing import race, saved_bytes
+from posenc.benchmark.timing import race
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
+from posenc.memory import saved_bytes
 from posenc.precision import automatic, bfloat16_units
 from posenc.streams import generator
 

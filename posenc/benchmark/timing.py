@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.progress import track
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 WARM_UP = 2
 
@@ -41,17 +39,3 @@ def race(steps: Mapping[str, Callable[[], Any]], rounds: int, title: str) -> dic
             step()
             seconds[name].append(time.perf_counter() - began)
     return {name: Timing(np.array(values[WARM_UP:])) for name, values in seconds.items()}
-
-
-def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
-    """Bytes that `forward` keeps for backward, each storage once; the model's own parameters and buffers left out."""
-    kept: dict[int, Tensor] = {}
-
-    def pack(x: Tensor) -> Tensor:
-        kept[x.untyped_storage()._cdata] = x
-        return x
-
-    with saved_tensors_hooks(pack, lambda x: x):
-        forward()
-    own = {tensor.untyped_storage()._cdata for tensor in model.state_dict(keep_vars=True).values()}
-    return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in own)

@@ -12,10 +12,10 @@ from torch.optim import AdamW
 from posenc import checks
 from posenc.data import SequenceData, evaluation_set
 from posenc.encoder import Encoder
+from posenc.faults import Diverged, StopOnDivergence
 from posenc.module import SequenceModule
 from posenc.schemes import PositionScheme
 from posenc.tasks.base import IGNORE, Task, skill
-from posenc.training import Diverged, StopOnDivergence
 
 Row = tuple[str, str, float, int, float]
 """quantity, arm, at, seed, value, as posenc.measurements.Measurements takes them."""

@@ -1,0 +1,36 @@
+"""A training that leaves the finite numbers ends there, with its step and learning rate."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class Diverged(RuntimeError):
+    """The loss or a gradient is no longer a finite number."""
+
+    def __init__(self, what: str, step: int, rate: float) -> None:
+        super().__init__(f"{what} at step {step}, learning rate {rate:.3g}")
+
+
+def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -> None:
+    """Raise `Diverged` before weights are updated by a gradient whose norm is infinite or not a number.
+
+    With float16's gradient scaler such a gradient is part of the method: that step is left out and the scale lowered.
+    """
+    if math.isfinite(norm.item()) or getattr(trainer.precision_plugin, "scaler", None) is not None:
+        return
+    what = f"gradient norm {norm.item()}, loss {loss.item():.4g}" if torch.isfinite(loss) else f"loss {loss.item()}"
+    raise Diverged(what, trainer.global_step + 1, trainer.optimizers[0].param_groups[0]["lr"])
+
+
+class StopOnDivergence(L.Callback):
+    """Ends the run at the first loss that is infinite or not a number, whatever its gradient is."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Raise `Diverged`, in all processes if in one."""
+        finite = bool(torch.isfinite(outputs["loss"]))
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            raise Diverged(f"loss {outputs['loss'].item()}", trainer.global_step, rate)

@@ -1,0 +1,79 @@
+"""Memory: what a forward pass keeps for the backward pass, and what to say where there was not enough."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from posenc.data import SequenceData
+from posenc.module import SequenceModule
+
+UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def kept_for_backward(model: nn.Module, forward: Callable[[], Any]) -> list[Tensor]:
+    """What `forward` keeps for backward, each storage once; the model's own parameters and buffers left out."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with saved_tensors_hooks(pack, lambda x: x):
+        forward()
+    own = {tensor.untyped_storage()._cdata for tensor in model.state_dict(keep_vars=True).values()}
+    return [x for place, x in kept.items() if place not in own]
+
+
+def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
+    """Bytes that `forward` keeps for backward."""
+    return sum(x.untyped_storage().nbytes() for x in kept_for_backward(model, forward))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, on a CPU or on an accelerator."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def explain(error: BaseException, module: SequenceModule, data: SequenceData) -> str:
+    """What was asked for, the largest tensor of the pass that asked, and which value to lower.
+
+    Training holds what backward needs, of the whole batch at once: that is measured again on one sequence and
+    multiplied. Evaluation holds nothing, so the tensor that could not be had is itself the largest.
+    """
+    found = re.search(r"tried to allocate ([\d.]+) ?(\w+)", str(error), re.IGNORECASE)
+    asked = f" ({_size(float(found[1]) * UNITS.get(found[2], 1))} were asked for at once)" if found else ""
+    longest = module.task.length[1]
+    if not module.training:
+        most, furthest = data.eval_tokens_per_batch, max(data.test_lengths, default=longest)
+        return (
+            f"out of memory in an evaluation{asked}; lower data.eval_tokens_per_batch (now {most}), or leave the "
+            f"longest of dataset.test_lengths out (now {furthest})."
+        )
+    remedy = (
+        f"lower data.batch_size (now {data.batch_size}), dataset.length (now {longest}), model.dim or model.num_layers."
+    )
+    try:
+        tokens, _ = module.task.sample(torch.Generator().manual_seed(0), 1, longest)
+        kept = kept_for_backward(module, lambda: module(tokens.to(module.device)))
+    except Exception:  # not even one sequence fits
+        return f"out of memory{asked}, by one sequence of length {longest} already; lower dataset.length or model.dim."
+    largest = max(kept, key=lambda x: x.untyped_storage().nbytes())
+    shape, name = tuple(largest.shape), str(largest.dtype).removeprefix("torch.")
+    total = data.batch_size * sum(x.untyped_storage().nbytes() for x in kept)
+    one = data.batch_size * largest.untyped_storage().nbytes()
+    return (
+        f"out of memory{asked}: a training batch of {data.batch_size} sequences of length {longest} keeps "
+        f"{_size(total)} for its backward pass; the largest tensor takes {_size(one)} of them, {name} "
+        f"{data.batch_size} × {shape}; {remedy}"
+    )
+
+
+def _size(size: float) -> str:
+    for unit in ("GiB", "MiB"):
+        if size >= UNITS[unit]:
+            return f"{size / UNITS[unit]:.1f} {unit}"
+    return f"{size / UNITS['KiB']:.1f} KiB"

@@ -1,0 +1,90 @@
+"""How a run is asked to stop: by Ctrl-C, by SIGTERM, by SLURM before it takes the machine away."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+
+from posenc.slurm import slurm_job
+
+REQUEUE = getattr(signal, "SIGUSR1", None)
+"""What `sbatch --signal=USR1@90` sends; not every system has it."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal; it is `signum`."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class GracefulStop(L.Callback):
+    """The first SIGINT or SIGTERM ends training after the step in hand; the second ends the process at once.
+
+    Active inside `listening()`. There the first signal raises `Interrupted` where it arrives, but inside `deferred()`
+    it is only noted: `stopping` then says so between two steps, and posenc.checkpoints raises when it has written one.
+    In a SLURM batch job SIGUSR1 is taken the same way.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.stopping = False
+        self._deferred = self._active = False
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        if REQUEUE is not None and slurm_job() and signal.getsignal(REQUEUE) == signal.SIG_DFL:
+            self._signals.append(REQUEUE)
+
+    def _handle(self, signum: int, frame: Any) -> None:
+        self.received = signum
+        for each in self._signals:
+            if each != REQUEUE:  # a scheduler may send it more than once, and does not mean to kill by it
+                signal.signal(each, signal.SIG_DFL)
+        if not self._deferred:
+            raise Interrupted(signum)
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
+            for each in self._signals:
+                signal.signal(each, self._handle)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals inside; restore the handlers afterwards."""
+        before = {each: signal.getsignal(each) for each in self._signals}
+        self._active = True
+        self._listen()
+        try:
+            yield
+        finally:
+            self._active = False
+            if threading.current_thread() is threading.main_thread():
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Note a signal inside; raise `Interrupted` at the end if there was one and nothing else was raised."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which sets a handler of its own when `fit` begins."""
+        if self._active and self.received is None:
+            self._listen()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Decide once a step, so that all callbacks and all processes see the same."""
+        asked = self.received is not None
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked:
+            self.stopping, self.received = True, self.received or signal.SIGTERM
