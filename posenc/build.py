@@ -17,6 +17,7 @@ from posenc.checkpoints import Checkpoints
 from posenc.checks import ConfigError
 from posenc.data import SequenceData
 from posenc.encoder import Encoder
+from posenc.faults import ran_out
 from posenc.module import SequenceModule
 from posenc.stop import GracefulStop
 from posenc.streams import default_stream, initialise
@@ -114,6 +115,11 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, ConfigError):
             raise cause from error
+        if cause is not None and ran_out(cause):
+            raise ConfigError(
+                f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, such "
+                "as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
+            ) from error
         if isinstance(cause, ModuleNotFoundError):
             missing = next((name for name in node if name in str(cause)), cause.name)
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""A training that leaves the finite numbers ends there, with its step and learning rate."""
+"""What ends a training before its time: numbers that are no longer finite, memory that cannot be had."""
 
 import math
 from typing import Any
@@ -12,6 +12,11 @@ class Diverged(RuntimeError):
 
     def __init__(self, what: str, step: int, rate: float) -> None:
         super().__init__(f"{what} at step {step}, learning rate {rate:.3g}")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, on a CPU or on an accelerator."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -> None:

@@ -33,11 +33,6 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
     return sum(x.untyped_storage().nbytes() for x in kept_for_backward(model, forward))
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had, on a CPU or on an accelerator."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def explain(error: BaseException, module: SequenceModule, data: SequenceData) -> str:
     """What was asked for, the largest tensor of the pass that asked, and which value to lower.
 

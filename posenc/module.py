@@ -15,7 +15,7 @@ from posenc.attention import SelfAttention
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.data import Batch
 from posenc.encoder import Encoder
-from posenc.faults import check_gradient
+from posenc.faults import check_gradient, ran_out
 from posenc.positions import Positions
 from posenc.schemes import PositionScheme
 from posenc.scores import Scores
@@ -118,6 +118,13 @@ class SequenceModule(L.LightningModule):
                     if length <= self.task.length[1]:
                         raise
                     self.undefined[length] = str(error)
+                except (RuntimeError, MemoryError) as error:
+                    if not ran_out(error):
+                        raise
+                    raise ConfigError(
+                        f"not one sequence of length {length} fits into the memory; lower dataset.length or leave it out "
+                        "of dataset.test_lengths, or lower model.dim."
+                    ) from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and random positions of a step depend on (seed, step) alone."""

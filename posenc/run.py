@@ -20,7 +20,7 @@ from posenc.build import Parts, build
 from posenc.checkpoints import check_checkpoint, usable
 from posenc.checks import ConfigError
 from posenc.claims import Claim
-from posenc.faults import Diverged
+from posenc.faults import Diverged, ran_out
 from posenc.length_generalization import summarise
 from posenc.logs import close_logs, open_logs
 from posenc.ranks import ranks
@@ -92,7 +92,7 @@ def _write(folder: Path, record: dict[str, Any]) -> None:
 
 def reason(error: Exception, parts: Parts | None) -> str:
     """Why a run failed, in a sentence; what to lower where memory was too little."""
-    if parts is not None and memory.ran_out(error):
+    if parts is not None and ran_out(error):
         return memory.explain(error, parts.module, parts.data)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,13 @@ def read(path: Path) -> dict[str, Any]:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if archive.comment or archive.testzip() is not None:
                     raise Damaged("its checksums are others")
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickles of others
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Damaged:
         raise
+    except pickle.UnpicklingError as error:  # torch's words advise to unpickle it all the same
+        raise Damaged("it is no pickle of plain values and tensors; nothing in it was run") from error
     except Exception as error:  # zipfile and torch raise a dozen types for the many ways a file can be broken
         raise Damaged((str(error).splitlines() or [type(error).__name__])[0]) from error
     if not isinstance(state, dict):

@@ -60,7 +60,7 @@ def foreign(whole: bytes, chance: random.Random) -> bytes:
     state = torch.load(io.BytesIO(whole), weights_only=True)
     name = chance.choice(list(state["state_dict"]))
     tensor = state["state_dict"][name]
-    size = chance.randrange(1, 100)
+    size, entry = chance.randrange(1, 100), chance.choice(NEEDED)
     kinds: list[Any] = [
         lambda: b"",
         lambda: chance.randbytes(size * 10),
@@ -74,8 +74,8 @@ def foreign(whole: bytes, chance: random.Random) -> bytes:
         lambda: saved({"model": {"weight": torch.zeros(size)}}),
         lambda: saved(state["state_dict"]),
         lambda: saved({"state_dict": state["state_dict"]}, sealed=True),
-        lambda: saved({key: value for key, value in state.items() if key != chance.choice(NEEDED)}),
-        lambda: saved(state | {chance.choice(NEEDED): chance.choice([None, "text", 3.5, ()])}),
+        lambda: saved({key: value for key, value in state.items() if key != entry}),
+        lambda: saved(state | {entry: chance.choice([None, "text", 3.5, ()])}),
         lambda: saved(state | {"state_dict": {**state["state_dict"], name: torch.zeros(*tensor.shape, 2)}}),
         lambda: saved(state | {"state_dict": {**state["state_dict"], name: size}}),
         lambda: saved(state | {"state_dict": {**state["state_dict"], f"{name}.more": tensor}}, sealed=True),
