@@ -117,8 +117,8 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
             raise cause from error
         if cause is not None and ran_out(cause):
             raise ConfigError(
-                f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, such "
-                "as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
+                f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, "
+                "such as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
             ) from error
         if isinstance(cause, ModuleNotFoundError):
             missing = next((name for name in node if name in str(cause)), cause.name)

@@ -122,8 +122,8 @@ class SequenceModule(L.LightningModule):
                     if not ran_out(error):
                         raise
                     raise ConfigError(
-                        f"not one sequence of length {length} fits into the memory; lower dataset.length or leave it out "
-                        "of dataset.test_lengths, or lower model.dim."
+                        f"not one sequence of length {length} fits into the memory; lower dataset.length, leave it "
+                        "out of dataset.test_lengths, or lower model.dim."
                     ) from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -47,8 +47,8 @@ def started(folder: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(line, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def attempt(root: Path, victim: int) -> list[str]:
-    """Kill rank `victim` after its first checkpoint; what is wrong."""
+def attempt(root: Path, victim: int, again: bool = True) -> list[str]:
+    """Kill rank `victim` after its first checkpoints, give the command `again`; what is wrong."""
     folder, log, wrong = root / f"rank{victim}", root / f"rank{victim}.log", []
     first = started(folder, log)
     while not (folder / "checkpoints" / "previous.ckpt").exists():
@@ -63,10 +63,14 @@ def attempt(root: Path, victim: int) -> list[str]:
         first.poll()
         time.sleep(0.02)
     seconds = time.monotonic() - began
+    first.kill()
+    first.wait()
     if alive(other):
         wrong.append(f"rank {1 - victim} is alive {LIMIT} s after rank {victim} was killed")
         os.kill(other, signal.SIGKILL)
     words = log.read_text() if victim else (folder / "rank1.log").read_text()
+    if not again:
+        return wrong if re.search("process rank1 ended", words) else [words]
     said = words.strip().splitlines()[-1] if words.strip() else ""
     print(f"rank {victim} killed: the other ended after {seconds:.1f} s and said: {said}")
     if not re.search(r"process rank1 ended|process rank0 ended", words) or "Traceback" in words:

@@ -61,18 +61,15 @@ class Watch(L.Callback):
         self._progress.stop()
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run, compare the quarters; status 1 beyond 1 % of memory, 3 % of time, or any file."""
-    parser = argparse.ArgumentParser(prog="python -m tests.reliability.soak")
-    parser.add_argument("--steps", type=int, default=20_000)
-    asked = parser.parse_args(words)
+def soak(steps: int) -> tuple[float, float, int]:
+    """Growth of memory in the second half, of step time from the third quarter to the last; files opened and kept."""
     torch.set_num_threads(1)
     GlobalHydra.instance().clear()
     with tempfile.TemporaryDirectory() as out, initialize_config_dir(str(CONFIGS), version_base="1.3"):
         small = [word.replace("OUT", out) for word in SMALL]
-        config = compose("train", overrides=[*small, f"trainer.max_steps={asked.steps}"], return_hydra_config=True)
+        config = compose("train", overrides=[*small, f"trainer.max_steps={steps}"], return_hydra_config=True)
         parts = build(config, Path(out))
-        watch = Watch(asked.steps)
+        watch = Watch(steps)
         parts.trainer.callbacks.insert(0, watch)  # pyright: ignore[reportAttributeAccessIssue]
         open_logs(parts.trainer.loggers, {}, 0)
         train(parts, None)
@@ -82,11 +79,19 @@ def main(words: list[str] | None = None) -> int:
     grown = resident[last].max() / resident[len(resident) // 2] - 1
     opened = int(files[len(files) // 2 :].max() - files[len(files) // 2])
     print(
-        f"{asked.steps} steps: resident memory {resident[0]:.1f} MiB at the first look, "
+        f"{steps} steps: resident memory {resident[0]:.1f} MiB at the first look, "
         f"{resident[len(resident) // 2]:.1f} half-way, {resident[-1]:.1f} at the end: {grown:+.2%} in the second half; "
         f"step time {1e3 * np.median(times[half]):.2f} ms in the third quarter, {slower:+.2%} in the last; open files "
         f"{opened:+d}"
     )
+    return grown, slower, opened
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run, compare the quarters; status 1 beyond 1 % of memory, 3 % of time, or any file."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.soak")
+    parser.add_argument("--steps", type=int, default=20_000)
+    grown, slower, opened = soak(parser.parse_args(words).steps)
     return int(grown > 0.01 or slower > 0.03 or opened > 0)
 
 

@@ -1,0 +1,250 @@
+"""Nothing is lost: short forms of what tests/reliability does at length, and what lies beneath."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posenc import locks, runs
+from posenc.build import build
+from posenc.checkpoints import interval
+from posenc.checks import ConfigError
+from posenc.faults import Diverged
+from posenc.locks import locked
+from posenc.module import SequenceModule
+from posenc.sealed import Damaged, DurableFiles, read, seal
+from posenc.stop import GracefulStop, Interrupted
+from tests.conftest import ROOT, Launch
+from tests.reliability.kills import differences, outcome
+from tests.reliability.rank_kills import attempt
+from tests.reliability.soak import soak
+from tests.test_training import SMALL, result
+
+
+def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    around = os.environ | {"OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([sys.executable, *words], env=around, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_kills_damage_and_a_full_disk() -> None:
+    """In one process that imports torch once; forked, so not in this one, whose threads would not survive it."""
+    scripts = "kills.main(['--times', '3', '--seed', '4']) or damaged.main(['--each', '4']) or disk.main([])"
+    done = python("-c", f"import sys; from tests.reliability import damaged, disk, kills; sys.exit({scripts})")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 bit-equal" in done.stdout
+    assert "12 of 12 refused" in done.stdout
+    assert "2 of 2: a clear error" in done.stdout
+
+
+def test_one_of_two_processes_is_killed(tmp_path: Path) -> None:
+    assert attempt(tmp_path, victim=1, again=False) == []
+
+
+def test_a_short_soak() -> None:
+    grown, _, opened = soak(400)
+    assert opened == 0
+    assert grown < 0.05
+
+
+@given(st.data())
+def test_every_flipped_bit_and_every_cut_shows(data: st.DataObject) -> None:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.arange(10.0), "b": 3}, buffer)
+    whole = seal(buffer.getvalue())
+    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"sealed_{os.getpid()}.ckpt"
+    place = data.draw(st.integers(0, len(whole) - 1))
+    bit = data.draw(st.integers(0, 7))
+    try:
+        for content in (whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :], whole[:place]):
+            path.write_bytes(content)
+            with pytest.raises(Damaged):
+                read(path)
+        path.write_bytes(whole)
+        assert read(path)["b"] == torch.load(path, weights_only=True)["b"] == 3
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    DurableFiles().save_checkpoint({"step": 1}, path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt"):
+        DurableFiles().save_checkpoint({"step": 2}, path)
+    assert read(path) == {"step": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_numbers_that_json_has_not_become_null(tmp_path: Path) -> None:
+    runs.write_result(tmp_path, {"status": "completed", "test": {"32": {"loss": float("nan"), "all": [float("inf")]}}})
+    assert json.loads((tmp_path / "result.json").read_text())["test"] == {"32": {"loss": None, "all": [None]}}
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "minutes"), [(0, 0, None), (7, 7, None), ("30s", 0, 0.5), ("10min", 0, 10), ("1.5 h", 0, 90)]
+)
+def test_steps_or_minutes(every: int | str, steps: int, minutes: float | None) -> None:
+    assert interval(every) == (steps, minutes)
+
+
+@pytest.mark.parametrize("every", ["soon", "10 weeks", "0min", -1, 2.5, None, True])
+def test_neither_steps_nor_minutes(every: Any) -> None:
+    with pytest.raises(ConfigError, match="checkpoint_every must be"):
+        interval(every)
+
+
+def test_a_damaged_checkpoint_means_from_the_one_before(
+    command: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = (*SMALL, "model.dropout=0.1", "trainer.checkpoint_every=0.0001s")  # one a step
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert command(*line, f"hydra.run.dir={whole}")[0] == 0
+    assert command(*line, f"hydra.run.dir={folder}")[0] == 0
+    checkpoints = folder / "checkpoints"
+    assert [read(checkpoints / f"{name}.ckpt")["global_step"] for name in ("previous", "last")] == [11, 12]
+    (folder / "result.json").unlink()
+    last = checkpoints / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1])
+    capfd.readouterr()
+    launched = python("train.py", *line, f"hydra.run.dir={folder}")
+    assert launched.returncode == 0, launched.stderr
+    assert f"its digest is another). Going on from {checkpoints / 'previous.ckpt'}" in launched.stdout.replace(
+        "\n", " "
+    )
+    assert differences(outcome(whole), outcome(folder)) == []
+
+
+def test_a_gradient_that_is_not_finite_ends_a_run_before_it_is_applied(
+    composed: Callable[..., Any], tmp_path: Path
+) -> None:
+    small = [word for word in SMALL if "progress" not in word]
+    parts = build(composed(*small, "~callbacks", "+callbacks={}", "~logger", "+logger={}"), tmp_path)
+    head, seen = parts.module.encoder.head, list[torch.Tensor]()
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        seen.append(head.weight.detach().clone())
+        return gradient * (float("inf") if len(seen) == 7 else 1)
+
+    head.weight.register_hook(spoil)
+    with pytest.raises(Diverged, match=r"gradient norm (inf|nan), loss \d\.\d+ at step 7, learning rate 0\.0002"):
+        parts.trainer.fit(parts.module, datamodule=parts.data)
+    assert torch.equal(head.weight, seen[-1])
+    assert parts.checkpoints.last_good() == "the last good checkpoint is checkpoints/last.ckpt, of step 5"
+
+
+def test_a_run_that_diverges_names_step_checkpoint_and_rate(command: Launch, tmp_path: Path) -> None:
+    status, _ = command(*SMALL, "optimizer.lr=1e30", "trainer.checkpoint_every=1", f"hydra.run.dir={tmp_path / 'run'}")
+    record = result(tmp_path / "run")
+    assert (status, record["status"]) == (1, "diverged")
+    step = record["steps"]
+    assert f"step {step + 1}, learning rate" in record["error"] or f"step {step}, learning rate" in record["error"]
+    assert "the last good checkpoint is checkpoints/last.ckpt, of step" in record["error"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_memory_that_cannot_be_had(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes.")
+
+    monkeypatch.setattr(SequenceModule, "training_step" if training else "test_step", fail)
+    assert command(*SMALL, "encoding=cope", "model.causal=true", f"hydra.run.dir={tmp_path / 'run'}")[0] == 1
+    error = result(tmp_path / "run")["error"]
+    assert error.startswith("out of memory")
+    assert "64.0 GiB were asked for at once" in error
+    wanted = (
+        "lower data.batch_size (now 8), dataset.length (now 32)" if training else "lower data.eval_tokens_per_batch"
+    )
+    assert wanted in error
+    if training:
+        assert "8 × (1, 2, 32, 32)" in error  # logits of one sequence: H × N × N
+
+
+def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder / locks.LOCK, wait=False):
+        status, errors = command(*SMALL, f"hydra.run.dir={folder}")
+    assert status == 2
+    assert f"(process {os.getpid()}, since " in errors
+    (folder / locks.LOCK).write_text(
+        '{"process": 999999999, "machine": "', encoding="utf-8"
+    )  # of a dead one, and cut off
+    assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
+    assert not (folder / locks.LOCK).exists()
+
+
+def test_without_locks_of_the_system_the_words_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "fcntl", None)
+    path = tmp_path / locks.LOCK
+    with locked(path, wait=False), pytest.raises(ConfigError, match=f"process {os.getpid()}.*or remove"):
+        locked(path, wait=False).__enter__()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    words = {"process": dead.pid, "machine": locks._self()["machine"], "since": "then", "command": "train.py"}
+    path.write_text(json.dumps(words))
+    with locked(path, wait=False):
+        assert json.loads(path.read_text())["process"] == os.getpid()
+    path.write_text(json.dumps(words | {"machine": "another"}))
+    with pytest.raises(ConfigError, match=f"process {dead.pid} on another.*or remove"):
+        locked(path, wait=False).__enter__()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_second_is_the_systems(signum: signal.Signals) -> None:
+    stop, before = GracefulStop(), signal.getsignal(signum)
+    assert threading.current_thread() is threading.main_thread()
+    with stop.listening():
+        work = stop.deferred()
+        work.__enter__()
+        os.kill(os.getpid(), signum)
+        time.sleep(0.01)
+        assert stop.received == signum
+        assert signal.getsignal(signum) == signal.SIG_DFL
+        with pytest.raises(Interrupted, match=f"stopped by {signum.name}"):
+            work.__exit__(None, None, None)
+        assert not stop.stopping  # that is decided between two steps
+    assert signal.getsignal(signum) == before
+
+
+def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
+    """A pretended scontrol notes what it is asked; the folder is named after the job, so the job finds it again."""
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, str(ROOT / "train.py"), *SMALL, "trainer.max_steps=400", "trainer.log_every=50"]
+    running = subprocess.Popen(line, env=os.environ | around, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not [*tmp_path.glob("runs/*/checkpoints/last.ckpt")]:
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGUSR1)
+    assert running.wait(60) == 128 + signal.SIGUSR1
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("slurm-77-")
+    assert result(folder)["status"] == "interrupted"
+    assert "the job 77 is queued again" in result(folder)["error"]
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    reached = result(folder)["steps"]
+    assert read(folder / "checkpoints" / "last.ckpt")["global_step"] == reached
+    again = subprocess.run(line, env=os.environ | around, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert [each.name for each in (tmp_path / "runs").iterdir()] == [folder.name]
+    assert result(folder)["status"] == "completed"
+    assert result(folder)["steps"] == 400 > reached
