@@ -59,7 +59,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    part.unlink(missing_ok=True)
+    with part.open("xb") as file:  # never through a link that waits there
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -77,6 +78,20 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Write result.json, atomically."""
     assert result["status"] in STATUSES
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
+
+
+def is_result(found: Any) -> bool:
+    """Whether a value is a result that can be told (posenc.summary): its numbers are numbers, its names are names."""
+    number = int | float | None
+    shape = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in shape.items()):
+        return False
+    if found["status"] not in STATUSES or not isinstance(found.get("test") or {}, dict):
+        return False
+    rows = [row for key in ("test", "ceilings") for row in (found.get(key) or {}).values()]
+    counts = [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second")]
+    cells = [cell for row in rows for cell in (row.values() if isinstance(row, dict) else [""])]
+    return all(isinstance(value, number) for value in [*counts, *cells])
 
 
 def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

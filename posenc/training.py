@@ -225,8 +225,10 @@ def check_checkpoint(path: str, module: L.LightningModule) -> None:
         raise ConfigError(f"ckpt_path={path} does not exist; checkpoints are in <run folder>/checkpoints/.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        if not all(isinstance(tensor, torch.Tensor) for tensor in dict(state).values()):
+            raise ValueError("its state_dict holds other things than tensors")
     except Exception as error:  # torch raises a dozen types for the many ways a file can be broken
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({reason}).") from error
     own = module.state_dict()
     if list(state) != list(own):

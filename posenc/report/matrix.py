@@ -1,5 +1,6 @@
 """Every encoding on every dataset at one glance: mean skill within and past the trained lengths."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -94,9 +95,9 @@ def panel(each: Matrix) -> dict[str, Any]:
         known = [(column, float(value)) for column, value in zip(each.columns, values, strict=True) if value == value]
         traces.append(
             {
-                "x": [column for column, _ in known], "y": [arm] * len(known), "mode": "markers+text",
-                "text": [written(value) for _, value in known], "showlegend": False, "name": arm,
-                "hovertext": [f"{arm}, {column}: {value:.3f}" for column, value in known], "hoverinfo": "text",
+                "x": [html.escape(column) for column, _ in known], "y": [html.escape(arm)] * len(known), "mode": "markers+text",
+                "text": [written(value) for _, value in known], "showlegend": False, "name": html.escape(arm),
+                "hovertext": [html.escape(f"{arm}, {column}: {value:.3f}") for column, value in known], "hoverinfo": "text",
                 "textfont": {"size": 10, "color": ["#fff" if value < DARK else INK for _, value in known]},
                 "marker": {
                     "symbol": "square", "size": 30, "color": [value for _, value in known], "cmin": 0, "cmax": 1,
