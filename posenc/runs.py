@@ -81,17 +81,22 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def is_result(found: Any) -> bool:
-    """Whether a value is a result that can be told (posenc.summary): its numbers are numbers, its names are names."""
-    number = int | float | None
-    shape = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in shape.items()):
+    """Whether a value is a result that can be told: its names are names, its numbers are numbers."""
+    names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in names.items()):
         return False
-    if found["status"] not in STATUSES or not isinstance(found.get("test") or {}, dict):
-        return False
-    rows = [row for key in ("test", "ceilings") for row in (found.get(key) or {}).values()]
     counts = [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second")]
-    cells = [cell for row in rows for cell in (row.values() if isinstance(row, dict) else [""])]
-    return all(isinstance(value, number) for value in [*counts, *cells])
+    groups = [found.get(key) or {} for key in ("references", "validation", "length_generalization")]
+    tables = [found.get(key) or {} for key in ("test", "ceilings")]
+    if found["status"] not in STATUSES or not all(isinstance(each, dict) for each in (*tables, *groups)):
+        return False
+    rows = [row for table in tables for row in table.values()]
+    if not all(isinstance(row, dict) for row in rows) or not isinstance(found.get("undefined") or {}, dict):
+        return False
+    values = [*counts, *(value for group in (*rows, *groups) for value in group.values())]
+    scored = [row.get(key) for row in tables[0].values() for key in ("accuracy", "accuracy_standard_error")]
+    plain = all(isinstance(value, int | float | None) and abs(value or 0) < float("inf") for value in values)
+    return plain and None not in scored
 
 
 def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

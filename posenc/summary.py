@@ -69,7 +69,7 @@ def print_run(folder: Path, result: Result) -> None:
         for name, value in result["references"].items():
             console.print(f"{_number(value, 3)} {escape(name.replace('_', ' '))}", highlight=False)
         for length, reason in result["undefined"].items():
-            console.print(f"length {length} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
+            console.print(f"length {escape(length)} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
         if result["length_generalization"] and len(result["test"]) > 1:
             console.print(_beyond(result["length_generalization"]), soft_wrap=True, highlight=False)
     if "parameters" in result:

@@ -103,6 +103,8 @@ def _result(folder: Path) -> dict[str, Any]:
     ]
     if lacking:
         raise ConfigError(f"{folder / runs.RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
+    if not runs.is_result(result):
+        raise ConfigError(f"{folder / runs.RESULT} holds values that no result of posenc has.")
     if result["status"] != "completed":
         why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
         raise ConfigError(f"{folder} did not complete ({why}); only a run that did can be analysed.")

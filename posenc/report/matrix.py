@@ -95,9 +95,11 @@ def panel(each: Matrix) -> dict[str, Any]:
         known = [(column, float(value)) for column, value in zip(each.columns, values, strict=True) if value == value]
         traces.append(
             {
-                "x": [html.escape(column) for column, _ in known], "y": [html.escape(arm)] * len(known), "mode": "markers+text",
+                "x": [html.escape(column) for column, _ in known], "y": [html.escape(arm)] * len(known),
+                "mode": "markers+text",
                 "text": [written(value) for _, value in known], "showlegend": False, "name": html.escape(arm),
-                "hovertext": [html.escape(f"{arm}, {column}: {value:.3f}") for column, value in known], "hoverinfo": "text",
+                "hovertext": [html.escape(f"{arm}, {column}: {value:.3f}") for column, value in known],
+                "hoverinfo": "text",
                 "textfont": {"size": 10, "color": ["#fff" if value < DARK else INK for _, value in known]},
                 "marker": {
                     "symbol": "square", "size": 30, "color": [value for _, value in known], "cmin": 0, "cmax": 1,

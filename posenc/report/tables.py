@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from posenc import statistics
+from posenc.records import plain_text
 from posenc.report.arms import Placed
 from posenc.statistics import Interval
 
@@ -158,7 +159,8 @@ def long_table(placed: Iterable[Placed]) -> pd.DataFrame:
     for item in placed:
         run = item.run
         base: dict[str, object] = {
-            "folder": run.name, "sweep": plain_text(str(run.sweep)), "dataset": item.dataset, "positions": item.positions,
+            "folder": run.name, "sweep": plain_text(str(run.sweep)), "dataset": item.dataset,
+            "positions": item.positions,
             "encoding": run.encoding, "arm": item.arm, "seed": run.seed, "status": run.status,
             "counted": "yes" if item.completed else item.why_not or "no", "config_hash": run.config_hash,
             "error": run.error, "command": run.command,
