@@ -122,7 +122,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, **objects: An
         if isinstance(cause, ConfigError):
             raise cause from error
         if isinstance(cause, ModuleNotFoundError):
-            missing = next((name for name in node if name in str(cause)), cause.name)
+            missing = next((name for name in map(str, node) if name in str(cause)), cause.name)
             raise ConfigError(
                 f"{group}={missing} needs packages that are not installed; "
                 f"pip install -c constraints.txt -e '.[{missing}]' brings them."

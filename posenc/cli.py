@@ -115,7 +115,9 @@ def mistakes(configs: Path) -> Iterator[None]:
         print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)
     except Exception as error:
-        if isinstance(error, ValueError) and re.match("Only one of --|The --resolve flag", str(error)):  # Hydra's own
+        if isinstance(error, ValueError) and re.match(
+            "Only one of --|The --resolve flag|Unable to configure", str(error)
+        ):  # Hydra's own
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):

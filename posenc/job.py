@@ -27,9 +27,8 @@ def job(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if config.allow and not any(re.match(r"\+{0,2}allow=", word) for word in hydra.overrides.task):
-        raise ConfigError(
-            f"allow is set by a config file, which cannot allow itself; if you trust it, add allow={config.allow}."
-        )
+        told = ",".join(map(str, config.allow))
+        raise ConfigError(f"a config file sets allow, which it cannot; if you trust it, add allow=[{told}] yourself.")
     if config.study is not None:
         if hydra.mode != RunMode.RUN:
             raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")

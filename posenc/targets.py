@@ -8,7 +8,6 @@ one of `PARTS`. Only a user allows more, on the command line: a file that could 
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -154,21 +153,18 @@ def listed(names: Sequence[str]) -> str:
 def hold_hydra() -> None:
     """Hold what Hydra builds for itself, callbacks, launcher and sweeper, to `HYDRA`: a file can choose it."""
     original = Callbacks.__init__, Plugins._instantiate
-    if getattr(original[0], "held", False):
+    if original[0].__module__ == __name__:  # held already
         return
 
-    @wraps(original[0])
     def callbacks(self: Callbacks, config: DictConfig | None = None) -> None:
         if config is not None:
             check_hydra(OmegaConf.select(config, "hydra.callbacks"), "hydra.callbacks")
         original[0](self, config)
 
-    @wraps(original[1])
     def plugin(self: Plugins, config: DictConfig) -> Any:
         check_hydra(config, str(config._get_full_key(None)))
         return original[1](self, config)
 
-    callbacks.held = True  # pyright: ignore[reportFunctionMemberAccess]
     Callbacks.__init__, Plugins._instantiate = callbacks, plugin
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -229,6 +230,8 @@ def check_checkpoint(path: str, module: L.LightningModule) -> None:
             raise ValueError("its state_dict holds other things than tensors")
     except Exception as error:  # torch raises a dozen types for the many ways a file can be broken
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, UnpicklingError):  # torch would tell how to load it all the same
+            reason = "what is in it is no tensor and no plain value, and is not unpickled"
         raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({reason}).") from error
     own = module.state_dict()
     if list(state) != list(own):

@@ -10,15 +10,13 @@ from typing import Any
 
 from posenc.checks import ConfigError
 from posenc.records import plain_text, read_json, read_yaml, short
-from posenc.runs import HASHED, RESULT, STATUSES
+from posenc.runs import HASHED, LARGEST, RESULT, STATUSES
 
 SCHEMA = 2
 """The layout of result.json that has everything the report shows."""
 SINCE_2 = ("trained_lengths", "command", "length_generalization")
 LONGEST = 10**9
 """A sequence, in tokens; what claims to be longer is a damaged number."""
-LARGEST = 1e30
-"""A number of a result; larger ones overflow where they are averaged."""
 UNFINISHED = "unfinished"
 """The status of a run folder without a result."""
 
@@ -73,9 +71,9 @@ class Run:
         if found is None and self.config is not None:
             dataset = self.config.get("dataset")
             found = dataset.get("length") if isinstance(dataset, Mapping) else None
-        pair = found if isinstance(found, list) and len(found) == 2 else [found, found]
-        if all(isinstance(n, int) and 1 <= n <= LONGEST for n in pair) and pair[0] <= pair[1]:
-            return pair[0], pair[1]
+        first, last = found if isinstance(found, list) and len(found) == 2 else (found, found)
+        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= LONGEST:
+            return first, last
         return None
 
     def measured(self, key: str) -> float | None:
