@@ -59,7 +59,7 @@ def test_crafted_pickles_are_refused_and_not_run(bench: Bench) -> None:
 
 
 def test_targets_of_others_are_not_built(bench: Bench) -> None:
-    assert set(became(crafted.targets(bench, ("encoding", "optimizer", "callbacks")))) == {"refused"}
+    assert set(became(crafted.targets(bench, ("encoding", "callbacks")))) == {"refused"}
 
 
 def test_config_files_build_nothing_of_others_and_cannot_allow_themselves(
@@ -132,7 +132,7 @@ def test_names_of_others_are_text_in_every_file(bench: Bench) -> None:
 
 
 def test_values_of_others_never_break_the_reader(bench: Bench) -> None:
-    assert set(became(crafted.values(bench, 29))) <= {"refused", "harmless"}
+    assert set(became(crafted.values(bench, 61))) <= {"refused", "harmless"}
 
 
 def test_names_are_text_in_the_terminal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

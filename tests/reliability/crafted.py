@@ -183,11 +183,17 @@ def records(bench: Bench) -> Iterator[Tried]:
 def names(bench: Bench, chosen: tuple[str, ...] = inputs.NAMES) -> Iterator[Tried]:
     """Names in every place of a record, to the report; where several are given, all in one report."""
     folder = bench.root / "named"
-    for seed, name in enumerate(chosen):
+    for seed, name in enumerate(chosen):  # six in each dataset, whose name is one of them
         for other, encoding in enumerate((name, "none")):
             config = settings("rope", "pattern", "contiguous", seed) | {"encoding": {"_target_": name, name: name}}
-            words = {"encoding": encoding, "positions": name, "command": name, "error": name, "config_hash": name}
-            words |= {"dataset": name, "versions": {name: name}, "references": {name: 1.0}}
+            words = {
+                "encoding": encoding,
+                "positions": chosen[seed - seed % 6],
+                "command": name,
+                "error": name,
+                "config_hash": name,
+            }
+            words |= {"dataset": chosen[seed - seed % 6], "versions": {name: name}, "references": {name: 1.0}}
             inputs.write(folder / f"{seed}_{other}", config, bench.result | words)
     yield "name, report", f"{len(chosen)} names", bench.outcome(lambda: report.write([folder], bench.root / "page"))
     shutil.rmtree(folder)
