@@ -1,6 +1,5 @@
 """Every encoding on every dataset at one glance: mean skill within and past the trained lengths."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -10,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from posenc.report.palette import FAINT, INK
+from posenc.report.palette import FAINT, INK, shown
 from posenc.report.static import common_order
 from posenc.report.tables import Facet
 
@@ -95,10 +94,10 @@ def panel(each: Matrix) -> dict[str, Any]:
         known = [(column, float(value)) for column, value in zip(each.columns, values, strict=True) if value == value]
         traces.append(
             {
-                "x": [html.escape(column) for column, _ in known], "y": [html.escape(arm)] * len(known),
+                "x": [shown(column) for column, _ in known], "y": [shown(arm)] * len(known),
                 "mode": "markers+text",
-                "text": [written(value) for _, value in known], "showlegend": False, "name": html.escape(arm),
-                "hovertext": [html.escape(f"{arm}, {column}: {value:.3f}") for column, value in known],
+                "text": [written(value) for _, value in known], "showlegend": False, "name": shown(arm),
+                "hovertext": [shown(f"{arm}, {column}: {value:.3f}") for column, value in known],
                 "hoverinfo": "text",
                 "textfont": {"size": 10, "color": ["#fff" if value < DARK else INK for _, value in known]},
                 "marker": {
