@@ -11,18 +11,30 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from omegaconf import DictConfig
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
 
+from posenc import targets
 from posenc.checkpoints import Checkpoints
 from posenc.checks import ConfigError
 from posenc.data import SequenceData
 from posenc.encoder import Encoder
+from posenc.encodings.base import PositionalEncoding
 from posenc.faults import ran_out
 from posenc.module import SequenceModule
+from posenc.schemes import PositionScheme
 from posenc.stop import GracefulStop
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
 from posenc.training import Stopwatch
+
+KINDS: dict[str, type] = {
+    "dataset": Task, "data": SequenceData, "encoding": PositionalEncoding, "model": Encoder,
+    "positions": PositionScheme, "module": SequenceModule, "optimizer": Optimizer, "trainer": L.Trainer,
+    "callbacks": L.Callback, "logger": Logger,
+}  # fmt: skip
+"""What each group of the config builds."""
 
 
 @dataclass
@@ -104,11 +116,20 @@ def check_seed(seed: Any) -> int:
     return seed
 
 
-def make(config: DictConfig, group: str, **objects: Any) -> Any:
-    """Instantiate one group of the config; objects that exist already are passed beside its values."""
+def make(config: DictConfig, group: str, kind: type | None = None, **objects: Any) -> Any:
+    """Instantiate one group of the config; objects that exist already are passed beside its values.
+
+    Builds a `kind`, by default the group's, of targets that are allowed (posenc.targets) and of no other.
+    """
+    kind = kind or KINDS[group]
     node = config.get(group, {})  # callbacks or logger may be left out
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
+    if not isinstance(node, dict):
+        raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
+    targets.check(node, group, kind, targets.allowed(config.get("allow", [])))
     try:
-        return instantiate(node, _convert_="all", **objects)
+        made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
     except InstantiationException as error:
         cause = error.__cause__
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -121,7 +142,7 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
                 "such as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
             ) from error
         if isinstance(cause, ModuleNotFoundError):
-            missing = next((name for name in node if name in str(cause)), cause.name)
+            missing = next((name for name in map(str, node) if name in str(cause)), cause.name)
             raise ConfigError(
                 f"{group}={missing} needs packages that are not installed; "
                 f"pip install -c constraints.txt -e '.[{missing}]' brings them."
@@ -130,3 +151,8 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
             known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
             raise ConfigError(f"{group}: {cause}; the options are {known}.") from error
         raise
+    several = isinstance(made, dict)
+    for each in made.values() if several else () if node.get("_partial_") else [made]:
+        if not isinstance(each, kind):
+            raise ConfigError(f"{group}: _target_ must build {targets.a(kind)}, got {each!r:.60}.")
+    return made

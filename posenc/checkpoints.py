@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from posenc.sealed import Damaged, read
 from posenc.stop import GracefulStop, Interrupted
 
 ENTRIES = {
-    "state_dict": dict, "optimizer_states": list, "lr_schedulers": list, "global_step": int, "loops": dict,
+    "optimizer_states": list, "lr_schedulers": list, "global_step": int, "loops": dict,
     "callbacks": dict,
 }  # fmt: skip
 """What a run needs to go on as if it had not been stopped."""
@@ -133,20 +133,31 @@ def interval(every: int | str) -> tuple[int, float | None]:
     return every, None
 
 
-def check_checkpoint(path: str, module: L.LightningModule) -> int:
-    """The step of the checkpoint at `path`; one clear error if `module` cannot go on from it."""
+def check_weights(path: str, module: L.LightningModule) -> dict[str, Any]:
+    """What the checkpoint at `path` holds; one clear error if its weights are not those of such a `module`."""
     if not Path(path).is_file():
         raise ConfigError(f"ckpt_path={path} does not exist; checkpoints are in <run folder>/checkpoints/.")
     try:
         state = read(Path(path))
     except (Damaged, OSError) as error:
         raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({error}).") from error
-    lacking = [name for name, kind in ENTRIES.items() if not isinstance(state.get(name), kind)]
-    if lacking:
-        raise ConfigError(f"ckpt_path={path} is no checkpoint of posenc: it has no {' and no '.join(lacking)}.")
+    _complete(path, state, {"state_dict": dict})
     _same_tensors(path, state["state_dict"], module.state_dict())
+    return state
+
+
+def check_checkpoint(path: str, module: L.LightningModule) -> int:
+    """The step of the checkpoint at `path`; one clear error if the training of `module` cannot go on from it."""
+    state = check_weights(path, module)
+    _complete(path, state, ENTRIES)
     _same_optimizer(path, state["optimizer_states"], module)
     return state["global_step"]
+
+
+def _complete(path: str, state: dict[str, Any], entries: Mapping[str, type]) -> None:
+    lacking = [name for name, kind in entries.items() if not isinstance(state.get(name), kind)]
+    if lacking:
+        raise ConfigError(f"ckpt_path={path} is no checkpoint of posenc: it has no {' and no '.join(lacking)}.")
 
 
 def _same_tensors(path: str, theirs: dict[str, Any], own: dict[str, torch.Tensor]) -> None:

@@ -1,6 +1,5 @@
 """What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +9,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from posenc import runs
+from posenc import records, runs
 from posenc.checks import ConfigError
 from posenc.locks import LOCK, locked
 
@@ -101,16 +100,16 @@ def _look(folder: Path, digest: str, force: bool) -> Claim:
 def _read(path: Path) -> dict[str, Any] | None:
     """A result; a file that is none is taken for an unfinished run's."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = records.read_json(path)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("status") in runs.STATUSES else None
+    return found if runs.is_result(found) else None
 
 
 def _hash_of(folder: Path) -> str | None:
     """config_hash of the run that began here, from its record."""
     try:
-        plain = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+        plain = OmegaConf.to_container(records.read_config(folder / ".hydra" / "config.yaml"))
         return runs.config_hash(cast(dict[str, Any], plain))
     except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
         return None

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.claims import Claim
 from posenc.faults import Diverged
-from posenc.ranks import OneMachine
+from posenc.ranks import OneMachine, lost
 from posenc.run import prepare, thread_limit, train
 from posenc.stop import GracefulStop, Interrupted
 
@@ -32,4 +32,12 @@ def follow(rank: int, world: int, port: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     rank, world, port, folder = sys.argv[1:]
-    follow(int(rank), int(world), int(port), Path(folder))
+    try:
+        follow(int(rank), int(world), int(port), Path(folder))
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        reason = str(error).splitlines()[0]
+        print(f"process rank{rank} ends, for another one has: {reason}")
+        print("the same command goes on from the last checkpoint")
+        sys.exit(1)

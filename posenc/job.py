@@ -1,5 +1,6 @@
 """One job of Hydra, alone or in a sweep: looks whether the work is done already, and tells what became of it."""
 
+import re
 import shlex
 import sys
 import time
@@ -25,6 +26,9 @@ def job(config: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    if config.allow and not any(re.match(r"\+{0,2}allow=", word) for word in hydra.overrides.task):
+        told = ",".join(map(str, config.allow))
+        raise ConfigError(f"a config file sets allow, which it cannot; if you trust it, add allow=[{told}] yourself.")
     if config.study is not None:
         if hydra.mode != RunMode.RUN:
             raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")

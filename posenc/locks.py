@@ -2,8 +2,8 @@
 
 import json
 import os
+import platform
 import shlex
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _taken(file: TextIO, path: Path) -> bool | None:
 def _self() -> dict[str, Any]:
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
-    return {"process": os.getpid(), "machine": socket.gethostname(), "since": since, "command": command[:500]}
+    return {"process": os.getpid(), "machine": platform.node(), "since": since, "command": command[:500]}
 
 
 def _words(file: TextIO) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _words(file: TextIO) -> dict[str, Any]:
 
 
 def _local(words: dict[str, Any]) -> bool:
-    return bool(words) and words["machine"] == socket.gethostname()
+    return bool(words) and words["machine"] == platform.node()
 
 
 def _lives(words: dict[str, Any]) -> bool:

@@ -67,8 +67,11 @@ class Measurements:
             raise ConfigError(f"a study's table starts with {','.join(COLUMNS)}, not with {head!r}; give a study.csv.")
         found = cls()
         for line in lines:
-            quantity, arm, at, seed, value = line.split(",")
-            found.add(quantity, arm, float(at), int(seed), float(value))
+            try:
+                quantity, arm, at, seed, value = line.split(",")
+                found.add(quantity, arm, float(at), int(seed), float(value))
+            except (ValueError, AssertionError) as error:
+                raise ConfigError(f"a study's table is damaged at the row {line!r:.60}.") from error
         return found
 
     def csv(self) -> str:

@@ -27,6 +27,11 @@ PATIENCE = 30
 """Seconds that the other processes have to end after rank 0 has."""
 
 
+def lost(error: BaseException) -> bool:
+    """Whether an error says that another process is gone."""
+    return re.search("connection|peer|gloo|nccl|socket", str(error), re.IGNORECASE) is not None
+
+
 class OneMachine(LightningEnvironment):
     """Rank `rank` of `world` processes that are started already.
 
@@ -151,7 +156,7 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
             for process in group.processes:
                 process.wait(PATIENCE)
     except Exception as error:
-        blame = group.blame() if re.search("connection|peer|gloo|nccl", str(error), re.IGNORECASE) else None
+        blame = group.blame() if lost(error) else None
         if blame is None:
             raise
         raise RuntimeError(blame) from error

@@ -22,6 +22,8 @@ STUDY = "study.json"
 """In the place of result.json where nothing is trained (posenc.studies)."""
 SCHEMA = 2
 """Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
+LARGEST = 1e30
+"""Of a number in a result; larger ones overflow where they are averaged."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
 # What changes a result. Output paths, loggers, callbacks and the groups below do not, and `None` means the whole group.
@@ -61,8 +63,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # never through a link that waits there
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -106,6 +109,38 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_result(found: Any) -> bool:
+    """Whether a value is a result that can be told (posenc.summary): its names are names, its numbers are numbers."""
+    names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in names.items()):
+        return False
+    tables = [found.get(key, {}) for key in ("test", "ceilings")]
+    groups = [found.get(key, {}) for key in ("undefined", "references", "validation", "length_generalization")]
+    if found["status"] not in STATUSES or not all(isinstance(each, dict) for each in (*tables, *groups)):
+        return False
+    rows = [row for table in tables for row in table.values()]
+    if not all(isinstance(row, dict) for row in rows):
+        return False
+    test, ceilings = tables
+    needed = [row.get(key) for row in test.values() for key in ("accuracy", "accuracy_standard_error")]
+    if "parameters" in found:
+        needed += [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds")]
+    values = [*needed, found.get("tokens_per_second"), *(v for part in (*rows, *groups[1:]) for v in part.values())]
+    if not all(isinstance(value, int | float | None) and abs(value or 0) < LARGEST for value in values):
+        return False
+    if not all(isinstance(why, str) for why in groups[0].values()) or any(
+        r.get("skill", 0) is None for r in test.values()
+    ):
+        return False
+    told = {"undefined", "references", "length_generalization", "ceilings"} <= set(found)
+    told = told and all({"order_blind", "order_aware"} <= set(ceilings.get(length, ())) for length in test)
+    return None not in needed and (told or not test) and _reaches(found.get("length_generalization"))
+
+
+def _reaches(summary: Mapping[str, Any] | None) -> bool:
+    return not summary or ({"aulc", "k50", "tested_to"} <= set(summary) and summary["tested_to"] is not None)
 
 
 def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -2,11 +2,11 @@
 
 import hashlib
 import io
-import pickle
 import struct
 import warnings
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, Any]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Damaged:
         raise
-    except pickle.UnpicklingError as error:  # torch's words advise to unpickle it all the same
+    except UnpicklingError as error:  # torch's words advise to unpickle it all the same
         raise Damaged("it is no pickle of plain values and tensors; nothing in it was run") from error
     except Exception as error:  # zipfile and torch raise a dozen types for the many ways a file can be broken
         raise Damaged((str(error).splitlines() or [type(error).__name__])[0]) from error

@@ -29,7 +29,7 @@ def line(folder: Path, result: Result) -> str:
         f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
         for length, row in dict([*tested[:1], *tested[-1:]]).items()
     ]
-    start = [result["dataset"], result["encoding"], f"seed {result['seed']}"]
+    start = [escape(result["dataset"]), escape(result["encoding"]), f"seed {result['seed']}"]
     if varied(folder):
         start.append(escape(varied(folder)))
     return f"{' · '.join(start)}: {' · '.join([_status(result), *scores])}{_error(result)}"
@@ -46,10 +46,10 @@ def print_run(folder: Path, result: Result) -> None:
     if result["error"]:
         console.print(_status(result) + _error(result), soft_wrap=True)
         if (folder / "traceback.txt").exists():
-            console.print(f"traceback   {folder / 'traceback.txt'}", soft_wrap=True, highlight=False)
+            console.print(f"traceback   {escape(str(folder / 'traceback.txt'))}", soft_wrap=True, highlight=False)
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
-        table = tables.table(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}")
+        table = tables.table(escape(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}"))
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
         names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
@@ -67,9 +67,9 @@ def print_run(folder: Path, result: Result) -> None:
             table.add_row(length, "undefined")
         console.print(table)
         for name, value in result["references"].items():
-            console.print(f"{_number(value, 3)} {name.replace('_', ' ')}", highlight=False)
+            console.print(f"{_number(value, 3)} {escape(name.replace('_', ' '))}", highlight=False)
         for length, reason in result["undefined"].items():
-            console.print(f"length {length} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
+            console.print(f"length {escape(length)} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
         if result["length_generalization"] and len(result["test"]) > 1:
             console.print(_beyond(result["length_generalization"]), soft_wrap=True, highlight=False)
     if "parameters" in result:
@@ -79,8 +79,8 @@ def print_run(folder: Path, result: Result) -> None:
             f"{result['steps']:,} steps in {result['seconds']:.1f} s{rate}",
             soft_wrap=True,
         )
-    console.print(f"result      {folder / 'result.json'}", soft_wrap=True, highlight=False)
-    console.print(f"TensorBoard tensorboard --logdir {folder}", soft_wrap=True, highlight=False)
+    console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
+    console.print(f"TensorBoard tensorboard --logdir {escape(str(folder))}", soft_wrap=True, highlight=False)
 
 
 def _beyond(summary: Mapping[str, float | None]) -> str:
@@ -97,8 +97,8 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     if not runs:
         return
     columns: dict[str, list[str]] = {
-        "dataset": [result["dataset"] for _, result in runs],
-        "encoding": [result["encoding"] for _, result in runs],
+        "dataset": [escape(result["dataset"]) for _, result in runs],
+        "encoding": [escape(result["encoding"]) for _, result in runs],
         "seed": [str(result["seed"]) for _, result in runs],
         "varied": [escape(varied(folder)) or "–" for folder, _ in runs],
         "status": [_status(result) for _, result in runs],
@@ -127,8 +127,8 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     console.print(table)
     for folder, result in runs:
         if result["error"]:
-            console.print(f"{folder.relative_to(root)}{_error(result)}", soft_wrap=True, highlight=False)
-    console.print(f"TensorBoard tensorboard --logdir {root}", soft_wrap=True, highlight=False)
+            console.print(f"{escape(str(folder.relative_to(root)))}{_error(result)}", soft_wrap=True, highlight=False)
+    console.print(f"TensorBoard tensorboard --logdir {escape(str(root))}", soft_wrap=True, highlight=False)
 
 
 def _achievable(results: Iterable[Result]) -> str:

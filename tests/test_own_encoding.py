@@ -36,7 +36,8 @@ def test_two_files_make_a_row_of_a_sweep(idea: Path) -> None:
         "trainer.validate_every=6 callbacks=quiet"
     )
     done = run(
-        idea, str(ROOT / "train.py"), f"--config-dir={idea / 'configs'}", "-m", "encoding=mine,none", *small.split(),
+        idea, str(ROOT / "train.py"), f"--config-dir={idea / 'configs'}", "-m", "encoding=mine,none", "allow=[mine]",
+        *small.split(),
         f"hydra.sweep.dir={idea / 'runs'}",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -50,6 +51,7 @@ BROKEN = {
     "a target that does not exist": "_target_: mine.Nothing",
     "no target": "width: 2.0",
     "not an encoding": "_target_: torch.nn.Identity",
+    "not allowed": "_target_: os.system\ncommand: 'true'",
     "not yaml": "width: [2.0",
     "a key that does not exist": "_target_: mine.FavouriteDistance\nnum_heads: ${model.numheads}",
 }
@@ -58,14 +60,25 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_config_is_answered_in_words(idea: Path, how: str) -> None:
     (idea / "configs" / "encoding" / "mine.yaml").write_text(BROKEN[how] + "\n")
-    done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"))
+    done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"), "--allow", "mine")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
 def test_the_catalogue_lists_and_draws_it(idea: Path) -> None:
-    done = run(idea, "-m", "posenc.catalog", "mine", "--config-dir", str(idea / "configs"), "--pictures", str(idea))
+    done = run(
+        idea,
+        "-m",
+        "posenc.catalog",
+        "mine",
+        "--config-dir",
+        str(idea / "configs"),
+        "--allow",
+        "mine",
+        "--pictures",
+        str(idea),
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "bias[h](t) = −|t − μ_h| / width" in done.stdout
     assert "H = 4 (D = 64, H = 4, 2 layers)" in done.stdout

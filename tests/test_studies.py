@@ -45,7 +45,7 @@ FEW = {
 
 
 def study(composed: Compose, name: str, *overrides: str) -> Any:
-    return make(composed(f"experiment={name}", "name=test", *overrides), "study")
+    return make(composed(f"experiment={name}", "name=test", *overrides), "study", Study)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_yaml_mirrors_the_constructors(composed: Compose, name: str, profile: st
         given = set(node) - {"_target_"}
         assert given <= set(parameters), node
         assert {key for key, p in parameters.items() if p.default is p.empty} <= given, node
-    assert isinstance(make(config, "study"), Study)
+    assert isinstance(make(config, "study", Study), Study)
 
 
 @pytest.mark.parametrize("name", STUDIES)

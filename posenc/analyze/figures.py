@@ -31,7 +31,7 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
     for name, figure in figures.items():
         if name != "attention":  # which has a title over every map
             title = textwrap.fill(analysis.title, max(20, int(12 * figure.get_figwidth())))
-            figure.suptitle(title, fontsize=9, color=INK, x=0.01, ha="left")
+            figure.suptitle(title, fontsize=9, color=INK, x=0.01, ha="left", parse_math=False)
     return figures
 
 

@@ -1,21 +1,17 @@
 """A finished run, rebuilt from its folder alone."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
-from posenc import runs
+from posenc import records, runs
 from posenc.build import build_module, make
-from posenc.checkpoints import check_checkpoint
+from posenc.checkpoints import check_weights
 from posenc.checks import ConfigError
 from posenc.module import SequenceModule
-from posenc.sealed import read
 from posenc.tasks.base import Task
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
@@ -38,11 +34,15 @@ class Finished:
         return int(self.result["seed"])
 
 
-def load(folder: Path) -> Finished:
-    """The run in `folder` in evaluation mode on the CPU. Raises ConfigError where there is none, or not all of it."""
+def load(folder: Path, allow: Sequence[str] = ()) -> Finished:
+    """The run in `folder` in evaluation mode on the CPU. Raises ConfigError where there is none, or not all of it.
+
+    allow  packages that its config may name beside those of posenc.targets; what its own record allows is ignored
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
+    config.allow = list(allow)
     result = _result(folder)
     name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
     if name is None:
@@ -54,10 +54,10 @@ def load(folder: Path) -> Finished:
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     try:
-        check_checkpoint(path, module)
+        state = check_weights(path, module)
     except ConfigError as error:
         raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
-    module.load_state_dict(read(Path(path))["state_dict"])
+    module.load_state_dict(state["state_dict"])
     return Finished(folder, result, module.eval(), name)
 
 
@@ -72,10 +72,10 @@ def _config(folder: Path) -> DictConfig:
         )
         raise ConfigError(f"{folder} is no run of posenc, for it has no .hydra/config.yaml; {hint}.")
     try:
-        config = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read, so the model cannot be rebuilt.") from error
-    if not isinstance(config, DictConfig) or not _ours(config):
+        config = records.read_config(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}), so the model cannot be rebuilt.") from error
+    if not _ours(config):
         raise ConfigError(f"{folder} is a run of another project: its .hydra/config.yaml builds no model of posenc.")
     lacking = [group for group in GROUPS if group not in config]
     if lacking:
@@ -91,7 +91,7 @@ def _ours(config: DictConfig) -> bool:
 def _result(folder: Path) -> dict[str, Any]:
     again = "the command that started it goes on with it"
     try:
-        result = json.loads((folder / runs.RESULT).read_text(encoding="utf-8"))
+        result = records.plain_text(records.read_json(folder / runs.RESULT))
     except FileNotFoundError as error:
         why = f"there is no {runs.RESULT}: it was killed, or is still running"
         raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
@@ -102,6 +102,8 @@ def _result(folder: Path) -> dict[str, Any]:
     ]
     if lacking:
         raise ConfigError(f"{folder / runs.RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
+    if not runs.is_result(result):
+        raise ConfigError(f"{folder / runs.RESULT} holds values that no result of posenc has.")
     if result["status"] != "completed":
         why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
         raise ConfigError(f"{folder} did not complete ({why}); only a run that did can be analysed.")

@@ -8,6 +8,7 @@ from itertools import combinations
 from posenc.analyze import encoding_words
 from posenc.analyze.encoding import span
 from posenc.analyze.measure import Analysis
+from posenc.report.markdown import escape
 
 READABLE, ROUGH = 0.5, 0.5
 NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1
@@ -26,7 +27,7 @@ def render(analysis: Analysis) -> str:
         "Encoding": encoding_words.sentences(analysis.encoding),
         "How this is measured": _method(analysis),
     }
-    lines = [f"# {analysis.title}", ""]
+    lines = [f"# {escape(analysis.title)}", ""]
     for title, sentences in parts.items():
         lines += [f"## {title}", "", *(f"- {sentence}" for sentence in sentences), ""]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +29,22 @@ class Written(NamedTuple):
     figures: list[str]
 
 
-def write(folder: Path, output: Path | None = None, batch: int = 64, length: int | None = None) -> Written:
+def write(
+    folder: Path,
+    output: Path | None = None,
+    batch: int = 64,
+    length: int | None = None,
+    allow: Sequence[str] = (),
+) -> Written:
     """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
+
+    allow  packages of the user's own that the run is made of (posenc.targets)
 
     Raises ConfigError where there is no such run, or the output cannot be written.
     """
     positive("analyze", batch=batch)
     target = folder / FOLDER if output is None else output
-    run = load(folder)
+    run = load(folder, allow)
     _check(target)
     analysis = analyse(run, length, batch)
     text = words.render(analysis)
@@ -59,6 +68,8 @@ def write(folder: Path, output: Path | None = None, batch: int = 64, length: int
 
 def _check(target: Path) -> None:
     """An analysis replaces an analysis, and no other table of that name."""
+    if target.is_symlink():
+        raise ConfigError(f"{target} is a link to another folder; choose --output, such as {target.resolve()}.")
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target} is a file, not a folder; choose another --output.")
     table = target / TABLE

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from posenc.records import short
 from posenc.report.read import UNFINISHED, Note, Run, flatten
 from posenc.runs import HASHED
 
@@ -95,7 +96,7 @@ def _name(
         varying = _fewest(described, varying)
         for run in group:
             words = _words(known[id(run)], varying) if run.config is not None else ""
-            names[id(run)] = " ".join(filter(None, [*option, f"({words})" if words and option else words]))
+            names[id(run)] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
     return names
 
 
@@ -111,7 +112,7 @@ def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> lis
 def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
     """As few of the keys as tell the same runs apart: what varies together is named once, by what says most."""
     first = ("encoding", "positions", "dataset", "model", "trainer", "optimizer", "module", "data")
-    keys = sorted(keys, key=lambda key: (key.endswith("_target_"), first.index(key.partition(".")[0]), key))
+    keys = sorted(keys, key=lambda key: (key.endswith("_target_"), _place(first, key.partition(".")[0]), key))
 
     def groups(chosen: Sequence[str]) -> int:
         return len({tuple(repr(settings.get(key)) for key in chosen) for settings in described})
@@ -120,6 +121,10 @@ def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
     while groups(chosen) < groups(keys):
         chosen.append(max(keys, key=lambda key: groups([*chosen, key])))
     return chosen
+
+
+def _place(groups: Sequence[str], group: str) -> int:
+    return groups.index(group) if group in groups else len(groups)
 
 
 def _words(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -146,7 +151,7 @@ def _members(
     names = {id(run): _words(known[id(run)], varying) for run in group}
     for run in group:
         extra = ", ".join(filter(None, [setting, names[id(run)]]))
-        arm = _join(encoding, extra)
+        arm = short(_join(encoding, extra))
         rivals = [other for other in seeds[run.seed] if names[id(other)] == names[id(run)]]
         if run.status == UNFINISHED:
             yield run, arm, extra, True, ""

@@ -4,7 +4,6 @@ A trace's `meta` says what it shows (arm, kind, seeds) and holds no markup: the 
 What plotly itself shows as text is escaped, because it reads some tags.
 """
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from posenc.report import matrix, series
 from posenc.report.compare import Comparison, Curves
 from posenc.report.differences import Contrast
-from posenc.report.palette import FAINT, GRID, SHADE, Style
+from posenc.report.palette import FAINT, GRID, SHADE, Style, shown
 from posenc.report.series import Line
 from posenc.report.static import FEW, label
 from posenc.report.tables import Facet
@@ -47,7 +46,7 @@ def _panel(title: str, traces: list[Json], x: Json, y: Json, **layout: Any) -> J
 
 
 def _title(text: str) -> Json:
-    return {"title": {"text": html.escape(text)}}
+    return {"title": {"text": shown(text)}}
 
 
 def _rgba(colour: str, alpha: float) -> str:
@@ -58,8 +57,8 @@ def _curves(lines: Sequence[Line], styles: dict[str, Style], dots: bool) -> list
     """Band, seeds and mean of each arm; a click in the legend hides all three."""
     traces: list[Json] = []
     for line in lines:
-        style, shown = styles[line.arm], html.escape(line.arm)
-        group = {"legendgroup": line.arm, "name": shown}
+        style, name = styles[line.arm], shown(line.arm)
+        group = {"legendgroup": line.arm, "name": name}
         ends = [(x, a, b) for x, a, b in zip(line.x, line.low, line.high, strict=False) if a is not None]
         if ends and len(lines) <= FEW:
             xs, lows, highs = (list(part) for part in zip(*ends, strict=True))
@@ -147,7 +146,7 @@ def _by_position(facet: Facet, length: int, lines: list[Line], styles: dict[str,
 
 
 def _rows(arms: Sequence[str]) -> Json:
-    ticks = {"tickvals": [*range(len(arms))], "ticktext": [html.escape(arm) for arm in arms], "automargin": True}
+    ticks = {"tickvals": [*range(len(arms))], "ticktext": [shown(arm) for arm in arms], "automargin": True}
     return ticks | {"range": [len(arms) - 0.4, -0.6], "showgrid": True, "gridcolor": GRID, "fixedrange": True}
 
 
@@ -160,7 +159,7 @@ def _strip(comparison: Comparison, facet: Facet) -> Json:
         values = facet.values(row.arm)
         jitter = generator.uniform(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
         ends = bounds(row.score)
-        said = html.escape(f"{row.arm}: {estimate(row.score)}")
+        said = shown(f"{row.arm}: {estimate(row.score)}")
         if ends:
             interval = {"x": list(ends), "y": [y, y], "mode": "lines", "line": {"color": colour, "width": 3}}
             traces.append(interval | {"hoverinfo": "skip", "meta": {"kind": "band"}, "showlegend": False})
@@ -168,7 +167,7 @@ def _strip(comparison: Comparison, facet: Facet) -> Json:
             {
                 "x": list(values.values()), "y": [y + float(shift) for shift in jitter], "mode": "markers",
                 "marker": {"color": _rgba(colour, 0.55), "size": 7}, "hoverinfo": "text", "showlegend": False,
-                "text": [html.escape(f"{row.arm}, seed {seed}: {value:.4f}") for seed, value in values.items()],
+                "text": [shown(f"{row.arm}, seed {seed}: {value:.4f}") for seed, value in values.items()],
                 "meta": {"kind": "seed", "arm": row.arm, "each": [*values]},
             }
         )  # fmt: skip
@@ -200,7 +199,7 @@ def _forest(facet: Facet, found: Sequence[Contrast], styles: dict[str, Style], d
             {
                 "x": list(gaps.values()), "y": [y + 0.27] * len(gaps), "mode": "markers", "showlegend": False,
                 "marker": {"color": _rgba(colour, 0.55), "size": 5}, "hoverinfo": "text",
-                "text": [html.escape(f"{one.arm}, seed {seed}: {signed(gap, 4)}") for seed, gap in gaps.items()],
+                "text": [shown(f"{one.arm}, seed {seed}: {signed(gap, 4)}") for seed, gap in gaps.items()],
                 "meta": {"kind": "seed", "arm": one.arm, "each": [*gaps]},
             }
         )  # fmt: skip
@@ -209,7 +208,7 @@ def _forest(facet: Facet, found: Sequence[Contrast], styles: dict[str, Style], d
         traces.append(
             {
                 "x": [difference.estimate], "y": [y], "mode": "markers", "hoverinfo": "text", "showlegend": False,
-                "marker": {"symbol": "diamond", "size": 9, "color": colour}, "text": [html.escape(said)],
+                "marker": {"symbol": "diamond", "size": 9, "color": colour}, "text": [shown(said)],
                 "customdata": [[difference.low, difference.high]],
                 "meta": {"kind": "mean", "arm": one.arm, "p_holm": one.holm},
             }
@@ -231,4 +230,4 @@ def _note(text: str, y: float, strong: bool) -> Json:
     colour = "#1f2933" if strong else FAINT
     font = {"size": 11, "color": colour}
     place = {"xref": "paper", "x": 1.0, "xanchor": "left", "xshift": 8, "y": y, "showarrow": False}
-    return place | {"text": html.escape(text), "font": font}
+    return place | {"text": shown(text), "font": font}

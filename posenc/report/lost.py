@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from posenc.records import plain_text, read_yaml
 from posenc.report.arms import Placed
-from posenc.report.read import LOADER, UNFINISHED
+from posenc.report.read import UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def _missing(placed: Sequence[Placed]) -> list[Lost]:
             for seed in sorted(seeds - there):
                 if (*encodings[dataset, positions, arm], seed) not in unplaced:
                     why = "no folder, although the sweep has this seed for other arms"
-                    found.append(Lost(dataset, positions, arm, seed, "missing", why, str(sweep)))
+                    found.append(Lost(dataset, positions, arm, seed, "missing", why, plain_text(str(sweep))))
     return found
 
 
@@ -68,10 +67,10 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
     commands: dict[str, str] = {}
     for sweep in sorted({item.run.sweep for item in placed}):
         try:
-            record = yaml.load((sweep / "multirun.yaml").read_text(encoding="utf-8"), LOADER)
+            record = plain_text(read_yaml(sweep / "multirun.yaml"))
             overrides = record["hydra"]["overrides"]
             words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         hidden = (
             "hydra.mode=",
@@ -80,7 +79,7 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
             "hydra.job.config.override_dirname.exclude_keys=",
         )
         kept = [shlex.quote(word) for word in words if not word.startswith(hidden)]
-        commands[str(sweep)] = " ".join(["python train.py -m", *kept])
+        commands[plain_text(str(sweep))] = " ".join(["python train.py -m", *kept])
     return commands
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from posenc.records import plain_text
 from posenc.report import layout
 from posenc.report.compare import Comparison
 from posenc.report.finding import Finding
@@ -46,7 +47,7 @@ def _table(table: Table) -> str:
 
 def _commands(comparison: Comparison) -> str:
     lines = list(comparison.commands.values())
-    alone = [item.run for item in comparison.placed if str(item.run.sweep) not in comparison.commands]
+    alone = [item.run for item in comparison.placed if plain_text(str(item.run.sweep)) not in comparison.commands]
     lines += list(dict.fromkeys(run.command for run in alone if run.status != "unfinished"))[:50]
     body = "\n".join(" ".join(line.split()) for line in lines)
     fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", body)), default=0))

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from posenc.report.palette import FAINT, INK
+from posenc.report.palette import FAINT, INK, shown
 from posenc.report.static import common_order
 from posenc.report.tables import Facet
 
@@ -94,9 +94,11 @@ def panel(each: Matrix) -> dict[str, Any]:
         known = [(column, float(value)) for column, value in zip(each.columns, values, strict=True) if value == value]
         traces.append(
             {
-                "x": [column for column, _ in known], "y": [arm] * len(known), "mode": "markers+text",
-                "text": [written(value) for _, value in known], "showlegend": False, "name": arm,
-                "hovertext": [f"{arm}, {column}: {value:.3f}" for column, value in known], "hoverinfo": "text",
+                "x": [shown(column) for column, _ in known], "y": [shown(arm)] * len(known),
+                "mode": "markers+text",
+                "text": [written(value) for _, value in known], "showlegend": False, "name": shown(arm),
+                "hovertext": [shown(f"{arm}, {column}: {value:.3f}") for column, value in known],
+                "hoverinfo": "text",
                 "textfont": {"size": 10, "color": ["#fff" if value < DARK else INK for _, value in known]},
                 "marker": {
                     "symbol": "square", "size": 30, "color": [value for _, value in known], "cmin": 0, "cmax": 1,

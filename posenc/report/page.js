@@ -2,7 +2,9 @@
 // Tables: a click on a heading sorts, typing filters. Figures: one panel at a time. Both give their data as CSV.
 
 const quote = (value) => {
-  const text = value === null || value === undefined ? "" : String(value);
+  const shown = value === null || value === undefined ? "" : String(value);
+  // what starts like a formula of a spreadsheet is text, unless it is a number
+  const text = /^[=+\-@]/.test(shown) && Number.isNaN(Number(shown)) ? `'${shown}` : shown;
   return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 };
 

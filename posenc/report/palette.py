@@ -1,6 +1,7 @@
 """One colour, dash and marker for each arm, the same in every figure."""
 
 import colorsys
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ class Style:
     colour: str
     dash: str
     marker: str
+
+
+def shown(text: str) -> str:
+    """Text for plotly, which reads some tags; quotes it would show as they are escaped."""
+    return html.escape(text, quote=False)
 
 
 def styles(facets: Sequence[Facet], baseline: str) -> dict[str, Style]:

@@ -1,7 +1,6 @@
 """Run folders on disk, read so that one damaged file costs one run and one sentence."""
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from posenc.checks import ConfigError
-from posenc.runs import HASHED, RESULT, STATUSES
+from posenc.records import plain_text, read_json, read_yaml, short
+from posenc.runs import HASHED, LARGEST, RESULT, STATUSES
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
 SCHEMA = 2
 """The layout of result.json that has everything the report shows."""
 SINCE_2 = ("trained_lengths", "command", "length_generalization")
+LONGEST = 10**9
+"""A sequence, in tokens; what claims to be longer is a damaged number."""
 UNFINISHED = "unfinished"
 """The status of a run folder without a result."""
 
@@ -46,18 +45,18 @@ class Run:
 
     def __post_init__(self) -> None:
         result = self.result
-        self.encoding, self.dataset = str(result["encoding"]), str(result["dataset"])
-        self.positions = str(result.get("positions") or "contiguous")
+        self.encoding, self.dataset = short(str(result["encoding"])), short(str(result["dataset"]))
+        self.positions = short(str(result.get("positions") or "contiguous"))
         self.seed = int(result["seed"])
         self.status = str(result.get("status") or ("completed" if result.get("test") else "failed"))
         self.error = str(result["error"]) if result.get("error") else ""
         self.config_hash = str(result.get("config_hash") or "")
-        self.undefined = {int(n): str(why) for n, why in _items(result.get("undefined")) if str(n).isdigit()}
+        self.undefined = {int(n): str(why) for n, why in _items(result.get("undefined")) if _is_length(n)}
         for n, pair in _items(result.get("ceilings")):
-            if str(n).isdigit() and isinstance(pair, Mapping):
+            if _is_length(n) and isinstance(pair, Mapping):
                 self.ceilings[int(n)] = (number(pair.get("order_blind")), number(pair.get("order_aware")))
         for n, row in _items(result.get("test")):
-            if str(n).isdigit() and isinstance(row, Mapping):
+            if _is_length(n) and isinstance(row, Mapping):
                 scores = {str(key): number(value) for key, value in row.items()}
                 self.test[int(n)] = {key: value for key, value in scores.items() if value is not None}
         for n, scores in self.test.items():
@@ -70,11 +69,11 @@ class Run:
         """The shortest and the longest training length, if the folder says so."""
         found = self.result.get("trained_lengths")
         if found is None and self.config is not None:
-            found = (self.config.get("dataset") or {}).get("length")
-        if isinstance(found, int):
-            return found, found
-        if isinstance(found, Sequence) and len(found) == 2 and all(isinstance(n, int) for n in found):
-            return found[0], found[1]
+            dataset = self.config.get("dataset")
+            found = dataset.get("length") if isinstance(dataset, Mapping) else None
+        first, last = found if isinstance(found, list) and len(found) == 2 else (found, found)
+        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= LONGEST:
+            return first, last
         return None
 
     def measured(self, key: str) -> float | None:
@@ -100,19 +99,23 @@ class Run:
         return " ".join(["python train.py", *words, f"seed={self.seed}"])
 
 
+def _is_length(name: Any) -> bool:
+    return re.fullmatch("[1-9][0-9]{0,8}", str(name)) is not None
+
+
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:
     return iter(value.items() if isinstance(value, Mapping) else ())
 
 
 def number(value: Any) -> float | None:
     """A finite number, or nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
     return float(value)
 
 
 def _word(value: Any) -> str:
-    text = "null" if value is None else json.dumps(value, separators=(",", ":")).replace('"', "")
+    text = "null" if value is None else json.dumps(value, separators=(",", ":"), default=str).replace('"', "")
     return text if re.fullmatch(r"[\w.+-]*", text) else "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -181,9 +184,10 @@ def _candidates(root: Path) -> Iterator[Path]:
 
 
 def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -> Run | None:
-    name = str(folder)
+    name = plain_text(str(folder))
     config = _read_config(folder, notes)
-    target = str(((config or {}).get("model") or {}).get("_target_", "")) if config else ""
+    model = (config or {}).get("model")
+    target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
     if not (folder / RESULT).is_file():
         if not target.startswith("posenc."):
             foreign.append(name)
@@ -191,7 +195,7 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
         result = _from_path(folder, config or {})
         return Run(folder, _sweep_of(folder, root), result, config, name)
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = plain_text(read_json(folder / RESULT))
     except OSError as error:
         notes.append(Note(name, f"{RESULT} cannot be read ({error.strerror}): left out."))
         return None
@@ -205,23 +209,25 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
     if lacking:
         notes.append(Note(name, f"{RESULT} does not say {' and '.join(lacking)}: left out."))
         return None
-    if not isinstance(result["seed"], int) or isinstance(result["seed"], bool):
-        notes.append(Note(name, f"{RESULT} has the seed {result['seed']!r}, which is not a whole number: left out."))
+    seed = result["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        said = short(repr(seed)) if not isinstance(seed, int) or abs(seed) < 2**99 else "of more than 99 bits"
+        notes.append(Note(name, f"{RESULT} has the seed {said}, which is not a whole number: left out."))
         return None
     run = Run(folder, _sweep_of(folder, root), result, config, name)
     if run.status not in STATUSES:
-        notes.append(Note(name, f"{RESULT} has the unknown status {run.status}; its scores are not used."))
+        notes.append(Note(name, f"{RESULT} has the unknown status {short(run.status)}; its scores are not used."))
     return run
 
 
 def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
     path = folder / ".hydra" / "config.yaml"
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+        config = plain_text(read_yaml(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError):
-        notes.append(Note(str(folder), ".hydra/config.yaml cannot be read: its settings are unknown."))
+    except (OSError, ValueError):
+        notes.append(Note(plain_text(str(folder)), ".hydra/config.yaml cannot be read: its settings are unknown."))
         return None
     return config if isinstance(config, dict) else None
 
@@ -229,11 +235,12 @@ def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
 def _from_path(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a run that left no result: <dataset>/<encoding>/seed<k>, as the sweep named its folder."""
     seed = config.get("seed")
-    result = {"seed": seed if isinstance(seed, int) else -1, "status": UNFINISHED, "encoding": "?", "dataset": "?"}
+    known = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
+    result = {"seed": seed if known else -1, "status": UNFINISHED, "encoding": "?", "dataset": "?"}
     parts = folder.parts
     for place, part in enumerate(parts):
         if re.fullmatch(r"seed-?\d+", part) and place >= 2:
-            result |= {"dataset": parts[place - 2], "encoding": parts[place - 1]}
+            result |= {"dataset": plain_text(parts[place - 2]), "encoding": plain_text(parts[place - 1])}
     result["error"] = f"no {RESULT}: it was killed, or is still running"
     return result
 

@@ -107,6 +107,8 @@ def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Not
 def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str, np.ndarray] | None:
     """The columns as numbers, nan where there is none; nothing where there is no such file, or a damaged one."""
     name = str(path.parent)
+    if path.exists() and not path.is_file():
+        return None  # a pipe or a device might never end
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

@@ -43,6 +43,7 @@ def look() -> Iterator[None]:
     }  # fmt: skip
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # many panels with long names
         yield
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from posenc import statistics
+from posenc.records import plain_text
 from posenc.report.arms import Placed
 from posenc.statistics import Interval
 
@@ -102,7 +103,8 @@ def _measure(facet: Facet) -> None:
     done = [item.run for item in facet.members if item.completed]
     for run in done:
         facet.ceilings |= run.ceilings
-        facet.references |= {key: value for key, value in (run.result.get("references") or {}).items() if value}
+        found = run.result.get("references")
+        facet.references |= {key: value for key, value in found.items() if value} if isinstance(found, dict) else {}
     ranges = [run.trained for item in facet.members if (run := item.run).trained]
     facet.trained = max(ranges, key=lambda pair: (pair[1], pair[0])) if ranges else None
     for metric in ("skill", "bits", "accuracy"):
@@ -157,7 +159,8 @@ def long_table(placed: Iterable[Placed]) -> pd.DataFrame:
     for item in placed:
         run = item.run
         base: dict[str, object] = {
-            "folder": run.name, "sweep": str(run.sweep), "dataset": item.dataset, "positions": item.positions,
+            "folder": run.name, "sweep": plain_text(str(run.sweep)), "dataset": item.dataset,
+            "positions": item.positions,
             "encoding": run.encoding, "arm": item.arm, "seed": run.seed, "status": run.status,
             "counted": "yes" if item.completed else item.why_not or "no", "config_hash": run.config_hash,
             "error": run.error, "command": run.command,
@@ -173,10 +176,15 @@ def long_table(placed: Iterable[Placed]) -> pd.DataFrame:
                 row |= run.test.get(n, {}) | {"order_blind": blind, "order_aware": aware}
                 row["undefined"] = run.undefined.get(n)
             rows.append(row)
-    table = pd.DataFrame(rows).reindex(columns=LONG)
+    table = pd.DataFrame([{key: _cell(value) for key, value in row.items()} for row in rows]).reindex(columns=LONG)
     whole = ["seed", "trained_shortest", "trained_longest", "length", "sequences", "parameters", "encoding_parameters"]
     whole += ["steps", "tokens_per_second"]
     return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def _cell(value: object) -> object:
+    """Text that no spreadsheet takes for a formula; no name that posenc gives starts like one."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 @dataclass(frozen=True)

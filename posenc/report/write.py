@@ -41,6 +41,8 @@ def write(
     if not folders:
         raise ConfigError("no folder given; give the folder of a run or of a sweep, such as runs/<name>.")
     target = Path(output) if output is not None else folders[0]
+    if (target / FIGURES).is_symlink():
+        raise ConfigError(f"{target / FIGURES} is a link to another folder; remove it, or choose another --output.")
     comparison = compare(folders, baseline, delta)
     found = plots(comparison)
     try:

@@ -45,7 +45,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
     with hold(folder, wait=False):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         identity = runs.digest({"study": plain["study"], "seed": seed})
-        study: Study = make(config, "study")
+        study: Study = make(config, "study", Study)
         ledger = _ledger(folder, identity)
         resumed = bool(ledger.known)
         study.workers = Workers(config.threads, ledger)

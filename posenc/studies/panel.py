@@ -4,16 +4,14 @@ python -m posenc.studies.panel runs/rank_collapse_quick_... runs/locality_quick_
 """
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
-from posenc import runs
+from posenc import records, runs
 from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.figures import INK
@@ -32,11 +30,21 @@ def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
     lost = [name for name in (".hydra/config.yaml", "study.csv", "verdict.json") if not (folder / name).is_file()]
     if lost:
         raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
-    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    try:
+        config = records.read_config(folder / ".hydra" / "config.yaml")
+        config.allow = []  # a record cannot allow itself
+        judged = records.read_json(folder / "verdict.json")
+        if (
+            not isinstance(judged, list)
+            or not judged
+            or not all({"statement", "outcome"} <= set(one) for one in judged)
+        ):
+            raise ValueError("no verdict")
+        judged = [{key: str(records.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"the study in {folder} cannot be read ({error}).") from error
     found = Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
-    judged = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-    assert OmegaConf.is_dict(config)
-    return make(config, "study"), found, judged  # pyright: ignore[reportArgumentType]
+    return make(config, "study", Study), found, judged
 
 
 def draw(folders: Sequence[Path]) -> Figure:
@@ -49,7 +57,7 @@ def draw(folders: Sequence[Path]) -> Figure:
         study.headline(axis, found)
         first = judged[0]
         statement = "\n".join(textwrap.wrap(first["statement"], 66))
-        axis.set_title(statement, fontsize=8.5, color=INK, loc="left")
+        axis.set_title(statement, fontsize=8.5, color=INK, loc="left", parse_math=False)
         outcome = first["outcome"]
         axis.annotate(outcome, (1, 0), (0, -34), xycoords="axes fraction", textcoords="offset points", fontsize=9,
                       fontweight="bold", color=INKS.get(outcome, INK), ha="right")  # fmt: skip

@@ -71,9 +71,9 @@ def attempt(root: Path, victim: int, again: bool = True) -> list[str]:
     words = log.read_text() if victim else (folder / "rank1.log").read_text()
     if not again:
         return wrong if re.search("process rank1 ended", words) else [words]
-    said = words.strip().splitlines()[-1] if words.strip() else ""
+    said = next((line for line in words.splitlines() if "process rank" in line), "nothing")
     print(f"rank {victim} killed: the other ended after {seconds:.1f} s and said: {said}")
-    if not re.search(r"process rank1 ended|process rank0 ended", words) or "Traceback" in words:
+    if not re.search(r"process rank1 ended|process rank1 ends, for another one has", words) or "Traceback" in words:
         wrong.append(f"no clear message: {words[-2000:]}")
     if started(folder, log).wait():
         wrong.append(f"the same command again: {log.read_text()[-2000:]}")
