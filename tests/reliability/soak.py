@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from rich.progress import Progress
 
 from posenc.build import build
@@ -68,6 +69,7 @@ def soak(steps: int) -> tuple[float, float, int]:
     with tempfile.TemporaryDirectory() as out, initialize_config_dir(str(CONFIGS), version_base="1.3"):
         small = [word.replace("OUT", out) for word in SMALL]
         config = compose("train", overrides=[*small, f"trainer.max_steps={steps}"], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
         parts = build(config, Path(out))
         watch = Watch(steps)
         parts.trainer.callbacks.insert(0, watch)  # pyright: ignore[reportAttributeAccessIssue]

@@ -35,7 +35,7 @@ def workers(pid: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             _, _, rest = path.read_text().rpartition(")")
-            if int(rest.split()[1]) == pid and b"loky" in (path.parent / "cmdline").read_bytes():
+            if int(rest.split()[1]) == pid and b"popen_loky" in (path.parent / "cmdline").read_bytes():
                 found.append(int(path.parent.name))
     return found
 
