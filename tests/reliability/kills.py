@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -72,8 +73,8 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
-def strike(child: Child, aim: str, whole: float, chance: random.Random) -> str:
-    """Kill the child; the phase it was in."""
+def strike(child: Child, aim: str, whole: float, chance: random.Random, signum: int) -> str:
+    """Kill the child, or ask it to stop; the phase it was in."""
     if aim == "any moment":
         end = time.monotonic() + chance.uniform(0, whole)
         while time.monotonic() < end and not child.ended():
@@ -87,7 +88,8 @@ def strike(child: Child, aim: str, whole: float, chance: random.Random) -> str:
             inside = now
         time.sleep(chance.uniform(0, {"test": 0.3, "training": 0.02, "validation": 0.05, "checkpoint": 0.004}[aim]))
     phase = "ended before" if child.ended() else child.phase
-    child.kill()
+    child.send(signum)
+    child.wait()
     return phase
 
 
@@ -96,10 +98,12 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.kills")
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--signal", choices=["KILL", "TERM", "INT"], default="KILL")
     parser.add_argument("--keep", action="store_true", help="keep the folders of runs that differ")
     asked = parser.parse_args(words)
     torch.set_num_threads(1)
     chance, root = random.Random(asked.seed), Path(tempfile.mkdtemp(prefix="kills_"))
+    signum = signal.Signals[f"SIG{asked.signal}"]
     began = time.monotonic()
     status = Child([*RUN, f"hydra.run.dir={root / 'whole'}"], root / "whole.log").start().wait()
     whole = time.monotonic() - began
@@ -109,7 +113,7 @@ def main(words: list[str] | None = None) -> int:
     for k in track(range(asked.times), "killed and resumed"):
         folder = root / str(k)
         line = [*RUN, f"hydra.run.dir={folder}"]
-        phase = strike(Child(line, root / f"{k}.log").start(), AIMS[k % len(AIMS)], whole, chance)
+        phase = strike(Child(line, root / f"{k}.log").start(), AIMS[k % len(AIMS)], whole, chance, signum)
         phases[phase] += 1
         status = Child(line, root / f"{k}.log").start().wait()
         wrong = [f"status {status}"] if status else differences(expected, outcome(folder))
@@ -119,7 +123,7 @@ def main(words: list[str] | None = None) -> int:
         elif not asked.keep:
             shutil.rmtree(folder)
     hit = ", ".join(f"{count} in {phase}" for phase, count in phases.most_common())
-    print(f"{asked.times - len(bad)} of {asked.times} bit-equal to the uninterrupted run; killed: {hit}")
+    print(f"{asked.times - len(bad)} of {asked.times} bit-equal to the uninterrupted run; {signum.name}: {hit}")
     if not bad:
         shutil.rmtree(root)
     return int(bool(bad))
