@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 from posenc.checks import ConfigError
 from posenc.data import SequenceData
 from posenc.encoder import Encoder
+from posenc.logs import check_logs
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
@@ -50,6 +52,7 @@ def build(config: DictConfig, folder: Path, environment: ClusterEnvironment | No
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
+    check_logs(logger)
     stopwatch, stop = Stopwatch(), GracefulStop()
     trainer: L.Trainer = make(
         config,
@@ -65,6 +68,9 @@ def build(config: DictConfig, folder: Path, environment: ClusterEnvironment | No
 def build_module(config: DictConfig, task: Task) -> SequenceModule:
     """The LightningModule with its weights drawn from the streams of `config.seed`."""
     seed = check_seed(config.seed)
+    optimizer = make(config, "optimizer")
+    if not callable(optimizer):
+        raise ConfigError("optimizer: it is made when there are parameters; set optimizer._partial_=true.")
     with default_stream(seed, "constructors"):
         encoding = make(config, "encoding")
         encoder: Encoder = make(
@@ -77,7 +83,7 @@ def build_module(config: DictConfig, task: Task) -> SequenceModule:
         encoder=encoder,
         positions=make(config, "positions"),
         task=task,
-        optimizer=make(config, "optimizer"),
+        optimizer=optimizer,
         seed=seed,
     )
 
@@ -94,6 +100,8 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
     node = config.get(group, {})  # callbacks or logger may be left out
     try:
         return instantiate(node, _convert_="all", **objects)
+    except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
+        raise ConfigError(f"{group}: {error}.") from error
     except InstantiationException as error:
         cause = error.__cause__
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -109,4 +117,9 @@ def make(config: DictConfig, group: str, **objects: Any) -> Any:
         if isinstance(cause, TypeError) and "argument" in str(cause):
             known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
             raise ConfigError(f"{group}: {cause}; the options are {known}.") from error
+        called = re.match("Error in call to target '([^']+)'", str(error))
+        if called is None:  # there is no such class, or Hydra cannot call it so
+            raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error
+        if isinstance(cause, TypeError | ValueError) and not called.group(1).startswith("posenc."):
+            raise ConfigError(f"{group}: {called.group(1)} says: {cause}.") from error
         raise

@@ -3,14 +3,16 @@
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from posenc import runs, summary
+from posenc import composition, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim
 from posenc.journal import RUNNING, Journal
@@ -25,6 +27,12 @@ def job(config: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    try:
+        record = identity(config)
+    except (ConfigError, OmegaConfBaseException):
+        with suppress(OSError):
+            folder.rmdir()  # Hydra has made it
+        raise
     if config.study is not None:
         if hydra.mode != RunMode.RUN:
             raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
@@ -32,10 +40,7 @@ def job(config: DictConfig) -> float | None:
 
         conduct(config, folder)
         return None
-    record = identity(config)
     if hydra.mode == RunMode.RUN:
-        if not isinstance(config.force, bool):
-            raise ConfigError(f"force must be true or false, got {config.force!r}.")
         with claim(folder, record["config_hash"], force=config.force, wait=False) as found:
             result, signum = _result(config, found, record, alone=True)
         summary.print_run(folder, result)
@@ -65,7 +70,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
     """What is known of a result before anything is built."""
     hydra = HydraConfig.get()
     choices = hydra.runtime.choices
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain = composition.check(config)
     record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
     record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
     record |= {group: choices[group] for group in ("encoding", "positions", "dataset")}

@@ -1,6 +1,7 @@
 """Loggers opened in a run folder that may hold the beginnings of the same run."""
 
 import csv
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from posenc.checks import ConfigError
 
 
 def open_logs(loggers: Sequence[Logger], folder: Path, config: dict[str, Any], resume: Path | None = None) -> None:
@@ -34,6 +37,22 @@ def open_logs(loggers: Sequence[Logger], folder: Path, config: dict[str, Any], r
             if not isinstance(logger, CSVLogger | TensorBoardLogger):
                 logger.log_hyperparams(config)
     aside.unlink(missing_ok=True)
+
+
+def check_logs(loggers: Sequence[Logger]) -> None:
+    """Each folder that a logger writes to must have a name, and a place where it can be made."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger | TensorBoardLogger):
+            try:
+                folder = Path(logger.log_dir).absolute()
+            except TypeError as error:
+                raise ConfigError(
+                    f"logger: {type(logger).__name__} cannot name its folder ({error}); "
+                    "save_dir, name and version must be words."
+                ) from error
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                raise ConfigError(f"logger: {folder} cannot be made in {there}; choose another save_dir or name.")
 
 
 def close_logs(loggers: Sequence[Logger]) -> None:
