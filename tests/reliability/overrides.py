@@ -50,9 +50,9 @@ def draw(times: int, start: int) -> Iterator[tuple[str, ...]]:
     """So many commands from one seed."""
     found: list[tuple[str, ...]] = []
 
-    @settings(
-        max_examples=2, phases=[Phase.generate], deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    slow = [HealthCheck.too_slow, HealthCheck.large_base_example]
+
+    @settings(max_examples=2, phases=[Phase.generate], deadline=None, database=None, suppress_health_check=slow)
     @given(commands(processes=True))
     def collect(words: tuple[str, ...]) -> None:
         found.append(words)
