@@ -70,6 +70,7 @@ MISTAKES = [
     ("logger.tensorboard.name=-1", "logger: TensorBoardLogger cannot name its folder"),
     ("logger.csv.save_dir=/dev/null", "logger: /dev/null cannot be made in /dev/null"),
     ("threads=1000000000", "threads must be a whole number ≤ 1024, got 1000000000"),
+    ("trainer.accelerator=[32]", r"accelerator must be a word such as auto, cpu or gpu, got \[32\]"),
     ("trainer.devices=1000000000", "devices must be at most [0-9]+ on this machine, got 1000000000"),
     (f"trainer.max_steps={HUGE}", f"max_steps must be a whole number ≤ {2**63 - 1}"),
     (f"model.logit_gain={HUGE}", "logit_gain is too large for a whole number, .*; write it as 1e20"),

@@ -195,6 +195,8 @@ def give_all(
                     elif show and verdict == REFUSED:
                         console.print(f"{' '.join(words)}\n    {outcome.errors}", markup=False, highlight=False, end="")
                     progress.update(line, advance=1)
+                    if not console.is_terminal and sum(counts.values()) % 100 == 0:
+                        console.print(f"{sum(counts.values())} of {times}", highlight=False)
             finally:
                 worker.remove()
 
