@@ -64,7 +64,7 @@ class Task:
         if test_lengths is not None and (isinstance(test_lengths, str) or not isinstance(test_lengths, Sequence)):
             raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
         for tested in test_lengths or ():
-            checks.positive(self, maximum=LONGEST, test_lengths=tested)
+            checks.positive(self, maximum=LONGEST, length=tested)
         self.length = (shortest, longest)
         if not test_lengths:
             further = (round(multiple * longest) for multiple in MULTIPLES)
