@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from posenc.data import SequenceData
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.faults import ran_out
+from posenc.logs import check_logs
 from posenc.module import SequenceModule
 from posenc.schemes import PositionScheme
 from posenc.stop import GracefulStop
@@ -76,6 +78,7 @@ def build(
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
+    check_logs(logger)
     stopwatch, stop = Stopwatch(), stop or GracefulStop()
     trainer: L.Trainer = make(
         config,
@@ -92,6 +95,9 @@ def build(
 def build_module(config: DictConfig, task: Task) -> SequenceModule:
     """The LightningModule with its weights drawn from the streams of `config.seed`."""
     seed = check_seed(config.seed)
+    optimizer = make(config, "optimizer")
+    if not callable(optimizer):
+        raise ConfigError("optimizer: it is made when there are parameters; set optimizer._partial_=true.")
     with default_stream(seed, "constructors"):
         encoding = make(config, "encoding")
         encoder: Encoder = make(
@@ -104,7 +110,7 @@ def build_module(config: DictConfig, task: Task) -> SequenceModule:
         encoder=encoder,
         positions=make(config, "positions"),
         task=task,
-        optimizer=make(config, "optimizer"),
+        optimizer=optimizer,
         seed=seed,
     )
 
@@ -130,6 +136,8 @@ def make(config: DictConfig, group: str, kind: type | None = None, **objects: An
     targets.check(node, group, kind, targets.allowed(config.get("allow", [])))
     try:
         made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
+    except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
+        raise ConfigError(f"{group}: {error}.") from error
     except InstantiationException as error:
         cause = error.__cause__
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -150,6 +158,11 @@ def make(config: DictConfig, group: str, kind: type | None = None, **objects: An
         if isinstance(cause, TypeError) and "argument" in str(cause):
             known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
             raise ConfigError(f"{group}: {cause}; the options are {known}.") from error
+        called = re.match("Error in call to target '([^']+)'", str(error))
+        if called is None:  # there is no such class, or Hydra cannot call it so
+            raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error
+        if isinstance(cause, TypeError | ValueError) and not called.group(1).startswith("posenc."):
+            raise ConfigError(f"{group}: {called.group(1)} says: {cause}.") from error
         raise
     several = isinstance(made, dict)
     for each in made.values() if several else () if node.get("_partial_") else [made]:

@@ -1,5 +1,6 @@
 """Checks at the place of use: which value, which limit, what to type instead."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -13,16 +14,41 @@ class UndefinedAtLength(ConfigError):
     """An encoding or a scheme is not defined for sequences this long: a mistake in training, a gap in a test."""
 
 
-def positive(owner: object, *, minimum: int = 1, **values: Any) -> None:
-    """Each value must be a whole number of at least `minimum`."""
+LARGEST = 2**63 - 1
+"""The largest whole number of a tensor."""
+
+HELD = 2**29
+"""Numbers in one tensor that are no slip of the keyboard: 2 GiB of float32."""
+
+WIDEST = 2**14
+"""The widest layer: a matrix from it to itself has 2²⁸ numbers."""
+
+
+def positive(owner: object, *, minimum: int = 1, maximum: int = LARGEST, **values: Any) -> None:
+    """Each value must be a whole number from `minimum` to `maximum`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≥ {minimum}, got {value!r}.")
+        if value > maximum:
+            raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≤ {maximum}, got {value}.")
+
+
+def held(owner: object, **sizes: Any) -> None:
+    """A tensor of these sizes, each of them a whole number, must fit into the memory of some machine."""
+    positive(owner, **sizes)
+    if math.prod(sizes.values()) > HELD:
+        product = " by ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise ConfigError(
+            f"{_name(owner)}: a tensor of {product} is too large, at most {HELD:,} numbers are possible; "
+            f"lower {max(sizes, key=lambda name: sizes[name])}."
+        )
 
 
 def number(owner: object, *, low: float, high: float = float("inf"), open_low: bool = False, **values: Any) -> None:
     """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
     for name, value in values.items():
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ConfigError(f"{_name(owner)}: {name} is too large for a whole number, got {value}; write it as 1e20.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value - value:
             inside = False
         else:
@@ -67,7 +93,7 @@ def even(owner: object, why: str, **values: Any) -> None:
 
 def divisible(owner: object, *, dim: int, num_heads: int) -> None:
     """The width must split evenly into heads."""
-    positive(owner, dim=dim, num_heads=num_heads)
+    positive(owner, maximum=WIDEST, dim=dim, num_heads=num_heads)
     if dim % num_heads:
         raise ConfigError(
             f"{_name(owner)}: dim {dim} does not split into {num_heads} heads; "

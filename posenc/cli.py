@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -124,10 +125,9 @@ def mistakes(configs: Path) -> Iterator[None]:
         print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)
     except Exception as error:
-        if isinstance(error, ValueError) and re.match(
-            "Only one of --|The --resolve flag|Unable to configure", str(error)
-        ):  # Hydra's own
-            print(f"error: {error}", file=sys.stderr)
+        hydras = isinstance(error, ValueError) and str(error).startswith("Unable to configure")  # its logging
+        if hydras or (isinstance(error, TypeError | ValueError) and _composing(error)):
+            print(f"error: the command line does not make a config: {_one_line(str(error))}.", file=sys.stderr)
             sys.exit(MISTAKE)
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
             raise
@@ -137,9 +137,21 @@ def mistakes(configs: Path) -> Iterator[None]:
         sys.exit(1)
 
 
+def _composing(error: Exception) -> bool:
+    """Whether Hydra raised it by itself over the command line: for some mistakes it has no type of its own."""
+    files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    inside = any(parts[-2:] == ("posenc", "job.py") for parts in files)
+    return not inside and not {"hydra", "omegaconf"}.isdisjoint(files[-1])
+
+
 def explain(error: Exception, configs: Path) -> str:
     """The message of an error; a misspelt option is answered by those that exist."""
     text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read; write it as KEY=VALUE, and a value with brackets, quotes, spaces or "
+            "letters beyond a to z as KEY='\"VALUE\"'."
+        )
     key = re.search(r"Could not override '([^']+)'", text)
     if key is not None:
         return _unknown_key(key.group(1), configs) or text
@@ -158,7 +170,15 @@ def explain(error: Exception, configs: Path) -> str:
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         text += f" ({str(cause).splitlines()[0]})"
-    return text
+    return _one_line(text)
+
+
+def _one_line(text: str) -> str:
+    """A message of Hydra's or OmegaConf's without what it says for those who read their source."""
+    where = re.search(r"full_key: (\S+)", text)
+    text = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)\b", text)[0]
+    text = " ".join(text.split())
+    return text if where is None or where.group(1) in text else f"{where.group(1)}: {text}"
 
 
 def _unknown_key(key: str, configs: Path) -> str | None:

@@ -109,8 +109,12 @@ class SequenceData(L.LightningDataModule):
             eval_tokens_per_batch=eval_tokens_per_batch,
         )
         checks.positive(self, minimum=0, curriculum_steps=curriculum_steps)
+        longest = task.length[1]
+        checks.held(self, batch_size=batch_size, length=longest)
         if train_size is not None:
-            checks.positive(self, train_size=train_size)
+            checks.held(self, train_size=train_size, length=longest)
+        for tested in {longest, *task.test_lengths}:
+            checks.held(self, eval_size=min(eval_size, max(LEAST, eval_tokens // tested)), length=tested)
         if curriculum_steps and (train_size is not None or task.length[0] == task.length[1]):
             one = "a fixed training set has one" if train_size is not None else f"dataset.length is {task.length[1]}"
             raise ConfigError(

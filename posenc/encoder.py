@@ -13,6 +13,8 @@ from posenc.positions import Positions
 NORMS = ("pre", "post", "none")
 READOUTS = ("mean", "last", "query", "per_token")
 INJECTIONS = ("input", "every_layer", "attention")
+DEEPEST = 4096
+"""Layers; more are built for hours."""
 
 
 class TokenEmbedding(nn.Embedding):
@@ -109,9 +111,17 @@ class Encoder(nn.Module):
         logit_gain: float = 1.0,
     ) -> None:
         super().__init__()
-        checks.positive(self, vocab_size=vocab_size, num_outputs=num_outputs, num_layers=num_layers)
+        checks.positive(self, maximum=DEEPEST, num_layers=num_layers)
         checks.divisible(self, dim=dim, num_heads=num_heads)
-        checks.number(self, low=0, mlp_ratio=mlp_ratio)
+        checks.number(self, low=0, high=1e6, mlp_ratio=mlp_ratio)
+        hidden = round(mlp_ratio * dim)
+        if mlp_ratio and not hidden:
+            raise ConfigError(
+                f"Encoder: mlp_ratio={mlp_ratio:g} of dim {dim} is no hidden unit; set model.mlp_ratio=0 for no MLP."
+            )
+        checks.held(self, dim=dim, hidden=max(1, hidden))
+        checks.held(self, dim=dim, vocab_size=vocab_size)
+        checks.held(self, dim=dim, num_outputs=num_outputs)
         checks.number(self, low=0, high=1, dropout=dropout)
         checks.number(self, low=0, open_low=True, token_rms=token_rms)
         if not isinstance(residual, bool):

@@ -4,14 +4,16 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from posenc import runs, summary
+from posenc import composition, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim
 from posenc.journal import RUNNING, Journal
@@ -26,9 +28,13 @@ def job(config: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if config.allow and not any(re.match(r"\+{0,2}allow=", word) for word in hydra.overrides.task):
-        told = ",".join(map(str, config.allow))
-        raise ConfigError(f"a config file sets allow, which it cannot; if you trust it, add allow=[{told}] yourself.")
+    try:
+        _check_allow(config)
+        record = identity(config)
+    except (ConfigError, OmegaConfBaseException):
+        with suppress(OSError):
+            folder.rmdir()  # Hydra has made it
+        raise
     if config.study is not None:
         if hydra.mode != RunMode.RUN:
             raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
@@ -36,10 +42,7 @@ def job(config: DictConfig) -> float | None:
 
         conduct(config, folder)
         return None
-    record = identity(config)
     if hydra.mode == RunMode.RUN:
-        if not isinstance(config.force, bool):
-            raise ConfigError(f"force must be true or false, got {config.force!r}.")
         with claim(folder, record["config_hash"], force=config.force, wait=False) as found:
             result, signum = _result(config, found, record, alone=True)
         summary.print_run(folder, result)
@@ -65,11 +68,18 @@ def job(config: DictConfig) -> float | None:
     return objective(result)
 
 
+def _check_allow(config: DictConfig) -> None:
+    """Only the command line may allow targets of others (posenc.targets)."""
+    if config.allow and not any(re.match(r"\+{0,2}allow=", word) for word in HydraConfig.get().overrides.task):
+        told = ",".join(map(str, config.allow))
+        raise ConfigError(f"a config file sets allow, which it cannot; if you trust it, add allow=[{told}] yourself.")
+
+
 def identity(config: DictConfig) -> dict[str, Any]:
     """What is known of a result before anything is built."""
     hydra = HydraConfig.get()
     choices = hydra.runtime.choices
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain = composition.check(config)
     record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
     record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
     record |= {group: choices[group] for group in ("encoding", "positions", "dataset")}

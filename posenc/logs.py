@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from posenc import runs
+from posenc.checks import ConfigError
 
 
 class MetricsFile(Logger):
@@ -21,6 +22,8 @@ class MetricsFile(Logger):
 
     def __init__(self, save_dir: str) -> None:
         super().__init__()
+        if not isinstance(save_dir, str):
+            raise ConfigError(f"MetricsFile: save_dir must be a folder, got {save_dir!r}.")
         self.path = Path(save_dir) / "metrics.csv"
         self._columns: list[str] = []
 
@@ -99,6 +102,22 @@ def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> 
         else:
             _ = getattr(logger, "experiment", None)
             logger.log_hyperparams(config)
+
+
+def check_logs(loggers: Sequence[Logger]) -> None:
+    """Each folder that a logger writes to must have a name, and a place where it can be made."""
+    for logger in loggers:
+        if isinstance(logger, MetricsFile | CSVLogger | TensorBoardLogger):
+            try:
+                folder = Path(logger.log_dir or logger.save_dir).absolute()
+            except TypeError as error:
+                raise ConfigError(
+                    f"logger: {type(logger).__name__} cannot name its folder ({error}); "
+                    "save_dir, name and version must be words."
+                ) from error
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                raise ConfigError(f"logger: {folder} cannot be made in {there}; choose another save_dir or name.")
 
 
 def close_logs(loggers: Sequence[Logger]) -> None:

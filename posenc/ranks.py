@@ -22,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+from posenc.checks import ConfigError
+
 HOST = "127.0.0.1"
 PATIENCE = 30
 """Seconds that the other processes have to end after rank 0 has."""
@@ -135,6 +137,9 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
     if not isinstance(devices, int) or devices < 2:
         yield Ranks()
         return
+    most = max(2, os.cpu_count() or 1, torch.cuda.device_count())
+    if devices > most:
+        raise ConfigError(f"trainer: devices must be at most {most} on this machine, got {devices}.")
     meeting = OneMachine(0, devices)
     group = Ranks(meeting)
     # in a session of their own: what the terminal signals reaches rank 0, which tells the others after a step

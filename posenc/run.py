@@ -32,6 +32,9 @@ for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
+THREADS = 1024
+"""More than any machine has; the system refuses to start so many, and ends the process."""
+
 
 def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
     """Train and test what `config` describes and complete `record`; it is written last.
@@ -102,7 +105,7 @@ def reason(error: Exception, parts: Parts | None) -> str:
 def threads_of(config: DictConfig) -> int | None:
     """The threads that this process is asked to compute with: `config.threads`, or a share for each of its devices."""
     if config.threads is not None:
-        checks.positive("config", threads=config.threads)
+        checks.positive("config", maximum=THREADS, threads=config.threads)
         return config.threads
     devices = config.trainer.devices
     return max(1, torch.get_num_threads() // devices) if isinstance(devices, int) and devices > 1 else None

@@ -15,6 +15,9 @@ from posenc.streams import generator
 Length = int | Sequence[int]
 """A training length as `dataset.length` gives it: a number, or [shortest, longest]."""
 
+FARTHEST = 2**24
+"""The largest position that may be drawn: the last whole number up to which float32 holds all."""
+
 
 def longest(owner: object, **lengths: Length) -> int:
     """The longest of the training lengths."""
@@ -51,7 +54,7 @@ class WithinNumber(PositionScheme):
     """
 
     def __init__(self, digits: Sequence[int], max_offset: int = 99) -> None:
-        checks.positive(self, minimum=0, max_offset=max_offset)
+        checks.positive(self, minimum=0, maximum=FARTHEST, max_offset=max_offset)
         if not isinstance(digits, Sequence) or isinstance(digits, str):
             raise ConfigError(f"{type(self).__name__}: digits must be a list of tokens, got {digits!r}.")
         for digit in digits:
@@ -80,7 +83,7 @@ class RandomizedPositions(PositionScheme):
     """
 
     def __init__(self, span: int = 512, at_test: str = "random") -> None:
-        checks.positive(self, span=span)
+        checks.positive(self, maximum=FARTHEST, span=span)
         checks.one_of(self, ("even", "random"), at_test=at_test)
         self.span, self.at_test = span, at_test
 
@@ -107,7 +110,7 @@ class ShiftedPositions(PositionScheme):
     """
 
     def __init__(self, max_shift: int = 100) -> None:
-        checks.positive(self, minimum=0, max_shift=max_shift)
+        checks.positive(self, minimum=0, maximum=FARTHEST, max_shift=max_shift)
         self.max_shift = max_shift
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:

@@ -72,6 +72,8 @@ def make_trainer(
     """
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
     checks.one_of("trainer", PRECISIONS, precision=precision)
+    if not isinstance(accelerator, str):
+        raise ConfigError(f"trainer: accelerator must be a word such as auto, cpu or gpu, got {accelerator!r}.")
     if gradient_clip is not None:
         checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
     precision = automatic(accelerator) if precision == "auto" else precision

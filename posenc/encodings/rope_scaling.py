@@ -22,7 +22,7 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
         self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
     ) -> None:
         super().__init__(dim, num_heads, base, layout)
-        checks.number(self, low=1, factor=factor)
+        checks.number(self, low=1, high=1e6, factor=factor)
         self.factor = factor
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
@@ -41,7 +41,7 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
         self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
     ) -> None:
         super().__init__(dim, num_heads, base, layout)
-        checks.number(self, low=1, factor=factor)
+        checks.number(self, low=1, high=1e6, factor=factor)
         if self.width == 2:
             raise ConfigError(f"{type(self).__name__} needs a head width of at least 4, got 2; raise model.dim.")
         self.factor = factor

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator as stream
-from posenc.tasks.base import IGNORE
+from posenc.tasks.base import IGNORE, SYMBOLS
 from posenc.tasks.transduction import TransductionTask
 
 PLUS, EQUALS, INDEX = 11, 12, 13
@@ -123,7 +123,7 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
         causal: bool = True,
         readout: str = "per_token",
     ) -> None:
-        checks.positive(self, num_indices=num_indices)
+        checks.positive(self, maximum=SYMBOLS, num_indices=num_indices)
         self.max_length = num_indices - 1
         super().__init__(length, test_lengths, causal, readout)
         self.num_indices = num_indices

@@ -15,6 +15,14 @@ IGNORE = -100
 MULTIPLES = (1, 1.5, 2, 4, 8)
 """Test lengths, in longest training lengths, where none are given."""
 
+LONGEST = 2**20
+"""The longest length: attention over it takes minutes for one sequence."""
+
+SYMBOLS = 2**20
+"""The largest vocabulary, and the most classes: four times the largest of language models."""
+
+READOUTS = ("mean", "last", "query", "per_token")
+
 
 class Task:
     """Sequences and what is asked about them, generated on the fly.
@@ -44,14 +52,19 @@ class Task:
         causal: bool = False,
         readout: str = "mean",
     ) -> None:
-        checks.positive(self, vocab_size=vocab_size)
+        checks.positive(self, maximum=SYMBOLS, vocab_size=vocab_size)
+        checks.positive(self, maximum=SYMBOLS, num_outputs=self.num_outputs)
+        checks.boolean(self, causal=causal)
+        checks.one_of(self, READOUTS, readout=readout)
         shortest, longest = (length, length) if isinstance(length, int) else self._range(length)
-        checks.positive(self, length=shortest)
-        checks.positive(self, length=longest)
+        checks.positive(self, maximum=LONGEST, length=shortest)
+        checks.positive(self, maximum=LONGEST, length=longest)
         if shortest > longest:
             raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
-        if isinstance(test_lengths, int | str):
+        if test_lengths is not None and (isinstance(test_lengths, str) or not isinstance(test_lengths, Sequence)):
             raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
+        for tested in test_lengths or ():
+            checks.positive(self, maximum=LONGEST, length=tested)
         self.length = (shortest, longest)
         if not test_lengths:
             further = (round(multiple * longest) for multiple in MULTIPLES)
@@ -59,7 +72,7 @@ class Task:
         self.test_lengths = sorted(set(test_lengths))
         self.vocab_size, self.causal, self.readout = vocab_size, causal, readout
         for tested in (shortest, *self.test_lengths):
-            checks.positive(self, length=tested)
+            checks.positive(self, maximum=LONGEST, length=tested)
             if tested < self.min_length:
                 raise ConfigError(f"{self}: length must be at least {self.min_length}, got {tested}.")
 

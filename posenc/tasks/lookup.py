@@ -51,7 +51,7 @@ class Lookup(Task):
         readout: str = "last",
     ) -> None:
         checks.positive(self, minimum=2, max_length=max_length)
-        checks.positive(self, hops=hops)
+        checks.positive(self, maximum=1024, hops=hops)
         if num_values is not None:
             checks.positive(self, minimum=2, num_values=num_values)
             if hops > 1:

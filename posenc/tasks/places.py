@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.tasks.base import Task
+from posenc.tasks.base import LONGEST, Task
 from posenc.tasks.distance import MARKERS
 
 
@@ -131,7 +131,8 @@ class RelativePattern(MarkedPair):
         if isinstance(offsets, str) or not isinstance(offsets, Sequence) or len(offsets) < 2:
             raise ConfigError(f"{self}: offsets must list at least two whole numbers, such as [-1, 1], got {offsets}.")
         for offset in offsets:
-            if isinstance(offset, bool) or not isinstance(offset, int) or offset == 0 or offsets.count(offset) > 1:
+            checks.positive(self, minimum=-LONGEST, maximum=LONGEST, offsets=offset)
+            if offset == 0 or offsets.count(offset) > 1:
                 raise ConfigError(
                     f"{self}: offsets must be different whole numbers other than 0, got {offset} in {list(offsets)}."
                 )

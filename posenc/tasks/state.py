@@ -132,7 +132,7 @@ class MarkovDataset(Task):
         causal: bool = True,
         readout: str = "per_token",
     ) -> None:
-        checks.positive(self, order=order)
+        checks.positive(self, maximum=12, order=order)
         checks.positive(self, minimum=2, vocab_size=vocab_size)
         checks.positive(self, minimum=0, table_seed=table_seed)
         checks.number(self, low=0.01, high=1000, concentration=concentration)

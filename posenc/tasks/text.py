@@ -125,6 +125,8 @@ NAMED = 10
 def _read(path: str | None) -> list[tuple[str, bytes]]:
     """(name, bytes) of each file, by name."""
     if path is not None:
+        if not isinstance(path, str) or not path:
+            raise ConfigError(f"TextDataset: dataset.path must be a file, a folder or null, got {path!r}.")
         root = Path(path).expanduser()
         if root.is_file():
             return [(root.name, root.read_bytes())]

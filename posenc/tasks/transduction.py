@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from posenc.tasks.base import IGNORE, Task
+from posenc.checks import ConfigError
+from posenc.tasks.base import IGNORE, LONGEST, Task
 
 
 class TransductionTask(Task):
@@ -40,6 +41,12 @@ class TransductionTask(Task):
             causal=causal,
             readout=readout,
         )
+        for tested in (self.length[1], *self.test_lengths):
+            read = tested + self.output_length(tested)
+            if read > LONGEST:
+                raise ConfigError(
+                    f"{self}: at length {tested} there are {read} tokens to read; at most {LONGEST} are possible."
+                )
 
     def output_length(self, length: int) -> int:
         """m, for an input of n symbols; n unless the task says otherwise."""

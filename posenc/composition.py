@@ -1,0 +1,52 @@
+"""The shape of a composed config, before anything reads it: which groups there are, and what each must hold.
+
+What a value may be is checked where it is used; here is only what options and deletions may have taken away.
+"""
+
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from posenc import runs
+from posenc.checks import ConfigError
+
+TOP = ("seed", "ckpt_path", "force", "threads", "study")
+OPTIONAL = ("callbacks", "logger")
+"""Groups of things that watch a run, by name; all of them may be left out."""
+
+
+def check(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as a plain dict, if it has the shape of a run's."""
+    for key in (*TOP, *runs.HASHED):
+        if key not in config:
+            raise ConfigError(f"the config has no {key}, and a run needs it; leave ~{key} out.")
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    for group, keys in runs.HASHED.items():
+        if group != "seed":
+            _maker(group, plain[group], group, keys or ())
+    for group in OPTIONAL:
+        watching = plain.get(group)
+        if watching is None:
+            continue
+        if not isinstance(watching, dict):
+            raise ConfigError(f"{group} must hold options by name, got {watching!r}; ~{group} leaves it out.")
+        for name, node in watching.items():
+            _maker(f"{group}.{name}", node, f"{group}.{name}")
+    if plain["study"] is not None:
+        _maker("study", plain["study"], "study")
+    if not isinstance(plain["force"], bool):
+        raise ConfigError(f"force must be true or false, got {plain['force']!r}.")
+    if not isinstance(plain["ckpt_path"], str | None):
+        raise ConfigError(f"ckpt_path must be the path of a checkpoint or null, got {plain['ckpt_path']!r}.")
+    return plain
+
+
+def _maker(name: str, node: Any, group: str, keys: tuple[str, ...] = ()) -> None:
+    """A mapping with a `_target_` and what else is read by name."""
+    if not isinstance(node, dict):
+        raise ConfigError(f"{name} must hold options by name, got {node!r}; set one with {group}.OPTION=VALUE.")
+    for key in ("_target_", *keys):
+        if key not in node:
+            raise ConfigError(f"{name} has no {key}, and a run needs it; leave ~{group}.{key} out.")
+    if not isinstance(node["_target_"], str):
+        raise ConfigError(f"{name}._target_ must be the name of a class or function, got {node['_target_']!r}.")

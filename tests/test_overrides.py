@@ -1,0 +1,107 @@
+"""Mistakes on the command line: whatever is typed trains, or gets one message and leaves nothing behind.
+
+`python -m tests.reliability.overrides` gives thousands of drawn commands; here are a few, and every mistake that was
+found so.
+"""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.conftest import Launch
+from tests.reliability.commands import SMALL, commands
+from tests.reliability.judgement import GOOD, REFUSED, Outcome, judge, observe
+
+Give = Callable[..., Outcome]
+
+
+@pytest.fixture
+def give(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Give:
+    """Give a command in an empty folder; what came of it."""
+    (tmp_path / "book.txt").write_text("the cat sat on the mat. " * 400)
+    folder = tmp_path / "here"
+
+    def run(*words: str) -> Outcome:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        status, errors = command(*words)
+        return observe(status, "", errors, folder)
+
+    return run
+
+
+def test_drawn_commands_train_or_are_refused(give: Give) -> None:
+    @settings(
+        max_examples=30, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    )  # fmt: skip
+    @given(commands())
+    def check(words: tuple[str, ...]) -> None:
+        outcome = give(*words)
+        assert judge(outcome) in GOOD, (words, outcome)
+
+    check()
+
+
+HUGE = 10**30
+
+MISTAKES = [
+    ("seed=é", "seed=é cannot be read; write it as KEY=VALUE"),
+    ("dataset=4.0", "does not make a config: Config group override must be a string or a list"),
+    ("trainer=[1,2,3]", "does not make a config"),
+    ("model.dim=${nowhere}", "^error: .*Interpolation key 'nowhere' not found[^\n]*\n$"),
+    ("~seed", "the config has no seed, and a run needs it; leave ~seed out"),
+    ("~trainer.precision", "trainer has no precision, and a run needs it; leave ~trainer.precision out"),
+    ("data=0.5", "not a container"),
+    ("model=3", "does not make a config: Config group override must be"),
+    ("optimizer=[1]", "Cannot merge DictConfig with ListConfig"),
+    ("callbacks.layers=3", "callbacks.layers must hold options by name, got 3"),
+    ("positions._target_=3", "positions._target_ must be the name of a class or function, got 3"),
+    ("positions._target_=posenc.nothing.At.All", "positions: Error locating target"),
+    ("study=3", "study must hold options by name, got 3"),
+    ("ckpt_path=3", "ckpt_path must be the path of a checkpoint or null, got 3"),
+    ("optimizer._partial_=nan", "optimizer: .*_partial_ flag must be a bool"),
+    ("logger.tensorboard.save_dir=inf", "logger: .*TensorBoardLogger says: .*not float"),
+    ("logger.tensorboard.name=-1", "logger: TensorBoardLogger cannot name its folder"),
+    ("logger.csv.save_dir=/dev/null", "logger: /dev/null cannot be made in /dev/null"),
+    ("threads=1000000000", "threads must be a whole number ≤ 1024, got 1000000000"),
+    ("trainer.accelerator=[32]", r"accelerator must be a word such as auto, cpu or gpu, got \[32\]"),
+    ("trainer.devices=1000000000", "devices must be at most [0-9]+ on this machine, got 1000000000"),
+    (f"trainer.max_steps={HUGE}", f"max_steps must be a whole number ≤ {2**63 - 1}"),
+    (f"model.logit_gain={HUGE}", "logit_gain is too large for a whole number, .*; write it as 1e20"),
+    ("model.dim=1000000000", "dim must be a whole number ≤ 16384, got 1000000000"),
+    ("model.num_layers=1000000000", "num_layers must be a whole number ≤ 4096"),
+    ("model.mlp_ratio=1e308", "mlp_ratio must be a number ≥ 0 and ≤ 1e[+]06"),
+    ("model.mlp_ratio=1e-9", "mlp_ratio=1e-09 of dim 16 is no hidden unit; set model.mlp_ratio=0 for no MLP"),
+    ("encoding=learned_absolute encoding.max_length=1000000000", "a tensor of .* is too large.*; lower max_length"),
+    ("encoding=continuous encoding.period=1e300", "period must be a number ≥ 0 and ≤ 1.67772e[+]07"),
+    ("encoding=fire encoding.hidden=1000000000", "hidden must be a whole number ≤ 16384"),
+    ("encoding=rope_ntk encoding.factor=1e300", "factor must be a number ≥ 1 and ≤ 1e[+]06"),
+    ("positions=randomized positions.span=1000000000", "span must be a whole number ≤ 16777216"),
+    ("data.batch_size=1000000000", "a tensor of .* is too large.*; lower batch_size"),
+    ("data.train_size=1000000000", "a tensor of .* is too large.*; lower train_size"),
+    ("dataset.length=1000000000", "length must be a whole number ≤ 1048576"),
+    ("dataset.vocab_size=1000000000", "vocab_size must be a whole number ≤ 1048576"),
+    ("dataset.test_lengths=[[1,2]]", r"length must be a whole number ≥ 1, got \[1, 2\]"),
+    ("dataset.causal=3", "causal must be true or false, got 3"),
+    ("dataset.readout=3", "readout=3 is not one of mean, last, query, per_token"),
+    ("dataset=chained_lookup dataset.hops=1000000000", "hops must be a whole number ≤ 1024"),
+    ("dataset=markov dataset.order=1000000000", "order must be a whole number ≤ 12"),
+    ("dataset=copy dataset.copies=1000000000", "at length 32 there are [0-9]+ tokens to read; at most 1048576"),
+    (f"dataset=rel_pattern dataset.offsets=[1,{HUGE}]", "offsets must be a whole number ≤ 1048576"),
+    ("dataset=text dataset.path=3", "dataset.path must be a file, a folder or null, got 3"),
+    ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake[:60] for mistake, _ in MISTAKES])
+def test_a_mistake_that_was_found_so(give: Give, mistake: str, message: str) -> None:
+    outcome = give(*SMALL, *mistake.split(), "hydra.run.dir=run")
+    assert judge(outcome) == REFUSED, outcome
+    assert outcome.status == 2
+    assert re.search(message, outcome.errors), outcome.errors
