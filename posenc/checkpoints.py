@@ -1,10 +1,12 @@
 """Checkpoints: when they are taken, how they reach the disk, and what is checked before one is gone on from."""
 
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -12,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc import checks, runs
 from posenc.checks import ConfigError
+from posenc.faults import Diverged
 from posenc.logs import MetricsFile
 from posenc.sealed import Damaged, read
 from posenc.stop import GracefulStop, Interrupted
@@ -22,6 +25,10 @@ ENTRIES = {
 }  # fmt: skip
 """What a run needs to go on as if it had not been stopped."""
 MINUTES = {"s": 1 / 60, "min": 1.0, "h": 60.0}
+
+
+AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "sum"}
+"""What optimizers keep that is shaped like the parameter; some keep other things too, of other shapes."""
 
 
 class Checkpoints(L.Callback):
@@ -51,6 +58,8 @@ class Checkpoints(L.Callback):
 
     def _take(self, trainer: L.Trainer) -> None:
         self._taken = time.monotonic()
+        if not all(bool(torch.isfinite(weight).all()) for weight in trainer.lightning_module.parameters()):
+            _diverged(trainer, "weights that are not finite after the update")
         trainer.save_checkpoint(self.folder / "next.ckpt")
 
     def _publish(self, trainer: L.Trainer) -> None:
@@ -72,6 +81,10 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
             (self.folder / "next.ckpt").unlink(missing_ok=True)
+            best = self.folder / "best.ckpt"
+            with suppress(Damaged, OSError):
+                if best.exists() and read(best)["global_step"] > trainer.global_step:  # of a future that is taken back
+                    best.unlink()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Take one where its turn has come, unless a validation is to follow."""
@@ -83,6 +96,8 @@ class Checkpoints(L.Callback):
         if trainer.state.fn != TrainerFn.FITTING:
             return
         loss = float(trainer.callback_metrics["validation/loss"])
+        if not math.isfinite(loss):
+            _diverged(trainer, f"validation loss {loss}")
         if loss < self.best:
             self.best = loss
             trainer.save_checkpoint(self.folder / "best.ckpt")
@@ -91,6 +106,8 @@ class Checkpoints(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """All of the step before is in the logs: publish, and stop if that was asked."""
+        # Lightning's count of rows is one behind where a run goes on from a validation that is no longer due
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         self._publish(trainer)
         if self.stop.stopping:
             assert self.stop.received is not None
@@ -116,6 +133,10 @@ class Checkpoints(L.Callback):
                     f"the last good checkpoint is checkpoints/{name}, of step {read(self.folder / name)['global_step']}"
                 )
         return "no checkpoint was taken before that"
+
+
+def _diverged(trainer: L.Trainer, what: str) -> NoReturn:
+    raise Diverged(what, trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"])
 
 
 def interval(every: int | str) -> tuple[int, float | None]:
@@ -191,7 +212,7 @@ def _same_optimizer(path: str, states: Sequence[Any], module: L.LightningModule)
         same = set(own) <= set(group) and len(group["params"]) == len(own["params"])
         for number, values in state["state"].items():
             shape = own["params"][number].shape
-            same &= all(x.shape == shape for x in values.values() if isinstance(x, torch.Tensor) and x.ndim)
+            same &= all(values[name].shape == shape for name in AVERAGES & set(values))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         same = False
     if not same:

@@ -117,7 +117,7 @@ def _hash_of(folder: Path) -> str | None:
 
 def _own(folder: Path) -> list[Path]:
     """What a run writes; other runs may lie in folders below."""
-    names = (runs.RESULT, "metrics.csv", "checkpoints", "traceback.txt", "hparams.yaml", ".hydra")
+    names = (runs.RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
     names += ("by_position.csv", "by_position.png", "length.png")
     found = [folder / name for name in names if (folder / name).exists()]
     return [*found, *folder.glob("events.out.tfevents.*"), *folder.glob("rank*.log")]

@@ -88,6 +88,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 def _result(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
     if found.finished is not None:
+        found.complete(found.finished["status"])  # a kill may have come between
         if alone:
             print("this run is finished: what follows is its result; force=true runs it anew")
         return found.finished, None

@@ -75,7 +75,8 @@ def _taken(file: TextIO, path: Path) -> bool | None:
 
 
 def _self() -> dict[str, Any]:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    words = [word for word in sys.argv[1:] if not word.startswith("hydra.job.config.override_dirname")]  # posenc.cli's
+    command = shlex.join([Path(sys.argv[0]).name, *words])
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
     return {"process": os.getpid(), "machine": platform.node(), "since": since, "command": command[:500]}
 

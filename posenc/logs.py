@@ -74,7 +74,7 @@ class MetricsFile(Logger):
                 os.fsync(file.fileno())
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
             reader = csv.DictReader(file)
             return [*(reader.fieldnames or [])], [*reader]
 

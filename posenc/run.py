@@ -141,6 +141,8 @@ def prepare(
             print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
     parts.module.rehearse(parts.trainer.strategy.root_device)
+    if str(parts.trainer.precision).endswith("-true"):  # else Lightning converts after it has loaded a checkpoint
+        parts.trainer.strategy.precision_plugin.convert_module(parts.module)
     parts.data.test_lengths = parts.module.test_lengths
     return parts, checkpoint, steps
 

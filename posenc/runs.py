@@ -46,6 +46,8 @@ def config_hash(config: Mapping[str, Any]) -> str:
         group: config[group] if keys is None else {key: config[group][key] for key in keys}
         for group, keys in HASHED.items()
     }
+    if config.get("ckpt_path") is not None:  # another start, another result
+        chosen["ckpt_path"] = config["ckpt_path"]
     return digest(chosen)
 
 
@@ -114,7 +116,11 @@ def _finite(value: Any) -> Any:
 def is_result(found: Any) -> bool:
     """Whether a value is a result that can be told (posenc.summary): its names are names, its numbers are numbers."""
     names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
-    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in names.items()):
+    if (
+        not isinstance(found, dict)
+        or "error" not in found
+        or not all(isinstance(found.get(key), kind) for key, kind in names.items())
+    ):
         return False
     tables = [found.get(key, {}) for key in ("test", "ceilings")]
     groups = [found.get(key, {}) for key in ("undefined", "references", "validation", "length_generalization")]
@@ -126,6 +132,8 @@ def is_result(found: Any) -> bool:
     test, ceilings = tables
     needed = [row.get(key) for row in test.values() for key in ("accuracy", "accuracy_standard_error")]
     if "parameters" in found:
+        if "tokens_per_second" not in found:
+            return False
         needed += [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds")]
     values = [*needed, found.get("tokens_per_second"), *(v for part in (*rows, *groups[1:]) for v in part.values())]
     if not all(isinstance(value, int | float | None) and abs(value or 0) < LARGEST for value in values):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc.slurm import slurm_job
 
@@ -33,7 +34,7 @@ class GracefulStop(L.Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self.stopping = False
-        self._deferred = self._active = False
+        self._deferred = False
         self._signals = [signal.SIGINT, signal.SIGTERM]
         if REQUEUE is not None and slurm_job() and signal.getsignal(REQUEUE) == signal.SIG_DFL:
             self._signals.append(REQUEUE)
@@ -55,12 +56,10 @@ class GracefulStop(L.Callback):
     def listening(self) -> Iterator[None]:
         """Handle signals inside; restore the handlers afterwards."""
         before = {each: signal.getsignal(each) for each in self._signals}
-        self._active = True
         self._listen()
         try:
             yield
         finally:
-            self._active = False
             if threading.current_thread() is threading.main_thread():
                 for each, handler in before.items():
                     signal.signal(each, handler)
@@ -76,13 +75,16 @@ class GracefulStop(L.Callback):
         if self.received is not None:
             raise Interrupted(self.received)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take SIGTERM back from Lightning, which sets a handler of its own when `fit` begins."""
-        if self._active and self.received is None:
-            self._listen()
-
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Decide once a step, so that all callbacks and all processes see the same."""
+        self._decide(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Decide after a validation too, which may take long."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._decide(trainer)
+
+    def _decide(self, trainer: L.Trainer) -> None:
         asked = self.received is not None
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)

@@ -85,7 +85,7 @@ def make_trainer(
     if precision == LinearBfloat16.precision:
         plugins.append(LinearBfloat16())
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             default_root_dir=folder,
             callbacks=[StopOnDivergence(), stop, *callbacks, checkpoints],
             logger=list(logger),
@@ -107,3 +107,6 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"trainer: {error}") from error
+    # Lightning's handlers of signals would end the process with status 0, or talk to other processes inside of one.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer

@@ -125,10 +125,11 @@ def test_same_command_same_numbers_and_another_seed_others(command: Launch, tmp_
     assert a["test"] != other["test"]
 
 
-@pytest.mark.parametrize("stop", [5, 7])
-def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize(("stop", "precision"), [(5, "auto"), (8, "auto"), (7, "64-true")])
+def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: int, precision: str) -> None:
     """Bit-equal to the run that was never stopped, dropout and all; at a validation and between two."""
-    more = ("model.dropout=0.2", *SMALL, "module.warmup_steps=100")  # within warm-up the rate ignores max_steps
+    more = ("model.dropout=0.2", *SMALL, f"trainer.precision={precision}")
+    more += ("module.warmup_steps=100",)  # within warm-up the rate ignores max_steps
     assert command(*more, f"hydra.run.dir={tmp_path / 'whole'}")[0] == 0
     assert command(*more, f"hydra.run.dir={tmp_path / 'half'}", f"trainer.max_steps={stop}")[0] == 0
     checkpoint = tmp_path / "half" / "checkpoints" / "last.ckpt"
@@ -136,6 +137,10 @@ def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: 
     whole, rest = weights(tmp_path / "whole"), weights(tmp_path / "rest")
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
     assert result(tmp_path / "whole")["test"] == result(tmp_path / "rest")["test"]
+    before, after = (
+        list(csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines())) for name in ("whole", "rest")
+    )
+    assert [row for row in before if int(row["step"]) >= stop] == after
 
 
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
