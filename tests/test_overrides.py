@@ -37,7 +37,7 @@ def give(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gi
 
 def test_drawn_commands_train_or_are_refused(give: Give) -> None:
     @settings(
-        max_examples=30, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=25, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
     )  # fmt: skip
     @given(commands())
