@@ -211,7 +211,7 @@ class SequenceModule(L.LightningModule):
         Their row says its step itself: Lightning's count is one less in a run that was resumed after its last step.
         """
         self.by_position = []
-        self.log("step", float(self.global_step))
+        self._log_epoch({"step": float(self.global_step)})
         for length in self.test_lengths:
             scores = self.tests[str(length)]
             assert isinstance(scores, Scores)

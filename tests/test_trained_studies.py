@@ -16,7 +16,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
 from posenc.measurements import Measurements
-from posenc.studies.base import Arm
+from posenc.studies.base import Arm, Study
 from posenc.studies.locality import Locality, log2_size
 from posenc.studies.mixers import MIXERS, MixerArm
 from posenc.studies.trainability import Trainability
@@ -40,7 +40,7 @@ SIZES = {"dim": 16, "num_heads": 2, "num_layers": 2}
 @pytest.mark.parametrize("name", FEW)
 def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, name: str) -> None:
     config = composed(f"experiment={name}", "profile=smoke", "name=test", *FEW[name])
-    study = make(config, "study")
+    study = make(config, "study", Study)
     study.workers = Workers(1)
     found = study.measure(0)
     judged = [claim.verdict(found) for claim in study.claims]

@@ -35,7 +35,10 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: RotaryPositionalEncoding(16, 4, rotated=0.0), "rotated must be a number > 0 and ≤ 1, got 0.0"),
     (lambda: RotaryPositionalEncoding(16, 4, layout="both"), "layout=both is not one of interleaved, half_split"),
     (lambda: enc.LearnedRotaryPositionalEncoding(12, 4), "the head width must be even, got 3"),
-    (lambda: enc.LinearlyScaledRotaryPositionalEncoding(16, 4, factor=0.5), "factor must be a number ≥ 1, got 0.5"),
+    (
+        lambda: enc.LinearlyScaledRotaryPositionalEncoding(16, 4, factor=0.5),
+        "factor must be a number ≥ 1 and .*, got 0.5",
+    ),
     (lambda: enc.NTKScaledRotaryPositionalEncoding(8, 4), "head width of at least 4, got 2"),
     (lambda: enc.DynamicNTKRotaryPositionalEncoding(16, 4, 0), "original_length must be a whole number ≥ 1, got 0"),
     (lambda: enc.YarnRotaryPositionalEncoding(16, 4, [8, 0]), "original_length must be a whole number ≥ 1, got 0"),
