@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,13 +20,10 @@ from posenc.sealed import Damaged, read
 from posenc.stop import GracefulStop, Interrupted
 
 ENTRIES = {
-    "optimizer_states": list, "lr_schedulers": list, "global_step": int, "loops": dict,
-    "callbacks": dict,
+    "optimizer_states": list, "lr_schedulers": list, "global_step": int, "loops": dict, "callbacks": dict,
 }  # fmt: skip
 """What a run needs to go on as if it had not been stopped."""
 MINUTES = {"s": 1 / 60, "min": 1.0, "h": 60.0}
-
-
 AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "sum"}
 """What optimizers keep that is shaped like the parameter; some keep other things too, of other shapes."""
 
@@ -44,7 +41,6 @@ class Checkpoints(L.Callback):
     def __init__(self, folder: Path, every: int | str, stop: GracefulStop) -> None:
         self.steps, self.minutes = interval(every)
         self.folder, self.stop, self.best = folder, stop, float("inf")
-        self.step: int | None = None
         self._taken = time.monotonic()
 
     def _due(self, trainer: L.Trainer) -> bool:
@@ -59,7 +55,7 @@ class Checkpoints(L.Callback):
     def _take(self, trainer: L.Trainer) -> None:
         self._taken = time.monotonic()
         if not all(bool(torch.isfinite(weight).all()) for weight in trainer.lightning_module.parameters()):
-            _diverged(trainer, "weights that are not finite after the update")
+            raise Diverged("weights that are not finite after the update", trainer)
         trainer.save_checkpoint(self.folder / "next.ckpt")
 
     def _publish(self, trainer: L.Trainer) -> None:
@@ -97,7 +93,7 @@ class Checkpoints(L.Callback):
             return
         loss = float(trainer.callback_metrics["validation/loss"])
         if not math.isfinite(loss):
-            _diverged(trainer, f"validation loss {loss}")
+            raise Diverged(f"validation loss {loss}", trainer)
         if loss < self.best:
             self.best = loss
             trainer.save_checkpoint(self.folder / "best.ckpt")
@@ -128,15 +124,10 @@ class Checkpoints(L.Callback):
     def last_good(self) -> str:
         """Where a run that diverged was still well, in words."""
         for name in ("last.ckpt", "previous.ckpt"):
-            if (self.folder / name).exists():
-                return (
-                    f"the last good checkpoint is checkpoints/{name}, of step {read(self.folder / name)['global_step']}"
-                )
+            with suppress(Damaged, OSError):
+                step = read(self.folder / name)["global_step"]
+                return f"the last good checkpoint is checkpoints/{name}, of step {step}"
         return "no checkpoint was taken before that"
-
-
-def _diverged(trainer: L.Trainer, what: str) -> NoReturn:
-    raise Diverged(what, trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"])
 
 
 def interval(every: int | str) -> tuple[int, float | None]:

@@ -23,7 +23,7 @@ def check(config: DictConfig) -> dict[str, Any]:
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for group, keys in runs.HASHED.items():
         if group != "seed":
-            _maker(group, plain[group], group, keys or ())
+            _maker(group, plain[group], keys or ())
     for group in OPTIONAL:
         watching = plain.get(group)
         if watching is None:
@@ -31,9 +31,9 @@ def check(config: DictConfig) -> dict[str, Any]:
         if not isinstance(watching, dict):
             raise ConfigError(f"{group} must hold options by name, got {watching!r}; ~{group} leaves it out.")
         for name, node in watching.items():
-            _maker(f"{group}.{name}", node, f"{group}.{name}")
+            _maker(f"{group}.{name}", node)
     if plain["study"] is not None:
-        _maker("study", plain["study"], "study")
+        _maker("study", plain["study"])
     if not isinstance(plain["force"], bool):
         raise ConfigError(f"force must be true or false, got {plain['force']!r}.")
     if not isinstance(plain["ckpt_path"], str | None):
@@ -41,12 +41,12 @@ def check(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _maker(name: str, node: Any, group: str, keys: tuple[str, ...] = ()) -> None:
+def _maker(name: str, node: Any, keys: tuple[str, ...] = ()) -> None:
     """A mapping with a `_target_` and what else is read by name."""
     if not isinstance(node, dict):
-        raise ConfigError(f"{name} must hold options by name, got {node!r}; set one with {group}.OPTION=VALUE.")
+        raise ConfigError(f"{name} must hold options by name, got {node!r}; set one with {name}.OPTION=VALUE.")
     for key in ("_target_", *keys):
         if key not in node:
-            raise ConfigError(f"{name} has no {key}, and a run needs it; leave ~{group}.{key} out.")
+            raise ConfigError(f"{name} has no {key}, and a run needs it; leave ~{name}.{key} out.")
     if not isinstance(node["_target_"], str):
         raise ConfigError(f"{name}._target_ must be the name of a class or function, got {node['_target_']!r}.")

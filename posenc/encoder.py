@@ -9,9 +9,9 @@ from posenc.attention import Projection, SelfAttention
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
+from posenc.tasks.base import READOUTS
 
 NORMS = ("pre", "post", "none")
-READOUTS = ("mean", "last", "query", "per_token")
 INJECTIONS = ("input", "every_layer", "attention")
 DEEPEST = 4096
 """Layers; more are built for hours."""

@@ -8,10 +8,11 @@ import torch
 
 
 class Diverged(RuntimeError):
-    """The loss or a gradient is no longer a finite number."""
+    """The loss, a gradient or a weight is no longer a finite number."""
 
-    def __init__(self, what: str, step: int, rate: float) -> None:
-        super().__init__(f"{what} at step {step}, learning rate {rate:.3g}")
+    def __init__(self, what: str, trainer: L.Trainer, step: int | None = None) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        super().__init__(f"{what} at step {step or trainer.global_step}, learning rate {rate:.3g}")
 
 
 def ran_out(error: BaseException) -> bool:
@@ -27,7 +28,7 @@ def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -
     if math.isfinite(norm.item()) or getattr(trainer.precision_plugin, "scaler", None) is not None:
         return
     what = f"gradient norm {norm.item()}, loss {loss.item():.4g}" if torch.isfinite(loss) else f"loss {loss.item()}"
-    raise Diverged(what, trainer.global_step + 1, trainer.optimizers[0].param_groups[0]["lr"])
+    raise Diverged(what, trainer, trainer.global_step + 1)
 
 
 class StopOnDivergence(L.Callback):
@@ -37,5 +38,4 @@ class StopOnDivergence(L.Callback):
         """Raise `Diverged`, in all processes if in one."""
         finite = bool(torch.isfinite(outputs["loss"]))
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            raise Diverged(f"loss {outputs['loss'].item()}", trainer.global_step, rate)
+            raise Diverged(f"loss {outputs['loss'].item()}", trainer)

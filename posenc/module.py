@@ -155,16 +155,12 @@ class SequenceModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradient's norm to `gradient_clip_val`, if there is one. Raises Diverged where it is not finite.
-
-        ‖∂loss/∂θ‖₂ over all parameters, before clipping, stays in `gradient_norm`.
-        """
-        parameters = [p for p in self.parameters() if p.grad is not None]
+        """Clip the gradient's norm to `gradient_clip_val`, if there is one. Raises Diverged where it is not finite."""
         if gradient_clip_val is None:
-            self.gradient_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
         else:
-            self.gradient_norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-        check_gradient(self.trainer, self.gradient_norm, self._loss)
+            norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        check_gradient(self.trainer, norm, self._loss)
 
     def _weight(self, targets: Tensor) -> Tensor | None:
         """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -40,7 +41,10 @@ def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_kills_damage_and_a_full_disk() -> None:
     """In one process that imports torch once; forked, so not in this one, whose threads would not survive it."""
-    scripts = "kills.main(['--times', '2', '--seed', '4']) or damaged.main(['--each', '3']) or disk.main([])"
+    scripts = (
+        "kills.main(['--times', '2', '--seed', '4', '--steps', '30']) or damaged.main(['--each', '3']) "
+        "or disk.main(['--steps', '30'])"
+    )
     done = python("-c", f"import sys; from tests.reliability import damaged, disk, kills; sys.exit({scripts})")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 bit-equal" in done.stdout
@@ -63,18 +67,16 @@ def test_every_flipped_bit_and_every_cut_shows(data: st.DataObject) -> None:
     buffer = io.BytesIO()
     torch.save({"a": torch.arange(10.0), "b": 3}, buffer)
     whole = seal(buffer.getvalue())
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"sealed_{os.getpid()}.ckpt"
     place = data.draw(st.integers(0, len(whole) - 1))
     bit = data.draw(st.integers(0, 7))
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sealed.ckpt"
         for content in (whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :], whole[:place]):
             path.write_bytes(content)
             with pytest.raises(Damaged):
                 read(path)
         path.write_bytes(whole)
         assert read(path)["b"] == torch.load(path, weights_only=True)["b"] == 3
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +111,7 @@ def test_neither_steps_nor_minutes(every: Any) -> None:
         interval(every)
 
 
-def test_a_damaged_checkpoint_means_from_the_one_before(
-    command: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint_means_from_the_one_before(command: Launch, tmp_path: Path) -> None:
     line = (*SMALL, "model.dropout=0.1", "trainer.checkpoint_every=0.0001s")  # one a step
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert command(*line, f"hydra.run.dir={whole}")[0] == 0
@@ -121,7 +121,6 @@ def test_a_damaged_checkpoint_means_from_the_one_before(
     (folder / "result.json").unlink()
     last = checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1])
-    capfd.readouterr()
     launched = python("train.py", *line, f"hydra.run.dir={folder}")
     assert launched.returncode == 0, launched.stderr
     assert "is not a whole checkpoint of posenc" in launched.stdout

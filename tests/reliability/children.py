@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,20 @@ from posenc.module import SequenceModule
 from posenc.sealed import DurableFiles
 
 PHASES = ("set-up", "training", "validation", "test", "checkpoint")
+
+
+def give(words: Sequence[str]) -> int:
+    """`python train.py WORDS` in this process: its exit status, after a traceback if there is one."""
+    sys.argv = ["train.py", *words]
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    try:
+        launch(train.main, train.CONFIGS)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 @dataclass
@@ -44,18 +58,8 @@ class Child:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        sys.argv = ["train.py", *self.arguments]
-        os.environ.pop("HYDRA_FULL_ERROR", None)
         self._watch()
-        try:
-            launch(train.main, train.CONFIGS)
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        except BaseException:
-            traceback.print_exc()
-            status = 70
-        else:
-            status = 0
+        status = give(self.arguments)
         sys.stdout.flush()
         sys.stderr.flush()
         return status
@@ -113,3 +117,9 @@ class Child:
         self.send(signal.SIGKILL)
         while not self.ended():
             time.sleep(0.002)
+
+
+def finished(arguments: Sequence[str], log: Path) -> None:
+    """A run in a child that must complete."""
+    status = Child([*arguments], log).start().wait()
+    assert status == 0, log.read_text()

@@ -29,7 +29,7 @@ from posenc.checks import ConfigError
 from posenc.module import SequenceModule
 from posenc.sealed import read, seal
 from tests.conftest import CONFIGS
-from tests.reliability.children import Child
+from tests.reliability.children import Child, finished
 
 RUN = (
     "encoding=learned_relative", "model.dim=16", "model.num_heads=2", "model.num_layers=1", "data.batch_size=8",
@@ -128,9 +128,7 @@ def main(words: list[str] | None = None) -> int:
     asked = parser.parse_args(words)
     torch.set_num_threads(1)
     root = Path(tempfile.mkdtemp(prefix="damaged_"))
-    assert Child([*RUN, f"hydra.run.dir={root / 'whole'}"], root / "log").start().wait() == 0, (
-        root / "log"
-    ).read_text()
+    finished([*RUN, f"hydra.run.dir={root / 'whole'}"], root / "log")
     path = root / "whole" / "checkpoints" / "last.ckpt"
     whole = path.read_bytes()
     module = built()

@@ -23,8 +23,8 @@ import torch
 
 from posenc import runs
 from posenc.sealed import DurableFiles, read
-from tests.reliability.children import Child
-from tests.reliability.kills import RUN, differences, outcome
+from tests.reliability.children import Child, finished
+from tests.reliability.kills import RUN, STEPS, differences, outcome
 
 SIZE = "size=24m"
 
@@ -74,12 +74,12 @@ class FullDisk(Child):
                 file.write(bytes(4096))
 
 
-def attempt(root: Path, name: str, hook: tuple[Any, str, int]) -> list[str]:
+def attempt(root: Path, name: str, steps: int, hook: tuple[Any, str, int]) -> list[str]:
     """What is wrong after a full disk at `hook`."""
     wrong = []
     with small_disk(root / name) as mounted:
         folder, log = root / name / "run", root / f"{name}.log"
-        line = [*RUN, f"hydra.run.dir={folder}"]
+        line = [*RUN, f"trainer.max_steps={steps}", f"hydra.run.dir={folder}"]
         child = FullDisk(line, log)
         child.where, child.mounted, child.hook = root / name, mounted, hook
         status = child.start().wait()
@@ -111,12 +111,14 @@ def attempt(root: Path, name: str, hook: tuple[Any, str, int]) -> list[str]:
 
 def main(words: list[str] | None = None) -> int:
     """Fill, look, empty, go on; status 1 if anything is wrong."""
-    argparse.ArgumentParser(prog="python -m tests.reliability.disk").parse_args(words)
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.disk")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    asked = parser.parse_args(words)
     torch.set_num_threads(1)
     root = Path(tempfile.mkdtemp(prefix="disk_"))
-    assert not Child([*RUN, f"hydra.run.dir={root / 'whole'}"], root / "log").start().wait(), (root / "log").read_text()
-    wrong = attempt(root, "checkpoint", (DurableFiles, "save_checkpoint", 6))
-    wrong += attempt(root, "result", (runs, "write_result", 1))
+    finished([*RUN, f"trainer.max_steps={asked.steps}", f"hydra.run.dir={root / 'whole'}"], root / "log")
+    wrong = attempt(root, "checkpoint", asked.steps, (DurableFiles, "save_checkpoint", 6))
+    wrong += attempt(root, "result", asked.steps, (runs, "write_result", 1))
     print("\n".join(wrong) or "2 of 2: a clear error, an earlier checkpoint that loads, the same end with room again")
     shutil.rmtree(root)
     return int(bool(wrong))

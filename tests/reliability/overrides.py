@@ -14,7 +14,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,8 +66,7 @@ def work(pipe: Connection, root: Path) -> None:
     """Give commands in this process, each in a folder of its own, as long as some come."""
     import torch
 
-    import train
-    from posenc.cli import launch
+    from tests.reliability.children import give
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.RLIM_INFINITY))
@@ -79,17 +77,8 @@ def work(pipe: Connection, root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         os.chdir(folder)
-        sys.argv = ["train.py", *words]
-        os.environ.pop("HYDRA_FULL_ERROR", None)
-        status = 0
         with caught(root) as said:
-            try:
-                launch(train.main, train.CONFIGS)
-            except SystemExit as stop:
-                status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            except BaseException:
-                traceback.print_exc()
-                status = 1
+            status = give(words)
         printed, errors = said
         pipe.send(observe(status, printed, errors, folder))
 

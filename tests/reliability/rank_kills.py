@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.reliability.kills import RUN, differences, outcome
+from tests.reliability.kills import RUN, STEPS, differences, outcome
 
-LINE = (*RUN, "trainer=ddp", "trainer.accelerator=cpu")
+LINE = (*RUN, f"trainer.max_steps={STEPS}", "trainer=ddp", "trainer.accelerator=cpu")
 LIMIT = 60
 
 

@@ -23,10 +23,16 @@ import torch
 from rich.console import Console
 
 from tests.conftest import ROOT
-from tests.reliability.children import Child
-from tests.reliability.kills import RUN, differences, outcome
+from tests.reliability.children import finished
+from tests.reliability.kills import RUN, STEPS, differences, outcome
 
-SWEEP = ("-m", "encoding=none,rope,t5", "seed=0,1", *(word for word in RUN if "encoding=" not in word))
+SWEEP = (
+    "-m",
+    f"trainer.max_steps={STEPS}",
+    "encoding=none,rope,t5",
+    "seed=0,1",
+    *(word for word in RUN if "encoding=" not in word),
+)
 
 
 def workers(pid: int) -> list[int]:
@@ -66,8 +72,7 @@ def main(words: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     chance, root, say = random.Random(asked.seed), Path(tempfile.mkdtemp(prefix="sweep_kills_")), Console().print
     reference, sweep, log = root / "reference", root / "sweep", root / "log"
-    status = Child([*SWEEP, f"hydra.sweep.dir={reference}"], root / "reference.log").start().wait()
-    assert status == 0, (root / "reference.log").read_text()
+    finished([*SWEEP, f"hydra.sweep.dir={reference}"], root / "reference.log")
     line = [sys.executable, str(ROOT / "train.py"), *SWEEP, "launcher=joblib", "hydra.launcher.n_jobs=2"]
     line += [f"hydra.sweep.dir={sweep}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
