@@ -92,9 +92,9 @@ def attempt(root: Path, name: str, steps: int, hook: tuple[Any, str, int]) -> li
             path for path in (folder / "checkpoints").glob("*.ckpt") if path.name in ("last.ckpt", "previous.ckpt")
         ]
         try:
-            steps = sorted(read(path)["global_step"] for path in found)
-            print(f"    checkpoints of steps {steps} load")
-            if not steps:
+            loaded = sorted(read(path)["global_step"] for path in found)
+            print(f"    checkpoints of steps {loaded} load")
+            if not loaded:
                 wrong.append(f"{name}: no checkpoint is left")
         except ValueError as error:
             wrong.append(f"{name}: {error}")
