@@ -80,11 +80,12 @@ def soak(steps: int) -> tuple[float, float, int]:
     slower = np.median(times[last]) / np.median(times[half]) - 1
     grown = resident[last].max() / resident[len(resident) // 2] - 1
     opened = int(files[len(files) // 2 :].max() - files[len(files) // 2])
+    eighths = " ".join(f"{1e3 * np.median(part):.2f}" for part in np.array_split(times, 8))
     print(
         f"{steps} steps: resident memory {resident[0]:.1f} MiB at the first look, "
         f"{resident[len(resident) // 2]:.1f} half-way, {resident[-1]:.1f} at the end: {grown:+.2%} in the second half; "
         f"step time {1e3 * np.median(times[half]):.2f} ms in the third quarter, {slower:+.2%} in the last; open files "
-        f"{opened:+d}"
+        f"{opened:+d}; step time by eighths of the run, ms: {eighths}"
     )
     return grown, slower, opened
 
