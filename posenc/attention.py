@@ -26,6 +26,9 @@ from posenc.positions import Positions
 class Hooks(Protocol):
     """What a layer asks of an encoding (see `posenc.encodings.base`)."""
 
+    @property
+    def in_attention(self) -> bool: ...
+
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None: ...
@@ -43,7 +46,7 @@ def attention_logits(
     mask: Mask,
 ) -> Float[Tensor, "B H N N"]:
     """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
-    logits = q @ k.transpose(-1, -2) * head_dim**-0.5
+    logits = (q * head_dim**-0.5) @ k.transpose(-1, -2)
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     allowed = mask.allowed(positions.length, q.device)
@@ -170,7 +173,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
         """Mix the tokens of each sequence."""
         B, N, _ = x.shape
-        qkv = self.qkv(x) if self.qkv.narrow is None else self.qkv(x).to(x.dtype)  # encodings stay exact
+        qkv = self.qkv(x)
+        if encoding.in_attention:  # encodings stay exact, also where projections are narrow
+            qkv = qkv.to(x.dtype)
         q, k, v = qkv.view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q = q if self.logit_gain == 1 else self.logit_gain * q
         q, k = encoding.rotate(x, q, k, positions)

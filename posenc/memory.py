@@ -1,5 +1,6 @@
-"""Memory: what a forward pass keeps for the backward pass, and what to say where there was not enough."""
+"""Memory: what a forward pass keeps for backward, freed memory kept, and what to say where there was not enough."""
 
+import ctypes
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,22 @@ from posenc.data import SequenceData
 from posenc.module import SequenceModule
 
 UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def keep_freed() -> bool:
+    """Have the C library keep what is freed, up to 1 GiB, for the next step; whether it does.
+
+    A step frees the activations that the next one asks for again. glibc gives large ones back to the system, and each
+    of their pages is then faulted in anew: a sixth of a step in bfloat16, on two Zen 4 cores at 128 × 32 tokens. It is
+    what MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ set, for this process; other C libraries have none.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc; not even a C library that can be named
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 32 * 2**20)) and bool(mallopt(M_TRIM_THRESHOLD, 2**30))
 
 
 def kept_for_backward(model: nn.Module, forward: Callable[[], Any]) -> list[Tensor]:

@@ -3,14 +3,16 @@
 On a GPU with bfloat16 units `auto` is Lightning's bf16-mixed. On a CPU with them bf16-mixed is a trap: it runs
 attention in bfloat16 too, and torch's fused CPU attention is several times slower there than in float32, so that the
 whole step is slower. `bf16-linear` multiplies in bfloat16 where it pays: the linear layers of the blocks always, q·k
-and weights·v, as plain matrix products, up to `SHORT` tokens. Longer attention is the float32 kernel's; weights,
-optimizer, normalisation, residual stream, encodings and the read-out are float32 throughout.
+and weights·v without a bias as `posenc.narrow` does and with one, as plain matrix products, up to `SHORT` tokens. Other
+attention is the float32 kernel's; weights, optimizer, normalisation, residual stream, encodings and the read-out are
+float32 throughout.
 """
 
 import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
+from posenc import narrow
 from posenc.attention import Attend, Projection, SelfAttention, explicit
 from posenc.bias import Bias
 from posenc.encoder import Block
@@ -18,7 +20,7 @@ from posenc.mask import Mask
 from posenc.positions import Positions
 
 SHORT = 128
-"""Up to this length attention is matrix products and a softmax in bfloat16; beyond, the fused kernel in float32.
+"""Up to this length attention with a bias is matrix products and a softmax in bfloat16; beyond, a kernel in float32.
 
 Timed on two Zen 4 cores with torch 2.13: the first was the faster form at 32 and 128 tokens.
 """
@@ -38,7 +40,7 @@ def automatic(accelerator: str) -> str:
 
 
 class LinearBfloat16(Precision):
-    """Linear layers of the blocks, and attention over short sequences, in bfloat16; all else in float32."""
+    """Linear layers of the blocks, and attention where it is the faster way, in bfloat16; all else in float32."""
 
     precision = "bf16-linear"  # pyright: ignore[reportAssignmentType]
 
@@ -49,17 +51,18 @@ class LinearBfloat16(Precision):
                 if isinstance(layer, Projection):
                     layer.narrow = torch.bfloat16
                 elif isinstance(layer, SelfAttention):
-                    layer.attend = narrow(layer.attend)
+                    layer.attend = narrowed(layer.attend)
         return module
 
 
-def narrow(attend: Attend) -> Attend:
-    """`attend`, but in bfloat16 up to `SHORT` tokens."""
+def narrowed(attend: Attend) -> Attend:
+    """`attend`, but in bfloat16 where that is faster."""
 
-    def shorter(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-        if positions.length > SHORT:
-            return attend(q, k, v, bias, positions, mask)
-        q, k, v = (x.to(torch.bfloat16) for x in (q, k, v))
-        return explicit(q, k, v, bias, positions, mask)
+    def faster(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+        if bias is None and narrow.pays(positions.length, mask):
+            return narrow.attend(q, k, v, mask)
+        if bias is not None and positions.length <= SHORT:
+            return explicit(*(x.to(torch.bfloat16) for x in (q, k, v)), bias, positions, mask)
+        return attend(*(x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)), bias, positions, mask)
 
-    return shorter
+    return faster

@@ -44,6 +44,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
     """
     folder, stop = found.folder, GracefulStop()
     parts, signum, began = None, None, time.perf_counter()
+    memory.keep_freed()
     with thread_limit(threads_of(config)):
         try:
             with stop.listening(), ranks(config.trainer.devices, folder) as group:

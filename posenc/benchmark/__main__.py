@@ -18,6 +18,7 @@ from posenc.benchmark.loop import loop
 from posenc.benchmark.sections import Section, Shape, data, encodings, growth, peers
 from posenc.catalog import CONFIGS
 from posenc.cli import mistakes
+from posenc.memory import keep_freed
 from posenc.precision import bfloat16_units
 
 DESCRIPTION = "What a training step costs: other libraries, every encoding, length, Lightning, data."
@@ -86,6 +87,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         "loop": lambda: loop(profile.loop),
         "data": lambda: data(*profile.data),
     }
+    keep_freed()  # as training does
     console, found = Console(), dict[str, Section]()
     console.width = console.width if console.is_terminal else 160
     console.print("  ".join(f"{key} {value}" for key, value in machine().items()))

@@ -73,6 +73,12 @@ class PositionalEncoding(nn.Module):
         """What one layer adds to its scaled logits; x is the layer's input, q and k are as `rotate` left them."""
         return None
 
+    @property
+    def in_attention(self) -> bool:
+        """Whether it acts inside attention, by `rotate` or `bias`; where not, q and k need not be exact for it."""
+        own, base = type(self), PositionalEncoding
+        return own.rotate is not base.rotate or own.bias is not base.bias
+
     def for_layers(self, num_layers: int) -> "list[PositionalEncoding]":
         """This encoding for the first layer and a copy for each other, with weights of its own."""
         return [self, *(copy.deepcopy(self) for _ in range(num_layers - 1))]
