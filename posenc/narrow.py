@@ -32,7 +32,7 @@ LONGEST = 512
 
 def pays(length: int, mask: Mask) -> bool:
     """Whether this is faster than torch's kernel in float32, which leaves out what a causal mask hides."""
-    return mask.open and length <= LONGEST or length <= KEPT
+    return length <= (LONGEST if mask.open else KEPT)
 
 
 def attend(
@@ -74,7 +74,7 @@ class BlockedAttention(torch.autograd.Function):
         for h, weights, slopes in _blocks(q, k):
             torch.bmm(grad[h].mT, weights, out=dv[h])  # its transpose takes half as long again
             torch.bmm(grad[h], v[h].mT, out=slopes)
-            torch._softmax_backward_data(slopes, weights, -1, slopes.dtype, grad_input=weights)
+            torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, slopes.dtype, grad_input=weights)
             torch.bmm(weights, k[h], out=dq[h])
             torch.bmm(q[h].mT, weights, out=dk[h])
         return dq, dk.mT, dv.mT

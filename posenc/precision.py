@@ -61,8 +61,8 @@ def narrowed(attend: Attend) -> Attend:
     def faster(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
         if bias is None and narrow.pays(positions.length, mask):
             return narrow.attend(q, k, v, mask)
-        if bias is not None and positions.length <= SHORT:
-            return explicit(*(x.to(torch.bfloat16) for x in (q, k, v)), bias, positions, mask)
-        return attend(*(x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v)), bias, positions, mask)
+        narrowly = bias is not None and positions.length <= SHORT
+        q, k, v = (x.to(torch.bfloat16 if narrowly else torch.float32) for x in (q, k, v))
+        return (explicit if narrowly else attend)(q, k, v, bias, positions, mask)
 
     return faster

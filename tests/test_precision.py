@@ -3,11 +3,12 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from posenc import precision
+from posenc import narrow, precision
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
@@ -22,11 +23,11 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize("N", [9, precision.SHORT + 1])
+@pytest.mark.parametrize("N", [9, narrow.KEPT + 1, precision.SHORT + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int) -> None:
-    full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm)
+    full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm, readout="per_token")
     narrowed = LinearBfloat16().convert_module(copy.deepcopy(full))
     tokens = torch.randint(11, (4, N))
     a, b = full(tokens), narrowed(tokens)
@@ -40,6 +41,23 @@ def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int) -> N
         assert other.grad is not None, name
         assert other.grad.dtype == torch.float32
         assert (one.grad - other.grad).norm() <= 0.05 * one.grad.norm() + 1e-3, name
+
+
+@pytest.mark.parametrize(("encoding", "exact"), [("none", False), ("rope", True), ("bias", True)])
+def test_encodings_see_exact_queries(encoding: str, exact: bool) -> None:
+    module = copy.deepcopy(ENCODINGS[encoding])
+    encoder = LinearBfloat16().convert_module(Encoder(module, 11, 3, dim=32))
+    assert module.in_attention == exact
+    seen: list[torch.dtype] = []
+    rotate = module.rotate
+
+    def watched(x: torch.Tensor, q: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(q.dtype)
+        return rotate(x, q, *rest)
+
+    module.rotate = watched  # pyright: ignore[reportAttributeAccessIssue]
+    encoder(torch.randint(11, (2, 5)))
+    assert seen == [torch.float32 if exact else torch.bfloat16] * 2
 
 
 def test_without_a_residual_the_stream_stays_float32() -> None:
