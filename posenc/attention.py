@@ -197,11 +197,13 @@ class LayerRecord:
 def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
     """Record logits, weights and bias of every SelfAttention that runs inside, first layer first.
 
-    A capture forward: inside, attention runs by the explicit implementation; outside, the model keeps its own path.
+    A capture forward: inside, attention runs by the explicit implementation, in float32 at least; outside, the model
+    keeps its own path.
     """
     records: list[LayerRecord] = []
 
     def capture(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+        q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
         logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
         weights = logits.softmax(-1)
         records.append(LayerRecord(logits.detach(), weights.detach(), bias))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from posenc import narrow, precision
+from posenc.attention import record_attention
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
@@ -58,6 +59,16 @@ def test_encodings_see_exact_queries(encoding: str, exact: bool) -> None:
     module.rotate = watched  # pyright: ignore[reportAttributeAccessIssue]
     encoder(torch.randint(11, (2, 5)))
     assert seen == [torch.float32 if exact else torch.bfloat16] * 2
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_recorded_attention_is_not_narrow(encoding: str) -> None:
+    encoder = LinearBfloat16().convert_module(Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32))
+    with record_attention(encoder) as records:
+        encoder(torch.randint(11, (2, 70)))
+    for record in records:
+        assert record.logits.dtype == record.weights.dtype == torch.float32
+        torch.testing.assert_close(record.weights.sum(-1), torch.ones(2, 4, 70))
 
 
 def test_without_a_residual_the_stream_stays_float32() -> None:
