@@ -1,13 +1,16 @@
-"""Attention in bfloat16 on the CPU, without a bias: matrix products and a softmax, some heads at a time.
+"""Attention in bfloat16 on the CPU: matrix products and a softmax, block by block.
 
 torch's fused CPU attention is slower in bfloat16 than in float32, most of all its backward pass, while its matrix
 products are two to three times faster. Here both passes are products of blocks that stay in the caches, and nothing of
 N×N is kept: the backward pass computes the weights again, from the same numbers and so to the same bits.
 
-    P = softmax(q kᵀ / √d),  dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P ∘ (dP − rowsum(P ∘ dP)),  dQ = dS K / √d,  dK = dSᵀ Q / √d
+    P = softmax(q kᵀ / √d + bias),  dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P ∘ (dP − rowsum(P ∘ dP))
+    dQ = dS K / √d,  dK = dSᵀ Q / √d,  dBias = dS, summed over the batch and over each distance
 
 as in FlashAttention (Dao et al. 2022, https://arxiv.org/abs/2205.14135), but that whole rows are computed, so that no
-sum is carried along. Products are of bfloat16 numbers, summed in float32 and rounded to bfloat16, as is the softmax.
+sum is carried along. Products are of bfloat16 numbers, summed in float32 and rounded to bfloat16, as are the bias and
+the softmax. The bias is one table of distances; with the queries in reverse order its matrix is a view of it (see
+`posenc.fused.Hankel`).
 """
 
 from collections.abc import Iterator
@@ -18,76 +21,93 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from posenc import fused
+from posenc.bias import Bias
 from posenc.mask import Mask
+from posenc.positions import Positions
 
 BLOCK = 2**20
 """Weights that are computed at once, or those of one head: 2 MiB, so that a block stays in the caches."""
 
-KEPT = 64
+SHORT = 64
 """Up to this length the weights are few, and kept for the backward pass: that is faster than computing them again."""
 
 LONGEST = 512
 """From here on torch's kernel in float32 is as fast: a head no longer fits into the caches."""
 
 
-def pays(length: int, mask: Mask) -> bool:
-    """Whether this is faster than torch's kernel in float32, which leaves out what a causal mask hides."""
-    return length <= (LONGEST if mask.open else KEPT)
+def pays(bias: Bias | None, positions: Positions, mask: Mask) -> bool:
+    """Whether it applies, to tables without values and open masks, and is faster than the kernels in float32."""
+    fits = bias is None or (fused.is_table(bias, positions) and getattr(bias, "values", None) is None)
+    return fits and mask.open and SHORT < positions.length <= LONGEST
 
 
 def attend(
-    q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], v: Float[Tensor, "B H N d"], mask: Mask
+    q: Float[Tensor, "B H N c"],
+    k: Float[Tensor, "B H N c"],
+    v: Float[Tensor, "B H N d"],
+    bias: Bias | None,
+    positions: Positions,
 ) -> Float[Tensor, "B H N d"]:
-    """softmax(q kᵀ / √d) v over the keys that the mask allows, in bfloat16."""
-    shape, N = v.shape, v.shape[-2]
-    q = q * shape[-1] ** -0.5
-    q, k, v = (x.to(torch.bfloat16).reshape(-1, N, x.shape[-1]) for x in (q, k, v))
-    allowed = mask.allowed(N, q.device)
-    if allowed is not None or N <= KEPT:
-        logits = q @ k.mT
-        logits = logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
-        return (logits.softmax(-1) @ v).view(shape)
-    out = BlockedAttention.apply(q, k, v)
+    """softmax(q kᵀ / √d + bias) v in bfloat16, for what `pays` lets in, at any length."""
+    B, H, N, d = v.shape
+    q = (q * d**-0.5).to(torch.bfloat16)
+    k, v = k.to(torch.bfloat16), v.to(torch.bfloat16)
+    if bias is None:
+        out = BlockedAttention.apply(*(x.reshape(1, B * H, N, -1) for x in (q, k, v)), None)
+        assert isinstance(out, Tensor)
+        return out.view(B, H, N, d)
+    _, table = fused.lay(bias, positions, Mask())
+    table = table[0].to(torch.bfloat16).expand(H, -1)
+    out = BlockedAttention.apply(*(x.transpose(0, 1).contiguous() for x in (q.flip(-2), k, v)), table)
     assert isinstance(out, Tensor)
-    return out.view(shape)
+    return out.transpose(0, 1).flip(-2)
 
 
 class BlockedAttention(torch.autograd.Function):
-    """(q / √d, k, v), each (heads, N, ·) in bfloat16 → (heads, N, d)."""
+    """(q / √d, k, v), each (heads, batch, N, ·); a table (heads, 2N − 1), queries reversed, or None → as v."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Keeps q, k and v."""
-        ctx.save_for_backward(q, k, v)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> Tensor:
+        """Keeps q, k, v and the table."""
+        ctx.save_for_backward(q, k, v, table)
         out = torch.empty_like(v)
-        for h, weights, _ in _blocks(q, k):
-            torch.bmm(weights, v[h], out=out[h])
+        for h, b, weights, _ in _blocks(q, k, table):
+            torch.bmm(weights, v[h, b], out=out[h, b])
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Block by block."""
-        q, k, v = ctx.saved_tensors
-        grad = grad.contiguous()
+        q, k, v, table = ctx.saved_tensors
+        grad, N = grad.contiguous(), q.shape[-2]
         dq, dk, dv = torch.empty_like(q), k.new_empty(k.mT.shape), v.new_empty(v.mT.shape)
-        for h, weights, slopes in _blocks(q, k):
-            torch.bmm(grad[h].mT, weights, out=dv[h])  # its transpose takes half as long again
-            torch.bmm(grad[h], v[h].mT, out=slopes)
+        by_pair = torch.zeros(len(q), N, N) if ctx.needs_input_grad[3] else None
+        for h, b, weights, slopes in _blocks(q, k, table):
+            torch.bmm(grad[h, b].mT, weights, out=dv[h, b])  # its transpose takes half as long again
+            torch.bmm(grad[h, b], v[h, b].mT, out=slopes)
             torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, slopes.dtype, grad_input=weights)
-            torch.bmm(weights, k[h], out=dq[h])
-            torch.bmm(q[h].mT, weights, out=dk[h])
-        return dq, dk.mT, dv.mT
+            torch.bmm(weights, k[h, b], out=dq[h, b])
+            torch.bmm(q[h, b].mT, weights, out=dk[h, b])
+            if by_pair is not None:
+                by_pair[h] += weights.sum(0)
+        dtable = None if by_pair is None else fused.diagonals(by_pair).to(torch.bfloat16)
+        return dq, dk.mT, dv.mT, dtable
 
 
-def _blocks(q: Tensor, k: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Some heads, their weights, and room for as many numbers; both are overwritten by the next block."""
-    heads, N, _ = q.shape
-    some = min(heads, max(1, BLOCK // (N * N)))
+def _blocks(q: Tensor, k: Tensor, table: Tensor | None) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+    """Head, sequences, their weights, and room for as many numbers; both are overwritten by the next block."""
+    heads, batch, N, _ = q.shape
+    some = min(batch, max(1, BLOCK // (N * N)))
     logits, weights = q.new_empty(2, some, N, N)
-    for start in range(0, heads, some):
-        h = slice(start, min(heads, start + some))
-        size = h.stop - start
-        torch.bmm(q[h], k[h].mT, out=logits[:size])
-        torch.softmax(logits[:size], -1, out=weights[:size])
-        yield h, weights[:size], logits[:size]
+    for h in range(heads):
+        bias = None if table is None else table[h].unfold(-1, N, 1).contiguous()
+        for start in range(0, batch, some):
+            b = slice(start, min(batch, start + some))
+            here, there = logits[: b.stop - start], weights[: b.stop - start]
+            torch.bmm(q[h, b], k[h, b].mT, out=here)
+            if bias is not None:
+                here += bias
+            torch.softmax(here, -1, out=there)
+            yield h, b, there, here

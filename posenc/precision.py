@@ -3,9 +3,8 @@
 On a GPU with bfloat16 units `auto` is Lightning's bf16-mixed. On a CPU with them bf16-mixed is a trap: it runs
 attention in bfloat16 too, and torch's fused CPU attention is several times slower there than in float32, so that the
 whole step is slower. `bf16-linear` multiplies in bfloat16 where it pays: the linear layers of the blocks always, q·k
-and weights·v without a bias as `posenc.narrow` does and with one, as plain matrix products, up to `SHORT` tokens. Other
-attention is the float32 kernel's; weights, optimizer, normalisation, residual stream, encodings and the read-out are
-float32 throughout.
+and weights·v in short sequences, or up to 512 tokens where `posenc.narrow` applies. Other attention is the float32
+kernels'; weights, optimizer, normalisation, residual stream, encodings and the read-out are float32 throughout.
 """
 
 import torch
@@ -20,7 +19,7 @@ from posenc.mask import Mask
 from posenc.positions import Positions
 
 SHORT = 128
-"""Up to this length attention with a bias is matrix products and a softmax in bfloat16; beyond, a kernel in float32.
+"""Up to this length attention with a bias of any kind is plain products in bfloat16; beyond, a kernel in float32.
 
 Timed on two Zen 4 cores with torch 2.13: the first was the faster form at 32 and 128 tokens.
 """
@@ -59,10 +58,10 @@ def narrowed(attend: Attend) -> Attend:
     """`attend`, but in bfloat16 where that is faster."""
 
     def faster(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-        if bias is None and narrow.pays(positions.length, mask):
-            return narrow.attend(q, k, v, mask)
-        narrowly = bias is not None and positions.length <= SHORT
-        q, k, v = (x.to(torch.bfloat16 if narrowly else torch.float32) for x in (q, k, v))
-        return (explicit if narrowly else attend)(q, k, v, bias, positions, mask)
+        if narrow.pays(bias, positions, mask):
+            return narrow.attend(q, k, v, bias, positions)
+        short = positions.length <= (narrow.SHORT if bias is None else SHORT)
+        q, k, v = (x.to(torch.bfloat16 if short else torch.float32) for x in (q, k, v))
+        return (explicit if short else attend)(q, k, v, bias, positions, mask)
 
     return faster

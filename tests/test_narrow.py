@@ -8,10 +8,9 @@ from torch import Tensor
 
 from posenc import narrow
 from posenc.attention import explicit
+from posenc.bias import Bias, ByDistance, Dense
 from posenc.mask import Mask
 from posenc.positions import Positions
-
-MASKS = {"open": Mask(), "causal": Mask(causal=True), "window": Mask(window=3)}
 
 
 def gradients(out: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -20,59 +19,95 @@ def gradients(out: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((out.float() * weights).sum(), inputs)
 
 
-def inputs(B: int, H: int, N: int, d: int, wider: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v that bfloat16 holds exactly, so that what is left is the rounding inside."""
-    widths = (d + wider, d + wider, d)
-    q, k, v = (torch.randn(B, H, N, c).bfloat16().float().requires_grad_() for c in widths)
-    return q, k, v
+def exact(*shape: int) -> Tensor:
+    """Normal numbers that bfloat16 holds exactly, so that what is left is the rounding inside."""
+    return torch.randn(shape).bfloat16().float().requires_grad_()
 
 
-def check(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> None:
-    expected = explicit(q, k, v, None, Positions.arange(q.shape[-2]), mask)
-    found = narrow.attend(q, k, v, mask)
+def check(B: int, H: int, N: int, d: int, wider: int = 0, heads: int | None = None, spare: int = 0) -> None:
+    """Against the definition; heads of the table, None without a bias; spare distances that do not occur."""
+    q, k, v = exact(B, H, N, d + wider), exact(B, H, N, d + wider), exact(B, H, N, d)
+    positions = Positions(torch.arange(N)[None], span=N + spare, consecutive=True)
+    table = None if heads is None else exact(1, heads, 1, 2 * positions.span - 1)
+    bias = None if table is None else ByDistance(table)
+    inputs = (q, k, v) if table is None else (q, k, v, table)
+    expected = explicit(q, k, v, bias, positions, Mask())
+    found = narrow.attend(q, k, v, bias, positions)
     assert found.dtype == torch.bfloat16
     assert (found - expected).norm() <= 0.01 * expected.norm()
-    pairs = zip(gradients(found, (q, k, v)), gradients(expected, (q, k, v)), strict=True)
-    for name, (one, other) in zip("qkv", pairs, strict=True):
-        # Where one key takes all the weight, q and k have no gradient, and rounding is all that is left of it.
-        assert (one - other).norm() <= 0.03 * other.norm() + 0.01 * v.norm(), name
+    for one, other in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
+        assert one.dtype == torch.float32
+        # Where one key takes all the weight, logits have no gradient, and rounding is all that is left of it.
+        assert (one - other).norm() <= 0.03 * other.norm() + 0.01 * v.norm()
 
 
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("N", [1, 2, 31, narrow.KEPT, narrow.KEPT + 1, 100, narrow.LONGEST])
-def test_agrees_with_the_definition(N: int, mask: str) -> None:
-    check(*inputs(2, 3, N, 8), MASKS[mask])
+@pytest.mark.parametrize("heads", [None, 1, 3])
+@pytest.mark.parametrize("N", [1, 2, 31, narrow.SHORT + 1, narrow.LONGEST])
+def test_agrees_with_the_definition(N: int, heads: int | None) -> None:
+    check(2, 3, N, 8, heads=heads)
 
 
-@given(B=st.integers(1, 5), H=st.integers(1, 5), N=st.integers(65, 90), d=st.integers(4, 12), wider=st.integers(0, 5))
-def test_every_shape(B: int, H: int, N: int, d: int, wider: int) -> None:
-    check(*inputs(B, H, N, d, wider), Mask())
+@given(
+    B=st.integers(1, 5),
+    H=st.integers(1, 5),
+    N=st.integers(2, 90),
+    d=st.integers(4, 12),
+    wider=st.integers(0, 5),
+    biased=st.booleans(),
+    spare=st.integers(0, 9),
+)
+def test_every_shape(B: int, H: int, N: int, d: int, wider: int, biased: bool, spare: int) -> None:
+    check(B, H, N, d, wider, H if biased else None, spare)
 
 
-@pytest.mark.parametrize("heads", [1, 2, 5, 7])
-def test_blocks_are_of_one_mind(monkeypatch: pytest.MonkeyPatch, heads: int) -> None:
-    q, k, v = inputs(1, 7, 70, 8)
-    whole = narrow.attend(q, k, v, Mask())
-    expected = gradients(whole, (q, k, v))
-    monkeypatch.setattr(narrow, "BLOCK", heads * 70 * 70)
-    found = narrow.attend(q, k, v, Mask())
+@pytest.mark.parametrize("some", [1, 2, 5, 7])
+def test_blocks_are_of_one_mind(monkeypatch: pytest.MonkeyPatch, some: int) -> None:
+    q, k, v, table = exact(7, 2, 70, 8), exact(7, 2, 70, 8), exact(7, 2, 70, 8), exact(1, 2, 1, 139)
+    positions = Positions.arange(70)
+    whole = narrow.attend(q, k, v, ByDistance(table), positions)
+    expected = gradients(whole, (q, k, v, table))
+    monkeypatch.setattr(narrow, "BLOCK", some * 70 * 70)
+    found = narrow.attend(q, k, v, ByDistance(table), positions)
     torch.testing.assert_close(found, whole, atol=0, rtol=0.01)
-    for one, other in zip(gradients(found, (q, k, v)), expected, strict=True):
-        torch.testing.assert_close(one, other, atol=0.01, rtol=0.01)
+    for one, other in zip(gradients(found, (q, k, v, table)), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=0.01 * float(other.abs().max()), rtol=0.01)
 
 
-def test_nothing_of_n_by_n_is_kept() -> None:
+def test_a_fixed_table_gets_no_gradient() -> None:
+    q, k, v, positions = exact(1, 2, 70, 8), exact(1, 2, 70, 8), exact(1, 2, 70, 8), Positions.arange(70)
+    table = torch.randn(1, 2, 1, 139)
+    narrow.attend(q, k, v, ByDistance(table), positions).sum().backward()
+    assert table.grad is None
+    assert q.grad is not None
+
+
+@pytest.mark.parametrize("heads", [None, 2])
+def test_nothing_of_n_by_n_is_kept(heads: int | None) -> None:
     B, H, N, d = 1, 2, 256, 8
+    table = None if heads is None else ByDistance(exact(1, heads, 1, 2 * N - 1))
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        narrow.attend(*inputs(B, H, N, d), Mask())
+        narrow.attend(exact(B, H, N, d), exact(B, H, N, d), exact(B, H, N, d), table, Positions.arange(N))
     assert kept
     assert max(x.numel() for x in kept) <= B * H * N * d
 
 
-def test_where_it_pays() -> None:
-    assert narrow.pays(narrow.LONGEST, Mask())
-    assert not narrow.pays(narrow.LONGEST + 1, Mask())
-    assert narrow.pays(narrow.KEPT, Mask(causal=True))
-    assert not narrow.pays(narrow.KEPT + 1, Mask(causal=True))
-    assert not narrow.pays(narrow.KEPT + 1, Mask(window=2))
+TABLE = torch.zeros(1, 2, 1, 2 * narrow.LONGEST + 3)
+
+
+@pytest.mark.parametrize(
+    ("bias", "length", "mask", "expected"),
+    [
+        (None, narrow.LONGEST, Mask(), True),
+        (None, narrow.LONGEST + 1, Mask(), False),
+        (None, narrow.SHORT, Mask(), False),
+        (None, narrow.LONGEST, Mask(causal=True), False),
+        (None, narrow.LONGEST, Mask(window=2), False),
+        (ByDistance(TABLE), narrow.LONGEST, Mask(), True),
+        (ByDistance(TABLE, values=torch.zeros(1, 2, 2 * narrow.LONGEST + 3, 4)), narrow.LONGEST, Mask(), False),
+        (ByDistance(TABLE.expand(3, -1, -1, -1)), narrow.LONGEST, Mask(), False),
+        (Dense(torch.zeros(1, 2, 100, 100)), 100, Mask(), False),
+    ],
+)
+def test_where_it_pays(bias: Bias | None, length: int, mask: Mask, expected: bool) -> None:
+    assert narrow.pays(bias, Positions.arange(length), mask) == expected

@@ -24,7 +24,7 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize("N", [9, narrow.KEPT + 1, precision.SHORT + 1])
+@pytest.mark.parametrize("N", [9, narrow.SHORT + 1, precision.SHORT + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int) -> None:
