@@ -26,9 +26,14 @@ VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS = 20, 4, 128, 8, 3
 def posenc_encoder(encoding: PositionalEncoding, causal: bool = False, precision: str = "32-true") -> Encoder:
     """posenc's own, its projections narrowed where `precision` says so."""
     encoder = Encoder(deepcopy(encoding), VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS, causal=causal)
+    set_precision(encoder, precision)
+    return encoder
+
+
+def set_precision(encoder: Encoder, precision: str) -> None:
+    """Narrow the products of a float32 encoder where `precision` says so."""
     if precision == LinearBfloat16.precision:
         LinearBfloat16().convert_module(encoder)
-    return encoder
 
 
 def learned_absolute(length: int) -> PositionalEncoding:

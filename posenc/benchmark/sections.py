@@ -141,12 +141,14 @@ def growth(shapes: Sequence[Shape], rounds: int) -> Section:
 
 
 def data(names: Sequence[str], rounds: int) -> Section:
-    """A batch of 128 of every task at its default length, against a step of the default size on it."""
-    section = Section("data", "drawing a batch of 128 at the default length; ratio: to a training step on it")
+    """A batch of 128 of every task at its default length, against a step on it of the default size and precision."""
+    precision = automatic("cpu")
+    section = Section("data", f"drawing a batch of 128 at the default length; ratio: to a step on it, {precision}")
     steps: dict[str, Any] = {}
     tasks = {entry.name: entry.task for entry in task_catalog.entries(names)}
     for name, task in tasks.items():
         encoder = Encoder(PositionalEncoding(), task.vocab_size, task.num_outputs, readout=task.readout)
+        models.set_precision(encoder, precision)
         drawn = task.sample(generator(0, "benchmark"), 128, task.length[1])
         stream = generator(0, f"benchmark/{name}")
         steps[f"draw/{name}"] = lambda task=task, stream=stream: task.sample(stream, 128, task.length[1])
