@@ -46,7 +46,7 @@ def attention_logits(
     mask: Mask,
 ) -> Float[Tensor, "B H N N"]:
     """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
-    logits = (q * head_dim**-0.5) @ k.transpose(-1, -2)
+    logits = q @ k.transpose(-1, -2) * head_dim**-0.5
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     allowed = mask.allowed(positions.length, q.device)
@@ -203,11 +203,12 @@ def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
     records: list[LayerRecord] = []
 
     def capture(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+        own = v.dtype
         q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
         logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
         weights = logits.softmax(-1)
         records.append(LayerRecord(logits.detach(), weights.detach(), bias))
-        return carry(weights, v, bias, positions)
+        return carry(weights, v, bias, positions).to(own)
 
     layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
     original = [layer.attend for layer in layers]

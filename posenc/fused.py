@@ -190,7 +190,8 @@ def blocked_backward(
     keys = torch.cat((ks, ones), -1)
     values = torch.cat((vs, ones), -1)
     asked = torch.cat((grads, -(grads * outs).sum(-1, keepdim=True)), -1)
-    dq, dk, dv = q.new_empty(H, B, N, d), q.new_zeros(H, B, N, d), q.new_zeros(H, B, N, d)
+    # Those of keys and values are transposed: d rows times a block is faster than a block times d columns.
+    dq, dk, dv = q.new_empty(H, B, N, d), q.new_zeros(H, B, d, N), q.new_zeros(H, B, d, N)
     heads = min(H, max(1, BLOCK // (B * N * N)))
     rows = N if heads > 1 else min(N, max(1, BLOCK // (B * N)))
     later = torch.ones(rows, rows, dtype=torch.bool).triu(1)
@@ -202,10 +203,10 @@ def blocked_backward(
             if causal and not layout.reverse:
                 weights[..., start:].masked_fill_(later[: m.stop - start, : m.stop - start], float("-inf"))
             weights.exp2_()
-            dv[h, :, n] += weights.mT @ asked[h, :, m, :d]
+            dv[h, :, :, n] += asked[h, :, m, :d].mT @ weights
             slopes = weights.mul_(asked[h, :, m] @ values[h, :, n].mT)
             dq[h, :, m] = slopes @ keys[h, :, n, :d]
-            dk[h, :, n] += slopes.mT @ queries[h, :, m, :d]
+            dk[h, :, :, n] += queries[h, :, m, :d].mT @ slopes
             if gradient is not None:
                 layout.collect(gradient, h, m, n, slopes)
-    return (dq * scale).transpose(0, 1), (dk / log2e).transpose(0, 1), dv.transpose(0, 1)
+    return (dq * scale).transpose(0, 1), (dk / log2e).mT.transpose(0, 1), dv.mT.transpose(0, 1)

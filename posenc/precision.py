@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
 from posenc import narrow
-from posenc.attention import Attend, Projection, SelfAttention, explicit
+from posenc.attention import Attend, Projection, SelfAttention
 from posenc.bias import Bias
 from posenc.encoder import Block
 from posenc.mask import Mask
@@ -60,8 +60,9 @@ def narrowed(attend: Attend) -> Attend:
     def faster(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
         if narrow.pays(bias, positions, mask):
             return narrow.attend(q, k, v, bias, positions)
-        short = positions.length <= (narrow.SHORT if bias is None else SHORT)
-        q, k, v = (x.to(torch.bfloat16 if short else torch.float32) for x in (q, k, v))
-        return (explicit if short else attend)(q, k, v, bias, positions, mask)
+        if positions.length <= (narrow.SHORT if bias is None else SHORT):
+            return narrow.whole(q, k, v, bias, positions, mask)
+        q, k, v = (x.to(torch.float32) for x in (q, k, v))
+        return attend(q, k, v, bias, positions, mask)
 
     return faster

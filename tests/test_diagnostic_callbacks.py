@@ -22,6 +22,7 @@ from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights
 
 TWO = ("model.num_layers=2", "trainer.log_every=1", "module.warmup_steps=100", "dataset.test_lengths=[32]")
+TWO += ("trainer.precision=32-true",)  # what is measured is compared with float32
 FAST = (*SMALL, "~callbacks.tensorboard")
 RANDOM = ("encoding=rope", "positions=randomized", "model.readout=query", "model.dropout=0.2")
 PLAIN = tuple(word for word in SMALL if word != "~callbacks.progress")

@@ -47,6 +47,24 @@ def test_agrees_with_the_definition(N: int, heads: int | None) -> None:
     check(2, 3, N, 8, heads=heads)
 
 
+@pytest.mark.parametrize("mask", [Mask(), Mask(causal=True), Mask(window=3)])
+@pytest.mark.parametrize("kind", ["none", "table", "values", "dense"])
+def test_short_sequences_under_every_bias_and_mask(kind: str, mask: Mask) -> None:
+    B, H, N, d, positions = 2, 3, 20, 8, Positions.arange(20)
+    q, k, v, table = exact(B, H, N, d), exact(B, H, N, d), exact(B, H, N, d), exact(1, H, 1, 2 * N - 1)
+    values, dense = exact(1, H, 2 * N - 1, d), exact(B, H, N, N)
+    bias, inputs = {
+        "none": (None, (q, k, v)),
+        "table": (ByDistance(table), (q, k, v, table)),
+        "values": (ByDistance(table, values), (q, k, v, table, values)),
+        "dense": (Dense(dense), (q, k, v, dense)),
+    }[kind]
+    expected, found = explicit(q, k, v, bias, positions, mask), narrow.whole(q, k, v, bias, positions, mask)
+    assert (found - expected).norm() <= 0.01 * expected.norm()
+    for one, other in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
+        assert (one - other).norm() <= 0.03 * other.norm()
+
+
 @given(
     B=st.integers(1, 5),
     H=st.integers(1, 5),
