@@ -97,8 +97,8 @@ def soak(steps: int) -> tuple[float, float, int]:
         f"{steps} steps: resident memory {resident[0]:.1f} MiB at the first look, "
         f"{resident[len(resident) // 2]:.1f} half-way, {resident[-1]:.1f} at the end: {grown:+.2%} in the second half; "
         f"step time {1e3 * np.median(times[half]):.2f} ms in the third quarter, {slower:+.2%} in the last beside a "
-        f"fixed computation, {plainly:+.2%} by the clock; open files {opened:+d}; step time by eighths of the run, in fixed "
-        f"computations: {eighths}"
+        f"fixed computation, {plainly:+.2%} by the clock; open files {opened:+d}; step time by eighths of the run, in "
+        f"fixed computations: {eighths}"
     )
     return grown, slower, opened
 
