@@ -95,7 +95,7 @@ class BlockedAttention(torch.autograd.Function):
         q, k, v, table = ctx.saved_tensors
         grad, N = grad.contiguous(), q.shape[-2]
         dq, dk, dv = torch.empty_like(q), k.new_empty(k.mT.shape), v.new_empty(v.mT.shape)
-        by_pair = torch.zeros(len(q), N, N) if ctx.needs_input_grad[3] else None
+        by_pair = q.new_zeros(len(q), N, N, dtype=torch.float32) if ctx.needs_input_grad[3] else None
         for h, b, weights, slopes in _blocks(q, k, table):
             torch.bmm(grad[h, b].mT, weights, out=dv[h, b])  # its transpose takes half as long again
             torch.bmm(grad[h, b], v[h, b].mT, out=slopes)
