@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks, flex, fused
-from posenc.bias import Bias, ByDistance
+from posenc.bias import Bias
 from posenc.mask import Mask
 from posenc.positions import Positions
 
@@ -46,10 +46,14 @@ def attention_logits(
     mask: Mask,
 ) -> Float[Tensor, "B H N N"]:
     """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
-    logits = q @ k.transpose(-1, -2) * head_dim**-0.5
+    return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask)
+
+
+def biased(logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """logits + bias, −∞ where the mask forbids."""
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
-    allowed = mask.allowed(positions.length, q.device)
+    allowed = mask.allowed(positions.length, logits.device)
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 
 
@@ -72,7 +76,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
     allowed = mask.allowed(positions.length, q.device)
     if bias is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scale)
-    if isinstance(bias, ByDistance) and bias.values is not None:  # the weights themselves are needed
+    if bias.carries:
         return explicit(q, k, v, bias, positions, mask)
     logits = bias.matrix(positions).to(q.dtype)
     if allowed is not None:
@@ -94,7 +98,7 @@ def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Pos
 
 def by_flex(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """`posenc.flex`, for CUDA GPUs; the definition where the bias adds to the values."""
-    if isinstance(bias, ByDistance) and bias.values is not None:
+    if bias is not None and bias.carries:
         return explicit(q, k, v, bias, positions, mask)
     return flex.attend(q, k, v, bias, positions, mask)
 

