@@ -6,9 +6,13 @@ from torch.nn import functional as F
 
 from posenc import checks
 from posenc.attention import Projection
-from posenc.bias import Dense, earlier, replacing
+from posenc.bias import Dense, replacing
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
+
+
+CHUNK = 32
+"""Tokens whose reflections are multiplied out at once."""
 
 
 class PaTHPositionalEncoding(PositionalEncoding):
@@ -16,11 +20,12 @@ class PaTHPositionalEncoding(PositionalEncoding):
 
     PaTH attention, Yang et al. 2025 (https://arxiv.org/abs/2505.16381). For each head w_s is a unit vector, a low-rank
     projection of the layer's input x (D → rank → D), a causal depthwise convolution over 3 tokens and SiLU;
-    β_s = 2σ(u·x_s + c) in (0, 2). In the UT transform's closed form, dense: with W the rows w and
-    T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β), logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1). Start: projections
-    N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no forget gate, no norm of q and k (options in
-    the authors' code). Position ids are not used: the order of the tokens is. Causal. 2·rank·D + 3·D + H·(D + 1)
-    parameters. Defined at every length.
+    β_s = 2σ(u·x_s + c) in (0, 2). Chunk by chunk, with W the rows w of a chunk and the UT transform
+    T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β): inside it logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1), queries go
+    back to its start as Q − tril(Q Wᵀ) T W, keys on to its end as K − (T tril(W Kᵀ, −1))ᵀ W, and those of earlier chunks
+    through it by I − Wᵀ T W. Start: projections N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no
+    forget gate, no norm of q and k (options in the authors' code). Position ids are not used: the order of the tokens
+    is. Causal. 2·rank·D + 3·D + H·(D + 1) parameters. Defined at every length.
     """
 
     depends_on = frozenset({"order", "content"})
@@ -49,10 +54,25 @@ class PaTHPositionalEncoding(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        (w, beta), Q, K = self.reflections(x), q.to(dtype), k.to(dtype).transpose(-1, -2)
-        w, beta = w.to(dtype), beta.to(dtype)
-        eye = torch.eye(positions.length, device=q.device, dtype=dtype)
-        system = eye + (beta * (w @ w.transpose(-1, -2))).tril(-1)
-        carried = torch.linalg.solve_triangular(system, beta * (w @ K).tril(-1), upper=False, unitriangular=True)
-        logits = (Q @ K - (Q @ w.transpose(-1, -2)).tril() @ carried) * q.shape[-1] ** -0.5
-        return replacing(logits.where(earlier(positions.length, q.device), 0), q, k, q.shape[-1])
+        after = -positions.length % CHUNK  # w = 0 and β = 0 reflect nothing
+        Q, K, w, beta = (chunks(y.to(dtype), after) for y in (q, k, *self.reflections(x)))
+        eye = torch.eye(CHUNK, device=q.device, dtype=dtype)
+        system = eye + (beta * (w @ w.mT)).tril(-1)
+        T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
+        read, Tw = (Q @ w.mT).tril(), T @ w
+        carried = T @ (w @ K.mT).tril(-1)
+        inside = (Q @ K.mT - read @ carried).tril()
+        to_start, to_end = Q - read @ Tw, K - carried.mT @ w
+        through = torch.eye(w.shape[-1], device=q.device, dtype=dtype) - Tw.mT @ w  # (H_last ⋯ H_first)ᵀ
+        rows, past = [], K.new_empty(*K.shape[:2], 0, K.shape[-1])
+        for c in range(K.shape[2]):
+            row = torch.cat((to_start[:, :, c] @ past.mT, inside[:, :, c]), -1)
+            rows.append(F.pad(row, (0, K.shape[2] * CHUNK - row.shape[-1])))
+            past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
+        N = positions.length
+        return replacing(torch.cat(rows, -2)[..., :N, :N] * q.shape[-1] ** -0.5, q, k, q.shape[-1])
+
+
+def chunks(y: Tensor, after: int) -> Tensor:
+    """(B, H, N, ·) → (B, H, chunks, CHUNK, ·), zeros `after` the last token."""
+    return F.pad(y, (0, 0, 0, after)).unflatten(2, (-1, CHUNK))
