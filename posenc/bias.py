@@ -97,7 +97,7 @@ def replacing(
     logits: Float[Tensor, "B H N N"], q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], head_dim: int
 ) -> Dense:
     """The bias that puts `logits` in the place of q kᵀ / √head_dim, for encodings that are not a sum."""
-    return Dense(logits - (q @ k.transpose(-1, -2)).to(logits.dtype) * head_dim**-0.5)
+    return Dense(logits - ((q * head_dim**-0.5) @ k.mT).to(logits.dtype))
 
 
 def earlier(length: int, device: torch.device | None = None) -> Tensor:

@@ -1,12 +1,21 @@
 """CoPE: positions are counted in tokens that the query cares about."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from posenc import checks
 from posenc.bias import Dense, earlier
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
+
+BLOCK, ROWS = 2**18, 64
+"""Pairs of tokens, and queries, at once: few queries leave out most keys that none of them sees."""
 
 
 class ContextualPositionalEncoding(PositionalEncoding):
@@ -35,11 +44,64 @@ class ContextualPositionalEncoding(PositionalEncoding):
         nn.init.zeros_(self.table)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
-        gates = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).sigmoid() * earlier(positions.length, q.device)
-        gates = gates.to(torch.promote_types(gates.dtype, torch.float32))  # bfloat16 cannot count past 256
-        count = gates.flip(-1).cumsum(-1).flip(-1).clamp(max=self.max_count - 1)
-        whole = count.detach().floor()
         at_whole = q @ self.table.T.to(q.dtype)  # (B, H, N, max_count)
-        below = at_whole.gather(-1, whole.long())
-        above = at_whole.gather(-1, (whole + 1).clamp(max=self.max_count - 1).long())
-        return Dense(torch.lerp(below, above, (count - whole).to(below.dtype)))
+        to_next = F.pad(at_whole.diff(), (0, 1))  # there is none after the last count
+        dtype = torch.promote_types(q.dtype, torch.float32)  # bfloat16 cannot count past 256
+        scaled = q * q.shape[-1] ** -0.5
+        read = definition if torch.compiler.is_compiling() else ContextualBias.apply
+        bias = read(*(each.to(dtype).flatten(0, 1) for each in (scaled, k, at_whole, to_next)))
+        assert isinstance(bias, Tensor)
+        return Dense(bias.unflatten(0, q.shape[:2]).to(q.dtype))
+
+
+def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float[Tensor, "BH N N"]:
+    """What the query says at each count, interpolated; q holds 1/√d, to_next[p] is at_whole[p + 1] − at_whole[p]."""
+    gates = (q @ k.mT).masked_fill(~earlier(q.shape[-2], q.device), float("-inf")).sigmoid()
+    count = gates + gates.sum(-1, keepdim=True) - gates.cumsum(-1)
+    whole = count.detach().long().clamp_(max=at_whole.shape[-1] - 1)
+    return torch.addcmul(at_whole.gather(-1, whole), count - whole, to_next.gather(-1, whole))
+
+
+class ContextualBias(torch.autograd.Function):
+    """The definition, some rows of a head at a time that stay in the caches, and once more in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Tensor:
+        """Keeps what it was given; zero where the key is later."""
+        ctx.save_for_backward(q, k, at_whole, to_next)
+        out = q.new_empty(*q.shape[:-1], q.shape[-2])
+        for at, seen, _, whole, share in _counts(q, k, at_whole.shape[-1]):
+            out[at][..., seen] = torch.addcmul(at_whole[at].gather(-1, whole), share, to_next[at].gather(-1, whole))
+            out[at][..., seen.stop :] = 0
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of a sum from n to m is a prefix sum."""
+        q, k, at_whole, to_next = ctx.saved_tensors
+        dq, dk, dat, dnext = (torch.zeros_like(each) for each in ctx.saved_tensors)
+        for at, seen, gates, whole, share in _counts(q, k, at_whole.shape[-1]):
+            slopes = grad[at][..., seen]
+            dat[at].scatter_add_(-1, whole, slopes)
+            dnext[at].scatter_add_(-1, whole, share.mul_(slopes))
+            slopes = (slopes * to_next[at].gather(-1, whole)).cumsum_(-1)
+            slopes = torch.ops.aten.sigmoid_backward(slopes, gates)
+            dq[at] = slopes @ k[at[0], seen]
+            dk[at[0], seen] += slopes.mT @ q[at]
+        return dq, dk, dat, dnext
+
+
+def _counts(q: Tensor, k: Tensor, most: int) -> Iterator[tuple[tuple[slice, slice], slice, Tensor, Tensor, Tensor]]:
+    """Some queries of some heads, the keys that one of them sees, and of each pair the gate, ⌊count⌋ and the rest."""
+    heads, N, _ = q.shape
+    rows = min(N, ROWS)
+    some = max(1, BLOCK // (rows * N))
+    open_ = earlier(N, q.device).to(q.dtype)
+    for h in (slice(start, start + some) for start in range(0, heads, some)):
+        for start in range(0, N, rows):
+            m, n = slice(start, start + rows), slice(0, start + rows)
+            gates = (q[h, m] @ k[h, n].mT).sigmoid_().mul_(open_[m, n])
+            prefix = gates.cumsum(-1)
+            count = torch.sub(gates, prefix).add_(prefix[..., -1:])
+            yield (h, m), n, gates, count.long().clamp_(max=most - 1), count.frac_()

@@ -1,7 +1,12 @@
 """DAPE: a small network over the heads adapts a bias to the logits it is added to."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from posenc import checks
@@ -9,6 +14,9 @@ from posenc.bias import Dense
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.kerple import KerpleLogPositionalBias
 from posenc.positions import Positions
+
+BLOCK, SLOPE = 2**19, 0.01
+"""Hidden units that are computed at once; LeakyReLU's slope."""
 
 
 class DAPEPositionalBias(PositionalEncoding):
@@ -30,7 +38,60 @@ class DAPEPositionalBias(PositionalEncoding):
         self.inner, self.outer = nn.Linear(2 * num_heads, hidden), nn.Linear(hidden, num_heads)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
-        S = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        B = self.static.bias(x, q, k, positions).matrix(positions).expand(S.shape)
-        both = torch.cat((S, B), dim=1).movedim(1, -1).to(self.inner.weight.dtype)  # (B, N, N, 2H)
-        return Dense(B + self.outer(F.leaky_relu(self.inner(both))).movedim(-1, 1).to(q.dtype))
+        dtype, (B, H, N, d) = self.inner.weight.dtype, q.shape
+        S = ((q * d**-0.5) @ k.mT).to(dtype).flatten(2)  # (B, H, N²): heads stay where they are
+        static = self.static.bias(x, q, k, positions).matrix(positions).to(dtype).flatten(2)
+        inner, outer = self.inner, self.outer
+        adapted = definition if torch.compiler.is_compiling() else Adapted.apply
+        logits = adapted(S, static, inner.weight, inner.bias[:, None], outer.weight, outer.bias[:, None])
+        assert isinstance(logits, Tensor)
+        return Dense(logits.view(B, H, N, N).to(q.dtype))
+
+
+def definition(S: Tensor, static: Tensor, V: Tensor, a: Tensor, W: Tensor, c: Tensor) -> Float[Tensor, "B H P"]:
+    """B + W · LeakyReLU(V [S; B] + a) + c for P pairs; S is (B, H, P), static (b, H, P), b = 1 or B."""
+    both = torch.cat((S, static.expand(S.shape)), 1)
+    return static + W @ F.leaky_relu(V @ both + a, SLOPE) + c
+
+
+class Adapted(torch.autograd.Function):
+    """The definition, some pairs at a time: hidden units stay in the caches, and are computed again for backward."""
+
+    @staticmethod
+    def forward(ctx: Any, S: Tensor, static: Tensor, V: Tensor, a: Tensor, W: Tensor, c: Tensor) -> Tensor:
+        """Keeps what it was given."""
+        ctx.save_for_backward(S, static, V, a, W)
+        out = torch.empty_like(S)
+        for p, hidden in _hidden(S, static, V, a):
+            out[..., p] = torch.baddbmm(static[..., p] + c, W.expand(len(S), -1, -1), hidden)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """LeakyReLU's slope follows from the sign of its answer."""
+        S, static, V, a, W = ctx.saved_tensors
+        dS, dstatic, dV, da, dW = (torch.zeros_like(x) for x in ctx.saved_tensors)
+        (B, H, _), b = S.shape, len(static)
+        from_W, from_S, from_static = W.T.expand(B, -1, -1), V[:, :H].T.expand(B, -1, -1), V[:, H:].T.expand(b, -1, -1)
+        for p, hidden in _hidden(S, static, V, a):
+            g = grad[..., p]
+            dW += torch.bmm(g, hidden.mT).sum(0)
+            slopes = torch.ops.aten.leaky_relu_backward(torch.bmm(from_W, g), hidden, SLOPE, True)
+            dS[..., p] = torch.bmm(from_S, slopes)
+            dV[:, :H] += torch.bmm(slopes, S[..., p].mT).sum(0)
+            slopes, g = slopes.sum_to_size(b, *slopes.shape[1:]), g.sum_to_size(b, *g.shape[1:])
+            dstatic[..., p] = torch.baddbmm(g, from_static, slopes)
+            dV[:, H:] += torch.bmm(slopes, static[..., p].mT).sum(0)
+            da += slopes.sum((0, 2))[:, None]
+        return dS, dstatic, dV, da, dW, grad.sum((0, 2))[:, None]
+
+
+def _hidden(S: Tensor, static: Tensor, V: Tensor, a: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Some pairs, and their hidden units (B, hidden, pairs). Products are bmm: @ would copy what is wider than 2-D."""
+    (B, H, P), b = S.shape, len(static)
+    of_S, of_static = V[:, :H].expand(B, -1, -1), V[:, H:].expand(b, -1, -1)
+    pairs = max(1, BLOCK // (B * len(V)))
+    for p in (slice(start, min(P, start + pairs)) for start in range(0, P, pairs)):
+        alone = torch.baddbmm(a, of_static, static[..., p])  # of one sequence, where all have the same distances
+        yield p, F.leaky_relu_(torch.baddbmm(alone, of_S, S[..., p]), SLOPE)

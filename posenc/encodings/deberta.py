@@ -51,7 +51,7 @@ class DisentangledPositionalEncoding(PositionalEncoding):
             vectors = interpolate(projection(self.table), (back + K).clamp(0, 2 * K - 1))
             return vectors.view(len(back), self.num_heads, -1).permute(1, 2, 0).to(q.dtype)
 
-        to_position = ByDistance(q @ at(-positions.distances, self.to_key) * scale)
+        to_position = ByDistance((q * scale) @ at(-positions.distances, self.to_key))
         # Rows of `from_position` belong to keys n, its columns to the distances m − n of the queries: a transpose away.
-        from_position = ByDistance(k @ at(positions.distances, self.to_query) * (scale * 3**-0.5))
+        from_position = ByDistance((k * (scale * 3**-0.5)) @ at(positions.distances, self.to_query))
         return Dense(to_position.matrix(positions) + from_position.matrix(positions).transpose(-1, -2))

@@ -10,7 +10,6 @@ from posenc.bias import Dense, replacing
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
 
-
 CHUNK = 32
 """Tokens whose reflections are multiplied out at once."""
 
@@ -22,7 +21,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     projection of the layer's input x (D → rank → D), a causal depthwise convolution over 3 tokens and SiLU;
     β_s = 2σ(u·x_s + c) in (0, 2). Chunk by chunk, with W the rows w of a chunk and the UT transform
     T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β): inside it logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1), queries go
-    back to its start as Q − tril(Q Wᵀ) T W, keys on to its end as K − (T tril(W Kᵀ, −1))ᵀ W, and those of earlier chunks
+    back to its start as Q − tril(Q Wᵀ) T W, keys on to its end as K − (T tril(W Kᵀ, −1))ᵀ W, and keys of earlier chunks
     through it by I − Wᵀ T W. Start: projections N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no
     forget gate, no norm of q and k (options in the authors' code). Position ids are not used: the order of the tokens
     is. Causal. 2·rank·D + 3·D + H·(D + 1) parameters. Defined at every length.
@@ -55,7 +54,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
         after = -positions.length % CHUNK  # w = 0 and β = 0 reflect nothing
-        Q, K, w, beta = (chunks(y.to(dtype), after) for y in (q, k, *self.reflections(x)))
+        Q, K, w, beta = (chunks(y.to(dtype), after) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x)))
         eye = torch.eye(CHUNK, device=q.device, dtype=dtype)
         system = eye + (beta * (w @ w.mT)).tril(-1)
         T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
@@ -70,7 +69,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
             rows.append(F.pad(row, (0, K.shape[2] * CHUNK - row.shape[-1])))
             past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
         N = positions.length
-        return replacing(torch.cat(rows, -2)[..., :N, :N] * q.shape[-1] ** -0.5, q, k, q.shape[-1])
+        return replacing(torch.cat(rows, -2)[..., :N, :N], q, k, q.shape[-1])
 
 
 def chunks(y: Tensor, after: int) -> Tensor:

@@ -53,6 +53,6 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
         K = self.max_distance
         column = positions.distances.clamp(-K, K) + K
         keys = interpolate(self.keys_table, column).to(q.dtype)  # (G, M, d)
-        table = q @ keys.transpose(-1, -2) * q.shape[-1] ** -0.5  # (B, H, N, M)
+        table = (q * q.shape[-1] ** -0.5) @ keys.mT  # (B, H, N, M)
         values = None if self.values_table is None else interpolate(self.values_table, column)[None]
         return ByDistance(table, values)

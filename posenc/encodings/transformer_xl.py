@@ -45,4 +45,4 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
         query = q + (self.v - self.u)[:, None].to(q.dtype)  # q holds u since `rotate`
         R = sinusoids(-positions.distances, self.dim, self.base).to(self.weight.dtype)
         key = (R @ self.weight.T).view(len(R), self.num_heads, -1).permute(1, 2, 0)  # (H, d, M)
-        return ByDistance(query @ key.to(q.dtype) * q.shape[-1] ** -0.5)
+        return ByDistance((query * q.shape[-1] ** -0.5) @ key.to(q.dtype))
