@@ -1,5 +1,6 @@
 """Is the sequence sorted?"""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -42,15 +43,23 @@ class SortingDataset(Task):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(2, (batch,), generator=generator)
-        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
-        while (rejected := (tokens == tokens[:, :1]).all(1)).any():
-            tokens[rejected] = torch.randint(self.vocab_size, (int(rejected.sum()), length), generator=generator)
-        tokens = tokens.sort(1).values
-        ascents = (tokens[:, 1:] > tokens[:, :-1]).float()
-        left = torch.multinomial(ascents, 1, generator=generator)
-        pair = torch.cat((left, left + 1), dim=1)
-        exchanged = tokens.scatter(1, pair, tokens.gather(1, pair.flip(1)))
-        return torch.where(targets[:, None] == 1, tokens, exchanged), targets
+        tokens = self._bags(generator, batch, length)
+        while (rejected := tokens[:, 0] == tokens[:, -1]).any():
+            tokens[rejected] = self._bags(generator, int(rejected.sum()), length)
+        ascends = tokens[:, 1:] > tokens[:, :-1]
+        _, ascents = np.nonzero(ascends)  # their places, one row's after another's
+        counts = np.count_nonzero(ascends, axis=1)
+        uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
+        left = ascents[counts.cumsum() - 1 - (uniform * counts).astype(np.int64)]
+        rows, right = np.arange(batch), left + 1 - targets.numpy()  # in class 1 a token is exchanged with itself
+        tokens[rows, left], tokens[rows, right] = tokens[rows, right], tokens[rows, left]
+        return torch.from_numpy(tokens), targets
+
+    def _bags(self, generator: Generator, batch: int, length: int) -> np.ndarray:
+        """Sorted rows of uniform tokens."""
+        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator).numpy()
+        tokens.sort(axis=1)
+        return tokens
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly ½: both classes have the same law of bags, so no bag speaks for either."""
