@@ -1,5 +1,6 @@
 """Controls: the bag of tokens determines the answer, so no positional encoding can help."""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -45,15 +46,16 @@ class Majority(Task):
         )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
-        targets = torch.empty(batch, dtype=torch.int64)
-        open_ = torch.arange(batch)  # sequences not yet known to have a majority
+        V = self.vocab_size
+        tokens, targets = np.empty((batch, length), dtype=np.int64), np.empty(batch, dtype=np.int64)
+        open_ = np.arange(batch)  # sequences that have no majority yet
         while len(open_):
-            largest = occurrences(tokens[open_], self.vocab_size).topk(2, dim=1)
-            targets[open_] = largest.indices[:, 0]
-            open_ = open_[largest.values[:, 0] == largest.values[:, 1]]
-            tokens[open_] = torch.randint(self.vocab_size, (len(open_), length), generator=generator)
-        return tokens, targets
+            drawn = torch.randint(V, (len(open_), length), generator=generator)
+            counts = occurrences(drawn, V).numpy()
+            tokens[open_], targets[open_] = drawn.numpy(), counts.argmax(1)
+            # Without a tie the first of the largest counts is the last of them, too.
+            open_ = open_[targets[open_] != V - 1 - counts[:, ::-1].argmax(1)]
+        return torch.from_numpy(tokens), torch.from_numpy(targets)
 
     def order_blind_ceiling(self, length: int) -> float:
         """1: the bag determines the answer."""
