@@ -50,17 +50,19 @@ class FlipFlopDataset(Task):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         steps = (length + 1) // 2
-        uniform = torch.rand((batch, steps), generator=generator)
-        bits = torch.randint(2, (batch, steps), generator=generator)
-        instruction = SKIP - (uniform >= self.p_ignore).long() - (uniform >= (1 + self.p_ignore) / 2).long()
-        instruction[:, 0], instruction[:, -1] = WRITE, READ
-        written = (torch.arange(steps) * (instruction == WRITE)).cummax(1).values
-        read = instruction == READ
-        bits = torch.where(read, bits.gather(1, written), bits)
-        tokens = torch.stack((instruction, bits), dim=2).flatten(1)
-        targets = torch.full_like(tokens, IGNORE)
-        targets[:, ::2] = torch.where(read, bits, IGNORE)
-        return tokens[:, :length], targets[:, :length]
+        uniform = torch.rand((batch, steps), generator=generator).numpy()
+        active, write = uniform >= self.p_ignore, uniform >= (1 + self.p_ignore) / 2
+        active[:, -1] = write[:, 0] = True
+        write[:, -1] = False
+        tokens = np.empty((batch, 2 * steps), dtype=np.int64)
+        tokens[:, ::2], tokens[:, 1::2] = SKIP, torch.randint(2, (batch, steps), generator=generator).numpy()
+        targets = np.full_like(tokens, IGNORE)
+        # In one list of all rows: each begins with a write, so the last write before a read is of its own row.
+        flat, writes, reads = tokens.reshape(-1), 2 * np.flatnonzero(write), 2 * np.flatnonzero(active > write)
+        flat[writes], flat[reads] = WRITE, READ
+        flat[reads + 1] = flat[writes[writes.searchsorted(reads) - 1] + 1]
+        targets.reshape(-1)[reads] = flat[reads + 1]
+        return torch.from_numpy(tokens[:, :length]), torch.from_numpy(targets[:, :length])
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exact (terms of less than 1e-9 left out): the bag of the tokens up to the r tells how many bits were 1.
@@ -181,13 +183,15 @@ class MarkovDataset(Task):
         uniform = torch.randint(self.PARTS, (length + 1 - k, batch), generator=generator).numpy()
         states = np.empty((length + 2 - k, batch), dtype=np.int64)
         states[0] = context.numpy() * self.PARTS
-        for t, drawn in enumerate(uniform):
-            np.take(self._step, states[t] + drawn, out=states[t + 1])
-        first = context[:, None] // V ** torch.arange(k - 1, -1, -1) % V
-        sequence = torch.cat((first, torch.from_numpy(states[1:] // self.PARTS % V).T), dim=1)
-        targets = sequence[:, 1:].clone()
+        for state, drawn, following in zip(states[:-1], uniform, states[1:], strict=True):
+            drawn += state
+            self._step.take(drawn, out=following, mode="clip")  # unlike "raise" it needs no buffer
+        sequence = np.empty((batch, length + 1), dtype=np.int64)
+        sequence[:, :k] = context.numpy()[:, None] // V ** np.arange(k - 1, -1, -1) % V
+        sequence[:, k:] = (states[1:] // self.PARTS % V).T
+        targets = sequence[:, 1:].copy()
         targets[:, : k - 1] = IGNORE
-        return sequence[:, :-1].contiguous(), targets
+        return torch.from_numpy(sequence[:, :-1].copy()), torch.from_numpy(targets)
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """Order 1: the order-aware ceiling, for a model knows the token that it reads. Above, None.
