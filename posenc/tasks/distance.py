@@ -1,5 +1,6 @@
 """How far apart do two marked tokens stand?"""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -8,6 +9,23 @@ from posenc.checks import ConfigError
 from posenc.tasks.base import Task
 
 MARKERS = (5, 8)
+
+
+def draw_interval(generator: Generator, bin_: np.ndarray, bins: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """A distance, uniform within its bin of n − 1 distances, and the left end, uniform among those that fit."""
+    # Bin c holds the distances first(c) .. first(c + 1) − 1 with first(c) = 1 + ⌈c (n − 1) / B⌉.
+    first = 1 + (np.arange(bins + 1) * (length - 1) + bins - 1) // bins
+    low, high = first[bin_], first[bin_ + 1]
+    uniform = torch.rand(2, len(bin_), generator=generator, dtype=torch.float64).numpy()
+    distance = low + (uniform[0] * (high - low)).astype(np.int64)
+    return distance, (uniform[1] * (length - distance)).astype(np.int64)
+
+
+def mark(tokens: np.ndarray, *places: np.ndarray) -> None:
+    """Write the 5 and the 8 of each row to their places."""
+    rows = np.arange(len(tokens))
+    for marker, place in zip(MARKERS, places, strict=True):
+        tokens[rows, place] = marker
 
 
 class DistanceDataset(Task):
@@ -45,26 +63,18 @@ class DistanceDataset(Task):
             )
         self.num_outputs = num_classes
         self.min_length = num_classes + 1
+        self._background = np.delete(np.arange(vocab_size), MARKERS)
         super().__init__(
             length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
         )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        K, distances = self.num_outputs, length - 1
-        targets = torch.randint(K, (batch,), generator=generator)
-        # Bin c holds the distances first(c) .. first(c + 1) − 1 with first(c) = 1 + ⌈c (n − 1) / K⌉.
-        first = 1 + (torch.arange(K + 1) * distances + K - 1) // K
-        low, high = first[targets], first[targets + 1]
-        uniform = torch.rand(2, batch, generator=generator, dtype=torch.float64)
-        distance = low + (uniform[0] * (high - low)).long()
-        left = (uniform[1] * (length - distance)).long()
-        tokens = torch.randint(self.vocab_size - 2, (batch, length), generator=generator)
-        for marker in sorted(MARKERS):
-            tokens += tokens >= marker
-        order = torch.randint(2, (batch,), generator=generator)
-        markers = torch.tensor(MARKERS)
-        ends = torch.stack((markers[order], markers[1 - order]), dim=1)
-        return tokens.scatter(1, torch.stack((left, left + distance), dim=1), ends), targets
+        targets = torch.randint(self.num_outputs, (batch,), generator=generator)
+        distance, left = draw_interval(generator, targets.numpy(), self.num_outputs, length)
+        tokens = self._background[torch.randint(len(self._background), (batch, length), generator=generator).numpy()]
+        eight_left = torch.randint(2, (batch,), generator=generator).numpy()
+        mark(tokens, left + distance * eight_left, left + distance * (1 - eight_left))
+        return torch.from_numpy(tokens), targets
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/K: the bag (one 5, one 8, a uniform background) has the same law in every class."""

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import LONGEST, Task
-from posenc.tasks.distance import MARKERS
+from posenc.tasks.distance import MARKERS, mark
+from posenc.tasks.recall import distinct
 
 
 class MarkedPair(Task):
@@ -36,14 +38,14 @@ class MarkedPair(Task):
         super().__init__(
             length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
         )
+        self._background = np.delete(np.arange(vocab_size), MARKERS)
 
-    def place(self, generator: Generator, first: Tensor, second: Tensor, length: int) -> Tensor:
+    def place(self, generator: Generator, first: np.ndarray, second: np.ndarray, length: int) -> Tensor:
         """(B, length): the 5 at `first`, the 8 at `second`, a background elsewhere."""
-        tokens = torch.randint(self.vocab_size - 2, (len(first), length), generator=generator)
-        for marker in sorted(MARKERS):
-            tokens += tokens >= marker
-        places = torch.stack((first, second), dim=1)
-        return tokens.scatter(1, places, torch.tensor(MARKERS).expand_as(places))
+        drawn = torch.randint(len(self._background), (len(first), length), generator=generator)
+        tokens = self._background[drawn.numpy()]
+        mark(tokens, first, second)
+        return torch.from_numpy(tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/C: the bag has the same law in every class, and the classes are uniform."""
@@ -96,7 +98,7 @@ class AbsolutePattern(MarkedPair):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(self.num_outputs, (batch,), generator=generator)
-        first, second = self.places[targets].unbind(1)
+        first, second = self.places[targets].numpy().T
         return self.place(generator, first, second, length), targets
 
     def references(self) -> dict[str, float]:
@@ -144,10 +146,10 @@ class RelativePattern(MarkedPair):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(self.num_outputs, (batch,), generator=generator)
-        offset = self.offsets[targets]
-        uniform = torch.rand(batch, generator=generator, dtype=torch.float64)
-        left = (uniform * (length - offset.abs())).long()
-        first = left - offset.clamp(max=0)
+        offset = self.offsets[targets].numpy()
+        uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
+        left = (uniform * (length - np.abs(offset))).astype(np.int64)
+        first = left - np.minimum(offset, 0)
         return self.place(generator, first, first + offset, length), targets
 
     def references(self) -> dict[str, float]:
@@ -196,10 +198,8 @@ class FirstOf(Task):
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         K = self.num_outputs
         tokens = torch.randint(K, self.vocab_size, (batch, length), generator=generator)
-        # The K largest of independent draws, in order of size, are K different places in a uniformly random order.
-        draws = torch.rand(batch, length, generator=generator, dtype=torch.float64)
-        places = draws.topk(K, dim=1).indices
-        return tokens.scatter(1, places, torch.arange(K).expand_as(places)), self.answer(places)
+        places = torch.from_numpy(distinct(generator, batch, K, length).copy())
+        return tokens.scatter_(1, places, torch.arange(K).expand_as(places)), self.answer(places)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely."""

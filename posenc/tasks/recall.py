@@ -1,5 +1,6 @@
 """What followed, what was marked, what was shown: recall of earlier tokens."""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -10,9 +11,14 @@ from posenc.tasks.counts import expected_largest_count
 from posenc.tasks.transduction import TransductionTask
 
 
-def distinct(generator: Generator, batch: int, chosen: int, among: int) -> Tensor:
+def largest(x: np.ndarray, count: int) -> np.ndarray:
+    """(B, count): where the largest numbers of each row stand, the largest first. On short rows it beats topk."""
+    return x.argsort(axis=1)[:, : -count - 1 : -1]
+
+
+def distinct(generator: Generator, batch: int, chosen: int, among: int) -> np.ndarray:
     """(batch, chosen): different numbers below `among`, in a uniformly random order."""
-    return torch.rand(batch, among, generator=generator, dtype=torch.float64).topk(chosen, dim=1).indices
+    return largest(torch.rand(batch, among, generator=generator, dtype=torch.float64).numpy(), chosen)
 
 
 def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
@@ -68,14 +74,17 @@ class MultiQueryRecall(Task):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         K, first_value = self.num_pairs, self.vocab_size // 2
-        keys = 1 + distinct(generator, batch, K, first_value - 1)
-        values = first_value + distinct(generator, batch, K, self.vocab_size - first_value)
-        weights = torch.arange(1, (length - 2 * K) // 2 + 1, dtype=torch.float64) ** (self.power - 1)
-        gaps = torch.multinomial(weights.expand(batch, -1), K, generator=generator)
-        tokens = torch.zeros(batch, length, dtype=torch.int64)
+        log_weights = (self.power - 1) * np.log(np.arange(1, (length - 2 * K) // 2 + 1))
+        uniform = torch.rand(batch, self.vocab_size - 1 + len(log_weights), generator=generator, dtype=torch.float64)
+        of_keys, of_values, of_gaps = np.split(uniform.numpy(), (first_value - 1, self.vocab_size - 1), axis=1)
+        keys, values = 1 + largest(of_keys, K), first_value + largest(of_values, K)
+        # The largest of log weights with Gumbel noise are drawn one after the other with these weights.
+        asked = 2 * K + 2 * largest(log_weights - np.log(-np.log1p(-of_gaps)), K)
+        tokens, targets = np.zeros((batch, length), dtype=np.int64), np.full((batch, length), IGNORE)
         tokens[:, 0 : 2 * K : 2], tokens[:, 1 : 2 * K : 2] = keys, values
-        asked = 2 * K + 2 * gaps
-        return tokens.scatter_(1, asked, keys), torch.full_like(tokens, IGNORE).scatter_(1, asked, values)
+        rows = np.arange(batch)[:, None]
+        tokens[rows, asked], targets[rows, asked] = keys, values
+        return torch.from_numpy(tokens), torch.from_numpy(targets)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/K: the bag shows K values, and each is equally likely to be that of the key in hand."""
@@ -242,7 +251,7 @@ class SelectiveCopy(TransductionTask):
         return self.num_data
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        places = distinct(generator, batch, self.num_data, length).sort(1).values
+        places = torch.from_numpy(np.sort(distinct(generator, batch, self.num_data, length)))
         data = torch.randint(1, self.num_outputs, (batch, self.num_data), generator=generator)
         return torch.zeros(batch, length, dtype=torch.int64).scatter_(1, places, data), data
 

@@ -1,9 +1,11 @@
 """How far apart do two marked tokens stand, and which of them is left?"""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from posenc import checks
+from posenc.tasks.distance import draw_interval
 from posenc.tasks.places import MarkedPair
 
 
@@ -40,19 +42,13 @@ class SignedDistance(MarkedPair):
         )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        bins, distances = self.num_outputs // 2, length - 1
+        bins = self.num_outputs // 2
         targets = torch.randint(self.num_outputs, (batch,), generator=generator)
-        eight_right = targets >= bins
-        bin_ = torch.where(eight_right, targets - bins, bins - 1 - targets)
-        # Bin c holds the distances first(c) .. first(c + 1) − 1 with first(c) = 1 + ⌈c (n − 1) / B⌉.
-        first = 1 + (torch.arange(bins + 1) * distances + bins - 1) // bins
-        low, high = first[bin_], first[bin_ + 1]
-        uniform = torch.rand(2, batch, generator=generator, dtype=torch.float64)
-        distance = low + (uniform[0] * (high - low)).long()
-        left = (uniform[1] * (length - distance)).long()
-        right = left + distance
-        five, eight = torch.where(eight_right, left, right), torch.where(eight_right, right, left)
-        return self.place(generator, five, eight, length), targets
+        side = targets.numpy() - bins
+        eight_right = side >= 0
+        bin_ = np.where(eight_right, side, -1 - side)
+        distance, left = draw_interval(generator, bin_, bins, length)
+        return self.place(generator, left + distance * ~eight_right, left + distance * eight_right, length), targets
 
     def references(self) -> dict[str, float]:
         """distance_only: the best accuracy of a rule that sees |j − i| and nothing else."""
