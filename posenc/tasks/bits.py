@@ -1,14 +1,16 @@
 """Whole numbers of any size as rows of bits: exact, a batch at a time. Loops run over limbs or bits, never over rows.
 
-Bits are (B, W) of 0 and 1, least significant first ("little-endian") unless a function says otherwise.
+Bits are (B, W) of 0 and 1, least significant first ("little-endian") unless a function says otherwise, and of any type
+of whole numbers.
 """
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-LIMB = 24  # bits: products of two limbs, and sums of 2¹⁵ of them, fit into 63 bits
+LIMB = 16  # bits: products of two limbs, and sums of 2³¹ of them, fit into 63 bits
 ROOT_LIMB = 56  # bits: four times a limb, and one more bit, fit into 63 bits
+HEAD = 26  # bits of a root that floating point gives exactly: its square fits into 52 bits
 
 
 def draw_positive(generator: Generator, lengths: Tensor, width: int) -> Tensor:
@@ -16,21 +18,21 @@ def draw_positive(generator: Generator, lengths: Tensor, width: int) -> Tensor:
 
     The highest bit that is set stands at L − 1 − g with P(g) ∝ 2^−g; those below it are fair coins.
     """
-    bits = torch.randint(2, (*lengths.shape, width), generator=generator)
-    uniform = torch.rand(lengths.shape, generator=generator, dtype=torch.float64)
-    skipped = (-torch.log2(1 - uniform * (1 - torch.exp2(-lengths.double())))).floor().long()
-    highest = (lengths - 1 - skipped).clamp(min=0)[..., None]
-    places = torch.arange(width)
-    return bits.mul_(places < highest).scatter_(-1, highest, 1)
+    bits = torch.randint(2, (*lengths.shape, width), generator=generator, dtype=torch.uint8).numpy()
+    uniform = torch.rand(lengths.shape, generator=generator, dtype=torch.float64).numpy()
+    L = lengths.numpy()
+    skipped = -np.log2(1 - uniform * (1 - np.exp2(-L)))
+    highest = np.maximum(L - 1 - skipped.astype(np.int64), 0)[..., None]
+    places = np.arange(width)
+    return torch.from_numpy(bits & (places < highest) | (places == highest))
 
 
 def _limbs(bits: Tensor) -> np.ndarray:
     """(K, B) whole numbers below 2^LIMB, least significant first."""
-    B, W = bits.shape
-    K = -(-W // LIMB)
-    padded = np.zeros((B, K * LIMB), dtype=np.int64)
-    padded[:, :W] = bits.numpy()
-    return (padded.reshape(B, K, LIMB) << np.arange(LIMB)).sum(-1).T
+    octets = np.packbits(bits.numpy(), axis=1, bitorder="little")
+    padded = np.zeros((len(octets), octets.shape[1] + octets.shape[1] % 2), dtype=np.uint8)
+    padded[:, : octets.shape[1]] = octets
+    return padded.view("<u2").T.astype(np.int64)
 
 
 def _carry(limbs: np.ndarray, width: int) -> np.ndarray:
@@ -43,9 +45,8 @@ def _carry(limbs: np.ndarray, width: int) -> np.ndarray:
 
 def _bits(limbs: np.ndarray, width: int) -> Tensor:
     """The lowest `width` bits."""
-    bits = (_carry(limbs, LIMB).T[..., None] >> np.arange(LIMB)) & 1
-    bits = bits.reshape(limbs.shape[1], -1)[:, :width]
-    return torch.from_numpy(np.pad(bits, ((0, 0), (0, width - bits.shape[1]))))
+    octets = _carry(limbs, LIMB).T.astype("<u2", order="C").view(np.uint8)
+    return torch.from_numpy(np.unpackbits(octets, axis=1, bitorder="little", count=width))
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
@@ -64,14 +65,23 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def square_root(bits: Tensor) -> Tensor:
-    """⌊√x⌋, digit by digit; the most significant bit comes first, in x and in the answer of ⌈W/2⌉ bits."""
+    """⌊√x⌋, its head in floating point, then digit by digit.
+
+    The most significant bit comes first, in x and in the answer of ⌈W/2⌉ bits.
+    """
     B, W = bits.shape
-    x = np.pad(bits.numpy(), ((0, 0), (W % 2, 0))).T
-    pairs = 2 * x[0::2] + x[1::2]
+    x = np.zeros((W + W % 2, B), dtype=np.int64)
+    x[W % 2 :] = bits.numpy().T
+    pairs = 2 * x[::2] + x[1::2]
+    head = np.arange(min(HEAD, len(pairs)))[::-1]
     K = (len(pairs) + 4) // ROOT_LIMB + 1
     rest, root = np.zeros((2, K, B), dtype=np.int64)
+    leading = 4**head @ pairs[:HEAD]
+    root[0] = np.sqrt(leading)
+    rest[0] = leading - root[0] ** 2
     digits = np.empty_like(pairs)
-    for pair, digit in zip(pairs, digits, strict=True):
+    digits[:HEAD] = root[0] >> head[:, None] & 1
+    for pair, digit in zip(pairs[HEAD:], digits[HEAD:], strict=True):
         # x so far is root² + rest; with two more bits of x the root doubles, and gains 1 if (2·root + 1)² still fits.
         rest *= 4
         rest[0] += pair
@@ -87,6 +97,5 @@ def square_root(bits: Tensor) -> Tensor:
 
 
 def width(bits: Tensor) -> Tensor:
-    """(B,): how many bits each number needs."""
-    places = torch.arange(1, bits.shape[1] + 1)
-    return (bits * places).amax(1)
+    """(B,): how many bits each positive number needs."""
+    return torch.from_numpy(bits.shape[1] - bits.numpy()[:, ::-1].argmax(1))

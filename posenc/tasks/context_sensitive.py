@@ -1,5 +1,6 @@
 """The context-sensitive tasks of Delétang et al. 2023: a tape answers each of them."""
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -203,13 +204,14 @@ class _BinaryOperation(TerminatedTask):
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         first = torch.randint(1, length - 1, (batch,), generator=generator)
-        a, b = bits.draw_positive(generator, torch.stack((first, length - 1 - first)), length - 2)
-        places = torch.arange(length).expand(batch, length) - first[:, None]
-        x = torch.full((batch, length), END)
-        x[:, :-2] = torch.where(places[:, :-2] < 0, a, x[:, :-2])
-        x = torch.where(places > 0, b.gather(1, (places - 1).clamp(min=0)), x)
-        number = self.result(a, b)[:, : length - 1]  # all higher bits are zero
-        return x, terminate(number, bits.width(number), self.output_length(length))
+        lengths = torch.stack((first, length - 1 - first))
+        drawn = bits.draw_positive(generator, lengths, length - 2)
+        # Row after row the bits of both numbers fill all places but that of the sign.
+        x = np.full((batch, length), END)
+        held = np.arange(length - 2) < lengths.T.numpy()[..., None]
+        x[np.arange(length) != first.numpy()[:, None]] = drawn.numpy().swapaxes(0, 1)[held]
+        number = self.result(*drawn)[:, : length - 1]  # all higher bits are zero
+        return torch.from_numpy(x), terminate(number, bits.width(number), self.output_length(length))
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """Measured, to some 0.004: see `_one_answer`."""
@@ -288,7 +290,7 @@ class ComputeSqrt(TransductionTask):
         return (length + 1) // 2
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        x = bits.draw_positive(generator, torch.full((batch,), length), length).flip(1)
+        x = bits.draw_positive(generator, torch.full((batch,), length), length).flip(1).long()
         return x, bits.square_root(x)
 
     def order_blind_ceiling(self, length: int) -> float | None:

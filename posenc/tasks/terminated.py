@@ -1,7 +1,8 @@
 """Outputs of different lengths in one batch: each ends with a token of its own, and nothing is asked after it."""
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from posenc.tasks.base import IGNORE
 from posenc.tasks.transduction import TransductionTask
@@ -20,17 +21,14 @@ class TerminatedTask(TransductionTask):
     train on the zeros after it, which this does not.
     """
 
-    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        tokens, targets = super().sample(generator, batch, length)
-        output = targets[:, length:]
-        output[(output == END).cumsum(1) - (output == END).long() > 0] = IGNORE
-        return tokens, targets
-
 
 def terminate(symbols: Tensor, lengths: Tensor, width: int) -> Tensor:
-    """(B, width): the first `lengths` symbols of each row, END, zeros."""
-    output = symbols.new_zeros(len(symbols), width)
-    output[:, : symbols.shape[1]] = symbols
-    places = torch.arange(width)
-    output *= places < lengths[:, None]
-    return output.scatter_(1, lengths[:, None], END)
+    """(B, width): the first `lengths` symbols of each row, END, and nothing to ask after it."""
+    B, W = symbols.shape
+    ends = lengths.numpy()[:, None]
+    output = np.empty((B, width), dtype=np.int64)
+    output[:, :W] = symbols.numpy()
+    places = np.arange(width)
+    output[places == ends] = END
+    output[places > ends] = IGNORE
+    return torch.from_numpy(output)

@@ -54,14 +54,14 @@ class TransductionTask(Task):
 
     @abstractmethod
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B m"]]:
-        """`batch` inputs of `length` symbols and their outputs."""
+        """`batch` inputs of `length` symbols and their outputs; IGNORE where nothing is asked, which is read as 0."""
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         """The pairs as tokens and targets, (B, n + m) each."""
         x, y = self.pairs(generator, batch, length)
         slots = torch.full_like(y, self.num_outputs)
         if self.causal:
-            slots[:, 1:] = y[:, :-1]
+            torch.clamp(y[:, :-1], min=0, out=slots[:, 1:])
         return torch.cat((x, slots), dim=1), torch.cat((torch.full_like(x, IGNORE), y), dim=1)
 
     def order_aware_ceiling(self, length: int) -> float:
