@@ -244,14 +244,15 @@ class SolveEquation(Task):
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         M, n = self.num_outputs, length - 2
-        expression, value = draw_expressions(generator, batch, n, M, 2)
+        drawn, value = draw_expressions(generator, batch, n, M, 2)
         place = torch.randint(n, (batch, 1), generator=generator)
-        onwards = (place + torch.arange(n)) % n
-        first = (expression.gather(1, onwards) < M).int().argmax(1, keepdim=True)
-        unknown = onwards.gather(1, first)
-        answer = expression.gather(1, unknown)[:, 0]
-        expression.scatter_(1, unknown, M + 4)
-        return torch.cat((expression, torch.full_like(place, M + 5), value[:, None]), dim=1), answer
+        expression, onwards = drawn.numpy(), np.arange(n) >= place.numpy()
+        # 2 at the digits from there on, 1 at those before: the first of the largest becomes x.
+        x = np.arange(batch), ((expression < M) * (1 + onwards)).argmax(1)
+        answer, expression[x] = expression[x], M + 4
+        tokens = np.full((batch, length), M + 5)
+        tokens[:, :n], tokens[:, -1] = expression, value.numpy()
+        return torch.from_numpy(tokens), torch.from_numpy(answer)
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """Measured, see `signed_sum_ceiling`: x = ±(value − Σ ±digits), and given the tree all digits of the bag, the

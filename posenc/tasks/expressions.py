@@ -16,38 +16,36 @@ def draw_expressions(
     for n ≥ 5 E(n) = (E(l) ∘ E(n − 3 − l)) with l uniform in 1 .. n − 4 and ∘ a uniform operator.
 
     A tree is split from its root down, all the segments of one depth in one step, and evaluated from its leaves up. A
-    position is the "(" of one segment at most, so what a segment draws can be drawn beforehand, one number a position.
+    number is drawn for each position, and whatever stands there is its: a digit, an operator, or the "(" of a split.
     """
     M = modulus
     minus, opening, closing = M + 1, M + operators, M + operators + 1
-    tokens = torch.randint(M, (batch, length), generator=generator).numpy().ravel()
-    operator = torch.randint(operators, (batch, length), generator=generator).numpy().ravel()
-    uniform = torch.rand((batch, length), generator=generator, dtype=torch.float64).numpy().ravel()
+    uniform = torch.rand(batch * length, generator=generator, dtype=torch.float64).numpy()
 
-    start, size = np.arange(batch) * length, np.full(batch, length)
-    leaves, branches = [(start[:0], size[:0])], []
-    while len(start):
-        branching = size >= 5
-        leaves.append((start[~branching], size[~branching]))
-        start, size = start[branching], size[branching]
-        left = 1 + (uniform[start] * (size - 4)).astype(np.int64)
-        middle = start + 1 + left
-        branches.append((start, middle, operator[start]))
-        tokens[start], tokens[middle], tokens[start + size - 1] = opening, M + operator[start], closing
-        start, size = np.concatenate((start + 1, middle + 1)), np.concatenate((left, size - 3 - left))
+    size = np.zeros(batch * length, dtype=np.int64)  # of the segment that starts there
+    parts, sizes, splits = np.arange(0, batch * length, length), np.full(batch, length), []
+    size[parts] = sizes
+    while len(start := parts[sizes >= 5]):
+        n = size[start]
+        left = (uniform[start] * (n - 4)).astype(np.int64)  # the size of the left part, less one
+        middle = start + 2 + left
+        parts = np.concatenate((start, middle)) + 1
+        size[parts] = sizes = np.concatenate((left, n - 5 - left)) + 1
+        splits.append((start, middle, parts))
 
-    values = np.empty_like(tokens)  # of the segment that starts there
-    start, size = (np.concatenate(part) for part in zip(*leaves, strict=True))
-    values[start] = tokens[start + size // 2]
-    for negative in (2, 4):
-        values[start[size == negative]] *= -1
-        tokens[start[size == negative] + negative // 2 - 1] = minus
-    bracketed = size >= 3
-    tokens[start[bracketed]] = opening
-    tokens[start[bracketed] + size[bracketed] - 1] = closing
-    for start, middle, operator in reversed(branches):
-        a, b = values[start + 1], values[middle + 1]
-        values[start] = np.where(operator == 0, a + b, np.where(operator == 1, a - b, a * b)) % M
+    operator = (uniform * operators).astype(np.int64)
+    tokens, values = M + operator, np.empty_like(size)  # of the segment that starts there
+    bracket, leaf = np.flatnonzero(size >= 3), np.flatnonzero((size > 0) & (size < 5))
+    tokens[bracket], tokens[bracket + size[bracket] - 1] = opening, closing
+    n = size[leaf]
+    place, negative = leaf + n // 2, n % 2 == 0
+    tokens[place[negative] - 1] = minus
+    tokens[place] = digits = (uniform[place] * M).astype(np.int64)
+    values[leaf] = np.where(negative, -digits, digits)
+    sign, product = 1 - 2 * operator, operator == 2
+    for start, middle, parts in reversed(splits):
+        a, b = values[parts].reshape(2, -1)
+        values[start] = np.where(product[middle], a * b, a + sign[middle] * b) % M
     return torch.from_numpy(tokens.reshape(batch, length)), torch.from_numpy(values[::length] % M)
 
 
