@@ -159,33 +159,29 @@ class ModularArithmetic(Task):
         if wrong or len(set(operators)) < len(operators):
             raise ConfigError(f"{self}: operators must be some of {OPERATORS}, each once, got {operators!r}.")
         self.num_outputs = modulus
-        self._drawn = torch.tensor([OPERATORS.index(operator) for operator in operators])
+        self._drawn = np.array([OPERATORS.index(operator) for operator in operators])
         super().__init__(
             length=length, test_lengths=test_lengths, vocab_size=modulus + 3, causal=causal, readout=readout
         )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        tokens = torch.empty((batch, length - (length + 1) % 2), dtype=torch.int64)
-        tokens[:, ::2] = torch.randint(self.num_outputs, tokens[:, ::2].shape, generator=generator)
-        drawn = torch.randint(len(self._drawn), tokens[:, 1::2].shape, generator=generator)
-        tokens[:, 1::2] = self.num_outputs + self._drawn[drawn]
-        digits, operators = tokens[:, ::2].T.numpy(), tokens[:, 1::2].T.numpy()
-        return tokens, torch.from_numpy(self._value(digits, operators))
+        k = (length + 1) // 2
+        digits = torch.randint(self.num_outputs, (batch, k), generator=generator).numpy()
+        drawn = torch.randint(len(self._drawn), (batch, k - 1), generator=generator).numpy()
+        operators = self.num_outputs + self._drawn[drawn]
+        tokens = np.empty((batch, 2 * k - 1), dtype=np.int64)
+        tokens[:, ::2], tokens[:, 1::2] = digits, operators
+        return torch.from_numpy(tokens), torch.from_numpy(self._value(digits.T, operators.T))
 
     def _value(self, digits: np.ndarray, operators: np.ndarray) -> np.ndarray:
-        """Of `digits` (k, ...) and `operators` (k − 1, ...): the sum of the closed terms, and the term in hand."""
+        """Of `digits` (k, ...) and `operators` (k − 1, ...): the sum of the terms, each closed by the next."""
         M = self.num_outputs
-        plus, minus, times = (np.array(M + i, dtype=operators.dtype) for i in range(3))
-        closed, term = np.zeros_like(digits[0]), digits[0]
-        for sign, product, digit in zip(
-            np.where(operators == minus, -1, operators == plus).astype(digits.dtype),
-            operators == times,
-            digits[1:],
-            strict=True,
-        ):
-            closed = np.where(product, closed, (closed + term) % M)
-            term = np.where(product, term * digit % M, sign * digit)
-        return (closed + term) % M
+        terms = digits.copy()  # up to each digit
+        sign = 1 - 2 * (operators == M + 1).astype(digits.dtype)
+        begins = operators != M + 2
+        for i in range(len(operators)):
+            terms[i + 1] = np.where(begins[i], sign[i], terms[i]) * digits[i + 1] % M
+        return ((terms[:-1] * begins).sum(0) + terms[-1]) % M
 
     def order_blind_ceiling(self, length: int) -> float:
         """Measured: for drawn bags, the frequencies of the values over 512 shuffles of digits and of operators.
