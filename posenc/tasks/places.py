@@ -10,7 +10,6 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import LONGEST, Task
 from posenc.tasks.distance import MARKERS, mark
-from posenc.tasks.recall import distinct
 
 
 class MarkedPair(Task):
@@ -198,8 +197,10 @@ class FirstOf(Task):
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         K = self.num_outputs
         tokens = torch.randint(K, self.vocab_size, (batch, length), generator=generator)
-        places = torch.from_numpy(distinct(generator, batch, K, length).copy())
-        return tokens.scatter_(1, places, torch.arange(K).expand_as(places)), self.answer(places)
+        # The K largest of independent draws, in order of size, are K different places in a uniformly random order.
+        draws = torch.rand(batch, length, generator=generator, dtype=torch.float64)
+        places = draws.topk(K, dim=1).indices
+        return tokens.scatter(1, places, torch.arange(K).expand_as(places)), self.answer(places)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely."""
