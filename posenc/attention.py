@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import checks, flex, fused
+from posenc import by_query, checks, flex, fused
 from posenc.bias import Bias
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -90,7 +90,9 @@ def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
 
 
 def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """`posenc.fused` for every bias that it knows, on a CPU; else sdpa."""
+    """`posenc.by_query` or `posenc.fused` for every bias that one of them knows, on a CPU; else sdpa."""
+    if by_query.applies(bias, q, v, positions):
+        return by_query.attend(q, k, v, bias, positions, mask)
     if bias is not None and fused.applies(q, v, bias):
         return fused.attend(q, k, v, bias, positions, mask)
     return sdpa(q, k, v, bias, positions, mask)
@@ -105,7 +107,8 @@ def by_flex(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posit
 
 def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
-    return (by_fusion if fused.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
+    pays = by_query.applies(bias, q, v, positions) or fused.pays(q, v, bias, positions)
+    return (by_fusion if pays else sdpa)(q, k, v, bias, positions, mask)
 
 
 IMPLEMENTATIONS: dict[str, Attend] = {

@@ -18,18 +18,17 @@ class ByDistance:
     """A bias given by its values at the M possible distances; never N×N where the encoding computes it.
 
     table   (b, H, n, M): b = 1 or B; n = 1 (all queries alike) or N (a row of distances for each query)
-    values  (b, h, M, d) or None: what a key at each distance adds to the value that attention carries from it
 
     Column j holds the logit at distance `positions.distances[j]`, so a plot of the table *is* the bias profile.
     """
 
     table: Float[Tensor, "b H n M"]
-    values: Float[Tensor, "b h M d"] | None = None
+    carries: ClassVar[bool] = False
 
     @property
-    def carries(self) -> bool:
-        """Whether it adds to the values too, for which the weights themselves are needed."""
-        return self.values is not None
+    def learned(self) -> bool:
+        """Whether a gradient of it is asked for."""
+        return self.table.requires_grad
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b H N N"]:
         """The bias for each (query, key) pair."""
@@ -45,6 +44,44 @@ class ByDistance:
             return table[0, :, 0][:, index[:, 0]].transpose(0, 1)
         batch = max(table.shape[0], index.shape[0])
         return table.expand(batch, -1, N, -1).gather(-1, index.expand(batch, table.shape[1], N, N))
+
+    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+        """Nothing is added to the values."""
+        return
+
+
+@dataclass(frozen=True)
+class ByQuery:
+    """A bias that each query reads from vectors of distances: the table is queries · vectorsᵀ, and need not be built.
+
+    queries  (B, H, N, c), scaled
+    vectors  (h, M, c): h = 1 or H
+    values   (h, M, d) or None: what a key at each distance adds to the value that attention carries from it
+    """
+
+    queries: Float[Tensor, "B H N c"]
+    vectors: Float[Tensor, "h M c"]
+    values: Float[Tensor, "h M d"] | None = None
+
+    @property
+    def carries(self) -> bool:
+        """Whether it adds to the values too, for which the weights themselves are needed."""
+        return self.values is not None
+
+    @property
+    def learned(self) -> bool:
+        """Whether a gradient of it is asked for."""
+        given = (self.queries, self.vectors, self.values)
+        return any(x.requires_grad for x in given if x is not None)
+
+    @property
+    def table(self) -> Float[Tensor, "B H N M"]:
+        """A row of distances for each query, as in `ByDistance`."""
+        return self.queries @ self.vectors.mT
+
+    def matrix(self, positions: Positions) -> Float[Tensor, "B H N N"]:
+        """The bias for each (query, key) pair."""
+        return ByDistance(self.table).matrix(positions)
 
     def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Float[Tensor, "B H N d"] | None:
         """Σ_n weights[m, n] · values[distance(m, n)], what `values` add to the output of attention; None without them.
@@ -81,6 +118,11 @@ class Dense:
     logits: Float[Tensor, "b h N N"]
     carries: ClassVar[bool] = False
 
+    @property
+    def learned(self) -> bool:
+        """Whether a gradient of it is asked for."""
+        return self.logits.requires_grad
+
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
         """The logits themselves."""
         return self.logits
@@ -90,7 +132,7 @@ class Dense:
         return
 
 
-Bias = ByDistance | Dense
+Bias = ByDistance | ByQuery | Dense
 
 
 def replacing(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from posenc.bias import Bias, ByDistance
+from posenc.bias import Bias, Dense
 from posenc.checks import ConfigError
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -35,8 +35,8 @@ def check_training(device: torch.device) -> None:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values."""
-    learned = () if bias is None else (bias.table if isinstance(bias, ByDistance) else bias.logits,)
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, *learned)):
+    learned = any(x.requires_grad for x in (q, k, v)) or (bias is not None and bias.learned)
+    if torch.is_grad_enabled() and learned:
         check_training(q.device)
     blocks = None if mask.open else block_mask(mask, positions.length, q.device)
     added = None if bias is None else score_mod(bias, positions)
@@ -54,7 +54,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positi
 
 def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
     """Adds the bias to one score; axes of size 1 are read at 0."""
-    if not isinstance(bias, ByDistance):
+    if isinstance(bias, Dense):
         logits, each, heads = bias.logits, bias.logits.shape[0] > 1, bias.logits.shape[1] > 1
 
         def dense(score: Tensor, b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:

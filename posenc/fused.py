@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from posenc.bias import Bias, ByDistance, skew
+from posenc.bias import Bias, ByDistance, ByQuery, skew
 from posenc.mask import Mask
 from posenc.positions import Positions
 
@@ -51,6 +51,10 @@ class Layout(ABC):
     def matrix(self, stored: Tensor) -> Float[Tensor, "b H N N"]:
         """The bias of each pair: a view."""
 
+    def room(self, weights: Float[Tensor, "heads B m n"]) -> Tensor:
+        """Where dS of a block is computed: in the place of its weights."""
+        return weights
+
     def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, slopes: Tensor) -> None:
         """Put dS (heads, B, m, n) of one block into the gradient of what is stored."""
         place = self.matrix(gradient).transpose(0, 1)[h, :, m, n]
@@ -61,14 +65,24 @@ class Hankel(Layout):
     """(1, H, 2N − 1): one value a distance."""
 
     reverse = True
+    rows: Tensor | None = None
 
     def matrix(self, stored: Tensor) -> Tensor:
         """[0, h, m, n] = stored[0, h, m + n]."""
         return stored.unfold(-1, (stored.shape[-1] + 1) // 2, 1)
 
+    def room(self, weights: Float[Tensor, "heads B m n"]) -> Tensor:
+        """In rows of distances, zero where no key stands, by a stride that is one longer: diagonals become columns."""
+        heads, B, m, n = weights.shape
+        W = m + n - 1
+        if self.rows is None or self.rows.shape != (heads, B, m, W):
+            self.rows = weights.new_zeros(heads, B, m, W)
+        return self.rows.as_strided(weights.shape, (B * m * W, m * W, W + 1, 1))
+
     def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, slopes: Tensor) -> None:
         """Each distance gathers its diagonal."""
-        gradient[0, h, m.start : n.stop + m.stop - 1] += diagonals(slopes.sum(1))
+        assert self.rows is not None
+        gradient[0, h, m.start : n.stop + m.stop - 1] += self.rows.sum((1, 2))
 
 
 class Rows(Layout):
@@ -113,8 +127,7 @@ def pays(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions) -> bool:
     """Whether it applies and is the faster way: where the bias needs a gradient, and for long tables without one."""
     if bias is None or not applies(q, v, bias):
         return False
-    learned = (bias.table if isinstance(bias, ByDistance) else bias.logits).requires_grad
-    return learned or (positions.length >= FIXED_FROM and is_table(bias, positions))
+    return bias.learned or (positions.length >= FIXED_FROM and is_table(bias, positions))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, mask: Mask) -> Tensor:
@@ -130,6 +143,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, ma
 def lay(bias: Bias, positions: Positions, mask: Mask) -> tuple[Layout, Tensor]:
     """The smallest form of the bias; −∞ where the mask forbids, unless by causality alone, which kernels know."""
     N, span = positions.length, positions.span
+    bias = ByDistance(bias.table) if isinstance(bias, ByQuery) else bias
     if isinstance(bias, ByDistance) and positions.consecutive:
         stored, allowed = bias.table[..., span - N : span + N - 1], mask.allowed_distances(N, bias.table.device)
         layout, stored = (Hankel(), stored[:, :, 0]) if stored.shape[2] == 1 == len(stored) else (Rows(), stored)
@@ -203,7 +217,8 @@ def blocked_backward(
                 weights[..., start:].masked_fill_(later[: m.stop - start, : m.stop - start], float("-inf"))
             weights.exp2_()
             dv[h, :, :, n] += asked[h, :, m, :d].mT @ weights
-            slopes = weights.mul_(asked[h, :, m] @ values[h, :, n].mT)
+            slopes = weights if gradient is None else layout.room(weights)
+            torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
             dq[h, :, m] = slopes @ keys[h, :, n, :d]
             dk[h, :, :, n] += queries[h, :, m, :d].mT @ slopes
             if gradient is not None:

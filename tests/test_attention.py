@@ -1,13 +1,14 @@
 """All implementations of attend agree with the definition, forward and backward."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from posenc.attention import IMPLEMENTATIONS, SelfAttention, record_attention
-from posenc.bias import Bias, ByDistance, Dense
+from posenc.bias import Bias, ByDistance, ByQuery, Dense
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
@@ -40,18 +41,23 @@ def make_bias(kind: str, N: int, device: str = "cpu", dtype: torch.dtype = torch
     tables = {"by distance": (1, 3, 1), "by query": (2, 3, N), "dense": (2, 1, N)}
     if kind == "none":
         return None
+    made = {"dtype": dtype, "device": device, "requires_grad": True}
+    if kind == "read":
+        return ByQuery(torch.randn(2, 3, N, 4, **made), torch.randn(3, 2 * N - 1, 4, **made))
     b, h, n = tables[kind]
     if kind == "dense":
-        return Dense(torch.randn(b, h, N, N, dtype=dtype, device=device, requires_grad=True))
-    return ByDistance(torch.randn(b, h, n, 2 * N - 1, dtype=dtype, device=device, requires_grad=True))
+        return Dense(torch.randn(b, h, N, N, **made))
+    return ByDistance(torch.randn(b, h, n, 2 * N - 1, **made))
 
 
 def leaf(bias: Bias | None) -> list[Tensor]:
-    return [] if bias is None else [bias.table if isinstance(bias, ByDistance) else bias.logits]
+    """What a gradient is asked of."""
+    parts = [] if bias is None else [getattr(bias, field.name) for field in fields(bias)]
+    return [part for part in parts if part is not None]
 
 
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("kind", ["none", "by distance", "by query", "dense"])
+@pytest.mark.parametrize("kind", ["none", "by distance", "by query", "read", "dense"])
 @pytest.mark.parametrize("N", [1, 7])
 def test_implementations_agree_with_the_definition(kind: str, mask: str, N: int) -> None:
     q, k, v = (torch.randn(2, 3, N, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
@@ -100,7 +106,7 @@ def test_flex_says_where_it_cannot_train() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch trains flex on CUDA GPUs only")
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("kind", ["none", "by distance", "by query", "dense"])
+@pytest.mark.parametrize("kind", ["none", "by distance", "by query", "read", "dense"])
 def test_flex_agrees_backward_on_cuda(kind: str, mask: str) -> None:
     N, positions = 200, Positions.arange(200, "cuda")
     q, k, v = (torch.randn(2, 3, N, 16, device="cuda", requires_grad=True) for _ in range(3))

@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from posenc import fused
 from posenc.attention import auto, explicit, sdpa
-from posenc.bias import Bias, ByDistance, Dense
+from posenc.bias import Bias, ByDistance, ByQuery, Dense
 from posenc.mask import Mask
 from posenc.positions import Positions
 
@@ -122,7 +122,7 @@ def test_auto_takes_it_where_it_pays_and_only_there() -> None:
     assert not chosen(fused.FIXED_FROM, learned=False, consecutive=False)
     assert not any(chosen(fused.FIXED_FROM, learned=False, form=form) for form in FORMS if form != "table")
     q, k, v, table = inputs(2, 3, 9, torch.float64)
-    assert not fused.applies(q, v, ByDistance(table, values=torch.zeros(1, 1, 17, 8)))
+    assert not fused.applies(q, v, ByQuery(q, torch.zeros(1, 17, 8), values=torch.zeros(1, 17, 8)))
     assert not fused.applies(q[..., :4], v, ByDistance(table))
     for bias in (None, ByDistance(table)):
         expected = sdpa(q, k, v, bias, Positions.arange(9), Mask())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from posenc import narrow
 from posenc.attention import explicit
-from posenc.bias import Bias, ByDistance, Dense
+from posenc.bias import Bias, ByDistance, ByQuery, Dense
 from posenc.mask import Mask
 from posenc.positions import Positions
 
@@ -52,11 +52,12 @@ def test_agrees_with_the_definition(N: int, heads: int | None) -> None:
 def test_short_sequences_under_every_bias_and_mask(kind: str, mask: Mask) -> None:
     B, H, N, d, positions = 2, 3, 20, 8, Positions.arange(20)
     q, k, v, table = exact(B, H, N, d), exact(B, H, N, d), exact(B, H, N, d), exact(1, H, 1, 2 * N - 1)
-    values, dense = exact(1, H, 2 * N - 1, d), exact(B, H, N, N)
+    queries, vectors, values = exact(B, H, N, 2), exact(1, 2 * N - 1, 2), exact(1, 2 * N - 1, d)
+    dense = exact(B, H, N, N)
     bias, inputs = {
         "none": (None, (q, k, v)),
         "table": (ByDistance(table), (q, k, v, table)),
-        "values": (ByDistance(table, values), (q, k, v, table, values)),
+        "values": (ByQuery(queries, vectors, values), (q, k, v, queries, vectors, values)),
         "dense": (Dense(dense), (q, k, v, dense)),
     }[kind]
     expected, found = explicit(q, k, v, bias, positions, mask), narrow.whole(q, k, v, bias, positions, mask)
@@ -122,7 +123,12 @@ TABLE = torch.zeros(1, 2, 1, 2 * narrow.LONGEST + 3)
         (None, narrow.LONGEST, Mask(causal=True), False),
         (None, narrow.LONGEST, Mask(window=2), False),
         (ByDistance(TABLE), narrow.LONGEST, Mask(), True),
-        (ByDistance(TABLE, values=torch.zeros(1, 2, 2 * narrow.LONGEST + 3, 4)), narrow.LONGEST, Mask(), False),
+        (
+            ByQuery(torch.zeros(1, 2, narrow.LONGEST, 4), TABLE[0, :, 0, :, None].expand(-1, -1, 4)),
+            narrow.LONGEST,
+            Mask(),
+            False,
+        ),
         (ByDistance(TABLE.expand(3, -1, -1, -1)), narrow.LONGEST, Mask(), False),
         (Dense(torch.zeros(1, 2, 100, 100)), 100, Mask(), False),
     ],

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from posenc.attention import record_attention
-from posenc.bias import ByDistance
+from posenc.bias import Dense
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
 
@@ -86,7 +86,7 @@ def draw(module: SequenceModule) -> dict[str, Figure]:
     module.train(was_training)
     drawn = {"attention": figures.attention_maps([record.weights.mean(0) for record in records])}
     for layer, record in enumerate(records[: len(encoder.encodings)]):
-        if isinstance(record.bias, ByDistance):
+        if record.bias is not None and not isinstance(record.bias, Dense):
             table = record.bias.table.mean((0, 2))
             drawn[f"bias/layer_{layer}"] = figures.bias_profile(table, positions.distances)
     if vectors.any():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.bias import ByDistance
+from posenc.bias import ByQuery
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import interpolate
 from posenc.positions import Positions
@@ -16,9 +16,9 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d, shared by heads. `per_head`
     gives each head its own: the relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
-    distance becomes a matrix here (`posenc.bias.skew`). a^V needs the attention weights and leaves the fused path.
-    Start: N(0, std²). (1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters. Defined at every length;
-    distances beyond the training length are untrained up to K and share the edge's vector beyond.
+    distance becomes a matrix here (`posenc.by_query`). Start: N(0, std²).
+    (1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters. Defined at every length; distances beyond the
+    training length are untrained up to K and share the edge's vector beyond.
     """
 
     depends_on = frozenset({"distance"})
@@ -49,10 +49,9 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
         for table in self.parameters():
             nn.init.normal_(table, std=self.std)
 
-    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByQuery:
         K = self.max_distance
         column = positions.distances.clamp(-K, K) + K
-        keys = interpolate(self.keys_table, column).to(q.dtype)  # (G, M, d)
-        table = (q * q.shape[-1] ** -0.5) @ keys.mT  # (B, H, N, M)
-        values = None if self.values_table is None else interpolate(self.values_table, column)[None]
-        return ByDistance(table, values)
+        keys = interpolate(self.keys_table, column).to(q.dtype)
+        values = None if self.values_table is None else interpolate(self.values_table, column)
+        return ByQuery(q * q.shape[-1] ** -0.5, keys, values)

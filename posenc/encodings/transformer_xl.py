@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.bias import ByDistance
+from posenc.bias import ByQuery
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.sinusoidal import sinusoids
 from posenc.positions import Positions
@@ -41,8 +41,8 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         return q + self.u[:, None].to(q.dtype), k
 
-    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByQuery:
         query = q + (self.v - self.u)[:, None].to(q.dtype)  # q holds u since `rotate`
         R = sinusoids(-positions.distances, self.dim, self.base).to(self.weight.dtype)
-        key = (R @ self.weight.T).view(len(R), self.num_heads, -1).permute(1, 2, 0)  # (H, d, M)
-        return ByDistance((query * q.shape[-1] ** -0.5) @ key.to(q.dtype))
+        key = (R @ self.weight.T).view(len(R), self.num_heads, -1).transpose(0, 1)  # (H, M, d)
+        return ByQuery(query * q.shape[-1] ** -0.5, key.to(q.dtype))
