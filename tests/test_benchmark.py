@@ -27,6 +27,8 @@ def test_a_smoke_run_has_every_section_and_contestant(tmp_path: Path, capsys: py
     assert set(names["encodings"]) == {"rope", "cope", "alibi_causal", "none", "none (causal)"}
     expected = {"posenc, 32-true", *models.PEERS, "products alone, 32-true"}
     assert expected <= set(names["peers"]) if bfloat16_units() else expected == set(names["peers"])
+    assert {name.partition(": ")[2] for name in names["attention"]} >= {"torch", "posenc"}
+    assert len({name.partition(": ")[0] for name in names["attention"]}) == 6
     assert names["loop"] == ["bare loop", "Lightning"]
     assert set(names["data"]) == {"pattern", "parity"}
     medians = {row["contestant"]: row["median_ms"] for row in found["encodings"]["rows"]}

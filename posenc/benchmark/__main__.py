@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from posenc import checks, runs, tables
+from posenc.benchmark.attention import attention
 from posenc.benchmark.figure import draw
 from posenc.benchmark.loop import loop
 from posenc.benchmark.sections import Section, Shape, data, encodings, growth, peers
@@ -21,8 +22,8 @@ from posenc.cli import mistakes
 from posenc.memory import keep_freed
 from posenc.precision import bfloat16_units
 
-DESCRIPTION = "What a training step costs: other libraries, every encoding, length, Lightning, data."
-SECTIONS = ("peers", "encodings", "growth", "loop", "data")
+DESCRIPTION = "What a training step costs: other libraries, every encoding, attention, length, Lightning, data."
+SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data")
 COLUMNS = {
     "batch": "d", "length": "d", "contestant": "", "min_ms": ".1f", "median_ms": ".1f", "quartile_low_ms": ".1f",
     "quartile_high_ms": ".1f", "ratio": ".3f", "share_of_limit": ".2f", "evaluation_ms": ".1f", "predicted": ".2f",
@@ -36,17 +37,23 @@ class Profile:
 
     peers: tuple[list[Shape], int]
     encodings: tuple[list[Shape], int]
+    attention: tuple[list[Shape], int]
     growth: tuple[list[Shape], int]
     loop: int
     data: tuple[tuple[str, ...], int]
 
 
 PROFILES = {
-    "smoke": Profile(([(2, 8)], 2), ([(2, 8)], 2), ([(2, 16), (1, 32)], 2), 4, (("pattern", "parity"), 2)),
-    "quick": Profile(([(32, 32), (16, 128)], 8), ([(32, 32), (2, 512)], 4), ([(8, 512), (1, 4096)], 3), 60, ((), 5)),
+    "smoke": Profile(
+        ([(2, 8)], 2), ([(2, 8)], 2), ([(2, 8)], 2), ([(2, 16), (1, 32)], 2), 4, (("pattern", "parity"), 2)
+    ),
+    "quick": Profile(
+        ([(32, 32), (16, 128)], 8), ([(32, 32), (2, 512)], 4), ([(2, 512)], 5), ([(8, 512), (1, 4096)], 3), 60, ((), 5)
+    ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),
         ([(256, 32), (64, 128), (16, 512), (4, 2048)], 8),
+        ([(64, 128), (16, 512), (4, 2048)], 10),
         ([(32, 512), (16, 1024), (8, 2048), (4, 4096)], 6),
         500,
         ((), 20),
@@ -83,6 +90,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
     every: dict[str, Callable[[], Section]] = {
         "peers": lambda: peers(*profile.peers),
         "encodings": lambda: encodings(names, *profile.encodings),
+        "attention": lambda: attention(*profile.attention),
         "growth": lambda: growth(*profile.growth),
         "loop": lambda: loop(profile.loop),
         "data": lambda: data(*profile.data),

@@ -1,0 +1,66 @@
+"""Attention by itself: posenc's against torch's, for each kind of bias."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posenc.attention import Attend, auto, sdpa
+from posenc.benchmark.models import DIM, HEADS
+from posenc.benchmark.sections import Row, Section, Shape
+from posenc.benchmark.timing import race
+from posenc.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.mask import Mask
+from posenc.positions import Positions
+from posenc.precision import LinearBfloat16, automatic, narrowed
+
+
+def attention(shapes: Sequence[Shape], rounds: int) -> Section:
+    """Forward and backward of one layer without its projections; a bias is made beforehand."""
+    section = Section(
+        "attention", "attention alone, forward and backward; ratio: to torch's, float32, on the same bias"
+    )
+    section.notes.append(
+        "torch's is scaled_dot_product_attention; with values, which it does not know, the definition."
+    )
+    narrow = automatic("cpu") == LinearBfloat16.precision
+    for size, length in shapes:
+        steps: dict[str, Callable[[], Any]] = {}
+        for kind, bias in _biases(size, length).items():
+            steps[f"{kind}: torch"] = _step(sdpa, bias, size, length, torch.float32)
+            steps[f"{kind}: posenc"] = _step(auto, bias, size, length, torch.float32)
+            if narrow:
+                steps[f"{kind}: posenc, bfloat16"] = _step(narrowed(auto), bias, size, length, torch.bfloat16)
+        timed = race(steps, rounds, f"attention {size} × {length}")
+        for name, timing in timed.items():
+            row: Row = {"batch": size, "length": length, "contestant": name}
+            section.rows.append(row | timing.row(timed[f"{name.partition(':')[0]}: torch"]))
+    return section
+
+
+def _biases(size: int, length: int) -> dict[str, Bias | None]:
+    """By name; learned unless it says fixed."""
+    distances, width = 2 * length - 1, DIM // HEADS
+    queries, vectors = _leaf(size, HEADS, length, width), [_leaf(1, distances, width) for _ in range(2)]
+    return {
+        "no bias": None,
+        "fixed table": ByDistance(_leaf(1, HEADS, 1, distances).detach()),
+        "table": ByDistance(_leaf(1, HEADS, 1, distances)),
+        "read by queries": ByQuery(queries, vectors[0]),
+        "read by queries, values": ByQuery(queries, *vectors),
+        "N × N": Dense(_leaf(1, HEADS, length, length)),
+    }
+
+
+def _step(attend: Attend, bias: Bias | None, size: int, length: int, dtype: torch.dtype) -> Callable[[], Any]:
+    q, k, v = (_leaf(size, HEADS, length, DIM // HEADS, dtype=dtype) for _ in range(3))
+    positions, grad = Positions.arange(length), torch.randn_like(v)
+    parts = () if bias is None else (getattr(bias, field.name) for field in fields(bias))
+    leaves = [q, k, v, *(part for part in parts if part is not None and part.requires_grad)]
+    return lambda: torch.autograd.grad(attend(q, k, v, bias, positions, Mask()), leaves, grad)
+
+
+def _leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, requires_grad=True)
