@@ -163,7 +163,8 @@ def test_memory_that_cannot_be_had(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes.")
 
     monkeypatch.setattr(SequenceModule, "training_step" if training else "test_step", fail)
-    assert command(*SMALL, "model.attention=explicit", f"hydra.run.dir={tmp_path / 'run'}")[0] == 1
+    written_out = ("model.attention=explicit", "trainer.precision=32-true")
+    assert command(*SMALL, *written_out, f"hydra.run.dir={tmp_path / 'run'}")[0] == 1
     error = result(tmp_path / "run")["error"]
     assert error.startswith("out of memory")
     assert "64.0 GiB were asked for at once" in error
@@ -172,7 +173,7 @@ def test_memory_that_cannot_be_had(
     )
     assert wanted in error
     if training:
-        assert "8 × (1, 2, 32, 32)" in error  # weights of one sequence: H × N × N
+        assert "8 × (2, 32, 32)" in error  # weights of one sequence: H × N × N
 
 
 def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Path) -> None:
