@@ -5,8 +5,8 @@
 with a the queries' own reading of the vectors r, and vectors s that some encodings add to the values. For some queries
 m .. m' only n + m' − m distances occur, and a_m·r of all of them is one product, a row of distances a query; read with
 a row stride that is one shorter, it is a row of keys a query (Huang et al. 2018, https://arxiv.org/abs/1809.04281,
-section 3.4.1). So logits, weights and their gradients lie *inside* rows of distances, bordered by zeros, and every
-product reads either form without a copy:
+section 3.4.1). So logits lie *inside* rows of distances, and so, bordered by zeros, do weights and their gradients, and
+every product reads either form without a copy:
 
     dS = P ∘ (dO Vᵀ + dO sᵀ − rowsum(dO ∘ O)),  dV = Pᵀ dO,  ds = Pᵀ dO
     dQ = dS K,  dK = dSᵀ Q,  dA = dS r,  dr = dSᵀ A
@@ -24,13 +24,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from posenc import blocks
 from posenc.bias import Bias, ByQuery
 from posenc.mask import Mask
 from posenc.positions import Positions
 
-BLOCK, ROWS = 2**18, 128
-"""Weights, and queries of a head, that are computed at once: 1 MiB in float32, as some arrays of this size must stay in
-the caches, and few queries, between which and the keys there are few more distances than keys."""
+BLOCK, ROWS, LEAST = 2**18, 128, 16
+"""Weights that are computed at once, 1 MiB in float32, as some arrays of this size must stay in the caches; and queries
+of a head, at most, as between few queries and the keys there are few more distances than keys, and at least."""
 
 Block = tuple[slice, slice, slice, slice]
 """Heads, queries, keys, and which of the 2N − 1 distances lie between them."""
@@ -38,8 +39,7 @@ Block = tuple[slice, slice, slice, slice]
 
 def applies(bias: Bias | None, q: Tensor, v: Tensor, positions: Positions) -> TypeGuard[ByQuery]:
     """Whether this is the definition's equal here: consecutive positions, a CPU, q and k as wide as v, no compiling."""
-    fits = q.shape[-1] == v.shape[-1] and q.device.type == "cpu" and not torch.compiler.is_compiling()
-    return isinstance(bias, ByQuery) and positions.consecutive and fits
+    return isinstance(bias, ByQuery) and positions.consecutive and q.shape[-1] == v.shape[-1] and blocks.pays(q)
 
 
 def attend(
@@ -56,7 +56,8 @@ def attend(
     vectors = bias.vectors[:, occur].to(dtype)
     values = None if bias.values is None else bias.values[:, occur].to(dtype)
     first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, bias.queries))
-    out = QueryAttention.apply(*first, vectors, values, mask)
+    with torch.autocast(q.device.type, enabled=False):  # the backward pass, outside it, must find the same weights
+        out = QueryAttention.apply(*first, vectors, values, mask)
     assert isinstance(out, Tensor)
     return out.transpose(0, 1).to(q.dtype)
 
@@ -70,17 +71,17 @@ class QueryAttention(torch.autograd.Function):
     ) -> Tensor:
         """Keeps what it was given, the output and one number a query."""
         out, sums = torch.empty_like(v), q.new_empty(*q.shape[:-1], 1)
-        room = Room(q)
+        logits, weights = Rows(q), Rows(q)
         scale, log2e = q.shape[-1] ** -0.5, math.log2(math.e)
         for block in _blocks(q, mask):
             h, m, n, t = block
-            logits = room.distances(0, block, (a[h, :, m] * log2e), r, mask)
-            logits += (q[h, :, m] * (scale * log2e)) @ k[h, :, n].mT
-            top = logits.amax(-1, keepdim=True)
-            weights, by_distance = room.bordered(1, block)
-            torch.sub(logits, top, out=weights).exp2_()
-            total = weights.sum(-1, keepdim=True)
-            mixed = weights @ v[h, :, n]
+            by_key = logits.read(block, a[h, :, m] * log2e, r, mask)
+            by_key += (q[h, :, m] * (scale * log2e)) @ k[h, :, n].mT
+            top = by_key.amax(-1, keepdim=True)
+            by_distance = weights.of(block)
+            by_key = torch.sub(by_key, top, out=_keys(by_distance)).exp2_()
+            total = by_key.sum(-1, keepdim=True)
+            mixed = by_key @ v[h, :, n]
             if s is not None:
                 mixed += _apply(by_distance, _of(s, h)[:, t])
             out[h, :, m] = mixed / total
@@ -92,7 +93,7 @@ class QueryAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Block by block."""
+        """All of them: in training all are asked for, but for vectors that are fixed, whose part is small."""
         q, k, v, a, r, s, out, sums = ctx.saved_tensors
         H, B, N, d = q.shape
         scale, log2e = d**-0.5, math.log2(math.e)
@@ -101,20 +102,21 @@ class QueryAttention(torch.autograd.Function):
         asked, values = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1), torch.cat((v, ones), -1)
         dq, dk, dv, da, dr = (torch.zeros_like(x) for x in (q, k, v, a, r))
         ds = torch.zeros_like(r if s is None else s)
-        room = Room(q)
+        read, bordered = Rows(q), Rows(q)
         for block in _blocks(q, ctx.mask):
             h, m, n, t = block
-            weights = room.distances(0, block, a[h, :, m] * log2e, r, ctx.mask)
+            weights = read.read(block, a[h, :, m] * log2e, r, ctx.mask)
             weights += queries[h, :, m] @ keys[h, :, n].mT
             weights.exp2_()
             dv[h, :, n] += weights.mT @ grad[h, :, m]
-            slopes, by_distance = room.bordered(1, block)
+            by_distance = bordered.of(block)
+            slopes = _keys(by_distance)
             if s is None:
                 torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
             else:
                 slopes.copy_(weights)
                 _gather(ds, h, t, by_distance, grad[h, :, m])
-                given = room.distances(0, block, grad[h, :, m], s, Mask())
+                given = read.read(block, grad[h, :, m], s, Mask())  # in the place of the weights
                 given += asked[h, :, m] @ values[h, :, n].mT
                 slopes *= given
             dq[h, :, m] = slopes @ k[h, :, n]
@@ -124,29 +126,27 @@ class QueryAttention(torch.autograd.Function):
         return dq * scale, dk * scale, dv, da, dr, None if s is None else ds, None
 
 
-class Room:
-    """Memory for a block, twice, that the next block uses again: rows of distances, and in them rows of keys."""
+class Rows:
+    """A row of distances for each query of a block, in memory that the next block uses again.
+
+    Those that are `read` are written whole. Others must be zero where no key stands: they start so, and only the places
+    of keys are ever written.
+    """
 
     def __init__(self, like: Tensor) -> None:
-        self.like, self.held = like, {}
+        self.like, self.held = like, like.new_empty(0)
 
-    def _rows(self, which: int, block: Block) -> Tensor:
-        """(heads, B, queries, distances), zero at first."""
+    def of(self, block: Block) -> Float[Tensor, "h B m W"]:
+        """What the last block left, or zeros where that has another shape."""
         h, m, _, t = block
         shape = (h.stop - h.start, self.like.shape[1], m.stop - m.start, t.stop - t.start)
-        if which not in self.held or self.held[which].shape != shape:
-            self.held[which] = self.like.new_zeros(shape)
-        return self.held[which]
+        if self.held.shape != shape:
+            self.held = self.like.new_zeros(shape)
+        return self.held
 
-    def bordered(self, which: int, block: Block) -> tuple[Tensor, Tensor]:
-        """A place for rows of keys, and the rows of distances around it, zero where no key stands."""
-        rows = self._rows(which, block)
-        return _keys(rows), rows
-
-    def distances(self, which: int, block: Block, queries: Tensor, vectors: Tensor, mask: Mask) -> Tensor:
+    def read(self, block: Block, queries: Tensor, vectors: Tensor, mask: Mask) -> Float[Tensor, "h B m n"]:
         """queries · vectors at the distance of each key, −∞ where the mask forbids it."""
-        h, _, _, t = block
-        rows = self._rows(which, block)
+        rows, (h, _, _, t) = self.of(block), block
         torch.bmm(queries.flatten(1, 2), _of(vectors, h)[:, t].expand(len(rows), -1, -1).mT, out=rows.flatten(1, 2))
         allowed = mask.allowed_distances(self.like.shape[2], rows.device)
         if allowed is not None:
@@ -182,10 +182,8 @@ def _gather(
 def _blocks(q: Tensor, mask: Mask) -> Iterator[Block]:
     """Some queries of some heads, and the keys up to the last that one of them sees."""
     H, B, N, _ = q.shape
-    rows = min(N, ROWS, max(1, BLOCK // (B * N)))
-    heads = min(H, max(1, BLOCK // (B * rows * N)))
-    for h in (slice(start, min(H, start + heads)) for start in range(0, H, heads)):
-        for start in range(0, N, rows):
-            stop = min(N, start + rows)
-            n = stop if mask.causal else N
-            yield h, slice(start, stop), slice(0, n), slice(N - stop, N - stop + n + stop - start - 1)
+    rows = min(N, ROWS, max(LEAST, BLOCK // (B * N)))
+    for h in blocks.cut(H, max(1, BLOCK // (B * rows * N))):
+        for m in blocks.cut(N, rows):
+            n = slice(0, m.stop if mask.causal else N)
+            yield h, m, n, slice(N - m.stop, N - m.stop + n.stop + m.stop - m.start - 1)

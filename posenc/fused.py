@@ -30,12 +30,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from posenc import blocks
 from posenc.bias import Bias, ByDistance, ByQuery, skew
 from posenc.mask import Mask
 from posenc.positions import Positions
 
 BLOCK = 2**19
-"""Weights that are computed at once in the backward pass: 2 MiB in float32, so that a block stays in the caches."""
+"""Weights that are computed at once in the backward pass: 2 MiB in float32, and three or four times that with their
+gradients, so that a block stays in the caches."""
 
 FIXED_FROM = 512
 """Shorter sequences gain nothing where the bias needs no gradient: turning the queries costs what the view saves."""
@@ -51,38 +53,36 @@ class Layout(ABC):
     def matrix(self, stored: Tensor) -> Float[Tensor, "b H N N"]:
         """The bias of each pair: a view."""
 
-    def room(self, weights: Float[Tensor, "heads B m n"]) -> Tensor:
-        """Where dS of a block is computed: in the place of its weights."""
-        return weights
+    def room(self, weights: Float[Tensor, "heads B m n"], held: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Where dS of a block is computed, and the memory around it (what the last block held, where it fits)."""
+        return weights, weights
 
-    def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, slopes: Tensor) -> None:
-        """Put dS (heads, B, m, n) of one block into the gradient of what is stored."""
+    def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, held: Tensor) -> None:
+        """Put dS of one block, in what `room` held for it, into the gradient of what is stored."""
         place = self.matrix(gradient).transpose(0, 1)[h, :, m, n]
-        place.copy_(slopes if place.shape[1] > 1 else slopes.sum(1, keepdim=True))
+        place.copy_(held if place.shape[1] > 1 else held.sum(1, keepdim=True))
 
 
 class Hankel(Layout):
     """(1, H, 2N − 1): one value a distance."""
 
     reverse = True
-    rows: Tensor | None = None
 
     def matrix(self, stored: Tensor) -> Tensor:
         """[0, h, m, n] = stored[0, h, m + n]."""
         return stored.unfold(-1, (stored.shape[-1] + 1) // 2, 1)
 
-    def room(self, weights: Float[Tensor, "heads B m n"]) -> Tensor:
+    def room(self, weights: Float[Tensor, "heads B m n"], held: Tensor | None) -> tuple[Tensor, Tensor]:
         """In rows of distances, zero where no key stands, by a stride that is one longer: diagonals become columns."""
         heads, B, m, n = weights.shape
         W = m + n - 1
-        if self.rows is None or self.rows.shape != (heads, B, m, W):
-            self.rows = weights.new_zeros(heads, B, m, W)
-        return self.rows.as_strided(weights.shape, (B * m * W, m * W, W + 1, 1))
+        if held is None or held.shape != (heads, B, m, W):
+            held = weights.new_zeros(heads, B, m, W)
+        return held.as_strided(weights.shape, (B * m * W, m * W, W + 1, 1)), held
 
-    def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, slopes: Tensor) -> None:
+    def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, held: Tensor) -> None:
         """Each distance gathers its diagonal."""
-        assert self.rows is not None
-        gradient[0, h, m.start : n.stop + m.stop - 1] += self.rows.sum((1, 2))
+        gradient[0, h, m.start : n.stop + m.stop - 1] += held.sum((1, 2))
 
 
 class Rows(Layout):
@@ -113,8 +113,8 @@ def applies(q: Tensor, v: Tensor, bias: Bias | None) -> bool:
 
     Not inside torch.compile, which does not trace the backward pass.
     """
-    fits = q.shape[-1] == v.shape[-1] and q.device.type == "cpu"
-    return bias is not None and not bias.carries and fits and not torch.compiler.is_compiling()
+    fits = q.shape[-1] == v.shape[-1]
+    return bias is not None and not bias.carries and fits and blocks.pays(q)
 
 
 def is_table(bias: Bias | None, positions: Positions) -> bool:
@@ -208,19 +208,19 @@ def blocked_backward(
     heads = min(H, max(1, BLOCK // (B * N * N)))
     rows = N if heads > 1 else min(N, max(1, BLOCK // (B * N)))
     later = torch.ones(rows, rows, dtype=torch.bool).triu(1)
-    for h in (slice(start, start + heads) for start in range(0, H, heads)):
-        for start in range(0, N, rows):
-            m = slice(start, min(N, start + rows))
-            n = slice(0, N if not causal else N - start if layout.reverse else m.stop)  # no later key is seen
+    held: Tensor | None = None
+    for h in blocks.cut(H, heads):
+        for m in blocks.cut(N, rows):
+            n = slice(0, N if not causal else N - m.start if layout.reverse else m.stop)  # no later key is seen
             weights = (queries[h, :, m] @ keys[h, :, n].mT).add_(bias[h, :, m, n], alpha=log2e)
             if causal and not layout.reverse:
-                weights[..., start:].masked_fill_(later[: m.stop - start, : m.stop - start], float("-inf"))
+                weights[..., m.start :].masked_fill_(later[: m.stop - m.start, : m.stop - m.start], float("-inf"))
             weights.exp2_()
             dv[h, :, :, n] += asked[h, :, m, :d].mT @ weights
-            slopes = weights if gradient is None else layout.room(weights)
+            slopes, held = (weights, None) if gradient is None else layout.room(weights, held)
             torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
             dq[h, :, m] = slopes @ keys[h, :, n, :d]
             dk[h, :, :, n] += queries[h, :, m, :d].mT @ slopes
-            if gradient is not None:
-                layout.collect(gradient, h, m, n, slopes)
+            if gradient is not None and held is not None:
+                layout.collect(gradient, h, m, n, held)
     return (dq * scale).transpose(0, 1), (dk / log2e).mT.transpose(0, 1), dv.mT.transpose(0, 1)

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from posenc import fused
+from posenc import blocks, fused
 from posenc.attention import biased, carry
 from posenc.bias import Bias
 from posenc.mask import Mask
@@ -38,9 +38,8 @@ LONGEST = 512
 
 
 def pays(bias: Bias | None, positions: Positions, mask: Mask) -> bool:
-    """Whether it applies, to tables without values and open masks, and is faster than the kernels in float32."""
-    fits = bias is None or (fused.is_table(bias, positions) and not bias.carries)
-    return fits and mask.open and SHORT < positions.length <= LONGEST
+    """Whether it applies, to no bias or one table and open masks, and is faster than the kernels in float32."""
+    return (bias is None or fused.is_table(bias, positions)) and mask.open and SHORT < positions.length <= LONGEST
 
 
 def whole(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
@@ -110,9 +109,8 @@ def _blocks(q: Tensor, k: Tensor, table: Tensor | None) -> Iterator[tuple[int, s
     logits, weights = q.new_empty(2, some, N, N)
     for h in range(heads):
         bias = None if table is None else table[h].unfold(-1, N, 1).contiguous()
-        for start in range(0, batch, some):
-            b = slice(start, min(batch, start + some))
-            here, there = logits[: b.stop - start], weights[: b.stop - start]
+        for b in blocks.cut(batch, some):
+            here, there = logits[: b.stop - b.start], weights[: b.stop - b.start]
             torch.bmm(q[h, b], k[h, b].mT, out=here)
             if bias is not None:
                 here += bias

@@ -52,6 +52,7 @@ def test_blocks_change_nothing(
 ) -> None:
     monkeypatch.setattr(by_query, "BLOCK", block)
     monkeypatch.setattr(by_query, "ROWS", rows)
+    monkeypatch.setattr(by_query, "LEAST", 1)
     test_agrees_with_the_definition(13, mask, shared, values=True)
 
 

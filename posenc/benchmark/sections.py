@@ -1,6 +1,7 @@
 """What is measured: against other libraries, each encoding, length, data. Each gives rows of plain values."""
 
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.memory import saved_bytes
 from posenc.precision import automatic, bfloat16_units
 from posenc.streams import generator
+
+LIGHT = 1 / 8
+"""Of memory: what keeps more for backward is not timed, as its backward pass takes several times as much."""
 
 Row = dict[str, Any]
 Shape = tuple[int, int]
@@ -90,6 +94,11 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
     built = [*_build(names, max(length for _, length in shapes))]
     for size, length in shapes:
         contestants = {name: models.posenc_encoder(encoding, causal) for name, encoding, causal in built}
+        heavy = {name for name, model in contestants.items() if size * _of_one(model, length) > LIGHT * _memory()}
+        if heavy:
+            absent = ", ".join(sorted(heavy))
+            section.notes.append(f"Left out at {size} × {length}, as they keep over {LIGHT:.0%} of memory: {absent}.")
+        contestants = {name: model for name, model in contestants.items() if name not in heavy}
         baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
         contestants = baselines | contestants
         masks = {name: causal for name, _, causal in built} | {_none(True): True}
@@ -102,6 +111,17 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
             row["saved_ratio"] = about[name]["saved_mib"] / about[baseline]["saved_mib"]
             section.rows.append(row)
     return section
+
+
+def _of_one(model: nn.Module, length: int) -> int:
+    """Bytes kept for backward of one sequence."""
+    tokens, _ = models.batch(1, length)
+    return saved_bytes(model, lambda: model(tokens))
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _none(causal: bool) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from posenc import checks
+from posenc import blocks, checks
 from posenc.bias import Dense, earlier
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
@@ -48,9 +48,8 @@ class ContextualPositionalEncoding(PositionalEncoding):
         to_next = F.pad(at_whole.diff(), (0, 1))  # there is none after the last count
         dtype = torch.promote_types(q.dtype, torch.float32)  # bfloat16 cannot count past 256
         scaled = q * q.shape[-1] ** -0.5
-        read = definition if torch.compiler.is_compiling() else ContextualBias.apply
-        bias = read(*(each.to(dtype).flatten(0, 1) for each in (scaled, k, at_whole, to_next)))
-        assert isinstance(bias, Tensor)
+        operands = (each.to(dtype).flatten(0, 1) for each in (scaled, k, at_whole, to_next))
+        bias = blocks.apply(ContextualBias, definition, *operands)
         return Dense(bias.unflatten(0, q.shape[:2]).to(q.dtype))
 
 
@@ -58,7 +57,7 @@ def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float
     """What the query says at each count, interpolated; q holds 1/√d, to_next[p] is at_whole[p + 1] − at_whole[p]."""
     gates = (q @ k.mT).masked_fill(~earlier(q.shape[-2], q.device), float("-inf")).sigmoid()
     count = gates + gates.sum(-1, keepdim=True) - gates.cumsum(-1)
-    whole = count.detach().long().clamp_(max=at_whole.shape[-1] - 1)
+    whole = count.detach().long().clamp_(0, at_whole.shape[-1] - 1)
     return torch.addcmul(at_whole.gather(-1, whole), count - whole, to_next.gather(-1, whole))
 
 
@@ -67,7 +66,7 @@ class ContextualBias(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Tensor:
-        """Keeps what it was given; zero where the key is later."""
+        """Keeps what it was given; what it says of later keys is for the mask to hide."""
         ctx.save_for_backward(q, k, at_whole, to_next)
         out = q.new_empty(*q.shape[:-1], q.shape[-2])
         for at, seen, _, whole, share in _counts(q, k, at_whole.shape[-1]):
@@ -96,12 +95,11 @@ def _counts(q: Tensor, k: Tensor, most: int) -> Iterator[tuple[tuple[slice, slic
     """Some queries of some heads, the keys that one of them sees, and of each pair the gate, ⌊count⌋ and the rest."""
     heads, N, _ = q.shape
     rows = min(N, ROWS)
-    some = max(1, BLOCK // (rows * N))
-    open_ = earlier(N, q.device).to(q.dtype)
-    for h in (slice(start, start + some) for start in range(0, heads, some)):
-        for start in range(0, N, rows):
-            m, n = slice(start, start + rows), slice(0, start + rows)
-            gates = (q[h, m] @ k[h, n].mT).sigmoid_().mul_(open_[m, n])
+    seen = earlier(N, q.device).to(q.dtype)
+    for h in blocks.cut(heads, max(1, BLOCK // (rows * N))):
+        for m in blocks.cut(N, rows):
+            n = slice(0, m.stop)
+            gates = (q[h, m] @ k[h, n].mT).sigmoid_().mul_(seen[m, n])
             prefix = gates.cumsum(-1)
             count = torch.sub(gates, prefix).add_(prefix[..., -1:])
-            yield (h, m), n, gates, count.long().clamp_(max=most - 1), count.frac_()
+            yield (h, m), n, gates, count.long().clamp_(0, most - 1), count.frac_()  # 0: of NaN, which is no index

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from posenc import checks
+from posenc import blocks, checks
 from posenc.bias import Dense
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.kerple import KerpleLogPositionalBias
@@ -42,9 +42,8 @@ class DAPEPositionalBias(PositionalEncoding):
         S = ((q * d**-0.5) @ k.mT).to(dtype).flatten(2)  # (B, H, N²): heads stay where they are
         static = self.static.bias(x, q, k, positions).matrix(positions).to(dtype).flatten(2)
         inner, outer = self.inner, self.outer
-        adapted = definition if torch.compiler.is_compiling() else Adapted.apply
-        logits = adapted(S, static, inner.weight, inner.bias[:, None], outer.weight, outer.bias[:, None])
-        assert isinstance(logits, Tensor)
+        parts = (inner.weight, inner.bias[:, None], outer.weight, outer.bias[:, None])
+        logits = blocks.apply(Adapted, definition, S, static, *parts)
         return Dense(logits.view(B, H, N, N).to(q.dtype))
 
 
@@ -92,6 +91,6 @@ def _hidden(S: Tensor, static: Tensor, V: Tensor, a: Tensor) -> Iterator[tuple[s
     (B, H, P), b = S.shape, len(static)
     of_S, of_static = V[:, :H].expand(B, -1, -1), V[:, H:].expand(b, -1, -1)
     pairs = max(1, BLOCK // (B * len(V)))
-    for p in (slice(start, min(P, start + pairs)) for start in range(0, P, pairs)):
+    for p in blocks.cut(P, pairs):
         alone = torch.baddbmm(a, of_static, static[..., p])  # of one sequence, where all have the same distances
         yield p, F.leaky_relu_(torch.baddbmm(alone, of_S, S[..., p]), SLOPE)

@@ -1,6 +1,7 @@
 """PaTH: between key and query lies a product of reflections made from the tokens."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,25 +54,31 @@ class PaTHPositionalEncoding(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        after = -positions.length % CHUNK  # w = 0 and β = 0 reflect nothing
-        Q, K, w, beta = (chunks(y.to(dtype), after) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x)))
-        eye = torch.eye(CHUNK, device=q.device, dtype=dtype)
-        system = eye + (beta * (w @ w.mT)).tril(-1)
-        T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
-        read, Tw = (Q @ w.mT).tril(), T @ w
-        carried = T @ (w @ K.mT).tril(-1)
-        inside = (Q @ K.mT - read @ carried).tril()
-        to_start, to_end = Q - read @ Tw, K - carried.mT @ w
-        through = torch.eye(w.shape[-1], device=q.device, dtype=dtype) - Tw.mT @ w  # (H_last ⋯ H_first)ᵀ
-        rows, past = [], K.new_empty(*K.shape[:2], 0, K.shape[-1])
-        for c in range(K.shape[2]):
-            row = torch.cat((to_start[:, :, c] @ past.mT, inside[:, :, c]), -1)
-            rows.append(F.pad(row, (0, K.shape[2] * CHUNK - row.shape[-1])))
-            past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
-        N = positions.length
-        return replacing(torch.cat(rows, -2)[..., :N, :N], q, k, q.shape[-1])
+        operands = (y.to(dtype) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x)))
+        with torch.autocast(q.device.type, enabled=False):  # which would round keys once a chunk that they pass through
+            return replacing(reflected(*operands), q, k, q.shape[-1])
 
 
-def chunks(y: Tensor, after: int) -> Tensor:
-    """(B, H, N, ·) → (B, H, chunks, CHUNK, ·), zeros `after` the last token."""
-    return F.pad(y, (0, 0, 0, after)).unflatten(2, (-1, CHUNK))
+def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B H N N"]:
+    """q_mᵀ H_m ⋯ H_{n+1} k_n of Q, K and w, each (B, H, N, d), and β, (B, H, N, 1); 0 where the key is later."""
+    N, d = Q.shape[-2:]
+    Q, K, w, beta = (chunks(y) for y in (Q, K, w, beta))
+    eye = torch.eye(CHUNK, device=Q.device, dtype=Q.dtype)
+    system = eye + (beta * (w @ w.mT)).tril(-1)
+    T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
+    read, Tw = (Q @ w.mT).tril(), T @ w
+    carried = T @ (w @ K.mT).tril(-1)
+    inside = (Q @ K.mT - read @ carried).tril()
+    to_start, to_end = Q - read @ Tw, K - carried.mT @ w
+    through = torch.eye(d, device=Q.device, dtype=Q.dtype) - Tw.mT @ w  # (H_last ⋯ H_first)ᵀ
+    rows, past = [], K.new_empty(*K.shape[:2], 0, d)
+    for c in range(K.shape[2]):
+        row = torch.cat((to_start[:, :, c] @ past.mT, inside[:, :, c]), -1)
+        rows.append(F.pad(row, (0, K.shape[2] * CHUNK - row.shape[-1])))
+        past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
+    return torch.cat(rows, -2)[..., :N, :N]
+
+
+def chunks(y: Float[Tensor, "B H N c"]) -> Float[Tensor, "B H n C c"]:
+    """Of CHUNK tokens each, the last filled up with zeros: w = 0 and β = 0 reflect nothing."""
+    return F.pad(y, (0, 0, 0, -y.shape[2] % CHUNK)).unflatten(2, (-1, CHUNK))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-LIMB = 16  # bits: products of two limbs, and sums of 2³¹ of them, fit into 63 bits
+LIMB = 16  # bits, numpy's <u2: products of two limbs, and sums of 2³¹ of them, fit into 63 bits
 ROOT_LIMB = 56  # bits: four times a limb, and one more bit, fit into 63 bits
 HEAD = 26  # bits of a root that floating point gives exactly: its square fits into 52 bits
 

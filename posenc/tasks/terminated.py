@@ -12,7 +12,7 @@ END = 2
 
 
 class TerminatedTask(TransductionTask):
-    """An output over {0, 1}, then END, then zeros up to `output_length(n)`.
+    """An output over {0, 1}, then END; nothing is asked in the slots that are left of `output_length(n)`.
 
         tokens    x1 x2 x3  _  _  _  _        y = 1 0, END
         targets    –  –  –  1  0  2  –
