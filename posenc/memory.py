@@ -36,8 +36,8 @@ def kept_for_backward(model: nn.Module, forward: Callable[[], Any]) -> list[Tens
     kept: dict[int, Tensor] = {}
 
     def pack(x: Tensor) -> Tensor:
-        kept[x.untyped_storage()._cdata] = x
-        return x
+        kept[x.untyped_storage()._cdata] = x.detach()
+        return x.detach()  # x itself may be what the graph computes: it would hold the graph that holds it, for ever
 
     with saved_tensors_hooks(pack, lambda x: x):
         forward()

@@ -1,6 +1,7 @@
 """The benchmark measures every contestant that it names, beside the right baseline. No time is tested."""
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_saved_bytes_counts_each_storage_once_and_no_parameter() -> None:
     layer = torch.nn.Linear(4, 4, bias=False)
     x = torch.randn(5, 4, requires_grad=True)
     assert saved_bytes(layer, lambda: layer(x) + layer(x)) == x.untyped_storage().nbytes()
+
+
+def test_what_was_counted_is_let_go() -> None:
+    """Softmax keeps its own answer."""
+    answers: list[weakref.ref[torch.Tensor]] = []
+
+    def forward() -> None:
+        x = torch.randn(5, 4, requires_grad=True).softmax(-1)
+        answers.append(weakref.ref(x))
+
+    assert saved_bytes(torch.nn.Identity(), forward) == 5 * 4 * 4
+    assert answers[0]() is None
 
 
 def test_a_bias_by_distance_keeps_hardly_more_than_none() -> None:
