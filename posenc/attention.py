@@ -107,8 +107,9 @@ def by_flex(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posit
 
 def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
-    pays = by_query.applies(bias, q, v, positions) or fused.pays(q, v, bias, positions)
-    return (by_fusion if pays else sdpa)(q, k, v, bias, positions, mask)
+    if by_query.applies(bias, q, v, positions):
+        return by_query.attend(q, k, v, bias, positions, mask)
+    return (by_fusion if fused.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
 
 
 IMPLEMENTATIONS: dict[str, Attend] = {

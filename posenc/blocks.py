@@ -12,15 +12,13 @@ def pays(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands: Tensor | None) -> Tensor:
+def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """`blocked` where it pays, else the `definition` that it equals.
 
     Without autocast: the backward pass runs outside it, and would compute again something else.
     """
-    first = operands[0]
-    assert first is not None
-    with torch.autocast(first.device.type, enabled=False):
-        answer = blocked.apply(*operands) if pays(first) else definition(*operands)
+    with torch.autocast(operands[0].device.type, enabled=False):
+        answer = blocked.apply(*operands) if pays(operands[0]) else definition(*operands)
     assert isinstance(answer, Tensor)
     return answer
 

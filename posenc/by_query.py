@@ -71,7 +71,7 @@ class QueryAttention(torch.autograd.Function):
     ) -> Tensor:
         """Keeps what it was given, the output and one number a query."""
         out, sums = torch.empty_like(v), q.new_empty(*q.shape[:-1], 1)
-        logits, weights = Rows(q), Rows(q)
+        logits, weights = DistanceRows(q), DistanceRows(q)
         scale, log2e = q.shape[-1] ** -0.5, math.log2(math.e)
         for block in _blocks(q, mask):
             h, m, n, t = block
@@ -102,7 +102,7 @@ class QueryAttention(torch.autograd.Function):
         asked, values = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1), torch.cat((v, ones), -1)
         dq, dk, dv, da, dr = (torch.zeros_like(x) for x in (q, k, v, a, r))
         ds = torch.zeros_like(r if s is None else s)
-        read, bordered = Rows(q), Rows(q)
+        read, bordered = DistanceRows(q), DistanceRows(q)
         for block in _blocks(q, ctx.mask):
             h, m, n, t = block
             weights = read.read(block, a[h, :, m] * log2e, r, ctx.mask)
@@ -126,7 +126,7 @@ class QueryAttention(torch.autograd.Function):
         return dq * scale, dk * scale, dv, da, dr, None if s is None else ds, None
 
 
-class Rows:
+class DistanceRows:
     """A row of distances for each query of a block, in memory that the next block uses again.
 
     Those that are `read` are written whole. Others must be zero where no key stands: they start so, and only the places

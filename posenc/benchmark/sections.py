@@ -114,7 +114,7 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
 
 
 def _of_one(model: nn.Module, length: int) -> int:
-    """Bytes kept for backward of one sequence."""
+    """Bytes kept for backward of one sequence; what sequences share, as FIRE's table, is counted for each."""
     tokens, _ = models.batch(1, length)
     return saved_bytes(model, lambda: model(tokens))
 
