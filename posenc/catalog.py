@@ -138,11 +138,13 @@ def build(name: str, overrides: Sequence[str] = (), allow: Sequence[str] = ()) -
         for causal in (False, True):
             mask = f"model.causal={str(causal).lower()}"
             try:
-                encoding = make(compose("train", overrides=[*chosen, mask, *overrides]), "encoding")
+                config = compose("train", overrides=[*chosen, mask, *overrides])
+                encoding = make(config, "encoding")
             except ConfigError as error:
                 if causal or "model.causal=true" not in str(error):
                     raise
                 continue
+            encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
             return encoding, causal
     raise AssertionError
 

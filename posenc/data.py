@@ -155,5 +155,4 @@ class SequenceData(L.LightningDataModule):
 
     def size(self, length: int) -> int:
         """Sequences in an evaluation set."""
-        tokens = self.task.sample(generator(0, "size"), 1, length)[0].shape[1]  # a task may read more than `length`
-        return min(self.eval_size, max(LEAST, self.eval_tokens // tokens))
+        return min(self.eval_size, max(LEAST, self.eval_tokens // self.task.tokens(length)))

@@ -15,6 +15,7 @@ from posenc.attention import SelfAttention
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.data import Batch
 from posenc.encoder import Encoder
+from posenc.encodings.base import PositionalEncoding
 from posenc.faults import check_gradient, ran_out
 from posenc.positions import Positions
 from posenc.schemes import PositionScheme
@@ -57,6 +58,11 @@ class SequenceModule(L.LightningModule):
             for length in {task.length[1], *task.test_lengths}
         }
         self.references = task.references()
+        self.trained_tokens = task.tokens(task.length[1]) + encoder.extra_positions
+        positions.trained_at(self.trained_tokens)
+        for layer in encoder.encodings:
+            assert isinstance(layer, PositionalEncoding)
+            layer.trained_at(positions.reach(self.trained_tokens))
         self.undefined: dict[int, str] = {}
         self.validation = Scores(task.num_outputs, self._places(task.length[1]))
         self.tests = nn.ModuleDict(

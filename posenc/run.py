@@ -195,6 +195,7 @@ def measured(parts: Parts) -> dict[str, Any]:
     }
     return {
         "trained_lengths": list(parts.task.length),
+        "trained_tokens": parts.module.trained_tokens,
         "parameters": sum(p.numel() for p in encoder.parameters()),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,

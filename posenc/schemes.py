@@ -13,18 +13,43 @@ from posenc.positions import Positions
 from posenc.streams import generator
 
 Length = int | Sequence[int]
-"""A training length as `dataset.length` gives it: a number, or [shortest, longest]."""
+"""A length in tokens: a number, or [shortest, longest]."""
 
 FARTHEST = 2**24
 """The largest position that may be drawn: the last whole number up to which float32 holds all."""
 
 
-def longest(owner: object, **lengths: Length) -> int:
-    """The longest of the training lengths."""
-    ((name, length),) = lengths.items()
-    found: Any = length[-1] if isinstance(length, list | tuple) and length else length
-    checks.positive(owner, minimum=1, **{name: found})
-    return found
+class OriginalLength:
+    """Part of a scheme or an encoding that must know L, the length that was trained.
+
+    original_length  L, in positions: those of the tokens of the longest training sequence and of the read-out's query
+                     token. It is not the number of a task's items (`dataset.length`), of which a task may ask in more
+                     tokens. None: `trained_at` sets it when the model meets its task (posenc.module).
+    """
+
+    original_length: int | None = None
+
+    def _set(self, original_length: Length | None) -> None:
+        """Keep L; of a range the longest. Raises ConfigError where it is no length."""
+        ends: Any = original_length
+        longest: Any = ends[-1] if isinstance(ends, list | tuple) and ends else ends
+        if longest is not None:
+            checks.positive(self, original_length=longest)
+        self.original_length = longest
+
+    def trained_at(self, length: int) -> None:
+        """Take `length` for L, unless L is known."""
+        if self.original_length is None:
+            self._set(length)
+
+    @property
+    def trained(self) -> int:
+        """L. Raises ConfigError where nobody has said it."""
+        if self.original_length is None:
+            raise ConfigError(
+                f"{type(self).__name__}: the length that was trained is not known; give original_length in tokens."
+            )
+        return self.original_length
 
 
 class PositionScheme:
@@ -37,6 +62,13 @@ class PositionScheme:
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
         """Positions of these tokens and of `extra` more after them (a read-out's query token)."""
         return Positions.arange(tokens.shape[1] + extra, tokens.device)
+
+    def reach(self, length: int) -> int:
+        """L: training sequences of up to `length` tokens stand at positions below it."""
+        return length
+
+    def trained_at(self, length: int) -> None:
+        """Learn, before any work starts, how many tokens the longest training sequence has, the read-out's included."""
 
 
 class WithinNumber(PositionScheme):
@@ -72,6 +104,10 @@ class WithinNumber(PositionScheme):
             ids = ids + int(torch.randint(self.max_offset + 1, ())) * inside
         return Positions(torch.nn.functional.pad(ids, (0, extra)), span=length + 1 + room)
 
+    def reach(self, length: int) -> int:
+        """Past the last digit of a number of `length` digits, moved by the largest k."""
+        return length + 1 + self.max_offset
+
 
 class RandomizedPositions(PositionScheme):
     """A random subset of 0 .. span − 1, sorted: p_1 < p_2 < ... < p_N, drawn anew for each training batch.
@@ -101,6 +137,10 @@ class RandomizedPositions(PositionScheme):
             ids = torch.randperm(self.span, generator=stream)[:length].sort().values
         return Positions(ids[None].to(tokens.device), span=self.span)
 
+    def reach(self, length: int) -> int:
+        """The span, whatever the length."""
+        return self.span
+
 
 class ShiftedPositions(PositionScheme):
     """k, k + 1, ..., k + N − 1 with k ~ U{0, ..., max_shift} for each training sequence; k = 0 at test.
@@ -121,20 +161,24 @@ class ShiftedPositions(PositionScheme):
             ids = ids + torch.randint(self.max_shift + 1, (len(tokens), 1)).to(tokens.device)
         return Positions(ids, span=length + self.max_shift, consecutive=True)
 
+    def reach(self, length: int) -> int:
+        """Past the last token, moved by the largest shift."""
+        return length + self.max_shift
 
-class ScaledPositions(PositionScheme):
+
+class ScaledPositions(OriginalLength, PositionScheme):
     """p · min(1, L / N): the positions of a long sequence squeezed into those of the training length L.
 
     Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595), for any encoding: learned tables are
-    read between their rows. Up to L nothing changes.
+    read between their rows. Up to L nothing changes. N and L count the tokens and the read-out's query token.
     """
 
-    def __init__(self, original_length: Length) -> None:
-        self.trained = longest(self, original_length=original_length)
+    def __init__(self, original_length: Length | None = None) -> None:
+        self._set(original_length)
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
-        """Positions between 0 and L."""
+        """Positions in [0, L)."""
         length = tokens.shape[1] + extra
         ids = torch.arange(length, device=tokens.device)[None]
-        scale = min(1.0, (self.trained + extra) / length)
+        scale = min(1.0, self.trained / length)
         return Positions(ids, span=length, scale=scale, consecutive=True)

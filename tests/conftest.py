@@ -49,7 +49,9 @@ def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
 
     def builder(name: str, *overrides: str) -> Any:
         config = composed(f"encoding={name}", *overrides)
-        return instantiate(config.encoding, _convert_="all")
+        encoding = instantiate(config.encoding, _convert_="all")
+        encoding.trained_at(config.dataset.length)
+        return encoding
 
     return builder
 

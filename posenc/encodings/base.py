@@ -30,7 +30,7 @@ class PositionalEncoding(nn.Module):
 
         position     where a token stands, absolutely            distance    key position − query position
         |distance|   the same without its sign                   order       which token comes first, whatever its id
-        extent       the largest position that can occur         content     the tokens, by x or by gates
+        extent       the largest position that occurs            content     the tokens, by x or by gates
 
     Invariances follow: without position and extent a common shift of all ids changes nothing; without order and
     distance too, a reversed sequence gives reversed outputs; without |distance| too, a permuted one permuted outputs.
@@ -78,6 +78,9 @@ class PositionalEncoding(nn.Module):
         """Whether it acts inside attention, by `rotate` or `bias`; where not, q and k need not be exact for it."""
         own, base = type(self), PositionalEncoding
         return own.rotate is not base.rotate or own.bias is not base.bias
+
+    def trained_at(self, length: int) -> None:
+        """Learn, before any work starts, that training positions lie below `length`; most encodings need not know."""
 
     def for_layers(self, num_layers: int) -> "list[PositionalEncoding]":
         """This encoding for the first layer and a copy for each other, with weights of its own."""

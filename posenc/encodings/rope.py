@@ -54,8 +54,8 @@ class RotaryPositionalEncoding(PositionalEncoding):
         self.dim, self.num_heads, self.base, self.layout = dim, num_heads, base, layout
         self.rotated, self.kept, self.width = rotated, kept, width
 
-    def rates(self, positions: Positions, dtype: torch.dtype) -> Float[Tensor, " r/2"]:
-        """θ_i: radians that each pair turns in one step."""
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Float[Tensor, "*b r/2"]:
+        """θ_i: radians that each pair turns in one step; a row for each sequence where they depend on it."""
         pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
         theta = self.base ** (-2 * pair / self.width)
         return theta.where(pair < math.floor(self.kept * self.width / 2 + 1e-9), 0)
@@ -65,7 +65,8 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        angle = positions.values.to(dtype)[:, None, :, None] * self.rates(positions, dtype)  # (b, 1, N, r/2)
+        theta = self.rates(positions, dtype)[..., None, None, :]
+        angle = positions.values.to(dtype)[:, None, :, None] * theta  # (b, 1, N, r/2)
         cos, sin = angle.cos(), angle.sin()
         return turn(q, self.temperature * cos, self.temperature * sin, self.layout), turn(k, cos, sin, self.layout)
 

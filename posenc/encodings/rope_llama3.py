@@ -8,10 +8,10 @@ from torch import Tensor
 from posenc import checks
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions import Positions
-from posenc.schemes import Length, longest
+from posenc.schemes import Length, OriginalLength
 
 
-class Llama3RotaryPositionalEncoding(RotaryPositionalEncoding):
+class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i,  γ = clip((L/λ_i − low) / (high − low), 0, 1),  λ_i = 2π/θ_i.
 
     Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the training
@@ -23,7 +23,7 @@ class Llama3RotaryPositionalEncoding(RotaryPositionalEncoding):
         self,
         dim: int,
         num_heads: int,
-        original_length: Length,
+        original_length: Length | None = None,
         factor: float = 4.0,
         low_turns: float = 1.0,
         high_turns: float = 4.0,
@@ -34,9 +34,9 @@ class Llama3RotaryPositionalEncoding(RotaryPositionalEncoding):
         checks.number(self, low=1, factor=factor)
         checks.number(self, low=0, low_turns=low_turns)
         checks.number(self, low=low_turns, open_low=True, high_turns=high_turns)
-        self.original_length, self.factor = original_length, factor
+        self.factor = factor
         self.low_turns, self.high_turns = low_turns, high_turns
-        self.trained = longest(self, original_length=original_length)
+        self._set(original_length)
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
         theta = super().rates(positions, dtype)

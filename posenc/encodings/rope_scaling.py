@@ -7,7 +7,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions import Positions
-from posenc.schemes import Length, longest
+from posenc.schemes import Length, OriginalLength
 
 
 class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
@@ -46,8 +46,8 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
             raise ConfigError(f"{type(self).__name__} needs a head width of at least 4, got 2; raise model.dim.")
         self.factor = factor
 
-    def stretch(self, positions: Positions) -> float:
-        """s"""
+    def stretch(self, positions: Positions) -> float | Tensor:
+        """s, a number or (b, 1)."""
         return self.factor
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
@@ -56,13 +56,15 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
         return (self.base * self.stretch(positions) ** exponent) ** (-2 * pair / self.width)
 
 
-class DynamicNTKRotaryPositionalEncoding(NTKScaledRotaryPositionalEncoding):
+class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPositionalEncoding):
     """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d),  s = max(1, factor · (N / L) − (factor − 1)).
 
     Dynamic NTK scaling (emozilla 2023; section 3.3 of YaRN, https://arxiv.org/abs/2309.00071, in the form of Hugging
-    Face transformers, whose factor 1 is the paper's s = N/L). N is the number of positions that can occur, L the
-    training length: up to L it is plain RoPE, beyond, the base follows the length. 0 parameters. Defined at every
-    length.
+    Face transformers, whose factor 1 is the paper's s = N/L). N is the largest position of a sequence plus one, L the
+    number of positions in training (posenc.schemes.OriginalLength): up to L it is plain RoPE, beyond, the base follows
+    the sequence. 0 parameters. Defined at every length.
+
+    Deviation from transformers: N is that of each sequence, not of the batch, so that no sequence changes another.
     """
 
     depends_on = frozenset({"distance", "extent"})
@@ -71,15 +73,16 @@ class DynamicNTKRotaryPositionalEncoding(NTKScaledRotaryPositionalEncoding):
         self,
         dim: int,
         num_heads: int,
-        original_length: Length,
+        original_length: Length | None = None,
         factor: float = 1.0,
         base: float = 10_000.0,
         layout: str = "interleaved",
     ) -> None:
         super().__init__(dim, num_heads, factor, base, layout)
-        self.original_length = original_length
-        self.trained = longest(self, original_length=original_length)
+        self._set(original_length)
 
-    def stretch(self, positions: Positions) -> float:
-        """s at this length."""
-        return max(1.0, self.factor * (positions.extent + 1) / self.trained - (self.factor - 1))
+    def stretch(self, positions: Positions) -> Tensor:
+        """s of each sequence, (b, 1), or (1,) of one for all."""
+        here = (positions.ids.amax(1, keepdim=True) + 1) * positions.scale
+        stretch = (self.factor * here / self.trained - (self.factor - 1)).clamp(min=1)
+        return stretch[0] if len(stretch) == 1 else stretch

@@ -8,10 +8,10 @@ from torch import Tensor
 from posenc import checks
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions import Positions
-from posenc.schemes import Length, longest
+from posenc.schemes import Length, OriginalLength
 
 
-class YarnRotaryPositionalEncoding(RotaryPositionalEncoding):
+class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits times (0.1 ln s + 1)².
 
     YaRN, Peng et al. 2023 (https://arxiv.org/abs/2309.00071). Pairs that make more than `beta_fast` turns in the
@@ -27,7 +27,7 @@ class YarnRotaryPositionalEncoding(RotaryPositionalEncoding):
         self,
         dim: int,
         num_heads: int,
-        original_length: Length,
+        original_length: Length | None = None,
         factor: float = 4.0,
         beta_fast: float = 32.0,
         beta_slow: float = 1.0,
@@ -38,9 +38,9 @@ class YarnRotaryPositionalEncoding(RotaryPositionalEncoding):
         checks.number(self, low=1, factor=factor)
         checks.number(self, low=0, open_low=True, beta_slow=beta_slow)
         checks.number(self, low=beta_slow, open_low=True, beta_fast=beta_fast)
-        self.original_length, self.factor = original_length, factor
+        self.factor = factor
         self.beta_fast, self.beta_slow = beta_fast, beta_slow
-        self.trained = longest(self, original_length=original_length)
+        self._set(original_length)
         self.temperature = (0.1 * math.log(factor) + 1) ** 2
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:

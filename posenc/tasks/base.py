@@ -27,7 +27,8 @@ READOUTS = ("mean", "last", "query", "per_token")
 class Task:
     """Sequences and what is asked about them, generated on the fly.
 
-    length        training length, or [shortest, longest]: one length is drawn for each batch
+    length        training length, or [shortest, longest]: one length is drawn for each batch. It counts what the law
+                  is about (characters, digits, items); `tokens` says how many tokens that makes
     test_lengths  lengths at which a run is tested; None: 1, 1.5, 2, 4 and 8 times the longest training length
     vocab_size    tokens are whole numbers in [0, vocab_size)
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
@@ -91,6 +92,10 @@ class Task:
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B *N"]]:
         """`batch` sequences of `length` tokens, and one target each, (B,), or one a token, (B, N), with IGNORE."""
         raise NotImplementedError
+
+    def tokens(self, length: int) -> int:
+        """How many tokens a sequence of this length has: a task may ask about `length` items in more tokens."""
+        return self.sample(Generator().manual_seed(0), 1, length)[0].shape[1]
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """The best expected accuracy of any model that sees only the bag of tokens; None where nobody knows."""
