@@ -51,6 +51,7 @@ class SequenceModule(L.LightningModule):
     ) -> None:
         super().__init__()
         checks.positive(self, minimum=0, warmup_steps=warmup_steps)
+        task.check_mask(encoder.causal)
         self.encoder, self.positions, self.task = encoder, positions, task
         self.optimizer, self.seed, self.warmup_steps = optimizer, seed, warmup_steps
         self.ceilings = {

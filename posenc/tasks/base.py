@@ -43,6 +43,12 @@ class Task:
     max_length: float = math.inf
     digest: str | None = None
     """Of the data that a task reads; None where there are none."""
+    needs_causal: bool | None = None
+    """The value of `model.causal` without which the answers mean nothing; None: both are sound.
+
+    True: later tokens show answers, and a model that sees them copies. False: the answer is about the whole sequence,
+    at tokens that see only a part. A task that has a variant for the other value sets this in its constructor.
+    """
 
     def __init__(
         self,
@@ -84,6 +90,18 @@ class Task:
 
     def __str__(self) -> str:
         return type(self).__name__
+
+    def check_mask(self, causal: bool) -> None:
+        """Raise ConfigError if a model under this mask would be shown answers, or could not know them."""
+        if self.needs_causal is None or causal == self.needs_causal:
+            return
+        other = str(causal).lower()
+        fit = f"set model.causal={str(self.needs_causal).lower()}"
+        if type(self).needs_causal is None:
+            fit += f", or dataset.causal={other} for the same task without this"
+        if causal:
+            raise ConfigError(f"{self} asks tokens about the whole sequence, which a causal model has not seen; {fit}.")
+        raise ConfigError(f"{self}: a model without a causal mask reads the answers in later tokens; {fit}.")
 
     def split(self, name: str) -> "Task":
         """The task on split `name` (train, validation or test); synthetic tasks have one law for all of them."""

@@ -83,6 +83,8 @@ class Histogram(Task):
     2021). Nothing that we know of about encodings.
     """
 
+    needs_causal = False
+
     def __init__(
         self,
         length: int | list[int] = 32,

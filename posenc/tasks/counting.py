@@ -11,6 +11,8 @@ from posenc.tasks.base import IGNORE, Task
 class _PrefixTask(Task):
     """The answer at each token is a function of the tokens up to it, and of nothing but how often each occurred."""
 
+    needs_causal = True
+
     def __init__(
         self,
         *,

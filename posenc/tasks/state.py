@@ -34,6 +34,7 @@ class FlipFlopDataset(Task):
 
     num_outputs = 2
     min_length = 3
+    needs_causal = True
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class MarkovDataset(Task):
     """
 
     PARTS = 1024
+    needs_causal = True
 
     def __init__(
         self,

@@ -67,6 +67,7 @@ class TextDataset(Task):
         super().__init__(
             length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
         )
+        self.needs_causal = True if causal else None
         longest = max(self.length[1], *self.test_lengths)
         for name, data in self._splits.items():
             if len(data) < longest + 1:

@@ -41,6 +41,7 @@ class TransductionTask(Task):
             causal=causal,
             readout=readout,
         )
+        self.needs_causal = True if causal else None
         for tested in (self.length[1], *self.test_lengths):
             read = tested + self.output_length(tested)
             if read > LONGEST:

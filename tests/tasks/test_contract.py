@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.nn import functional as F
 
+from posenc.build import build_module
 from posenc.checks import ConfigError
 from posenc.scores import Scores
 from posenc.streams import generator
 from posenc.tasks.base import IGNORE, Task, skill
+from posenc.tasks.counting import _PrefixTask
 from tests.conftest import options
 
 TASKS = options("dataset")
@@ -105,3 +108,50 @@ def test_the_docstring_has_a_law_an_example_a_guess_and_what_is_published(task: 
     published = re.search(r"\n\n {4}Published: (.+?)(?=\n\n|\n {4}$)", text, re.DOTALL)
     assert published, "what is known about encodings on this task? A paragraph `Published: ...`, with its source"
     assert "https://arxiv.org/abs/" in text or "nothing that we know of" in published[1], "where is that published?"
+
+
+def copied(task: Task, ahead: int) -> float:
+    """Test accuracy of the best table from the token `ahead` places after a query to its answer, drawn from data."""
+    shown = []
+    for name in ("a table", "its test"):
+        tokens, targets = task.sample(generator(0, name), 100, task.length[1])
+        later, answers = tokens[:, ahead:], targets[:, : targets.shape[1] - ahead]
+        shown.append((later[answers != IGNORE], answers[answers != IGNORE]))
+    (tokens, answers), (later, right) = shown
+    counts = torch.zeros(task.vocab_size, task.num_outputs)
+    counts.index_put_((tokens, answers), torch.ones(len(tokens)), accumulate=True)
+    return (counts.argmax(1)[later] == right).double().mean().item()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_whose_later_tokens_show_its_answers_is_refused_without_a_causal_mask(
+    composed: Callable[..., DictConfig], name: str
+) -> None:
+    """Found by a model that copies: with the next token, or the one after, it beats what order allows, or errs never.
+
+    Tasks for which later tokens say something, yet not all, are declared by hand: `_PrefixTask`.
+    """
+    config = composed(f"dataset={name}", "model.causal=false")
+    for causal in (True, False):
+        config.dataset.causal = causal
+        try:
+            task: Task = instantiate(config.dataset, _convert_="all")
+        except InstantiationException as error:
+            assert re.search(r"set dataset\.causal=(true|false)\.", str(error))  # noqa: PT017
+            continue
+        if task.readout != "per_token":  # one answer, after all tokens
+            assert task.needs_causal is None
+            return
+        reached = max(copied(task, ahead) for ahead in (1, 2))
+        shows = reached > 0.99 or reached > (task.order_aware_ceiling(task.length[1]) or 1.0) + 0.02
+        assert shows == (task.needs_causal is True and not isinstance(task, _PrefixTask)), reached
+        if task.needs_causal:
+            variant = "dataset.causal=false" if type(task).needs_causal is None else "model.causal=true"
+            with pytest.raises(ConfigError, match=f"reads the answers in later tokens; .*set .*{re.escape(variant)}"):
+                build_module(config, task)
+
+
+def test_counts_of_the_whole_sequence_are_not_asked_of_a_causal_model(composed: Callable[..., DictConfig]) -> None:
+    config = composed("dataset=histogram", "model.causal=true")
+    with pytest.raises(ConfigError, match=r"which a causal model has not seen; set model\.causal=false"):
+        build_module(config, instantiate(config.dataset, _convert_="all"))
