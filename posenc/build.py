@@ -1,6 +1,5 @@
 """From a composed config to objects. Config objects end here: classes get plain values and other objects."""
 
-import inspect
 import math
 import re
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import lightning as L
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import Logger
@@ -92,23 +91,29 @@ def build(
     return Parts(task, module, data, trainer, stopwatch, stop)
 
 
-def build_module(config: DictConfig, task: Task) -> SequenceModule:
-    """The LightningModule with its weights drawn from the streams of `config.seed`."""
+def build_module(config: DictConfig, task: Task, trusted: bool = True) -> SequenceModule:
+    """The LightningModule with its weights drawn from the streams of `config.seed`; `trusted` as in `make`."""
     seed = check_seed(config.seed)
-    optimizer = make(config, "optimizer")
+    optimizer = make(config, "optimizer", trusted=trusted)
     if not callable(optimizer):
         raise ConfigError("optimizer: it is made when there are parameters; set optimizer._partial_=true.")
     with default_stream(seed, "constructors"):
-        encoding = make(config, "encoding")
+        encoding = make(config, "encoding", trusted=trusted)
         encoder: Encoder = make(
-            config, "model", encoding=encoding, vocab_size=task.vocab_size, num_outputs=task.num_outputs
+            config,
+            "model",
+            trusted=trusted,
+            encoding=encoding,
+            vocab_size=task.vocab_size,
+            num_outputs=task.num_outputs,
         )
     initialise(encoder, seed)
     return make(
         config,
         "module",
+        trusted=trusted,
         encoder=encoder,
-        positions=make(config, "positions"),
+        positions=make(config, "positions", trusted=trusted),
         task=task,
         optimizer=optimizer,
         seed=seed,
@@ -122,10 +127,12 @@ def check_seed(seed: Any) -> int:
     return seed
 
 
-def make(config: DictConfig, group: str, kind: type | None = None, **objects: Any) -> Any:
+def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: bool = True, **objects: Any) -> Any:
     """Instantiate one group of the config; objects that exist already are passed beside its values.
 
-    Builds a `kind`, by default the group's, of targets that are allowed (posenc.targets) and of no other.
+    Builds a `kind`, by default the group's, and nothing else (posenc.targets).
+
+    trusted  whether the user wrote the config; false for a record of a run folder
     """
     kind = kind or KINDS[group]
     node = config.get(group, {})  # callbacks or logger may be left out
@@ -133,7 +140,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, **objects: An
         node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
     if not isinstance(node, dict):
         raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
-    targets.check(node, group, kind, targets.allowed(config.get("allow", [])))
+    targets.check(node, group, kind, objects, trusted)
     try:
         made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
     except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
@@ -156,8 +163,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, **objects: An
                 f"pip install -c constraints.txt -e '.[{missing}]' brings them."
             ) from error
         if isinstance(cause, TypeError) and "argument" in str(cause):
-            known = ", ".join(inspect.signature(get_object(node["_target_"])).parameters)
-            raise ConfigError(f"{group}: {cause}; the options are {known}.") from error
+            raise ConfigError(f"{group}: {cause}.") from error
         called = re.match("Error in call to target '([^']+)'", str(error))
         if called is None:  # there is no such class, or Hydra cannot call it so
             raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error

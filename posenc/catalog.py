@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from rich.markup import escape
 
-from posenc import checks, tables, targets
+from posenc import checks, tables
 from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.cli import mistakes
@@ -109,11 +109,8 @@ def overrides(encoding: PositionalEncoding, hook: str) -> bool:
     return getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook)
 
 
-def entries(names: Sequence[str] = (), folder: Path | None = None, allow: Sequence[str] = ()) -> Iterator[Entry]:
-    """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any.
-
-    allow  packages of the user's own that they are made of (posenc.targets)
-    """
+def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[Entry]:
+    """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
     if folder is not None and not (folder / "encoding").is_dir():
         raise ConfigError(f"--config-dir {folder} has no folder `encoding`.")
     folders = [CONFIGS, *([folder.resolve()] if folder else [])]
@@ -122,7 +119,7 @@ def entries(names: Sequence[str] = (), folder: Path | None = None, allow: Sequen
         checks.one_of("catalogue", sorted(files), encoding=name)
     search = [f"hydra.searchpath=[{', '.join(f'file://{root}' for root in folders[1:])}]"]
     for name in names or sorted(files):
-        encoding, causal = build(name, search, allow)
+        encoding, causal = build(name, search)
         lines = files[name].read_text().splitlines()
         head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
         layers = encoding.for_layers(2 if encoding.per_layer else 1)
@@ -130,15 +127,14 @@ def entries(names: Sequence[str] = (), folder: Path | None = None, allow: Sequen
         yield Entry(name, encoding, causal, sum(parameters.values()), head)
 
 
-def build(name: str, overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> tuple[PositionalEncoding, bool]:
+def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding, bool]:
     """The encoding as the default model builds it, and whether it is defined under a causal mask only."""
-    chosen = [f"encoding={name}", f"allow=[{','.join(targets.allowed(allow))}]"]  # given here, no file can set it
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for causal in (False, True):
             mask = f"model.causal={str(causal).lower()}"
             try:
-                config = compose("train", overrides=[*chosen, mask, *overrides])
+                config = compose("train", overrides=[f"encoding={name}", mask, *overrides])
                 encoding = make(config, "encoding")
             except ConfigError as error:
                 if causal or "model.causal=true" not in str(error):
@@ -236,11 +232,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="write one picture of all encodings")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of configs of your own")
     parser.add_argument("--pictures", type=Path, metavar="DIR", default=PICTURES, help=f"for cards ({PICTURES})")
-    parser.add_argument("--allow", nargs="+", default=[], metavar="PACKAGE", help="packages of your own in them")
     asked = parser.parse_args(words)
     torch.manual_seed(0)
     with mistakes(CONFIGS):
-        found = list(entries(asked.names, asked.config_dir, asked.allow))
+        found = list(entries(asked.names, asked.config_dir))
         if asked.gallery:
             from posenc import figures
 

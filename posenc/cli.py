@@ -22,14 +22,13 @@ from yaml import YAMLError
 
 from posenc.checks import ConfigError
 from posenc.slurm import slurm_job
-from posenc.targets import hold_hydra
 
 MISTAKE = 2
 """Exit status after a user's mistake."""
 
 PATH_KEYS = ("dataset", "encoding", "seed")
 """They name folders below that of a sweep."""
-NAMELESS = ("hydra", "launcher", "logger", "callbacks", "force", "threads", "allow")
+NAMELESS = ("hydra", "launcher", "logger", "callbacks", "force", "threads")
 """They change no result, so a sweep keeps its folder when they change."""
 NAME_LIMIT = 100
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
@@ -41,7 +40,6 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
-    hold_hydra()
     sys.argv[1:] = name_folders(sys.argv[1:])
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself

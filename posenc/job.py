@@ -1,6 +1,5 @@
 """One job of Hydra, alone or in a sweep: looks whether the work is done already, and tells what became of it."""
 
-import re
 import shlex
 import sys
 import time
@@ -29,7 +28,6 @@ def job(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     try:
-        _check_allow(config)
         record = identity(config)
     except (ConfigError, OmegaConfBaseException):
         with suppress(OSError):
@@ -66,13 +64,6 @@ def job(config: DictConfig) -> float | None:
         print("the same command goes on from here", flush=True)
         sys.exit(128 + signum)
     return objective(result)
-
-
-def _check_allow(config: DictConfig) -> None:
-    """Only the command line may allow targets of others (posenc.targets)."""
-    if config.allow and not any(re.match(r"\+{0,2}allow=", word) for word in HydraConfig.get().overrides.task):
-        told = ",".join(map(str, config.allow))
-        raise ConfigError(f"a config file sets allow, which it cannot; if you trust it, add allow=[{told}] yourself.")
 
 
 def identity(config: DictConfig) -> dict[str, Any]:

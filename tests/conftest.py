@@ -1,6 +1,5 @@
 """What all tests share: composed configs, and the names that configs/ offers."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,30 @@ from posenc.cli import launch
 Launch = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
+OWN: list[Path] = []
+"""Folders of configs outside of the package, whose encodings are tested too."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of train.py, so that docs/own_encoding.md has one word for it."""
+    parser.addoption("--config-dir", type=Path, help="a folder of configs of your own")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before test files are read: they list the options of a group when they are imported."""
+    folder = config.getoption("--config-dir")
+    if folder is not None:
+        OWN.append(folder.resolve())
 
 
 def options(group: str) -> list[str]:
     """The options of a config group: the names of its files."""
-    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return sorted({path.stem for root in (CONFIGS, *OWN) for path in (root / group).glob("*.yaml")})
+
+
+def search() -> list[str]:
+    """Overrides with which Hydra finds the folders in `OWN`."""
+    return [f"hydra.searchpath={[f'file://{folder}' for folder in OWN]}"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +55,7 @@ def composed() -> Callable[..., DictConfig]:
 
     def composer(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            allow = os.environ.get("POSENC_TEST_ALLOW", "")  # packages of an encoding of your own
-            return compose("train", overrides=[*overrides, f"allow=[{allow}]"])
+            return compose("train", overrides=[*overrides, *search()])
 
     return composer
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from posenc import records, report, runs, summary, targets
+from posenc import records, report, runs, summary
 from posenc.analyze.load import load
 from posenc.analyze.write import write as analyse
 from posenc.build import make
@@ -62,49 +62,53 @@ def test_targets_of_others_are_not_built(bench: Bench) -> None:
     assert set(became(crafted.targets(bench, ("encoding", "callbacks")))) == {"refused"}
 
 
-def test_config_files_build_nothing_of_others_and_cannot_allow_themselves(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    found = became(crafted.files(bench))
-    assert found.pop("harmless") == ["config file: hydra.sweeper's parts"]  # without -m nothing is made of them
-    assert set(found) == {"refused"}
-
-
-def test_a_user_allows_more_and_a_record_does_not(
+def test_a_record_builds_what_is_not_posencs_only_where_the_user_trusts_it(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_idea.py").write_text(
-        "import os\nfrom posenc.encodings.base import PositionalEncoding\n"
+        "from posenc.encodings.base import PositionalEncoding\n"
         "class Mine(PositionalEncoding): pass\ndef build(): return Mine()\ndef other(): return 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    def built(target: str, *allow: str) -> object:
-        config: DictConfig = OmegaConf.create({"encoding": {"_target_": target}, "allow": list(allow)})
-        return make(config, "encoding")
+    def built(target: str) -> object:
+        return make(OmegaConf.create({"encoding": {"_target_": target}}), "encoding")
 
-    with pytest.raises(ConfigError, match=r"encoding: _target_=own_idea.Mine is not built.* add allow=\[own_idea\]"):
-        built("own_idea.Mine")
-    assert isinstance(built("own_idea.Mine", "own_idea"), PositionalEncoding)
-    assert isinstance(built("own_idea.build", "own_idea.build"), PositionalEncoding)
-    for target in ("own_idea.os.system", "own_idea.os.getcwd", "own_idea.PositionalEncoding.__init__"):
-        with pytest.raises(targets.Refused):
-            built(target, "own_idea")
+    assert isinstance(built("own_idea.Mine"), PositionalEncoding)  # a config is its user's code
+    assert isinstance(built("own_idea.build"), PositionalEncoding)
     with pytest.raises(ConfigError, match="must build a PositionalEncoding, got 1"):
-        built("own_idea.other", "own_idea")
+        built("own_idea.other")
     folder = tmp_path / "run"
-    record = bench.config | {"encoding": {"_target_": "own_idea.Mine"}, "allow": ["own_idea"]}
-    inputs.write(folder, record, bench.result)
+    inputs.write(folder, bench.config | {"encoding": {"_target_": "own_idea.Mine"}}, bench.result)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "last.ckpt").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"own_idea.Mine is not built.*--allow own_idea"):
+    with pytest.raises(ConfigError, match=r"own_idea.Mine, which posenc does not define.*--trust"):
         load(folder)
     with pytest.raises(ConfigError, match="not a whole checkpoint"):  # the encoding was built
-        load(folder, ["own_idea"])
-    for wrong in ("mine", [3], ["a b"], {"a": 1}):
-        with pytest.raises(ConfigError, match="allow must be a list"):
-            targets.allowed(wrong)
+        load(folder, trust=True)
+
+
+MISSPELT = {
+    "no target": ({"width": 2}, "_target_ is missing; it names the class that is built, a PositionalEncoding"),
+    "no module": ({"_target_": "nowhere.Mine"}, "nowhere.Mine cannot be imported"),
+    "no class": (
+        {"_target_": "posenc.encodings.rope.RotaryPositionalEncodin"},
+        "Did you mean RotaryPositionalEncoding",
+    ),
+    "a module": ({"_target_": "posenc.encodings"}, "is not a class or function"),
+    "a number": ({"_target_": 3}, "must be the name of a class with its module"),
+    "another kind": (
+        {"_target_": "torch.nn.Identity"},
+        "must build a PositionalEncoding, which torch.nn.Identity is not",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", MISSPELT)
+def test_a_group_builds_its_kind_or_says_why_not(how: str) -> None:
+    node, message = MISSPELT[how]
+    with pytest.raises(ConfigError, match=message):
+        make(OmegaConf.create({"encoding": node}), "encoding")
 
 
 def test_yaml_of_others_is_data(bench: Bench) -> None:

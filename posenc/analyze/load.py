@@ -1,6 +1,6 @@
 """A finished run, rebuilt from its folder alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,14 @@ class Finished:
         return int(self.result["seed"])
 
 
-def load(folder: Path, allow: Sequence[str] = ()) -> Finished:
+def load(folder: Path, trust: bool = False) -> Finished:
     """The run in `folder` in evaluation mode on the CPU. Raises ConfigError where there is none, or not all of it.
 
-    allow  packages that its config may name beside those of posenc.targets; what its own record allows is ignored
+    trust  the run is the user's own: build whatever its config names, which may run any code (posenc.targets)
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
-    config.allow = list(allow)
     result = _result(folder)
     name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
     if name is None:
@@ -51,8 +50,8 @@ def load(folder: Path, allow: Sequence[str] = ()) -> Finished:
             "train it again with force=true."
         )
     path = str(folder / "checkpoints" / name)
-    task: Task = make(config, "dataset")
-    module = build_module(config, task)
+    task: Task = make(config, "dataset", trusted=trust)
+    module = build_module(config, task, trust)
     try:
         state = check_weights(path, module)
     except ConfigError as error:

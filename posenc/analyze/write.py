@@ -1,7 +1,6 @@
 """Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,17 +33,17 @@ def write(
     output: Path | None = None,
     batch: int = 64,
     length: int | None = None,
-    allow: Sequence[str] = (),
+    trust: bool = False,
 ) -> Written:
     """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
 
-    allow  packages of the user's own that the run is made of (posenc.targets)
+    trust  the run is the user's own: build whatever its config names (posenc.targets)
 
     Raises ConfigError where there is no such run, or the output cannot be written.
     """
     positive("analyze", batch=batch)
     target = folder / FOLDER if output is None else output
-    run = load(folder, allow)
+    run = load(folder, trust)
     _check(target)
     analysis = analyse(run, length, batch)
     text = words.render(analysis)

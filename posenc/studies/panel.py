@@ -23,8 +23,11 @@ INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828
 COLUMNS = 3
 
 
-def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
-    """The study of a finished run, its numbers and its verdicts."""
+def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[dict[str, str]]]:
+    """The study of a finished run, its numbers and its verdicts.
+
+    trust  the run is the user's own: build whatever its config names (posenc.targets)
+    """
     if not (folder / runs.STUDY).is_file():
         raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {runs.STUDY}.")
     lost = [name for name in (".hydra/config.yaml", "study.csv", "verdict.json") if not (folder / name).is_file()]
@@ -32,7 +35,6 @@ def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
         raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
     try:
         config = records.read_config(folder / ".hydra" / "config.yaml")
-        config.allow = []  # a record cannot allow itself
         judged = records.read_json(folder / "verdict.json")
         if (
             not isinstance(judged, list)
@@ -44,16 +46,16 @@ def read(folder: Path) -> tuple[Study, Measurements, list[dict[str, str]]]:
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"the study in {folder} cannot be read ({error}).") from error
     found = Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
-    return make(config, "study", Study), found, judged
+    return make(config, "study", Study, trusted=trust), found, judged
 
 
-def draw(folders: Sequence[Path]) -> Figure:
-    """One chart a folder, three in a row; above each the first claim and what came out."""
+def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
+    """One chart a folder, three in a row; above each the first claim and what came out; `trust` as in `read`."""
     rows = -(-len(folders) // COLUMNS)
     figure = Figure(figsize=(5.2 * COLUMNS, 4.7 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis, folder in zip(axes, folders, strict=False):
-        study, found, judged = read(folder)
+        study, found, judged = read(folder, trust)
         study.headline(axis, found)
         first = judged[0]
         statement = "\n".join(textwrap.wrap(first["statement"], 66))
@@ -73,9 +75,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m posenc.studies.panel", description=__doc__.splitlines()[0])  # pyright: ignore[reportOptionalMemberAccess]
     parser.add_argument("folders", nargs="+", type=Path, help="run folders of studies")
     parser.add_argument("--output", type=Path, default=Path("panel.png"), help="where the picture goes")
+    parser.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
     given = parser.parse_args(words)
     try:
-        figure = draw(given.folders)
+        figure = draw(given.folders, given.trust)
         figure.savefig(given.output, dpi=110)
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

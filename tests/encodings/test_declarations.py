@@ -16,7 +16,7 @@ from posenc.checks import ConfigError
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
-from tests.conftest import options
+from tests.conftest import OWN, options, search
 
 ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
@@ -27,7 +27,7 @@ SOON = {"threshold": 8.0, "original_length": 8}
 
 @pytest.fixture(scope="module")
 def catalogue() -> dict[str, Entry]:
-    return {entry.name: entry for entry in entries()}
+    return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
 
 
 def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
@@ -161,7 +161,7 @@ def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, Entry], name
 @pytest.mark.parametrize("heads", [1, 6])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_one_head_and_six(name: str, heads: int) -> None:
-    encoding, causal = build(name, ["model.dim=48", f"model.num_heads={heads}"])
+    encoding, causal = build(name, ["model.dim=48", f"model.num_heads={heads}", *search()])
     encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=causal)
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
 
