@@ -99,6 +99,15 @@ class Entry:
         return "nowhere"
 
     @property
+    def layers(self) -> str:
+        """Whether all layers share what is learned."""
+        if not any(True for _ in self.encoding.parameters()):
+            return "nothing learned"
+        if not self.encoding.per_layer:
+            return "at the input" if self.enters == "embeddings" else "shared"
+        return "own" + "".join(f", {name} shared" for name in sorted(self.encoding.shared))
+
+    @property
     def depends(self) -> str:
         """What it is a function of."""
         return ", ".join(sorted(self.encoding.depends_on)) or "nothing"
@@ -145,7 +154,17 @@ def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding,
     raise AssertionError
 
 
-COLUMNS = ("encoding", "enters at", "depends on", "parameters", "past training", "published", "proof", "source")
+COLUMNS = (
+    "encoding",
+    "enters at",
+    "depends on",
+    "parameters",
+    "in each layer",
+    "past training",
+    "published",
+    "proof",
+    "source",
+)
 WIDTH = 150
 """Characters in a line of the table where the output is not a terminal."""
 
@@ -156,7 +175,8 @@ def row(entry: Entry) -> tuple[str, ...]:
     past = "defined" if entry.reach.startswith("Defined") else "to max_length"
     published = re.sub(r": needs model.causal=true$", "", entry.published)
     source = re.sub(r"^https://(arxiv.org/abs/)?", "", entry.source)
-    return name, entry.enters, entry.depends, f"{entry.parameters:,}", past, published, entry.proof, source
+    count = f"{entry.parameters:,}"
+    return name, entry.enters, entry.depends, count, entry.layers, past, published, entry.proof, source
 
 
 def print_table(found: Sequence[Entry]) -> None:
@@ -180,8 +200,9 @@ def markdown(found: Sequence[Entry]) -> str:
         "# The encodings",
         "",
         "Made by `python -m posenc.catalog --markdown > docs/encodings.md`; a test holds that it is up to date. "
-        f"Parameters are those of the default model ({MODEL}). *Proof* names the implementations that a test compares "
-        "each encoding with to 1e-5, or `formula`: the paper's formula in numpy, written independently.",
+        f"Parameters are those of the default model ({MODEL}); *in each layer* says whether all layers share them or "
+        "each has its own, which `model.encoding_per_layer` changes. *Proof* names the implementations that a test "
+        "compares each encoding with to 1e-5, or `formula`: the paper's formula in numpy, written independently.",
         "",
         "![every encoding's logit between equal tokens against their distance](encodings.png)",
         "",
@@ -210,6 +231,7 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
         "enters at": entry.enters,
         "depends on": entry.depends,
         "parameters": f"{entry.size} = {entry.parameters:,} ({MODEL})",
+        "in each layer": entry.layers,
         "longer inputs": entry.reach,
         "proof": entry.proof,
         "source": entry.source,

@@ -76,7 +76,8 @@ class Encoder(nn.Module):
     """Token ids → L blocks of self-attention → read-out → logits.
 
     encoding            a PositionalEncoding; one object shared by all layers, or
-    encoding_per_layer  a copy for each layer, with weights of its own; None: as the encoding says
+    encoding_per_layer  a copy for each layer, with weights of its own (but for those that the encoding says all layers
+                        share); None: as the encoding says
     inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
                         after the norm and outside the residual stream.  None: as the encoding says
     norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out

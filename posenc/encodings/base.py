@@ -40,7 +40,14 @@ class PositionalEncoding(nn.Module):
     """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.encoder)."""
 
     per_layer: ClassVar[bool] = False
-    """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise."""
+    """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.
+
+    True where the source learns its parts anew in each layer. False where all layers share them, where nothing is
+    learned, and where position enters at the input alone.
+    """
+
+    shared: ClassVar[frozenset[str]] = frozenset()
+    """Names of the parameters that all layers share even where each layer has an encoding of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,8 +90,9 @@ class PositionalEncoding(nn.Module):
         """Learn, before any work starts, that training positions lie below `length`; most encodings need not know."""
 
     def for_layers(self, num_layers: int) -> "list[PositionalEncoding]":
-        """This encoding for the first layer and a copy for each other, with weights of its own."""
-        return [self, *(copy.deepcopy(self) for _ in range(num_layers - 1))]
+        """This encoding for the first layer and a copy for each other, with weights of its own but for `shared`."""
+        held = [getattr(self, name) for name in self.shared]
+        return [self, *(copy.deepcopy(self, {id(each): each for each in held}) for _ in range(num_layers - 1))]
 
     def extra_repr(self) -> str:
         """The constructor's arguments, which every encoding keeps as attributes of the same names."""

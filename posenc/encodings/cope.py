@@ -23,12 +23,14 @@ class ContextualPositionalEncoding(PositionalEncoding):
 
     CoPE, Golovneva et al. 2024 (https://arxiv.org/abs/2405.18719), with the authors' code where the paper is silent:
     gates see the scaled logits, q·e is not scaled. e holds max_count vectors of width d, shared by heads, and is
-    interpolated between whole counts. Starts at zero, so step 0 is exactly NoPE. Position ids are not used: the order
-    of the tokens is. Causal. max_count·d parameters. Defined at every length; counts that training did not reach are
-    untrained.
+    interpolated between whole counts. Starts at zero, so step 0 is exactly NoPE. Each layer has vectors of its own, as
+    in the authors' code (the paper's appendix makes them inside the attention module). Position ids are not used: the
+    order of the tokens is. Causal. L·max_count·d parameters in L layers. Defined at every length; counts that training
+    did not reach are untrained.
     """
 
     depends_on = frozenset({"order", "content"})
+    per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, max_count: int = 64) -> None:
         super().__init__()

@@ -16,13 +16,15 @@ class DisentangledPositionalEncoding(PositionalEncoding):
 
     DeBERTa, He et al. 2021, section 3.1 (https://arxiv.org/abs/2006.03654). K_r = P W_K and Q_r = P W_Q are projections
     of one table P of 2K vectors of width D. Deviations: the last term reads δ(m, n) as the authors' code does, where
-    the paper writes δ(n, m); W_K and W_Q are shared by layers as P is (`model.encoding_per_layer` gives each layer its
-    own of all three; in the paper W alone are each layer's own); no biases. Start: P N(0, 0.02²), W N(0, 1/D). The term
-    of the keys makes it dense. 2·max_distance·D + 2·D² parameters. Defined at every length; distances beyond the
-    training length are untrained up to K and share the edge's vector beyond.
+    the paper writes δ(n, m); no biases. All layers share P, and each has W_K and W_Q of its own, as in the paper.
+    Start: P N(0, 0.02²), W N(0, 1/D). The term of the keys makes it dense. 2·max_distance·D + 2·L·D² parameters in L
+    layers. Defined at every length; distances beyond the training length are untrained up to K and share the edge's
+    vector beyond.
     """
 
     depends_on = frozenset({"distance"})
+    per_layer = True
+    shared = frozenset({"table"})
 
     def __init__(self, dim: int, num_heads: int, max_distance: int = 128) -> None:
         super().__init__()

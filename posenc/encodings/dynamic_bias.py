@@ -18,12 +18,14 @@ class DynamicPositionalBias(PositionalEncoding):
     the form of x-transformers (two hidden layers, no LayerNorm). `distance: linear` is g(t) = t / unit, `log` is
     g(t) = sign(t) ln(1 + |t|) / unit, the log-spaced coordinates of Swin v2 (Liu et al. 2021,
     https://arxiv.org/abs/2111.09883). Deviation: `unit` brings distances to the size of a network's usual input
-    (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Evaluated at 2N − 1 points, never at N².
-    hidden·(hidden + 3) + H·(hidden + 1) parameters. Defined at every length; past the training length the network
-    extrapolates.
+    (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Each layer has a network of its own, as in the
+    code of CrossFormer and of Swin v2 (x-transformers shares one). Evaluated at 2N − 1 points, never at N².
+    L·(hidden·(hidden + 3) + H·(hidden + 1)) parameters in L layers. Defined at every length; past the training length
+    the network extrapolates.
     """
 
     depends_on = frozenset({"distance"})
+    per_layer = True
 
     def __init__(self, num_heads: int, hidden: int = 32, distance: str = "linear", unit: float = 8.0) -> None:
         super().__init__()

@@ -12,17 +12,20 @@ EPSILON = 1e-6
 
 
 class FIREPositionalBias(PositionalEncoding):
-    """bias[h](m, t) = MLP_h(ψ(|t|) / (ψ(max(L, m)) + ε)),  ψ(x) = ln(|c|·x + 1),  MLP: 1 → hidden → H with ReLU.
+    """bias[h](m, t) = MLP_h(ψ(|t|) / (ψ(max(T, m)) + ε)),  ψ(x) = ln(|c|·x + 1),  MLP: 1 → hidden → H with ReLU.
 
-    Functional interpolation, Li et al. 2024 (https://arxiv.org/abs/2310.04418): past the threshold L the distance is
+    Functional interpolation, Li et al. 2024 (https://arxiv.org/abs/2310.04418): past the threshold T the distance is
     measured against the query's position m, so that under a causal mask the network sees no input above 1. c starts at
-    0.1; L is `threshold` times a learned factor that starts at 1, taken absolutely; ε = 1e-6 (constants from the
+    0.1; T is `threshold` times a learned factor that starts at 1, taken absolutely; ε = 1e-6 (constants from the
     implementations in DAPE and in mcleish7/arithmetic). Causal there. Keys on the right of a bidirectional encoder are
-    read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(L, m).
-    2·hidden + H·(hidden + 1) + 2 parameters. Defined at every length.
+    read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(T, m).
+    Each layer has a network, c and T of its own, as in the paper (its FIRE-S shares them:
+    model.encoding_per_layer=false) and in both implementations. L·(2·hidden + H·(hidden + 1) + 2) parameters in L
+    layers. Defined at every length.
     """
 
     depends_on = frozenset({"|distance|", "position"})
+    per_layer = True
 
     def __init__(self, num_heads: int, hidden: int = 32, threshold: float = 512.0) -> None:
         super().__init__()
@@ -34,7 +37,7 @@ class FIREPositionalBias(PositionalEncoding):
         self.threshold_factor = nn.Parameter(torch.tensor(1.0))
 
     def reset_parameters(self) -> None:
-        """c = 0.1, L = threshold; the network's layers reset themselves."""
+        """c = 0.1, T = threshold; the network's layers reset themselves."""
         nn.init.constant_(self.c, 0.1)
         nn.init.ones_(self.threshold_factor)
 
@@ -51,6 +54,6 @@ class FIREPositionalBias(PositionalEncoding):
         return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1).to(q.dtype))
 
     def _all_within(self, reach: Tensor, positions: Positions) -> bool:
-        """Whether no position is past L, so that all queries share one row; asked where the answer is at hand."""
+        """Whether no position is past T, so that all queries share one row; asked where the answer is at hand."""
         known = type(reach) is Tensor and reach.device.type == "cpu" and not torch.compiler.is_compiling()
         return known and positions.extent < float(reach.detach())

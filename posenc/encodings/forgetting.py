@@ -16,11 +16,13 @@ class ForgettingPositionalBias(PositionalEncoding):
     Forgetting attention (FoX), Lin et al. 2025 (https://arxiv.org/abs/2503.02130), the data-dependent decay: each token
     scales down what lies before it. x is the layer's input. A difference of cumulative sums, in float32 at least.
     Start: w N(0, 1/D), b = `start`: 0 as in the authors' code, where a token forgets half; 5, of x-transformers'
-    data-dependent ALiBi, forgets 0.7 %. Position ids are not used: the order of the tokens is. Causal. H·(D + 1)
-    parameters. Defined at every length.
+    data-dependent ALiBi, forgets 0.7 %. Each layer has a gate of its own, as in the authors' code
+    (https://github.com/zhixuan-lin/forgetting-transformer). Position ids are not used: the order of the tokens is.
+    Causal. L·H·(D + 1) parameters in L layers. Defined at every length.
     """
 
     depends_on = frozenset({"order", "content"})
+    per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, start: float = 0.0) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ class KerpleLogPositionalBias(PositionalEncoding):
 
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0.01, 2), r2 ~ U(0.01, 1).
     Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
-    so a bidirectional encoder cannot tell left from right by it. 2·H parameters. Defined at every length.
+    so a bidirectional encoder cannot tell left from right by it. All layers share r1 and r2, as in the authors' code
+    (https://github.com/chijames/KERPLE). 2·H parameters. Defined at every length.
     """
 
     depends_on = frozenset({"|distance|"})
@@ -47,8 +48,8 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
 
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821): conditionally positive definite for exponents up to 2; ALiBi is
     r2 = 1. Start as in the authors' code: r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98). Deviation: within bounds by
-    construction, r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. 2·H parameters. Defined at
-    every length.
+    construction, r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. All layers share r1 and r2,
+    as in the authors' code. 2·H parameters. Defined at every length.
     """
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ class LayerAdaptivePositionalEncoding(PositionalEncoding):
     depends_on = frozenset({"position"})
     inject = "attention"
     per_layer = True
+    shared = frozenset({"table"})
 
     def __init__(self, dim: int, max_length: int, rms: float = 1.0) -> None:
         super().__init__()
@@ -36,13 +37,6 @@ class LayerAdaptivePositionalEncoding(PositionalEncoding):
         """Table from N(0, 0.02²); the norm's gain is rms."""
         nn.init.normal_(self.table, std=0.02)
         nn.init.constant_(self.norm.weight, self.rms)
-
-    def for_layers(self, num_layers: int) -> list[PositionalEncoding]:
-        """Copies with norms of their own and one table."""
-        layers = super().for_layers(num_layers)
-        for layer in layers[1:]:
-            layer.table = self.table
-        return layers
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
         return x + self.norm(read(self, self.table, positions)).to(x.dtype)

@@ -14,9 +14,11 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     """bias[h](t) = table[h, clip(t, −K, K)],  t = key − query,  K = max_distance.
 
     The scalar form of Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155): a logit, not a vector, for
-    each clipped distance. Clipping, not T5's buckets. Starts at zero, so step 0 is exactly NoPE.
-    H·(2·max_distance + 1) parameters. Defined at every length; distances beyond the training length are untrained
-    (zero) up to K and share the edge's logit beyond.
+    each clipped distance. Clipping, not T5's buckets. Starts at zero, so step 0 is exactly NoPE. Deviation: all layers
+    share the table (Shaw: each layer has its own), so that it differs from T5's bias in how distances are grouped and
+    in nothing else; model.encoding_per_layer=true gives each layer its own. H·(2·max_distance + 1) parameters. Defined
+    at every length; distances beyond the training length are untrained (zero) up to K and share the edge's logit
+    beyond.
     """
 
     depends_on = frozenset({"distance"})

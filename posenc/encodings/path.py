@@ -24,11 +24,13 @@ class PaTHPositionalEncoding(PositionalEncoding):
     T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β): inside it logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1), queries go
     back to its start as Q − tril(Q Wᵀ) T W, keys on to its end as K − (T tril(W Kᵀ, −1))ᵀ W, and keys of earlier chunks
     through it by I − Wᵀ T W. Start: projections N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no
-    forget gate, no norm of q and k (options in the authors' code). Position ids are not used: the order of the tokens
-    is. Causal. 2·rank·D + 3·D + H·(D + 1) parameters. Defined at every length.
+    forget gate, no norm of q and k (options in the authors' code). Each layer has all of it anew, as there
+    (https://github.com/fla-org/flash-linear-attention). Position ids are not used: the order of the tokens is. Causal.
+    L·(2·rank·D + 3·D + H·(D + 1)) parameters in L layers. Defined at every length.
     """
 
     depends_on = frozenset({"order", "content"})
+    per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 32) -> None:
         super().__init__()

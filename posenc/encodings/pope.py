@@ -17,8 +17,8 @@ class PolarPositionalEncoding(PositionalEncoding):
     PoPE, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534). Content sets magnitudes, position sets phases;
     in RoPE the content turns phases too. Every one of the d components has a frequency of its own, so q and k are twice
     as wide inside attention, as (cos, sin). δ, a phase for each head and component, is learned, starts at 0 and is kept
-    in [−2π, 0] by a clamp, as in PoPE-pytorch; one that steps above 0 gets no gradient and stays there. D parameters.
-    Defined at every length.
+    in [−2π, 0] by a clamp, as in PoPE-pytorch (https://github.com/lucidrains/PoPE-pytorch); one that steps above 0 gets
+    no gradient and stays there. All layers share δ, as in x-transformers. D parameters. Defined at every length.
     """
 
     depends_on = frozenset({"distance"})

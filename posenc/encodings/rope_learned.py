@@ -10,8 +10,8 @@ from posenc.positions import Positions
 class LearnedRotaryPositionalEncoding(RotaryPositionalEncoding):
     """(q_2i + i q_2i+1) ← (q_2i + i q_2i+1) · exp(i p θ_i), and k alike,  θ learned, θ_i = base^(−2i/d) at the start.
 
-    RoPE (https://arxiv.org/abs/2104.09864) with its d/2 frequencies as parameters, shared by heads and, unless
-    `model.encoding_per_layer`, by layers; the `learned_freq` of rotary-embedding-torch
+    RoPE (https://arxiv.org/abs/2104.09864) with its d/2 frequencies as parameters, shared by all heads and, unless
+    `model.encoding_per_layer`, by all layers; the `learned_freq` of rotary-embedding-torch
     (https://github.com/lucidrains/rotary-embedding-torch). d/2 parameters. Defined at every length.
     """
 

@@ -17,11 +17,13 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
     Movahedi et al. 2025 (https://arxiv.org/abs/2511.17388) in the low-rank form of the authors' code: x̂ is the layer's
     input with each of its H chunks scaled to length 1, W₁: D → rank, W₂: rank → H·d/2, Conv a causal depthwise
     convolution over 4 tokens; half-split pairs. Start: W N(0, 1/fan in) (their model: N(0, 0.02²)), Conv torch's.
-    Deviations: no gate and no bias of φ, no norm of q and k (options there). Position ids are not used: the order of
-    the tokens is. Causal. 3·rank·D/2 + 2·D parameters. Defined at every length.
+    Deviations: no gate and no bias of φ, no norm of q and k (options there). Each layer has W₁, W₂ and Conv of its own,
+    as there. Position ids are not used: the order of the tokens is. Causal. L·(3·rank·D/2 + 2·D) parameters in L
+    layers. Defined at every length.
     """
 
     depends_on = frozenset({"order", "content"})
+    per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 16, base: float = 500_000.0) -> None:
         super().__init__()

@@ -13,15 +13,17 @@ from posenc.positions import Positions
 class ShawRelativePositionalEncoding(PositionalEncoding):
     """logit += q_m · a^K[clip(t, −K, K)] / √d;  with `values` also v_n += a^V[clip(t, −K, K)],  K = max_distance.
 
-    Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d, shared by heads. `per_head`
-    gives each head its own: the relative attention of the Music Transformer (Huang et al. 2018,
+    Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d. Each layer has vectors of its
+    own, as in the paper's models. All heads share them, as in the paper's big model; its base model has them for each
+    head too, which is `per_head`. So has the relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
     distance becomes a matrix here (`posenc.by_query`). Start: N(0, std²).
-    (1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters. Defined at every length; distances beyond the
-    training length are untrained up to K and share the edge's vector beyond.
+    L·(1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters in L layers. Defined at every length;
+    distances beyond the training length are untrained up to K and share the edge's vector beyond.
     """
 
     depends_on = frozenset({"distance"})
+    per_layer = True
 
     def __init__(
         self,

@@ -14,12 +14,14 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
     """logit(m, n) = [(q_m + u)·k_n + (q_m + v)·W R(m − n)] / √d,  R(s) the sinusoids of s in width D, sines first.
 
     Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v, a vector for each head, are learned, as is
-    W (D × D, split into heads). As in the paper u and v are shared by layers; unlike there, so is W, unless
-    `model.encoding_per_layer` gives each layer its own of all three. Start: u = v = 0 (the authors' code: N(0, 0.02²)),
-    W N(0, 1/D). D² + 2·D parameters. Defined at every length.
+    W (D × D, split into heads). As in the authors' code (https://github.com/kimiyoung/transformer-xl) each layer has a
+    W of its own, and all layers share u and v. Start: u = v = 0 (there: N(0, 0.02²)), W N(0, 1/D). L·D² + 2·D
+    parameters in L layers. Defined at every length.
     """
 
     depends_on = frozenset({"distance"})
+    per_layer = True
+    shared = frozenset({"u", "v"})
 
     def __init__(self, dim: int, num_heads: int, base: float = 10_000.0) -> None:
         super().__init__()

@@ -16,10 +16,10 @@ class UntiedPositionalEncoding(PositionalEncoding):
     """logit(m, n) = [q_m·k_n + (p_m U_Q)·(p_n U_K)] / √(2d) + b(t),  t = n − m.
 
     TUPE-R, Ke, He & Liu 2021 (https://arxiv.org/abs/2006.15595). p = LN(table): a learned vector for each position,
-    normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All of it is shared by
-    layers. Deviation: the paper's separate treatment of [CLS] is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0.
-    max_length·D + 2·D + 2·D² + 32·H parameters. Undefined past max_length, which is an error; rows past the training
-    length are defined but untrained.
+    normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All layers share all of
+    it, as in the authors' code (https://github.com/guolinke/TUPE). Deviation: the paper's separate treatment of [CLS]
+    is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0. max_length·D + 2·D + 2·D² + 32·H parameters. Undefined past
+    max_length, which is an error; rows past the training length are defined but untrained.
     """
 
     depends_on = frozenset({"position"})

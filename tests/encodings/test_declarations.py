@@ -39,6 +39,13 @@ def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
     return again
 
 
+def evaluated(entry: Entry, **sizes: int) -> int:
+    """The number of parameters that the docstring's formula gives."""
+    arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
+    formula = entry.size.replace("·", "*").replace("−", "-").replace("²", "**2")
+    return eval(formula, {"D": D, "H": H, "d": D // H, **sizes, **arguments})
+
+
 def model(entry: Entry) -> Encoder:
     return Encoder(loud(entry.encoding, **SOON), 11, 3, dim=D, num_heads=H, num_layers=3, causal=entry.causal).double()
 
@@ -122,9 +129,41 @@ def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, En
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_the_parameters_are_as_many_as_declared(catalogue: dict[str, Entry], name: str) -> None:
     entry = catalogue[name]
-    arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
-    formula = entry.size.replace("·", "*").replace("−", "-").replace("²", "**2")
-    assert eval(formula, {"D": D, "H": H, "d": D // H, "L": 2, **arguments}) == entry.parameters, entry.size
+    assert evaluated(entry, L=2) == entry.parameters, entry.size
+
+
+LAYERWISE = {
+    "cable",
+    "cope",
+    "dape",
+    "deberta",
+    "dynamic_bias",
+    "fire",
+    "forgetting",
+    "lape",
+    "log_bias",
+    "music_transformer",
+}
+LAYERWISE |= {"path", "selective_rope", "shaw", "shaw_keys", "transformer_xl"}
+"""Encodings whose source learns some part anew in each layer; of learned_relative's scalar form there is none."""
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Entry], name: str) -> None:
+    entry, layers = catalogue[name], 3
+    encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, num_layers=layers, causal=entry.causal)
+    assert len(encoder.encodings) == (layers if entry.encoding.per_layer else 1)
+    sizes = {part: value.numel() for part, value in entry.encoding.named_parameters()}
+    assert entry.encoding.per_layer == (name in LAYERWISE)
+    assert entry.encoding.shared <= set(sizes)
+    expected = sum(
+        n * (layers if name in LAYERWISE and part not in entry.encoding.shared else 1) for part, n in sizes.items()
+    )
+    found = sum(value.numel() for value in encoder.encodings.parameters())
+    assert found == expected
+    assert evaluated(entry, L=layers) == found
+    if sizes and entry.enters != "embeddings":
+        assert re.search(r"\b([Ee]ach|[Aa]ll) layers?\b", entry.prose), "say which layers learn what"
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
