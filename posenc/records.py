@@ -21,14 +21,14 @@ NAME_LIMIT = 100
 def read_json(path: Path) -> Any:
     """A JSON file. Raises OSError, or ValueError for what is no record."""
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
 def read_yaml(path: Path) -> Any:
     """A YAML file of plain values. Raises OSError, or ValueError for what is no record, a tag that names code too."""
-    text = _text(path)
+    text = read_text(path)
     try:
         found = yaml.load(text, LOADER)
         _size(found, {})
@@ -53,7 +53,8 @@ def read_config(path: Path) -> DictConfig:
         raise ValueError("it is no config") from error
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a record. Raises OSError, or ValueError for what is no record."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no file")  # a pipe or a device might never end
     with path.open("rb") as file:

@@ -13,8 +13,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "python -m posenc.report", description="From run folders to an answer: tables, figures and one page."
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (the first of RUNS)")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps, or a comparison_summary.csv"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (the first folder of RUNS)")
     parser.add_argument("--baseline", default="none", metavar="ENCODING", help="what others are compared with (none)")
     parser.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
     asked = parser.parse_args(words)

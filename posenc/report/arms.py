@@ -95,9 +95,14 @@ def _name(
         varying = _varying(described, [k for k in _keys(described) if _part(k) == part and k not in MEASURED])
         varying = _fewest(described, varying)
         for run in group:
-            words = _words(known[id(run)], varying) if run.config is not None else ""
+            words = _words(known[id(run)], varying) if run.config is not None else _said(run, part)
             names[id(run)] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
     return names
+
+
+def _said(run: Run, part: str) -> str:
+    """The same of a run without a config, as the table that it was read from has it."""
+    return ", ".join(word for word in run.words if part in ("encoding", "shared") and _part(word) == part)
 
 
 def _keys(described: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -190,7 +195,7 @@ def _without_config(placed: list[Placed], notes: list[Note]) -> list[Placed]:
     """A run whose config is lost joins the one arm that its encoding has; where there are several it is refused."""
     result: list[Placed] = []
     for item in placed:
-        if item.run.config is not None or not item.counted or item.run.status == UNFINISHED:
+        if item.run.config is not None or item.run.saved or not item.counted or item.run.status == UNFINISHED:
             result.append(item)
             continue
         same = (item.run.dataset, item.run.positions, item.run.encoding)

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from posenc.report import arms, finding, lost, series, tables
+from posenc.checks import ConfigError
+from posenc.report import arms, differences, finding, lost, saved, series, tables
 from posenc.report.arms import Placed
-from posenc.report.differences import Across, Contrast, across, contrasts
+from posenc.report.differences import Across, Contrast
 from posenc.report.finding import Finding
+from posenc.report.judge import Judgement
 from posenc.report.lost import Lost
+from posenc.report.meetings import meetings
 from posenc.report.palette import Style, styles
 from posenc.report.read import Note, read
 from posenc.report.series import Line
@@ -52,17 +55,24 @@ class Comparison:
 
 def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
     """Read, group, test, and state."""
-    runs, notes = read(roots)
+    tables_ = [root for root in roots if root.is_file()]
+    folders = [root for root in roots if not root.is_file()]
+    runs, notes = read(folders) if folders else ([], [])
+    for path in tables_:
+        more, said = saved.read_table(path)
+        runs += more
+        notes += said
+    if not runs:
+        raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
     placed, refusals = arms.place(runs)
     notes = notes + refusals
     found = tables.facets(placed)
     chosen, said = tables.choose_baseline(found, baseline)
     if said:
         notes.insert(0, Note("baseline", said))
-    contrast_list, apart = contrasts(found, chosen, delta)
-    notes += apart
-    rows_across = across(found, delta)
-    findings = [one for facet in found for one in finding.of_facet(facet, delta)] or [_nothing()]
+    said_by = conclude(found, chosen, delta)
+    notes += said_by.notes
+    commands = lost.sweep_commands(placed)
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
     positions = [
@@ -73,20 +83,52 @@ def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
         facets=found,
         baseline=chosen,
         delta=delta,
-        first=finding.overall(findings, rows_across),
-        findings=findings,
+        first=said_by.first,
+        findings=said_by.findings,
         reference=reference,
         rows=tables.summary(found, reference),
-        contrasts=contrast_list,
-        across=rows_across,
+        contrasts=said_by.contrasts,
+        across=said_by.across,
         lost=lost.lost(placed),
         learning=_learning(found, placed, notes),
         positions=positions,
         notes=notes,
-        long=tables.long_table(placed),
+        long=saved.long_table(placed, commands),
         styles=styles(found, colour_of),
-        commands=lost.sweep_commands(placed),
+        commands=commands,
         versions=lost.versions(placed),
+    )
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What facets allow to say, all of it judged as one family."""
+
+    first: Finding
+    findings: list[Finding]
+    contrasts: list[Contrast]
+    across: list[Across]
+    notes: list[Note]
+
+
+def conclude(found: Sequence[Facet], baseline: str, delta: float) -> Conclusions:
+    """The findings, the differences against the baseline, and the means across datasets."""
+    against, notes = differences.baseline_tests(found)
+    rows = differences.across(found, against)
+    groups = meetings(found)
+    tests = against | differences.across_tests(rows)
+    for group in groups.values():
+        for one in group:
+            tests |= one.tests()
+    judged = Judgement(tests, delta)
+    findings = [one for place, facet in enumerate(found) for one in finding.of_facet(facet, groups[place], judged)]
+    findings = findings or [_nothing()]
+    return Conclusions(
+        first=finding.overall(findings, rows, judged),
+        findings=findings,
+        contrasts=differences.contrasts(found, against, judged),
+        across=rows,
+        notes=notes + differences.without_baseline(found, baseline),
     )
 
 
@@ -96,7 +138,9 @@ def _nothing() -> Finding:
 
 def _learning(found: Sequence[Facet], placed: Sequence[Placed], notes: list[Note]) -> list[Curves]:
     wanted = ("train/loss", "validation/accuracy", "validation/bits")
-    folders = [item.run.folder for item in placed if item.counted and item.run.status != "unfinished"]
+    folders = [
+        item.run.folder for item in placed if item.counted and not item.run.saved and item.run.status != "unfinished"
+    ]
     curves = series.read_curves(folders, wanted, notes)
     result: list[Curves] = []
     for what in ("validation", "training"):

@@ -210,11 +210,11 @@ def _forest(facet: Facet, found: Sequence[Contrast], styles: dict[str, Style], d
                 "x": [difference.estimate], "y": [y], "mode": "markers", "hoverinfo": "text", "showlegend": False,
                 "marker": {"symbol": "diamond", "size": 9, "color": colour}, "text": [shown(said)],
                 "customdata": [[difference.low, difference.high]],
-                "meta": {"kind": "mean", "arm": one.arm, "p_holm": one.holm},
+                "meta": {"kind": "mean", "arm": one.arm, "p_corrected": one.corrected},
             }
         )  # fmt: skip
-        notes.append(_note(probability(one.holm), y, (one.holm or 1) < 0.05))
-    notes.append(_note("p (Holm)", -0.75, False))
+        notes.append(_note(probability(one.corrected), y, (one.corrected or 1) < 0.05))
+    notes.append(_note("p (corrected)", -0.75, False))
     against = sorted({one.baseline for one in found})
     named = against[0] if len(against) == 1 else "the baseline in the same setting"
     words = f"{found[0].metric} minus that of {named}" + (" (left is better)" if facet.lower else "")

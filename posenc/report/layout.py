@@ -11,7 +11,7 @@ from posenc.report.compare import Comparison
 from posenc.report.matrix import draw as draw_matrices
 from posenc.report.matrix import matrices
 from posenc.report.tables import Facet, Row
-from posenc.report.words import NONE, estimate, fixed, probability, ratio, share, signed, span, whole
+from posenc.report.words import NONE, estimate, fixed, listing, probability, ratio, share, signed, span, whole
 
 Cell = tuple[str, float | str | None]
 """Text, and what it is sorted by."""
@@ -64,9 +64,11 @@ def summary_table(comparison: Comparison) -> Table:
     body = [[cell for index, cell in enumerate(row) if index not in drop] for row in body]
     kept = [name for index, name in enumerate(kept) if index not in drop]
     about = (
-        "Mean over seeds with the 95 % interval; solved: seeds with skill ≥ 0.9, a diverged one counts as not solved, "
-        f"with Wilson's interval; {speed}: tokens per second relative to {comparison.reference}, paired by seed within "
-        "a sweep (~: across sweeps)."
+        "Mean over seeds with the 95 % t-interval, cut at what is possible; solved: seeds with skill ≥ 0.9, with "
+        "Wilson's interval, which also holds where runs either succeed or fail (there the t-interval covers too "
+        "seldom: 57 % at eight seeds of which one in ten fails). A run that diverged or failed counts, as skill 0 (in "
+        f"bits: as the worst run here) and as not solved. {speed}: tokens per second relative to "
+        f"{comparison.reference}, paired by seed within a sweep (~: across sweeps)."
     )
     if any(row.label for row in rows):
         about += " Rows with under ten seeds are not for verdicts."
@@ -102,17 +104,25 @@ def across_table(comparison: Comparison) -> Table | None:
         return None
     rows = [
         [
-            _text(row.arm), _text(row.positions), _text(", ".join(row.datasets)),
+            _text(row.arm), _text(row.positions), _text(", ".join(row.datasets)), (fixed(row.mean), row.mean),
+            (f"{fixed(row.lowest)} on {row.hardest}", row.lowest),
+            (f"{len(row.unsolved)}/{len(row.datasets)}", len(row.unsolved)),
             (estimate(row.skill), row.skill.estimate), (fixed(row.improvement, 2), row.improvement),
         ]
         for row in comparison.across
     ]  # fmt: skip
     about = (
-        "Interquartile mean of skill over all seeds of all datasets, with a stratified bootstrap interval; it leaves "
-        "out the best and the worst quarter, so read it beside the seeds. The last column is the mean over datasets of "
-        f"the probability that an encoding beats {comparison.baseline} on a seed."
+        "Means over datasets of the mean skill over seeds, the best first; beside it the lowest of them and how many "
+        "datasets have a mean skill below 0.9. The interquartile mean over all runs, with a stratified bootstrap "
+        "interval, leaves out the best and the worst quarter: it hides a task that fails. The last column is the mean "
+        f"over datasets of the share of seeds on which an encoding beats {comparison.baseline}."
     )
-    columns = ["encoding", "positions", "datasets", "interquartile mean skill", f"P(better than {comparison.baseline})"]
+    missing = {arm: where for row in comparison.across for arm, where in row.missing.items()}
+    if missing:
+        lacking = [f"{arm} (no result on {where})" for arm, where in missing.items()]
+        about += f" Not in this table: {listing(lacking, len(lacking))}."
+    columns = ["encoding", "positions", "datasets", "mean skill", "lowest", "not solved", "interquartile mean skill"]
+    columns += [f"better than {comparison.baseline}"]
     return Table("across", "Across datasets", about, columns, rows, 0)
 
 
@@ -123,28 +133,39 @@ def difference_table(comparison: Comparison) -> Table | None:
     rows: list[list[Cell]] = []
     for one in comparison.contrasts:
         found, measure = one.difference, one.facet.measure if one.metric != "aulc" else "AULC"
-        reading = "equal" if one.equivalent else "undecided"
-        if one.holm is not None and one.holm < 0.05:
-            reading = "better" if one.gain > 0 else "worse"
-            reading += f", by less than {comparison.delta:g}" if one.equivalent else ""
-        elif one.clear and not one.equivalent:
+        reading = "" if one.pair.kind == "none" else one.pair.kind
+        if reading == "undecided" and one.pair.clear:
             reading = "interval leaves 0 out; not confirmed"
+        raw = None if one.corrected is None else found.p
         rows.append(
             [
                 _text(one.facet.title), _text(f"{one.arm} − {one.baseline}"), _text(measure),
                 (f"{signed(found.estimate)} {span(found, sign=True)}".strip(), found.estimate), (str(found.n), found.n),
-                (probability(found.p), found.p), (probability(one.holm), one.holm),
+                (probability(raw), raw), (probability(one.corrected), one.corrected),
                 (fixed(one.improvement, 2), one.improvement), (fixed(found.correlation, 2), found.correlation),
                 (probability(one.solved), one.solved), _text(reading),
             ]
         )  # fmt: skip
     about = (
-        "Seed by seed on common random numbers: mean difference with its t-interval, exact sign-flip p, Holm's "
-        "correction over all rows of one kind, probability to be the better one on a seed, correlation over seeds "
-        "(what pairing gains), McNemar's p for solved runs. Equal: the whole interval inside "
-        f"±{comparison.delta:g}; undecided: neither shown."
+        "Seed by seed on common random numbers: mean difference with its t-interval, exact sign-flip p of the row by "
+        "itself, p corrected for everything that this report compares (sign flips, largest statistic), share of seeds "
+        "on which it is the better one, correlation over seeds (what pairing gains), McNemar's p of the row by itself "
+        "for solved runs. Fewer than three seeds have no p. Better, worse: corrected p below 0.05 and the mean outside "
+        f"±{comparison.delta:g}. Equal: the corrected interval lies inside, and a difference of more than ten times as "
+        "much on one seed in ten is excluded; without any such seed that takes 36 seeds for one comparison, more for "
+        f"several. Tie: inside ±{comparison.delta:g} as far as these seeds show. Undecided: none of these."
     )
-    columns = ["dataset", "difference", "measure", "mean [95 % interval]", "seeds", "p", "p (Holm)", "P(better)", "r"]
+    columns = [
+        "dataset",
+        "difference",
+        "measure",
+        "mean [95 % interval]",
+        "seeds",
+        "p",
+        "p (corrected)",
+        "better on",
+        "r",
+    ]
     columns += ["p (McNemar)", "reading"]
     return Table("differences", f"Paired differences against {comparison.baseline}", about, columns, rows)
 
@@ -162,16 +183,16 @@ def length_table(comparison: Comparison) -> Table | None:
                 reasons |= item.run.undefined
             cells: list[Cell] = [_text(facet.title), _text(arm), _text(facet.metric)]
             for n in lengths:
-                values = facet.values(arm, None, n)
-                if values:
-                    one = series.interval(values)
-                    assert one is not None
+                one = facet.interval(arm, None, n)
+                if one is not None:
                     cells.append((estimate(one), one.estimate))
                 else:
                     cells.append((f"undefined: {reasons[n]}" if n in reasons else NONE, None))
             rows.append(cells)
     columns = ["dataset", "encoding", "metric", *(str(n) for n in lengths)]
-    return Table("lengths", "At every length", "Mean over seeds [95 % interval].", columns, rows, 1)
+    return Table(
+        "lengths", "At every length", "Mean over seeds [95 % interval], cut at what is possible.", columns, rows, 1
+    )
 
 
 def lost_table(comparison: Comparison) -> Table:
@@ -232,7 +253,10 @@ def plots(comparison: Comparison) -> list[Plot]:
     if not scored:
         return found
     if glance := matrices(scored):
-        about = "Mean skill over seeds, at the length behind the name of the dataset; the best on average first."
+        about = (
+            "Mean skill over seeds, at the length behind the name of the dataset; the highest mean first. An arm that "
+            "lacks a dataset stands below those that have them all."
+        )
         found.append(Plot("matrix", "At a glance", about, lambda: draw_matrices(glance)))
     found.append(
         Plot("seeds", "Every seed", "A dot is a seed; the mark its mean, the bar its 95 % interval.",
@@ -242,7 +266,7 @@ def plots(comparison: Comparison) -> list[Plot]:
     if main:
         about = (
             "Arm minus baseline, seed by seed; a diamond is the mean, a bar its 95 % interval, the shade ±"
-            f"{comparison.delta:g}; at the right p after Holm's correction."
+            f"{comparison.delta:g}; at the right p, corrected for all that this report compares."
         )
         title = f"Paired differences against {comparison.baseline}"
         found.append(Plot("differences", title, about, lambda: static.forest(scored, main, styles, comparison.delta)))

@@ -65,7 +65,10 @@ def _missing(placed: Sequence[Placed]) -> list[Lost]:
 def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
     """The command of each sweep, from its multirun.yaml."""
     commands: dict[str, str] = {}
-    for sweep in sorted({item.run.sweep for item in placed}):
+    for item in placed:
+        if item.run.sweep_command:
+            commands.setdefault(plain_text(str(item.run.sweep)), item.run.sweep_command)
+    for sweep in sorted({item.run.sweep for item in placed if not item.run.saved}):
         try:
             record = plain_text(read_yaml(sweep / "multirun.yaml"))
             overrides = record["hydra"]["overrides"]

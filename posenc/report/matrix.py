@@ -21,7 +21,7 @@ DARK = 0.6
 
 @dataclass(frozen=True)
 class Matrix:
-    """Mean skill over seeds: a row an arm, the best on average first, a column a facet; NaN where there is none."""
+    """Mean skill over seeds: a row an arm, the highest mean first, a column a facet; NaN where there is none."""
 
     title: str
     arms: list[str]

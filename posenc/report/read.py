@@ -39,6 +39,12 @@ class Run:
     config: dict[str, Any] | None
     name: str = ""
     """Its path as the report writes it."""
+    saved: bool = False
+    """Whether it was read from a table of another report, without its folder."""
+    words: list[str] = field(default_factory=list)
+    """What tells its arm from others of its encoding, where the config is not known: `key=value`."""
+    sweep_command: str = ""
+    """The command of its sweep, where it was read from a table."""
     test: dict[int, dict[str, float]] = field(default_factory=dict)
     undefined: dict[int, str] = field(default_factory=dict)
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from posenc.report.read import Note
-from posenc.report.tables import Facet, interval
+from posenc.report.tables import Facet, clipped
 from posenc.report.words import bounds
+from posenc.statistics import mean_interval
 
 CURVE_POINTS = 120
 """Points that a learning curve is thinned to."""
@@ -33,11 +34,13 @@ class Line:
     high: list[float | None] = field(default_factory=list)
     seeds: dict[int, tuple[list[float], list[float]]] = field(default_factory=dict)
 
-    def add(self, x: float, values: Mapping[int, float]) -> None:
-        """A point: the values of all seeds at x."""
-        found = interval(values)
-        if found is None:
+    def add(
+        self, x: float, values: Mapping[int, float], limits: tuple[float | None, float | None] = (None, None)
+    ) -> None:
+        """A point: the values of all seeds at x, and their interval as far as it is possible."""
+        if not values:
             return
+        found = clipped(mean_interval(list(values.values())), limits)
         low, high = bounds(found) or (None, None)
         self.x.append(x)
         self.mean.append(found.estimate)
@@ -54,7 +57,7 @@ def by_length(facet: Facet, metric: str) -> list[Line]:
     lines = [Line(arm) for arm in facet.arms]
     for line in lines:
         for n in facet.lengths():
-            line.add(n, facet.values(line.arm, metric, n))
+            line.add(n, facet.values(line.arm, metric, n), facet.limits(metric, n))
     return [line for line in lines if line.x]
 
 
@@ -138,7 +141,8 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
     columns = ("length", "position", "bits")
     for arm in facet.arms:
         for item in facet.of(arm):
-            table = _read_csv(item.run.folder / "by_position.csv", columns, notes) if item.completed else None
+            there = item.completed and not item.run.saved
+            table = _read_csv(item.run.folder / "by_position.csv", columns, notes) if there else None
             if table is None or any(column not in table for column in columns):
                 continue
             rows = np.stack([table[column] for column in columns], axis=1)
@@ -151,7 +155,7 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
         for arm, seeds in arms.items():
             line = Line(arm)
             for place in sorted(set.intersection(*(set(values) for values in seeds.values()))):
-                line.add(place, {seed: values[place] for seed, values in seeds.items()})
+                line.add(place, {seed: values[place] for seed, values in seeds.items()}, facet.limits("bits"))
             if line.x:
                 lines.setdefault(length, []).append(line)
     return lines

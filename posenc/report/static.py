@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
@@ -227,16 +228,30 @@ def _arm_axis(axis: Axes, order: Sequence[str], labelled: bool) -> None:
 
 
 def common_order(facets: Sequence[Facet]) -> list[str]:
-    """All arms, the best on average first."""
-    ranks: dict[str, list[float]] = {}
-    for facet in facets:
-        for place, arm in enumerate(facet.arms):
-            ranks.setdefault(arm, []).append(place / max(1, len(facet.arms) - 1))
-    return sorted(ranks, key=lambda arm: (float(np.mean(ranks[arm])), arm))
+    """All arms, the highest mean of the facets' means first; behind them those that lack a facet.
+
+    Facets are grouped by what they are measured by, because bits and skill have no common mean: the first group that
+    an arm is in decides, skill before bits before accuracy.
+    """
+    groups = [[facet for facet in facets if facet.metric == metric] for metric in ("skill", "bits", "accuracy")]
+    groups = [group for group in groups if group]
+
+    def rank(arm: str) -> tuple[float, ...]:
+        found: list[float] = []
+        for group in groups:
+            values = [facet.values(arm) for facet in group]
+            means = [fmean(each.values()) for each in values if each]
+            sign = 1 if group[0].lower else -1
+            found += [len(group) - len(means), sign * fmean(means) if means else 0.0]
+        return tuple(found)
+
+    arms = dict.fromkeys(arm for facet in facets for arm in facet.arms)
+    ranks = {arm: rank(arm) for arm in arms}
+    return sorted(arms, key=lambda arm: (ranks[arm], arm))
 
 
 def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, delta: float) -> Figure:
-    """Paired differences with their intervals; ±δ shaded; Holm's p at the right."""
+    """Paired differences with their intervals; ±δ shaded; the corrected p at the right."""
     shown = [facet for facet in facets if any(one.facet is facet for one in found)]
     wanted = {id(facet): [one.arm for one in found if one.facet is facet] for facet in shown}
     figure, axes, orders = _rows(shown, wanted, 3.1 if len(shown) > 1 else 5.6)
@@ -255,16 +270,16 @@ def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, d
                 axis.plot(ends, (y, y), color=style.colour, lw=1.8)
             axis.plot([one.difference.estimate], [y], marker="D", ms=4.5, mew=0, color=style.colour)
             axis.annotate(
-                probability(one.holm), (1.0, y), (4, 0), xycoords=("axes fraction", "data"), va="center", fontsize=7,
-                textcoords="offset points", color=INK if (one.holm or 1) < 0.05 else FAINT,
+                probability(one.corrected), (1.0, y), (4, 0), xycoords=("axes fraction", "data"), va="center",
+                fontsize=7, textcoords="offset points", color=INK if (one.corrected or 1) < 0.05 else FAINT,
             )  # fmt: skip
         _arm_axis(axis, order, labelled)
         against = sorted({one.baseline for one in mine})
         named = against[0] if len(against) == 1 else "the baseline in the same setting"
-        axis.set_xlabel(f"{mine[0].metric} minus that of {named}" + (" (left is better)" if mine[0].lower else ""))
+        axis.set_xlabel(f"{mine[0].metric} minus that of {named}" + (" (left is better)" if mine[0].pair.lower else ""))
         axis.set_title(facet.title)
         axis.annotate(
-            "p (Holm)",
+            "p (corrected)",
             (1.0, 1.0),
             (4, 2),
             xycoords="axes fraction",

@@ -1,21 +1,22 @@
-"""The comparison in numbers: facets with what they are measured by, the long table, and a summary of each arm."""
+"""The comparison in numbers: facets with what they are measured by, and a summary of each arm."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-import pandas as pd
 
 from posenc import statistics
-from posenc.records import plain_text
 from posenc.report.arms import Placed
+from posenc.report.words import bounds
 from posenc.statistics import Interval
 
 SUCCESS = 0.9
 """The skill from which on a run has solved its task."""
+LOST = ("diverged", "failed")
+"""Runs that ended without a model: they count as skill 0. One that was interrupted may still go on, and does not."""
 Values = dict[int, float]
 """One number for each seed."""
 
@@ -36,6 +37,8 @@ class Facet:
     """The arm that each arm is compared with: the baseline encoding in the same setting."""
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
     references: dict[str, float] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)
+    """{encoding: runs} of this dataset that have no result."""
     title: str = ""
     phrase: str = ""
     """The title in a sentence."""
@@ -55,16 +58,63 @@ class Facet:
         return [item for item in self.members if item.arm == arm and item.counted]
 
     def values(self, arm: str, metric: str | None = None, length: int | None = None) -> Values:
-        """The arm's number for each seed, of completed runs; its own metric and length where none is given."""
+        """The arm's number for each seed; its own metric and length where none is given.
+
+        A run that diverged or failed counts where another run of its arm has a number: as skill and AULC 0, as the
+        accuracy of the best order-blind model, as the most bits of any run here. An arm none of whose runs completed
+        has no values.
+        """
         metric, length = metric or self.metric, length or self.length
+        found = self._completed(self.of(arm), metric, length)
+        worst = self._worst(metric, length) if found else None
+        if worst is not None:
+            lost = [item.run.seed for item in self.of(arm) if item.run.status in LOST]
+            found = dict.fromkeys(lost, worst) | found
+        return dict(sorted(found.items()))
+
+    @staticmethod
+    def _completed(items: Iterable[Placed], metric: str, length: int) -> Values:
         found: Values = {}
-        for item in self.of(arm):
+        for item in items:
             if item.completed:
                 value = item.run.generalization(metric) if metric in ("aulc", "k50") else None
                 value = item.run.test.get(length, {}).get(metric) if value is None else value
                 if value is not None:
                     found[item.run.seed] = value
-        return dict(sorted(found.items()))
+        return found
+
+    def _worst(self, metric: str, length: int) -> float | None:
+        if metric in ("skill", "aulc"):
+            return 0.0
+        if metric == "accuracy":
+            return self.ceilings.get(length, (None, None))[0] or 0.0
+        if metric == "bits":
+            counted = [item for item in self.members if item.counted]
+            return max(item.run.test.get(length, {}).get(metric, 0.0) for item in counted if item.completed)
+        return None
+
+    def reach(self, metric: str | None = None, length: int | None = None) -> float | None:
+        """The largest difference that two runs can have; nothing where it has no limit, or none is known."""
+        low, high = self.limits(metric, length)
+        return None if low is None or high is None else high - low
+
+    def limits(self, metric: str | None = None, length: int | None = None) -> tuple[float | None, float | None]:
+        """The smallest and the largest number that a run can have, as far as it is known."""
+        metric, length = metric or self.metric, length or self.length
+        if metric == "bits":
+            return 0.0, None
+        if metric == "accuracy":
+            return 0.0, 1.0
+        if metric not in ("skill", "aulc"):
+            return None, None
+        pairs = [self.ceilings.get(length, (None, None))] if metric == "skill" else list(self.ceilings.values())
+        known = [(blind, aware) for blind, aware in pairs if blind is not None and aware is not None and aware > blind]
+        return min((-blind / (aware - blind) for blind, aware in known), default=None), 1.0
+
+    def interval(self, arm: str, metric: str | None = None, length: int | None = None) -> Interval | None:
+        """Mean and interval over seeds, if there are any; cut at what is possible."""
+        values = self.values(arm, metric, length)
+        return clipped(statistics.mean_interval(list(values.values())), self.limits(metric, length)) if values else None
 
     def lengths(self) -> list[int]:
         """Every length at which a run was tested or is undefined."""
@@ -82,15 +132,20 @@ class Facet:
 def facets(placed: Sequence[Placed]) -> list[Facet]:
     """The facets, by dataset and positions; of the arms in each, the best first."""
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    unfinished: dict[str, dict[str, int]] = defaultdict(dict)
     for item in placed:
         if item.run.status != "unfinished":
             groups[item.facet].append(item)
+        else:
+            known = unfinished[item.run.dataset]
+            known[item.run.encoding] = known.get(item.run.encoding, 0) + 1
     schemes = {positions for _, positions in groups}
     found: list[Facet] = []
     for (dataset, positions), members in sorted(groups.items()):
         facet = Facet(dataset, positions, members)
         facet.title = dataset if len(schemes) == 1 else f"{dataset} · {positions}"
         facet.phrase = dataset if len(schemes) == 1 else f"{dataset} with {positions} positions"
+        facet.unfinished = dict(sorted(unfinished[members[0].run.dataset].items()))
         _measure(facet)
         sign = 1 if facet.lower else -1
         score = {arm: facet.values(arm) for arm in dict.fromkeys(item.arm for item in members if item.counted)}
@@ -144,49 +199,6 @@ def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
     return chosen, said
 
 
-LONG = [
-    "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",
-    "trained_shortest", "trained_longest", "length", "accuracy", "accuracy_standard_error", "loss", "bits",
-    "exact_match", "skill", "sequences", "order_blind", "order_aware", "undefined", "aulc", "k50", "tested_to",
-    "parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second", "wall_seconds", "error", "command",
-]  # fmt: skip
-"""The columns of comparison_summary.csv."""
-
-
-def long_table(placed: Iterable[Placed]) -> pd.DataFrame:
-    """One row for each run and length; a run without a score has one row."""
-    rows: list[dict[str, object]] = []
-    for item in placed:
-        run = item.run
-        base: dict[str, object] = {
-            "folder": run.name, "sweep": plain_text(str(run.sweep)), "dataset": item.dataset,
-            "positions": item.positions,
-            "encoding": run.encoding, "arm": item.arm, "seed": run.seed, "status": run.status,
-            "counted": "yes" if item.completed else item.why_not or "no", "config_hash": run.config_hash,
-            "error": run.error, "command": run.command,
-        }  # fmt: skip
-        base |= dict(zip(("trained_shortest", "trained_longest"), run.trained or (None, None), strict=True))
-        base |= {key: run.generalization(key) for key in ("aulc", "k50", "tested_to")}
-        for key in ("parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second", "wall_seconds"):
-            base[key] = run.measured(key)
-        for n in sorted({*run.test, *run.undefined}) or [None]:
-            row = dict(base, length=n)
-            if n is not None:
-                blind, aware = run.ceilings.get(n, (None, None))
-                row |= run.test.get(n, {}) | {"order_blind": blind, "order_aware": aware}
-                row["undefined"] = run.undefined.get(n)
-            rows.append(row)
-    table = pd.DataFrame([{key: _cell(value) for key, value in row.items()} for row in rows]).reindex(columns=LONG)
-    whole = ["seed", "trained_shortest", "trained_longest", "length", "sequences", "parameters", "encoding_parameters"]
-    whole += ["steps", "tokens_per_second"]
-    return table.astype(dict.fromkeys(whole, "Int64"))
-
-
-def _cell(value: object) -> object:
-    """Text that no spreadsheet takes for a formula; no name that posenc gives starts like one."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
-
 @dataclass(frozen=True)
 class Row:
     """An arm of a facet in numbers."""
@@ -222,9 +234,16 @@ def summary(found: Sequence[Facet], reference: str) -> list[Row]:
     return [_row(facet, arm, reference) for facet in found for arm in facet.arms]
 
 
-def interval(values: Mapping[int, float]) -> Interval | None:
-    """Mean and interval over seeds, if there are any."""
-    return statistics.mean_interval(list(values.values())) if values else None
+def clipped(found: Interval, limits: tuple[float | None, float | None]) -> Interval:
+    """The same interval without what is impossible."""
+    ends = bounds(found)
+    if ends is None:
+        return found
+    low, high = limits
+    # an estimate past a limit (a sample can be better than the best expectation) stays inside its interval
+    lowest = ends[0] if low is None else max(ends[0], min(low, found.estimate))
+    highest = ends[1] if high is None else min(ends[1], max(high, found.estimate))
+    return Interval(found.estimate, lowest, highest, found.n)
 
 
 def _row(facet: Facet, arm: str, reference: str) -> Row:
@@ -234,7 +253,7 @@ def _row(facet: Facet, arm: str, reference: str) -> Row:
         if item.run.status != "completed":
             lost[item.run.status] += 1
     values = facet.values(arm)
-    outcomes = [*values.values(), *[-1e9] * lost.get("diverged", 0)]  # a run that diverged is no success
+    outcomes = list(values.values()) or [-1e9] * sum(lost.get(status, 0) for status in LOST)  # none is a success
     success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
     crossed = list(facet.values(arm, "k50").values())
     speed, same = _speed(facet, arm, reference)
@@ -242,9 +261,9 @@ def _row(facet: Facet, arm: str, reference: str) -> Row:
     return Row(
         facet=facet,
         arm=arm,
-        score=interval(values),
+        score=facet.interval(arm),
         success=success,
-        aulc=interval(facet.values(arm, "aulc")),
+        aulc=facet.interval(arm, "aulc"),
         k50=median(crossed) if crossed else None,
         parameters=_first(items, "parameters"),
         encoding_parameters=_first(items, "encoding_parameters"),

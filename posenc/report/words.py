@@ -30,9 +30,9 @@ def whole(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A p-value: three decimals, and a floor."""
+    """A p-value: three decimals, and a floor; an empty cell where there is none."""
     if value is None:
-        return NONE
+        return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

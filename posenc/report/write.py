@@ -29,8 +29,9 @@ class Written(NamedTuple):
 def write(
     roots: Sequence[Path | str], output: Path | str | None = None, baseline: str = "none", delta: float = 0.01
 ) -> Written:
-    """Compare all runs below `roots` and write the report into `output`, by default the first of them.
+    """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
 
+    roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report in the place of its runs
     baseline  the encoding (or arm) that every other is compared with
     delta     differences whose interval lies inside ±delta count as none
 
@@ -40,7 +41,10 @@ def write(
     folders = [Path(root) for root in roots]
     if not folders:
         raise ConfigError("no folder given; give the folder of a run or of a sweep, such as runs/<name>.")
-    target = Path(output) if output is not None else folders[0]
+    wanted = [folder for folder in folders if not folder.is_file()]
+    if output is None and not wanted:
+        raise ConfigError(f"{folders[0]} is a table: give --output, the folder that the report is written to.")
+    target = Path(output) if output is not None else wanted[0]
     if (target / FIGURES).is_symlink():
         raise ConfigError(f"{target / FIGURES} is a link to another folder; remove it, or choose another --output.")
     comparison = compare(folders, baseline, delta)

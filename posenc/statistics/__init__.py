@@ -9,6 +9,7 @@ from posenc.statistics.aggregates import (
     paired_interquartile_difference,
     probability_of_improvement,
 )
+from posenc.statistics.family import correct, unseen_share
 from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_rate
 from posenc.statistics.paired import Difference, holm, mcnemar, paired_difference, sign_flip_test
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, label
@@ -19,6 +20,7 @@ __all__ = [
     "SEEDS_FOR_VERDICT",
     "Difference",
     "Interval",
+    "correct",
     "coverage",
     "equivalent",
     "holm",
@@ -31,4 +33,5 @@ __all__ = [
     "probability_of_improvement",
     "sign_flip_test",
     "success_rate",
+    "unseen_share",
 ]
