@@ -306,7 +306,7 @@ def _ranking(rows: Sequence[Across], judged: Judgement[Key]) -> str:
     several = len({row.positions for row in rows}) > 1
     names = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
     key = ("across", first.positions, first.arm, second.arm)
-    pair = judged[key] if key in judged else None
+    pair = judged.get(key)
     if pair is not None and pair.kind in ("tie", "equal"):
         text = f"Across {len(first.datasets)} datasets {names[0]}, {_task_mean(first)}, and {names[1]}, "
         text += f"{_task_mean(second)}, tie: their mean skills differ by less than {judged.delta:g}"

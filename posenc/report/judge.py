@@ -97,8 +97,9 @@ class Judgement(Generic[Key]):
         }
         self.family = sum(p is not None for p in found)
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self.tests
+    def get(self, key: Key) -> Pair | None:
+        """The comparison, where it was made."""
+        return self[key] if key in self.tests else None
 
     def __getitem__(self, key: Key) -> Pair:
         test, p = self.tests[key], self.corrected[key]

@@ -75,11 +75,8 @@ class Meeting:
         """Arm against another; nothing where they share no seed."""
         length = self.length if length is None else length
         first, second = sorted((arm, other))
-        key = (id(self), length, first, second)
-        if key not in judged:
-            return None
-        found = judged[key]
-        return found if first == arm else found.reverse()
+        found = judged.get((id(self), length, first, second))
+        return found if found is None or first == arm else found.reverse()
 
 
 def meetings(facets: Sequence[Facet]) -> dict[int, list[Meeting]]:

@@ -279,7 +279,7 @@ def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, d
         axis.set_xlabel(f"{mine[0].metric} minus that of {named}" + (" (left is better)" if mine[0].pair.lower else ""))
         axis.set_title(facet.title)
         axis.annotate(
-            "p (corrected)",
+            "p (corrected)" if any(one.corrected is not None for one in mine) else "",
             (1.0, 1.0),
             (4, 2),
             xycoords="axes fraction",
