@@ -8,11 +8,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
@@ -40,7 +42,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
-    sys.argv[1:] = name_folders(sys.argv[1:])
+    sys.argv[1:] = name_folders(overrides_first(sys.argv[1:]))
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
     if asked == "1":
@@ -51,6 +53,23 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
             main()
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
+
+
+def overrides_first(words: list[str]) -> list[str]:
+    """The same words with all overrides before the options: Hydra's parser takes them in one run of words only."""
+    parser = get_args_parser()
+    try:
+        with redirect_stderr(StringIO()):  # what it cannot read, Hydra reads again and says so
+            overrides = parser.parse_known_intermixed_args(words)[0].overrides or []
+    except (SystemExit, TypeError):
+        return words
+    options, left = [], list(overrides)
+    for word in words:
+        if left and word == left[0]:
+            left.pop(0)
+        else:
+            options.append(word)
+    return words if left else [*overrides, *options]
 
 
 def name_folders(words: list[str]) -> list[str]:
@@ -70,8 +89,7 @@ def name_folders(words: list[str]) -> list[str]:
         job = slurm_job()
         if job and not {"name", "hydra.run.dir"} & fixed and not {"-m", "--multirun"} & {*words}:
             names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # so that a requeued job finds its run
-        place = words.index(given[0]) if given else len(words)  # argparse wants all overrides in one run of words
-        return [*words[:place], *names, *words[place:]]
+        return [*names, *words]
     return words
 
 

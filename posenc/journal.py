@@ -33,10 +33,11 @@ class Journal:
             return None
         return cls(Path(hydra.sweep.dir) / ".sweeps" / watcher.id)
 
-    def plan(self, total: int | None, overrides: Sequence[str]) -> None:
-        """Begin, with the number of jobs where it is known."""
+    def plan(self, total: int | None, overrides: Sequence[str], finished: int = 0) -> None:
+        """Begin, with the number of jobs where it is known, and how many of them are finished already."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write("plan", {"total": total, "began": time.time(), "overrides": list(overrides)})
+        plan = {"total": total, "finished": finished, "began": time.time(), "overrides": list(overrides)}
+        self._write("plan", plan)
 
     def note(self, number: int, state: str, **more: Any) -> None:
         """Say what a job does or did: `running` or a status."""
@@ -64,9 +65,9 @@ class Journal:
 
 
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], now: float) -> float | None:
-    """Seconds until the last job ends, at the pace so far; jobs that were skipped say nothing about it.
+    """Seconds until the last job ends, at the pace so far; jobs that were or will be skipped take no time.
 
-    remaining · (now − first start) / trained; jobs that run at the same time make the pace by themselves.
+    still to train · (now − first start) / trained; jobs that run at the same time make the pace by themselves.
     """
     if plan["total"] is None:
         return None
@@ -75,4 +76,6 @@ def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], no
     if not trained:
         return None
     start = min(job["began"] for job in trained)
-    return (plan["total"] - len(ended)) * (now - start) / len(trained)
+    to_skip = max(0, plan.get("finished", 0) - (len(ended) - len(trained)))
+    to_train = max(0, plan["total"] - len(ended) - to_skip)
+    return to_train * (now - start) / len(trained)

@@ -1,5 +1,8 @@
 """What a user reads in the terminal when a run or a sweep has ended."""
 
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +83,16 @@ def print_run(folder: Path, result: Result) -> None:
             soft_wrap=True,
         )
     console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
-    console.print(f"TensorBoard tensorboard --logdir {escape(str(folder))}", soft_wrap=True, highlight=False)
+    _print_tensorboard(console, folder)
+
+
+def _print_tensorboard(console: Console, folder: Path) -> None:
+    """The command that opens a folder in TensorBoard, as the shell that started this process can run it."""
+    script = shutil.which("tensorboard")
+    own = script is not None and Path(script).parent == Path(sys.executable).parent
+    words = ["tensorboard"] if own else [sys.executable, "-m", "tensorboard.main"]
+    command = shlex.join([*words, "--logdir", str(folder)])
+    console.print(f"TensorBoard {escape(command)}", soft_wrap=True, highlight=False)
 
 
 def _beyond(summary: Mapping[str, float | None]) -> str:
@@ -128,7 +140,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     for folder, result in runs:
         if result["error"]:
             console.print(f"{escape(str(folder.relative_to(root)))}{_error(result)}", soft_wrap=True, highlight=False)
-    console.print(f"TensorBoard tensorboard --logdir {escape(str(root))}", soft_wrap=True, highlight=False)
+    _print_tensorboard(console, root)
 
 
 def _achievable(results: Iterable[Result]) -> str:

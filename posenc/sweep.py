@@ -5,7 +5,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from rich.console import Console
 
 from posenc import summary
 from posenc.checks import ConfigError
+from posenc.claims import FINISHED
 from posenc.journal import RUNNING, Journal, time_left
+from posenc.records import read_json
+from posenc.runs import RESULT
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the journal while other processes work."""
@@ -48,7 +53,9 @@ class SweepSummary(Callback):
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
         assert self._journal is not None
-        self._journal.plan(count_jobs(config), config.hydra.overrides.task)
+        jobs = jobs_of(config)
+        total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
+        self._journal.plan(total, config.hydra.overrides.task, finished_before(config, jobs or ()))
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -113,17 +120,39 @@ def report(root: Path) -> None:
         print(f"{finding}\nreport      {page}")
 
 
-def count_jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra will make of the command; None if its sweeper does not say."""
+def jobs_of(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of each job that Hydra will make of the command; None if its sweeper does not say."""
     sweeper = config.hydra.sweeper
-    if "n_trials" in sweeper:
-        return sweeper.n_trials
     if not sweeper._target_.endswith(BasicSweeper.__name__):
         return None
     words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
-    return sum(len(batch) for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size))
+    return [job for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size) for job in batch]
+
+
+def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
+    """How many of the jobs have come to their end in the sweep's folder already, for an estimate of the time left.
+
+    A job is known by its data set, encoding and seed, which name folders: of those that differ in another value, as
+    many count as there are results.
+    """
+    if config.force:
+        return 0
+    known = {"dataset": config.hydra.runtime.choices.dataset, "encoding": config.hydra.runtime.choices.encoding}
+    asked = Counter[Path]()
+    for job in jobs:
+        own = known | {"seed": str(config.seed)} | dict(word.split("=", 1) for word in job if "=" in word)
+        asked[Path(config.hydra.sweep.dir, own["dataset"], own["encoding"], f"seed{own['seed']}")] += 1
+    return sum(min(count, _results_below(folder)) for folder, count in asked.items())
+
+
+def _results_below(folder: Path) -> int:
+    found = 0
+    for path in folder.rglob(RESULT):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found += read_json(path)["status"] in FINISHED
+    return found
 
 
 def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> str:

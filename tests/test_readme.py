@@ -1,6 +1,9 @@
 """What the README says in code works."""
 
+import importlib.util
 import re
+import shlex
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +19,18 @@ def test_library_lines() -> None:
     exec(lines, names)
     assert names["y"].shape == (2, 100, 64)
     assert isinstance(names["y"], torch.Tensor)
+
+
+def test_every_command_makes_a_config(composed: Callable[..., Any]) -> None:
+    """In a shell where the environment is active, which the README says before the first of them."""
+    assert README.index("source .venv/bin/activate") < README.index("\npython train.py")
+    commands = re.findall(r"^python train\.py(.*?)(?:#.*)?$", README, re.MULTILINE)
+    assert len(commands) > 10
+    for command in commands:
+        words = [word for word in shlex.split(command) if "=" in word and "<" not in word]
+        assert composed(*(re.sub(r"=([\w.]+),.*", r"=\1", word) for word in words)).dataset, command
+    for module in re.findall(r"python -m ([\w.]+)", README):
+        assert importlib.util.find_spec(module), module
 
 
 def test_every_linked_file_exists() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,12 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from posenc.claims import claim
-from posenc.cli import explain, sweep_name
+from posenc.cli import explain, overrides_first, sweep_name
 from posenc.journal import time_left
+from posenc.summary import print_sweep
+from posenc.sweep import finished_before
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import SMALL, process, result, weights
 
@@ -181,6 +187,28 @@ def test_the_folder_of_a_sweep_depends_on_what_its_runs_have_in_common(words: li
     assert re.fullmatch(name, found), found
 
 
+@given(st.permutations(["encoding=rope", "seed=0,1", "~model.window", "-m", ("--config-dir", "a=b"), ("--cfg", "job")]))
+def test_options_may_stand_anywhere_among_overrides(groups: list[str | tuple[str, str]]) -> None:
+    words = [word for group in groups for word in ([group] if isinstance(group, str) else group)]
+    found = get_args_parser().parse_args(overrides_first(words))
+    assert found.overrides == [word for word in groups if isinstance(word, str) and word != "-m"]
+    assert (found.multirun, found.config_dir, found.cfg) == (True, "a=b", "job")
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_the_printed_tensorboard_command_runs_in_this_shell(
+    active: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the environment active by its name, else by this Python; a folder with a space is one word."""
+    folder = tmp_path / "my runs"
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent) if active else str(tmp_path))
+    print_sweep(folder, [(folder, {"dataset": "copy", "encoding": "t5", "seed": 0, "status": "failed", "error": ""})])
+    printed = capsys.readouterr().out.splitlines()[-1].partition(" ")[2]
+    words = shlex.split(printed)
+    assert words[-2:] == ["--logdir", str(folder)]
+    assert words[:-2] == (["tensorboard"] if active else [sys.executable, "-m", "tensorboard.main"])
+
+
 def test_time_left() -> None:
     jobs = {
         0: {"state": "completed", "skipped": True, "began": 0.0},
@@ -191,6 +219,31 @@ def test_time_left() -> None:
     assert time_left({"total": 7}, jobs, now=120.0) == 4 * 20.0 / 2
     assert time_left({"total": None}, jobs, now=120.0) is None
     assert time_left({"total": 7}, {0: jobs[0]}, now=120.0) is None
+    assert time_left({"total": 7, "finished": 3}, jobs, now=120.0) == 2 * 20.0 / 2  # one was skipped, two will be
+    assert time_left({"total": 7, "finished": 9}, jobs, now=120.0) == 0
+
+
+def test_finished_jobs_are_known_before_they_are_met(tmp_path: Path) -> None:
+    """Two seeds of rope and one of two depths of none are done; a failed one and one of another sweep are not."""
+    config = OmegaConf.create(
+        {
+            "seed": 0,
+            "force": False,
+            "hydra": {"sweep": {"dir": str(tmp_path)}, "runtime": {"choices": {"dataset": "copy", "encoding": "t5"}}},
+        }
+    )
+    ends = {"rope/seed0": "completed", "rope/seed1": "diverged", "none/seed0/model.num_layers=1": "completed"}
+    ends |= {"none/seed1/model.num_layers=1": "failed", "fire/seed0": "completed"}
+    for name, status in ends.items():
+        folder = tmp_path / "copy" / name
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"status": status}))
+    jobs = [["encoding=rope", f"seed={seed}"] for seed in range(3)]
+    jobs += [["encoding=none", f"seed={seed}", f"model.num_layers={n}"] for seed in (0, 1) for n in (1, 2)]
+    assert finished_before(config, jobs) == 3
+    assert finished_before(config, [["model.dim=32"]]) == 0
+    config.force = True
+    assert finished_before(config, jobs) == 0
 
 
 def test_a_missing_tracker_is_named(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
