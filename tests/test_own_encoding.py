@@ -72,8 +72,8 @@ def test_the_tests_of_every_encoding_take_it_in(idea: Path) -> None:
     """The page's command for files that lie elsewhere; of its 23 tests the few that find it in different ways."""
     (command,) = re.findall(r"python (-m pytest \S+ -k mine --config-dir=\S+)", PAGE)
     words = command.replace("$HOME/idea", str(idea)).split()
-    words[words.index("tests/encodings")] = "tests/encodings/test_declarations.py"
-    words[words.index("mine")] = "mine and (repr or docstring or six)"
+    words[words.index("tests/encodings")] = "tests/encodings/test_contract.py"
+    words[words.index("mine")] = "mine and (copies or dtypes or ids)"
     done = run(idea, *words, "-n", "0", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^\.{4,} ", done.stdout), done.stdout
