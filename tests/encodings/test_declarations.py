@@ -16,7 +16,7 @@ from posenc.checks import ConfigError
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
-from tests.conftest import OWN, options, search
+from tests.conftest import CONFIGS, OWN, options, search
 
 ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
@@ -142,28 +142,32 @@ LAYERWISE = {
     "forgetting",
     "lape",
     "log_bias",
-    "music_transformer",
+    "path",
+    "shaw",
 }
-LAYERWISE |= {"path", "selective_rope", "shaw", "shaw_keys", "transformer_xl"}
+LAYERWISE |= {"music_transformer", "selective_rope", "shaw_keys", "transformer_xl"}
 """Encodings whose source learns some part anew in each layer; of learned_relative's scalar form there is none."""
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Entry], name: str) -> None:
+def test_layers_share_what_they_declare(catalogue: dict[str, Entry], name: str) -> None:
     entry, layers = catalogue[name], 3
     encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, num_layers=layers, causal=entry.causal)
-    assert len(encoder.encodings) == (layers if entry.encoding.per_layer else 1)
+    own, tied = entry.encoding.per_layer, entry.encoding.shared
     sizes = {part: value.numel() for part, value in entry.encoding.named_parameters()}
-    assert entry.encoding.per_layer == (name in LAYERWISE)
-    assert entry.encoding.shared <= set(sizes)
-    expected = sum(
-        n * (layers if name in LAYERWISE and part not in entry.encoding.shared else 1) for part, n in sizes.items()
-    )
+    assert len(encoder.encodings) == (layers if own else 1)
+    assert tied <= set(sizes)
     found = sum(value.numel() for value in encoder.encodings.parameters())
-    assert found == expected
-    assert evaluated(entry, L=layers) == found
-    if sizes and entry.enters != "embeddings":
-        assert re.search(r"\b([Ee]ach|[Aa]ll) layers?\b", entry.prose), "say which layers learn what"
+    assert found == sum(n * (layers if own and part not in tied else 1) for part, n in sizes.items())
+    assert found == evaluated(entry, L=layers)
+
+
+def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Entry]) -> None:
+    ours = {path.stem for path in (CONFIGS / "encoding").glob("*.yaml")}
+    assert {name for name in ours if catalogue[name].encoding.per_layer} == LAYERWISE
+    for entry in (catalogue[name] for name in ours if catalogue[name].parameters):
+        if entry.enters != "embeddings":
+            assert re.search(r"\b([Ee]ach|[Aa]ll) layers?\b", entry.prose), entry.name
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
