@@ -181,7 +181,7 @@ def test_mixers_are_about_as_large_as_attention_and_see_as_far_as_they_say(mixer
 def test_the_size_at_which_a_curve_reaches_nine_tenths() -> None:
     logs = np.array([8.0, 10.0, 12.0])
     assert log2_size(logs, np.array([0.5, 0.7, 0.8])) == 13
-    assert log2_size(logs, np.array([0.95, 0.5, 1.0])) == 8
+    assert log2_size(logs, np.array([0.95, 0.5, 1.0])) is None  # it may be there with fewer
     assert log2_size(logs, np.array([0.1, 0.8, 1.0])) == pytest.approx(11)
 
 
@@ -189,7 +189,9 @@ def test_trainability_counts_successes_and_picks_the_best_rate() -> None:
     task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
     recipe = Recipe(steps=150, batch_size=64, lr=1.0, warmup_steps=10, eval_size=200)
     arms = {"pre": Arm(SinusoidalPositionalEncoding(16))}
-    study = Trainability(arms, task, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, dim=16, num_heads=2)
+    study = Trainability(
+        arms, task, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, choosing_seeds=1, dim=16, num_heads=2
+    )
     found = Measurements()
     study.measure(found, 0, workers=Workers(1))
     assert found.sample("success", "pre lr 0.01", 2) == {0: 1.0}

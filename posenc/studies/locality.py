@@ -35,7 +35,8 @@ class Locality(Study):
 
         skill      on the test set, `at` log2 N
         n90        log2 of the N at which the skill reaches .9, between two sizes by a straight line; `at` 0. One more
-                   than the largest log2 N where it never does, the smallest where it always does
+                   than the largest log2 N where it never does. An arm of which one seed has it at the smallest N
+                   already has no n90, since a smaller N was not tried: two such arms would differ by exactly 0
         area       mean skill over log2 N (trapezoid), `at` 0
         distance   mean attention distance of the most local head, over all layers, at the largest N, `at` 0; as a share
                    of that of uniform attention
@@ -84,10 +85,15 @@ class Locality(Study):
             arm = arm_at(name, reach)
             curves = found.along("skill", arm)
             logs = np.array([*curves])
-            for each in range(seed, seed + self.seeds):
-                curve = np.array([sample[each] for sample in curves.values()])
-                found.add("n90", arm, 0, each, log2_size(logs, curve))
+            by_seed = {
+                each: np.array([sample[each] for sample in curves.values()]) for each in range(seed, seed + self.seeds)
+            }
+            sizes = {each: log2_size(logs, curve) for each, curve in by_seed.items()}
+            for each, curve in by_seed.items():
                 found.add("area", arm, 0, each, float(np.trapezoid(curve, logs) / np.ptp(logs)))
+            for each, size in sizes.items() if None not in sizes.values() else ():
+                assert size is not None
+                found.add("n90", arm, 0, each, size)
         return found
 
     def train(self, case: tuple[int, int, str, int]) -> list[Row]:
@@ -115,10 +121,12 @@ class Locality(Study):
         heads = *(f"N {size}" for size in self.sizes), "N90", "distance"
         table = tables.table("Skill by size of the training set", "arm", *heads)
         local = found.arms("distance")
-        for arm in found.arms("n90"):
+        known = found.arms("n90")
+        for arm in found.arms("area"):
             skills = (f"{np.mean([*sample.values()]):.2f}" for sample in found.along("skill", arm).values())
-            n90 = np.mean([*found.sample("n90", arm, 0).values()])
+            n90 = np.mean([*found.sample("n90", arm, 0).values()]) if arm in known else -math.inf
             shown = f"{2**n90:.0f}" if n90 <= math.log2(self.sizes[-1]) else f"> {self.sizes[-1]}"
+            shown = shown if arm in known else f"≤ {self.sizes[0]}"
             distance = f"{np.mean([*found.sample('distance', arm, 0).values()]):.2f}" if arm in local else "–"
             table.add_row(arm.replace("_", " "), *skills, shown, distance)
         table.caption = "distance: mean attention distance of the most local head, 1 for uniform attention"
@@ -140,13 +148,13 @@ def arm_at(name: str, reach: int) -> str:
     return f"{name} r={reach}"
 
 
-def log2_size(logs: np.ndarray, skills: np.ndarray) -> float:
-    """log2 of the size at which a curve first reaches .9; see Locality."""
+def log2_size(logs: np.ndarray, skills: np.ndarray) -> float | None:
+    """log2 of the size at which a curve first reaches .9, None where it starts there; see Locality."""
     above = np.flatnonzero(skills >= THRESHOLD)
     if not above.size:
         return float(logs[-1] + 1)
     first = int(above[0])
     if first == 0:
-        return float(logs[0])
+        return None
     (x0, x1), (y0, y1) = logs[first - 1 : first + 1], skills[first - 1 : first + 1]
     return float(x0 + (x1 - x0) * (THRESHOLD - y0) / (y1 - y0))

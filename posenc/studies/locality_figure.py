@@ -33,8 +33,11 @@ def draw(found: Measurements, arms: Sequence[str], reaches: Sequence[int], sizes
         axis.set_title(f"offsets ±{reach} and ±{reach + 1}", fontsize=10, color=INK, loc="left")
     panels[0].set_ylabel("skill on fresh sequences", color=INK)
     panels[-1].legend(fontsize=8, frameon=False, loc=(0.62, 0.2))
+    known = found.arms("n90")
     for j, reach in enumerate(reaches):
         for i, arm in enumerate(arms):
+            if f"{arm} r={reach}" not in known:
+                continue
             sample = np.array([*found.sample("n90", f"{arm} r={reach}", 0).values()])
             height = i + (j - (len(reaches) - 1) / 2) * 0.26
             needed.plot(sample, [height] * len(sample), "o", ms=3.5, color=colours[arm], alpha=0.5)

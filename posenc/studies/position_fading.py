@@ -1,8 +1,9 @@
 """Position fading: how much of the stream is position, layer by layer, and how deep is it still used?"""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import product, takewhile
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,6 @@ from posenc.tasks.base import Task
 from posenc.verdicts import Claim, Verdict
 
 SHARES = ("position", "token", "sequence", "residual")
-SMALLEST = 0.01
-"""A share of variance below it counts as this much: what ω² of 128 sequences cannot tell from 0."""
 
 
 class PositionFading(Study):
@@ -38,7 +37,10 @@ class PositionFading(Study):
         position, token, sequence, residual   shares of variance, ω² (posenc.diagnostics.position_share)
         probe   mean distance of a linear probe's answer from the true position, 1 is a guess's
         fade    slope of log10(position share / token share) over the layers, `at` 0. Token identity fades as well, so
-                position is measured against it: below 0 means that position fades faster
+                position is measured against it: below 0 means that position fades faster. The layers end before the
+                first one whose share is below the correction for chance that ω² subtracts, (K − 1)/(BN) for K groups:
+                no floor stands in for what so few sequences cannot tell from 0. Fewer than three layers have no slope;
+                if that happens to one seed, the arm has no fade, and a claim about it is INVALID
 
     Trained on `task`, arms of `trained`, at each of `depths`; an arm of the table is "<arm> depth <L>", or "<arm>" with
     `at` the depth where one number is all there is:
@@ -89,7 +91,9 @@ class PositionFading(Study):
         trainings = list(product(self.depths[::-1], range(seed, seed + self.trained_seeds), self.trained))
         rows = self.workers.spread(self.start, starts, "at the start")
         rows += self.workers.spread(self.train, trainings, "trainings")
-        for row in sorted(rows):
+        fades = Counter(arm for quantity, arm, *_ in rows if quantity == "fade")
+        lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # of some seeds: survivors
+        for row in sorted(row for row in rows if row[:2] not in lost):
             found.add(*row)
         return found
 
@@ -101,12 +105,14 @@ class PositionFading(Study):
         encoder = self.arms[name].build(seed, **(self.options | size))
         tokens = draw_tokens(seed, self.batch, self.length, self.vocab_size)
         rows: list[Row] = []
-        fade = []
+        by_layer = []
         for layer, shares, distance in self._layers(encoder, tokens):
             rows += [(share, name, layer, seed, value) for share, value in shares.items()]
             rows.append(("probe", name, layer, seed, distance))
-            fade.append(_relative(shares))
-        return [*rows, ("fade", name, 0, seed, float(np.polyfit(range(len(fade)), fade, 1)[0]))]
+            by_layer.append((shares["position"], shares["token"]))
+        chance = (self.length - 1) / tokens.numel(), (self.vocab_size - 1) / tokens.numel()
+        slope = fade(by_layer, chance)
+        return rows if slope is None else [*rows, ("fade", name, 0, seed, slope)]
 
     def _layers(self, encoder: Encoder, tokens: torch.Tensor) -> Iterator[tuple[int, dict[str, float], float]]:
         """(layer, shares, relative distance of the probe) of every stream."""
@@ -142,7 +148,7 @@ class PositionFading(Study):
     def summary(self, found: Measurements) -> dict[str, Any]:
         """The mean over seeds of each arm's fade, and of each trained arm's skill by depth."""
         return {
-            "fade": {arm: float(np.mean([*found.sample("fade", arm, 0).values()])) for arm in self.arms},
+            "fade": {arm: _mean(found, "fade", arm, 0) for arm in found.arms("fade")},
             "skill": {
                 arm: {f"{at:g}": float(np.mean([*s.values()])) for at, s in found.along("skill", arm).items()}
                 for arm in self.trained
@@ -154,11 +160,11 @@ class PositionFading(Study):
         title = f"At the start: shares of variance and probe at layers 0 and {self.layers}"
         heads = "position 0", f"{self.layers}", "token 0", f"{self.layers}", "probe 0", f"{self.layers}", "fade"
         table = tables.table(title, "arm", *heads)
+        known = found.arms("fade")
         for name in self.arms:
             numbers = [_mean(found, q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
-            table.add_row(
-                _plain(name), *(f"{number:.2f}" for number in numbers), f"{_mean(found, 'fade', name, 0):+.2f}"
-            )
+            fade = f"{_mean(found, 'fade', name, 0):+.3f}" if name in known else "–"
+            table.add_row(_plain(name), *(f"{number:.3f}" for number in numbers), fade)
         table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
         yield table
         title = f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest"
@@ -181,9 +187,7 @@ class PositionFading(Study):
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """See posenc.studies.position_fading_figure."""
-        return draw(
-            found, {name: _place(arm) for name, arm in self.arms.items()}, [*self.trained], self.depths, SMALLEST
-        )
+        return draw(found, {name: _place(arm) for name, arm in self.arms.items()}, [*self.trained], self.depths)
 
 
 def _place(arm: Arm) -> tuple[str, str]:
@@ -195,8 +199,16 @@ def _place(arm: Arm) -> tuple[str, str]:
     ]
 
 
-def _relative(shares: Mapping[str, float]) -> float:
-    return float(np.log10(max(shares["position"], SMALLEST) / max(shares["token"], SMALLEST)))
+def fade(shares: Sequence[tuple[float, float]], chance: tuple[float, float]) -> float | None:
+    """Slope a layer of log10(position share / token share), up to the first pair with one below `chance`.
+
+    None where fewer than three layers are left: two points have a slope whatever they are.
+    """
+    known = list(takewhile(lambda pair: pair[0] > chance[0] and pair[1] > chance[1], shares))
+    if len(known) < 3:
+        return None
+    position, token = np.log10(known).T
+    return float(np.polyfit(range(len(known)), position - token, 1)[0])
 
 
 def _mean(found: Measurements, quantity: str, arm: str, at: float) -> float:

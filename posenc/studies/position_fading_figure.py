@@ -18,9 +18,11 @@ def draw(
     arms: Mapping[str, tuple[str, str]],
     trained: Sequence[str],
     depths: Sequence[int],
-    smallest: float,
 ) -> Figure:
-    """Position against token, at the start; the probe, at the start; skill by depth; use by layer."""
+    """Position against token, at the start; the probe, at the start; skill by depth; use by layer.
+
+    The first curve of an arm ends where one seed has a share of 0 or less, which has no logarithm.
+    """
     figure = Figure(figsize=(13, 8.8), layout="constrained")
     share, probe, skill, used = figure.subplots(2, 2).ravel()
     norms, places = (list(dict.fromkeys(arm[i] for arm in arms.values())) for i in (0, 1))
@@ -29,8 +31,7 @@ def draw(
     for arm, (norm, place) in arms.items():
         rows = found.along("position", arm)
         ratio = [
-            np.log10(np.maximum([*rows[at].values()], smallest) / np.maximum([*token.values()], smallest))
-            for at, token in found.along("token", arm).items()
+            _log10([*rows[at].values()]) - _log10([*token.values()]) for at, token in found.along("token", arm).items()
         ]
         _line(share, [*rows], np.array(ratio), colours[norm], styles[place], arm)
         probes = found.along("probe", arm)
@@ -61,6 +62,11 @@ def draw(
     used.legend(fontsize=7, frameon=False)
     _name(used, "layer as a share of the depth", "skill lost", "trained: without the mean of each position")
     return figure
+
+
+def _log10(shares: Sequence[float]) -> np.ndarray:
+    values = np.array(shares)
+    return np.log10(np.where(values > 0, values, np.nan))
 
 
 def _line(axis: Axes, layer: Sequence[float], values: np.ndarray, colour: np.ndarray, style: str, arm: str) -> None:

@@ -1,6 +1,8 @@
 """Which depths train at which learning rates: one training for each cell and seed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -28,8 +30,10 @@ class Trainability:
         skill      that skill; 0 where the loss left the finite numbers
         diverged   1 where it did
 
-    Also "<arm> best lr": the success rate at the learning rate that is best for that depth, by seed. Gradients are
-    clipped at norm 1, as in every run: without, more would diverge.
+    Also "<arm> best lr": the success at the learning rate that is best for that depth, by seed. The rate is chosen on
+    `choosing_seeds` seeds after those that are tested, since the best of several rates on the tested seeds themselves
+    would look better than it is: most successes, then the highest mean skill. `chosen_lr` holds it, log10, `at` the
+    depth. Gradients are clipped at norm 1, as in every run: without, more would diverge.
     """
 
     def __init__(
@@ -40,16 +44,18 @@ class Trainability:
         rates: Sequence[float],
         depths: Sequence[int],
         seeds: int,
+        choosing_seeds: int,
         dim: int,
         num_heads: int,
     ) -> None:
-        checks.positive(self, seeds=seeds)
+        checks.positive(self, seeds=seeds, choosing_seeds=choosing_seeds)
         for rate in rates:
             checks.number(self, low=0, open_low=True, rates=rate)
         for depth in depths:
             checks.positive(self, depths=depth)
         self.arms, self.task, self.recipe = dict(arms), task, recipe
         self.rates, self.depths, self.seeds = sorted(rates), sorted(depths), seeds
+        self.choosing_seeds = choosing_seeds
         self.options: dict[str, Any] = {
             "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
             "readout": task.readout, "causal": task.causal,
@@ -58,15 +64,27 @@ class Trainability:
 
     def measure(self, found: Measurements, seed: int, workers: Workers) -> None:
         """All trainings, the deepest first, since they take longest."""
-        seeds = range(seed, seed + self.seeds)
-        cases = list(product(self.depths[::-1], seeds, self.arms, self.rates))
-        for row in sorted(workers.spread(self.train, cases, "trainings")):
+        tested = range(seed, seed + self.seeds)
+        choosing = range(tested.stop, tested.stop + self.choosing_seeds)
+        for row in self._trained(tested, workers, "trainings"):
             found.add(*row)
+        others = Measurements()
+        for row in self._trained(choosing, workers, "trainings that choose the learning rate"):
+            others.add(*row)
         for name, depth in product(self.arms, self.depths):
-            samples = [found.sample("success", cell(name, rate), depth) for rate in self.rates]
-            best = max(samples, key=lambda sample: sum(sample.values()))
-            for each in seeds:
-                found.add("success", f"{name} best lr", depth, each, best[each])
+            rate = max(self.rates, key=partial(self._merit, others, name, depth))
+            found.add("chosen_lr", name, depth, seed, math.log10(rate))
+            for each, value in found.sample("success", cell(name, rate), depth).items():
+                found.add("success", f"{name} best lr", depth, each, value)
+
+    def _trained(self, seeds: range, workers: Workers, title: str) -> list[Row]:
+        cases = list(product(self.depths[::-1], seeds, self.arms, self.rates))
+        return sorted(workers.spread(self.train, cases, title))
+
+    def _merit(self, found: Measurements, name: str, depth: int, rate: float) -> tuple[float, float]:
+        """Successes, then the sum of skill, at one learning rate."""
+        successes, skills = (found.sample(q, cell(name, rate), depth).values() for q in ("success", "skill"))
+        return sum(successes), sum(skills)
 
     def train(self, case: tuple[int, int, str, float]) -> list[Row]:
         """One training."""
