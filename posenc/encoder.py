@@ -142,7 +142,7 @@ class Encoder(nn.Module):
         checks.one_of(self, INJECTIONS, inject=inject)
         per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer
         checks.boolean(self, encoding_per_layer=per_layer)
-        self.readout, self.inject, self.causal = readout, inject, causal
+        self.readout, self.inject, self.causal, self.window = readout, inject, causal, window
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
         layers = encoding.for_layers(num_layers if per_layer else 1)
         hooks, none = type(encoding), PositionalEncoding

@@ -55,7 +55,7 @@ class SequenceModule(L.LightningModule):
         self.encoder, self.positions, self.task = encoder, positions, task
         self.optimizer, self.seed, self.warmup_steps = optimizer, seed, warmup_steps
         self.ceilings = {
-            length: (task.order_blind_ceiling(length), task.order_aware_ceiling(length))
+            length: task.ceilings(length, causal=encoder.causal, readout=encoder.readout, window=encoder.window)
             for length in {task.length[1], *task.test_lengths}
         }
         self.references = task.references()

@@ -33,8 +33,7 @@ class Entry:
     def cells(self) -> tuple[str, ...]:
         """Its row in the table."""
         length = self.task.length[1]
-        ceilings = (self.task.order_blind_ceiling(length), self.task.order_aware_ceiling(length))
-        shown = ("–" if ceiling is None else f"{ceiling:.3f}" for ceiling in ceilings)
+        shown = ("–" if ceiling is None else f"{ceiling:.3f}" for ceiling in self.task.ceilings(length))
         answers = {"per_token": "a token", "mean": "a sequence", "query": "a sequence", "last": "a sequence"}
         return self.name, self.question, answers[self.task.readout], str(length), *shown
 

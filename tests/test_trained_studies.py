@@ -26,6 +26,7 @@ from posenc.tasks.base import Task
 from posenc.tasks.lookup import Lookup
 from posenc.tasks.places import RelativePattern
 from posenc.tasks.recall import Induction, Needle
+from posenc.tasks.regular import Parity
 from posenc.verdicts import OUTCOMES
 
 Compose = Callable[..., DictConfig]
@@ -116,6 +117,13 @@ def test_a_training_learns_and_is_a_function_of_its_seed() -> None:
     broken = fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe, lr=1e30)
     assert broken.diverged
     assert broken.skills == {5: 0.0}
+
+
+def test_a_task_without_skill_is_no_study() -> None:
+    """A missing skill counted as 0, which reads as a failure of every arm."""
+    task, recipe = Parity(length=6), Recipe(steps=1, batch_size=2, lr=1e-2, eval_size=8)
+    with pytest.raises(ConfigError, match="Parity has no skill under this mask and read-out"):
+        fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe)
 
 
 def test_taking_out_the_position_mean_takes_out_position_and_nothing_else() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch.optim import AdamW
 
 from posenc import checks
+from posenc.checks import ConfigError
 from posenc.data import SequenceData, evaluation_set
 from posenc.encoder import Encoder
 from posenc.faults import Diverged, StopOnDivergence
@@ -69,6 +70,11 @@ def fit(
     optimizer = partial(AdamW, lr=recipe.lr if lr is None else lr, weight_decay=0.01)
     module = SequenceModule(encoder, PositionScheme(), task, optimizer, seed, recipe.warmup_steps)
     module.rehearse(torch.device("cpu"))
+    if skill(1.0, *module.ceilings[task.length[1]]) is None:
+        raise ConfigError(
+            f"{task} has no skill under this mask and read-out, which a study compares (its ceilings are "
+            f"{module.ceilings[task.length[1]]}); choose another dataset, or its own mask and read-out."
+        )
     data = SequenceData(task, seed, batch_size=recipe.batch_size, eval_size=recipe.eval_size, train_size=train_size)
     data.test_lengths = module.test_lengths
     trainer = L.Trainer(

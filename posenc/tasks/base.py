@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 from jaxtyping import Int
 from torch import Generator, Tensor
@@ -48,6 +49,14 @@ class Task:
 
     True: later tokens show answers, and a model that sees them copies. False: the answer is about the whole sequence,
     at tokens that see only a part. A task that has a variant for the other value sets this in its constructor.
+    """
+
+    blind_masks: tuple[bool, ...] = (False,)
+    """The values of `model.causal` for which `order_blind_ceiling` stands.
+
+    Without a causal mask every token sees the same bag. Under one, each sees another bag, and a second layer can
+    compare them: a stack without encoding is not blind. A task that is causal by its law states a ceiling all the same,
+    that of one look at the bag of earlier tokens; what a model without encoding gains on it, the mask alone gives.
     """
 
     def __init__(
@@ -116,12 +125,34 @@ class Task:
         return self.sample(Generator().manual_seed(0), 1, length)[0].shape[1]
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """The best expected accuracy of any model that sees only the bag of tokens; None where nobody knows."""
+        """The best expected accuracy of any model that is blind to order; None where nobody knows.
+
+        What such a model sees depends on where it answers (`readout`): the bag of tokens (mean, query), or the bag and
+        the token at which it answers (last, per_token). `blind_masks` says under which masks that is so; `ceilings`
+        puts the two together.
+        """
         return None
 
     def order_aware_ceiling(self, length: int) -> float | None:
         """The best expected accuracy of any model; None where nobody knows."""
         return None
+
+    def ceilings(
+        self, length: int, *, causal: bool | None = None, readout: str | None = None, window: int | None = None
+    ) -> tuple[float | None, float | None]:
+        """(order-blind, order-aware) ceiling for a model with this mask, window and read-out; by default the task's.
+
+        The order-blind one is None, and skill undefined, where a stack without encoding is not blind to order: under a
+        mask that `blind_masks` does not hold, under a causal mask with the mean of all tokens as read-out (their bags
+        of earlier tokens are the order), and in a window. Where it equals the order-aware one, the bag determines the
+        answer and nothing else matters.
+        """
+        task = copy(self)
+        task.readout = self.readout if readout is None else readout
+        causal = self.causal if causal is None else causal
+        blind, aware = task.order_blind_ceiling(length), self.order_aware_ceiling(length)
+        sees_order = causal not in self.blind_masks or (causal and task.readout == "mean") or window is not None
+        return (None if sees_order and blind != aware else blind), aware
 
     def sources(self, tokens: Int[Tensor, "B N"]) -> Int[Tensor, "B N"] | None:
         """Which key each query must read to know the answer, −1 where nothing is asked; None: not at one place."""

@@ -195,9 +195,10 @@ class ModularArithmeticBrackets(Task):
         """Without * measured, see `signed_sum_ceiling`: given the tree, a shuffle of the digits is as likely.
 
         With *: None. The law of an expression given its bag is a sum over trees that nobody has in closed form, and no
-        bag is drawn twice, so that it cannot be measured. `references` has a lower bound.
+        bag is drawn twice, so that it cannot be measured. `references` has a lower bound. None with the last token, a
+        digit or a bracket, which says something of the tree.
         """
-        if self.operators == 3:
+        if self.operators == 3 or self.readout == "last":
             return None
         return _blind(self, length)
 
@@ -256,8 +257,8 @@ class SolveEquation(Task):
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """Measured, see `signed_sum_ceiling`: x = ±(value − Σ ±digits), and given the tree all digits of the bag, the
-        value's among them, are independent and uniform."""
-        return _blind(self, length)
+        value's among them, are independent and uniform. None with the last token, which is the value."""
+        return None if self.readout == "last" else _blind(self, length)
 
     def order_aware_ceiling(self, length: int) -> float:
         """1: x occurs once and its sign is ±1, so the equation has one solution."""

@@ -12,6 +12,7 @@ class _PrefixTask(Task):
     """The answer at each token is a function of the tokens up to it, and of nothing but how often each occurred."""
 
     needs_causal = True
+    blind_masks = (True,)
 
     def __init__(
         self,

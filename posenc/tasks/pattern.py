@@ -68,7 +68,7 @@ class PositionAwarePatternDataset(Task):
             tokens[rejected] = torch.randint(self.vocab_size, (int(rejected.sum()), length), generator=generator)
         return tokens.scatter(1, self._places[targets], self._values[targets]), targets
 
-    def order_blind_ceiling(self, length: int) -> float:
+    def order_blind_ceiling(self, length: int) -> float | None:
         """Exact, by the counts of the six pattern values.
 
         Let p_c = (count of c's first value)·(count of its second), n_j = n(n−1)...(n−j+1). Of all orders of a bag, the
@@ -78,8 +78,13 @@ class PositionAwarePatternDataset(Task):
         the largest of the three belongs to the largest p_c, and the ceiling is ⅓ Σ_bag max_c P(bag | c). Expectations
         over uniform bags are taken by generating functions: pairs of counts (a, b) with a·b ≤ t have the polynomial
         F_t(z) = Σ z^(a+b) / (a! b!), and P(all p_c ≤ t) = n!/Vⁿ [zⁿ] F_t(z)³ e^((V−6) z).
+
+        With the last token, that of the other n − 1: no pattern reaches the last place, so the token there is uniform
+        whatever the class. None at the least length, where one does.
         """
-        n, V = length, self.vocab_size
+        if self.readout == "last" and length == self.min_length:
+            return None
+        n, V = length - (self.readout == "last"), self.vocab_size
         # Poisson counts with mean n/V, conditioned on their total being n, are the multinomial; nothing over- or
         # underflows, and counts of probability below 1e-20 can be left out: the sum of all of them is below rounding.
         mean = n / V

@@ -46,9 +46,19 @@ class MarkedPair(Task):
         mark(tokens, first, second)
         return torch.from_numpy(tokens)
 
+    def at_the_end(self, length: int) -> np.ndarray:
+        """(C, 2): P(the last token is the 5 | class), and the same of the 8, for the classes at this length."""
+        raise NotImplementedError
+
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/C: the bag has the same law in every class, and the classes are uniform."""
-        return 1 / self.num_outputs
+        """Exactly 1/C, C the classes at this length: the bag has the same law in every class, and they are uniform.
+
+        With the last token, which is the 5, the 8 or neither: the sum of max_c P(it is that | c) over the three, by C.
+        """
+        marked = self.at_the_end(length)
+        if self.readout != "last":
+            return 1 / len(marked)
+        return float(marked.max(0).sum() + (1 - marked.sum(1)).max()) / len(marked)
 
     def order_aware_ceiling(self, length: int) -> float:
         """1: each marked value occurs once, so its place can be read off."""
@@ -100,6 +110,9 @@ class AbsolutePattern(MarkedPair):
         first, second = self.places[targets].numpy().T
         return self.place(generator, first, second, length), targets
 
+    def at_the_end(self, length: int) -> np.ndarray:
+        return (self.places == length - 1).double().numpy()
+
     def references(self) -> dict[str, float]:
         """offset_only: the best accuracy of a rule that sees the offset from 5 to 8 and nothing else."""
         return {"offset_only": len((self.places[:, 1] - self.places[:, 0]).unique()) / self.num_outputs}
@@ -150,6 +163,10 @@ class RelativePattern(MarkedPair):
         left = (uniform * (length - np.abs(offset))).astype(np.int64)
         first = left - np.minimum(offset, 0)
         return self.place(generator, first, first + offset, length), targets
+
+    def at_the_end(self, length: int) -> np.ndarray:
+        marked = 1 / (length - self.offsets.abs().double().numpy())
+        return np.stack((marked * (self.offsets.numpy() < 0), marked * (self.offsets.numpy() > 0)), axis=1)
 
     def references(self) -> dict[str, float]:
         """distance_only: the best accuracy of a rule that sees |offset| and nothing else, such as a symmetric bias."""
@@ -203,8 +220,17 @@ class FirstOf(Task):
         return tokens.scatter(1, places, torch.arange(K).expand_as(places)), self.answer(places)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely."""
-        return 1 / self.num_outputs
+        """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely.
+
+        A marked value at the last token, with probability K/n, is not the first: 1/(K − 1) then.
+        """
+        return self._blind(length, 1 / (self.num_outputs - 1))
+
+    def _blind(self, length: int, marked_last: float) -> float:
+        """1/K, or `marked_last` where the read-out stands at the last token and that is a marked value."""
+        K = self.num_outputs
+        share = K / length if self.readout == "last" else 0.0
+        return (1 - share) / K + share * marked_last
 
     def order_aware_ceiling(self, length: int) -> float:
         """1: each marked value occurs once, so the answer can be read off."""
@@ -218,7 +244,7 @@ class LastOf(FirstOf):
 
         9 6 2 7 7 0 5 3 8 1    → 1
 
-    Law, source, ceilings and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
+    Law, source and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
     of the sequence a causal model sees the answer from.
 
     Published: nothing that we know of; posenc's own.
@@ -227,3 +253,7 @@ class LastOf(FirstOf):
     def answer(self, places: Tensor) -> Tensor:
         """(B,): the class, given the place of each marked value, (B, K)."""
         return places.argmax(1)
+
+    def order_blind_ceiling(self, length: int) -> float:
+        """Exactly 1/K; a marked value at the last token, with probability K/n, is the answer."""
+        return self._blind(length, 1.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from posenc import checks
@@ -48,6 +49,8 @@ class MultiQueryRecall(Task):
     Published: gated convolutions need the more width the longer the sequence, attention does not (Arora et al. 2023).
     Nothing that we know of about encodings.
     """
+
+    blind_masks = (False, True)
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Induction(Task):
     """
 
     min_length = 3
+    blind_masks = (False, True)
 
     def __init__(
         self,
@@ -145,12 +149,26 @@ class Induction(Task):
         return at_the_end(1 + (tokens[:, :-1] == tokens[:, -1:]).int().argmax(1), tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact, for a model that sees the bag and, at the read-out, which token is last.
+        """Exact. At the last token, which is A, each of the m = n − 2 other tokens is equally likely to be the one
+        after the earlier A, so the best guess is the most frequent of them: E[largest count of m uniform symbols out of
+        V − 1]/m.
 
-        Given both, each of the n − 2 tokens other than A is equally likely to be the one after A, so the best guess is
-        the most frequent of them: E[largest count of n − 2 uniform symbols out of V − 1]/(n − 2).
+        A read-out that does not stand at the last token (mean, query) does not know A. Each of the k values that occur
+        twice is equally likely to be it, and one of them is followed by a token of another value. A value that occurs
+        M ≥ 3 times is the best guess still; if there is none, a value that occurs twice is right with probability
+        2(k − 1)/(k m) and one that occurs once with 1/m.
         """
-        return expected_largest_count(length - 2, self.vocab_size - 1) / (length - 2)
+        m, W = length - 2, self.vocab_size - 1
+        largest = expected_largest_count(m, W)
+        if self.readout == "last":
+            return largest / m
+        pairs = np.arange(m // 2 + 1)  # values other than A that occur twice, the rest once
+        pairs = pairs[m - pairs <= W]
+        log = gammaln(m + 1) - m * np.log(W) + gammaln(W + 1) - pairs * np.log(2)
+        log = log - gammaln(pairs + 1) - gammaln(m - 2 * pairs + 1) - gammaln(W - m + pairs + 1)
+        law = np.exp(log)
+        best = np.where(2 * pairs < m, np.maximum(1, 2 * pairs / (pairs + 1)), 2 * pairs / (pairs + 1))
+        return float(largest + law @ (best - np.where(pairs > 0, 2, 1))) / m
 
     def order_aware_ceiling(self, length: int) -> float:
         """1: A occurs once before, so the answer can be read off."""
@@ -173,6 +191,8 @@ class Needle(Task):
     https://arxiv.org/abs/2410.01104). Landmark tokens take a model of 7 billion parameters beyond 32,000 tokens (the
     source).
     """
+
+    blind_masks = (False, True)
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator as stream
 from posenc.tasks.base import Task
+from posenc.tasks.counts import expected_largest_count
 
 
 class EvenPairs(Task):
@@ -41,7 +42,12 @@ class EvenPairs(Task):
         return tokens, tokens[:, 0] ^ tokens[:, -1]
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact: of all orders of k ones and n − k zeros, 2k(n − k) / (n(n − 1)) have unequal ends."""
+        """Exact: of all orders of k ones and n − k zeros, 2k(n − k) / (n(n − 1)) have unequal ends.
+
+        With the last token, the first is one of the other n − 1 bits, and the more frequent of them is the best guess.
+        """
+        if self.readout == "last":
+            return expected_largest_count(length - 1, 2) / (length - 1)
         n, k = length, np.arange(length + 1)
         unequal = 2 * k * (n - k) / (n * (n - 1))
         return float(binom.pmf(k, n, 0.5) @ np.maximum(unequal, 1 - unequal))
@@ -187,15 +193,18 @@ class ModularArithmetic(Task):
         """Measured: for drawn bags, the frequencies of the values over 512 shuffles of digits and of operators.
 
         The most frequent value in one half of the shuffles is scored on the other half, both ways, so that chance
-        favours nobody: the result is what a rule that exists attains, and lies some 0.01 below the best at most.
+        favours nobody: the result is what a rule that exists attains, and lies some 0.01 below the best at most. With
+        the last token, which is a digit, that digit stays where it is.
         """
         random = stream(0, f"{self}/blind/{self.num_outputs}/{self._drawn.tolist()}/{length}")
         k, shuffles = (length + 1) // 2, 512
         bags = max(32, 4096 // k)
         tokens, _ = self.sample(random, bags, length)
         parts = []
-        for part in (tokens[:, ::2], tokens[:, 1::2]):
-            order = torch.rand((part.shape[1], shuffles), generator=random).argsort(0).numpy()
+        for part, last in ((tokens[:, ::2], self.readout == "last"), (tokens[:, 1::2], False)):
+            draws = torch.rand((part.shape[1], shuffles), generator=random)
+            draws[part.shape[1] - last :] = 1  # more than any other: the last place of the order
+            order = draws.argsort(0).numpy()
             parts.append(part.T.numpy().astype(np.int32)[order])  # (place, shuffle, bag)
         values = self._value(parts[0], parts[1])
         halves = (values[: shuffles // 2], values[shuffles // 2 :])

@@ -62,8 +62,29 @@ class SortingDataset(Task):
         return tokens
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly ½: both classes have the same law of bags, so no bag speaks for either."""
-        return 1 / self.num_outputs
+        """Exactly ½: both classes have the same law of bags, so no bag speaks for either.
+
+        With the last token ½ + ½ P(it is not the largest | class 0), since it always is in class 1: the largest value
+        occurs once and, of as many ascents as there are smaller values, the last is exchanged.
+        """
+        return 1 / self.num_outputs + (self._last_exchanged(length) / 2 if self.readout == "last" else 0.0)
+
+    def _last_exchanged(self, n: int) -> float:
+        """E[1{the largest value occurs once} / (different values − 1)] of n uniform tokens that are not all equal.
+
+        Σ_v n V⁻ⁿ vⁿ⁻¹ E[1 / different values of n − 1 tokens below v] / (1 − V¹⁻ⁿ).
+        """
+        V = self.vocab_size
+        below = np.arange(1, V)[:, None]  # v: the largest value, and how many are smaller
+        different = np.arange(1, V)[None, :]
+        law = np.zeros((V - 1, V - 1))  # [v, d]: P(d different values)
+        law[:, 0] = 1
+        for _ in range(n - 2):
+            new = law * (below - different).clip(min=0) / below
+            law = law * (different / below).clip(max=1)
+            law[:, 1:] += new[:, :-1]
+        weight = n / V * np.exp((n - 1) * np.log(below[:, 0] / V))
+        return float(weight @ (law / different).sum(1) / (1 - float(V) ** (1 - n)))
 
     def order_aware_ceiling(self, length: int) -> float:
         """1: an exchanged pair is a descent, and a sorted sequence has none."""

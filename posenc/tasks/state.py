@@ -35,6 +35,7 @@ class FlipFlopDataset(Task):
     num_outputs = 2
     min_length = 3
     needs_causal = True
+    blind_masks = (True,)
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class MarkovDataset(Task):
 
     PARTS = 1024
     needs_causal = True
+    blind_masks = (True,)
 
     def __init__(
         self,

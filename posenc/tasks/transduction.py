@@ -42,6 +42,7 @@ class TransductionTask(Task):
             readout=readout,
         )
         self.needs_causal = True if causal else None
+        self.blind_masks = (causal,)  # slots under a causal mask are told apart by how many came before
         for tested in (self.length[1], *self.test_lengths):
             read = tested + self.output_length(tested)
             if read > LONGEST:

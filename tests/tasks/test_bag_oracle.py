@@ -164,7 +164,7 @@ def at(tokens: Tensor, places: Tensor) -> Tensor:
 
 def signed_distance(tokens: Tensor) -> Tensor:
     offset = place(tokens, 8) - place(tokens, 5)
-    bin_ = (offset.abs() - 1) * 4 // (tokens.shape[1] - 1)
+    bin_ = ((offset.abs() - 1) * 4 // 31).clamp(max=3)  # bins of the trained length, 32
     return torch.where(offset > 0, 4 + bin_, 3 - bin_)
 
 
@@ -200,7 +200,7 @@ AWARE: dict[str, Callable[[Tensor], Tensor]] = {
     "abs_pattern": lambda tokens: (place(tokens, 5) > 3).long() + (place(tokens, 5) > 9),
     "chained_lookup": chained,
     "cycle_navigation": lambda tokens: ((tokens == 2).sum(1) - (tokens == 0).sum(1)) % 5,
-    "distance": lambda tokens: ((place(tokens, 8) - place(tokens, 5)).abs() - 1) * 5 // (tokens.shape[1] - 1),
+    "distance": lambda tokens: (((place(tokens, 8) - place(tokens, 5)).abs() - 1) * 5 // 31).clamp(max=4),
     "even_pairs": lambda tokens: (tokens[:, 1:] != tokens[:, :-1]).sum(1) % 2,
     "first_of": lambda tokens: at(tokens, (tokens < 4).int().argmax(1)),
     "induction": after_the_earlier_one,

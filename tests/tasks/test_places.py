@@ -35,7 +35,7 @@ def oracle_rel_pattern(tokens: list[int]) -> int:
 
 def oracle_signed_distance(tokens: list[int]) -> int:
     five, eight = the_places(tokens)
-    unsigned = (abs(five - eight) - 1) * 4 // (len(tokens) - 1)
+    unsigned = min(3, (abs(five - eight) - 1) * 4 // 31)  # bins of the trained length, 32, whatever the length
     return 4 + unsigned if five < eight else 3 - unsigned
 
 
@@ -99,7 +99,7 @@ def test_classes_are_uniform_and_ceilings_are_theirs(name: str) -> None:
     [
         AbsolutePattern(vocab_size=10, length=6, places=[[0, 2], [3, 1], [5, 4]]),
         RelativePattern(vocab_size=10, length=6, offsets=[-3, 1, 2]),
-        SignedDistance(vocab_size=10, num_classes=4),
+        SignedDistance(length=6, vocab_size=10, num_classes=4),
         FirstOf(vocab_size=5, num_classes=3),
         LastOf(vocab_size=5, num_classes=3),
     ],
@@ -142,7 +142,7 @@ def test_rel_pattern_is_uniform_over_the_places_that_fit() -> None:
 
 
 def test_signed_distance_is_uniform_within_its_bin() -> None:
-    tokens, targets = SignedDistance(num_classes=4).sample(generator(0, "d"), 60_000, 9)
+    tokens, targets = SignedDistance(length=9, num_classes=4).sample(generator(0, "d"), 60_000, 9)
     five, eight = ((tokens == marker).int().argmax(1) for marker in (5, 8))
     for label, lowest in enumerate((-8, -4, 1, 5)):
         share = torch.bincount((eight - five)[targets == label] - lowest, minlength=4) / (targets == label).sum()
