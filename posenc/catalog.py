@@ -22,6 +22,7 @@ from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.cli import mistakes
 from posenc.encodings.base import PositionalEncoding
+from posenc.output import keep_going
 from posenc.portrait import Portrait, portray
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -246,6 +247,7 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
+    keep_going()
     parser = argparse.ArgumentParser(
         "python -m posenc.catalog", description="Every positional encoding, in words and in pictures."
     )

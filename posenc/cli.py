@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc.checks import ConfigError
+from posenc.output import keep_going
 from posenc.slurm import slurm_job
 
 MISTAKE = 2
@@ -42,6 +44,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
+    keep_going()
     sys.argv[1:] = name_folders(overrides_first(sys.argv[1:]))
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
@@ -49,10 +52,12 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
         main()
         return
     try:
-        with mistakes(configs):
+        with mistakes(configs), failed_callbacks() as failed:
             main()
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
+    if failed:
+        sys.exit(1)
 
 
 def overrides_first(words: list[str]) -> list[str]:
@@ -70,6 +75,28 @@ def overrides_first(words: list[str]) -> list[str]:
         else:
             options.append(word)
     return words if left else [*overrides, *options]
+
+
+@contextmanager
+def failed_callbacks() -> Iterator[list[str]]:
+    """Hydra turns what one of its callbacks raises into a warning and ends with status 0; here it is an error.
+
+    Each is printed in a sentence and added to the list.
+    """
+    failed, pattern = list[str](), r"Callback \w+\.on_\w+ raised "
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=pattern, category=UserWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, *more: Any, **named: Any) -> None:
+            if re.match(pattern, str(message)) is None:
+                show(message, *more, **named)
+                return
+            failed.append(" ".join(str(message).split()))
+            print(f"error: {failed[-1]}", file=sys.stderr)
+
+        warnings.showwarning = shown
+        yield failed
 
 
 def name_folders(words: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from posenc import composition, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim
 from posenc.journal import RUNNING, Journal
+from posenc.output import keep_going
 
 
 def job(config: DictConfig) -> float | None:
@@ -25,6 +26,7 @@ def job(config: DictConfig) -> float | None:
     status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
     was stopped with 128 + the signal. torch is imported only when there is something to train.
     """
+    keep_going()  # in a launcher's worker too
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     try:

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from posenc.runs import write_text
 
 RUNNING = "running"
+_OWN: dict[Path, dict[str, dict[str, Any]]] = {}
+"""What this process wrote or could not write, by journal: a full disk takes nothing from the table of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +43,24 @@ class Journal:
         self._write("plan", plan)
 
     def note(self, number: int, state: str, **more: Any) -> None:
-        """Say what a job does or did: `running` or a status."""
-        if self.folder.exists():
-            self._write(str(number), {"number": number, "state": state, "pid": os.getpid(), **more})
+        """Say what a job does or did: `running` or a status. Where that cannot be written, only this process knows."""
+        content = {"number": number, "state": state, "pid": os.getpid(), **more}
+        with suppress(OSError):
+            self._write(str(number), content)
 
-    def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        write_text(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        _OWN.setdefault(self.folder, {})[name] = content
+        if self.folder.exists():
+            write_text(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
 
     def read(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
         """The plan, and the newest note of each job by its number."""
-        plan = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
-        jobs = {}
+        notes = dict(_OWN.get(self.folder, {}))
         for path in self.folder.glob("*.json"):
-            if path.stem.isdecimal():
-                jobs[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))
-        return plan, dict(sorted(jobs.items()))
+            if path.stem not in notes:
+                notes[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        jobs = {int(name): note for name, note in notes.items() if name.isdecimal()}
+        return notes["plan"], dict(sorted(jobs.items()))
 
     def close(self) -> None:
         """Keep one file instead of one a job."""
@@ -62,6 +68,7 @@ class Journal:
         content = json.dumps(plan | {"jobs": list(jobs.values())}, indent=1) + "\n"
         write_text(self.folder.with_name(self.folder.name + ".json"), content)
         shutil.rmtree(self.folder, ignore_errors=True)
+        _OWN.pop(self.folder, None)
 
 
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], now: float) -> float | None:

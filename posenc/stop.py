@@ -1,4 +1,4 @@
-"""How a run is asked to stop: by Ctrl-C, by SIGTERM, by SLURM before it takes the machine away."""
+"""How a run is asked to stop: by Ctrl-C, by SIGTERM, by a closed terminal (SIGHUP), by SLURM before it ends the job."""
 
 import signal
 import threading
@@ -11,6 +11,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc.slurm import slurm_job
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""What a closed terminal or a broken connection sends. Under `nohup` it is ignored, and stays so."""
 REQUEUE = getattr(signal, "SIGUSR1", None)
 """What `sbatch --signal=USR1@90` sends; not every system has it."""
 
@@ -24,7 +26,7 @@ class Interrupted(Exception):
 
 
 class GracefulStop(L.Callback):
-    """The first SIGINT or SIGTERM ends training after the step in hand; the second ends the process at once.
+    """The first SIGINT, SIGTERM or SIGHUP ends training after the step in hand; the second ends the process at once.
 
     Active inside `listening()`. There the first signal raises `Interrupted` where it arrives, but inside `deferred()`
     it is only noted: `stopping` then says so between two steps, and posenc.checkpoints raises when it has written one.
@@ -36,13 +38,17 @@ class GracefulStop(L.Callback):
         self.stopping = False
         self._deferred = False
         self._signals = [signal.SIGINT, signal.SIGTERM]
+        if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+            self._signals.append(HANGUP)
         if REQUEUE is not None and slurm_job() and signal.getsignal(REQUEUE) == signal.SIG_DFL:
             self._signals.append(REQUEUE)
 
     def _handle(self, signum: int, frame: Any) -> None:
+        if self.received is not None and signum in (REQUEUE, HANGUP):
+            return
         self.received = signum
         for each in self._signals:
-            if each != REQUEUE:  # a scheduler may send it more than once, and does not mean to kill by it
+            if each not in (REQUEUE, HANGUP):  # a scheduler and a shell send theirs more than once, and mean one stop
                 signal.signal(each, signal.SIG_DFL)
         if not self._deferred:
             raise Interrupted(signum)

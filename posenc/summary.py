@@ -139,7 +139,8 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     console.print(table)
     for folder, result in runs:
         if result["error"]:
-            console.print(f"{escape(str(folder.relative_to(root)))}{_error(result)}", soft_wrap=True, highlight=False)
+            name = folder.relative_to(root) if folder.is_relative_to(root) else folder
+            console.print(f"{escape(str(name))}{_error(result)}", soft_wrap=True, highlight=False)
     _print_tensorboard(console, root)
 
 

@@ -6,8 +6,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
@@ -44,6 +45,7 @@ class SweepSummary(Callback):
         self._journal: Journal | None = None
         self._child = False
         self._ended, self._turn = threading.Event(), threading.Lock()
+        self._failed = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_ended", "_turn")}
@@ -53,14 +55,22 @@ class SweepSummary(Callback):
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
         assert self._journal is not None
-        jobs = jobs_of(config)
+        jobs = None
+        with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+            jobs = jobs_of(config)
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
-        self._journal.plan(total, config.hydra.overrides.task, finished_before(config, jobs or ()))
+        try:
+            self._journal.plan(total, config.hydra.overrides.task, finished_before(config, jobs or ()))
+        except OSError as error:  # Hydra would go on after anything but an exit
+            reason = f"{error.filename} cannot be written ({error.strerror})"
+            print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
+            sys.exit(2)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_EVERY):
-            self._tell(others=True)
+            with suppress(OSError, ValueError, KeyError):  # said at the end, if it lasts
+                self._tell(others=True)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See whether the first process started this one."""
@@ -87,16 +97,44 @@ class SweepSummary(Callback):
                 Console().print(line, soft_wrap=True, highlight=False)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell of the last jobs, print the table, close the journal, set the exit status."""
-        assert self._journal is not None
+        """Tell of the last jobs, print the table, close the journal, set the exit status.
+
+        Hydra makes a warning of what is raised here. So each part is tried by itself, and one that fails is an error
+        of the command.
+        """
+        journal = self._journal
+        assert journal is not None
         self._ended.set()
-        self._tell(others=False)
-        plan, jobs = self._journal.read()
-        self._journal.close()
-        root = Path(config.hydra.sweep.dir).absolute()
+        root, complete = Path(config.hydra.sweep.dir).absolute(), False
+        with self._part("the lines of the last runs"):
+            self._tell(others=False)
+        with self._part("the sweep's table"):
+            plan, jobs = journal.read()
+            complete = self._table(root, plan, jobs)
+        with self._part("the sweep's journal"):
+            journal.close()
+        with self._part("the report"):
+            report(root)
+        if self._failed or not complete:
+            sys.exit(1)
+
+    @contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        """A part of the end; whatever it raises is one sentence, and the other parts follow."""
+        try:
+            yield
+        except Exception as error:
+            self._failed = True
+            known = isinstance(error, ConfigError | OSError)
+            why = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            print(f"error: {what} failed: {why}", file=sys.stderr)
+
+    @staticmethod
+    def _table(root: Path, plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Print the table of all jobs; whether all completed."""
         ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
-        summary.print_sweep(root, sorted((Path(job["folder"]), job["result"]) for job in ended.values()))
-        report(root)
+        rows = [(Path(job["folder"]), job["result"]) for job in ended.values()]
+        summary.print_sweep(root, sorted(rows, key=lambda row: row[0]))  # two jobs may share a folder
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
             trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
@@ -104,20 +142,15 @@ class SweepSummary(Callback):
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:
             print(f"{lost} jobs left no result: their processes died. The same command runs what is missing.")
-        if lost or any(job["state"] != "completed" for job in ended.values()):
-            sys.exit(1)
+        return not lost and all(job["state"] == "completed" for job in ended.values())
 
 
 def report(root: Path) -> None:
     """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
     from posenc.report import write  # two seconds of imports, which the jobs need not pay
 
-    try:
-        page, finding = write([root])
-    except ConfigError as error:
-        print(f"no report: {error}")
-    else:
-        print(f"{finding}\nreport      {page}")
+    page, finding = write([root])
+    print(f"{finding}\nreport      {page}")
 
 
 def jobs_of(config: DictConfig) -> list[list[str]] | None:

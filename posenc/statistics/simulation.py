@@ -19,6 +19,7 @@ from rich.console import Console
 
 from posenc import tables
 from posenc.checks import ConfigError, positive
+from posenc.output import keep_going
 from posenc.statistics.intervals import Interval, mean_interval
 from posenc.statistics.paired import paired_difference
 
@@ -76,6 +77,7 @@ def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
 
 def main() -> None:
     """Print the table."""
+    keep_going()
     title = f"coverage, %, of {EXPERIMENTS:,} 95 % t-intervals"
     table = tables.table(title, "law", "seeds", "mean", "paired difference")
     for law in LAWS:

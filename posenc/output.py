@@ -1,0 +1,51 @@
+"""What a command prints never decides whether its work is done."""
+
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+GONE = (errno.EPIPE, errno.EIO)
+"""The reader has left (`| head`), or the terminal is closed: whoever did that knows it."""
+
+
+class LastingFile(io.FileIO):
+    """A file descriptor to write to. After the first write that fails, everything goes to os.devnull instead."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or drop what cannot be written."""
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, self.fileno())
+            os.close(handle)
+            if error.errno not in GONE and self.fileno() == 1:
+                print(f"the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr)
+            return len(data)
+
+
+def keep_going() -> None:
+    """From here on no character and no reader of stdout or stderr raises an error in this process.
+
+    Characters that the stream's encoding does not have are replaced. When the reader has gone (`| head -1`) or the
+    disk is full, the rest of the output is dropped. Each line is written when it is complete. A stream that is not a
+    plain file descriptor (a notebook's, a test's) stays as it is.
+    """
+    sys.stdout, sys.stderr = _lasting(sys.stdout, "replace"), _lasting(sys.stderr, "backslashreplace")
+
+
+def _lasting(stream: TextIO, errors: str) -> TextIO:
+    if type(stream) is not io.TextIOWrapper or isinstance(getattr(stream.buffer, "raw", stream.buffer), LastingFile):
+        return stream
+    try:
+        stream.flush()
+        file = LastingFile(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # it is closed, or no descriptor is behind it
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(file), encoding=stream.encoding, errors=errors, line_buffering=True, newline=None
+    )

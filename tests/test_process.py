@@ -1,0 +1,169 @@
+"""What a command's process promises: its output, its status, the order of its words, its signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.callbacks import Callbacks
+from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
+
+from posenc import summary, sweep
+from posenc.checks import ConfigError
+from posenc.cli import failed_callbacks
+from posenc.journal import Journal
+from posenc.stop import GracefulStop, Interrupted
+from posenc.sweep import SweepSummary
+from tests.conftest import ROOT
+
+WORDS = "from posenc.output import keep_going; keep_going()\n"
+
+
+def script(text: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | more.pop("environment", {})
+    arguments: dict[str, Any] = {"stdout": subprocess.PIPE} | more
+    return subprocess.run(
+        [sys.executable, "-c", text], env=environment, stderr=subprocess.PIPE, check=False, **arguments
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
+def test_characters_that_cannot_be_written_are_replaced(encoding: str) -> None:
+    text = "é · – → 位 ─"
+    done = script(f"{WORDS}from rich.console import Console\nConsole().print({text!r})\nprint({text!r})",
+                  environment={"PYTHONIOENCODING": encoding})  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding).splitlines() == [text.encode(encoding, "replace").decode(encoding)] * 2
+
+
+def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> None:
+    work = f"{WORDS}import time\nfor k in range(3): print('x' * 100_000)\nopen({str(tmp_path / 'done')!r}, 'w').close()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = script(work, stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (tmp_path / "done").unlink()
+    with Path("/dev/full").open("w") as full:
+        done = script(work, stdout=full)
+    assert done.returncode == 0
+    assert done.stderr == b"the output cannot be written (No space left on device); the work goes on without it\n"
+    assert (tmp_path / "done").exists()
+
+
+def test_every_command_keeps_going() -> None:
+    commands = [path for path in (ROOT / "posenc").rglob("*.py") if "argparse.ArgumentParser(" in path.read_text()]
+    assert len(commands) > 5
+    assert [path.name for path in commands if "keep_going()\n" not in path.read_text()] == []
+
+
+def ended(folder: Path, count: int, status: str = "completed") -> tuple[SweepSummary, Any]:
+    """A sweep whose jobs have ended, all in one folder."""
+    config = OmegaConf.create(
+        {"hydra": {"sweep": {"dir": str(folder)}, "callbacks": {"summary": {"id": "now"}}}}
+    )  # fmt: skip
+    watcher = SweepSummary("now")
+    watcher._journal = journal = Journal.of(config.hydra)
+    assert journal is not None
+    journal.plan(count, [])
+    for number in range(count):
+        record = {"status": status, "error": None, "encoding": "rope", "dataset": "pattern", "seed": 0}
+        journal.note(number, status, began=0.0, skipped=False, folder=str(folder / "seed0"), result=record)
+    return watcher, config
+
+
+@pytest.mark.parametrize("part", ["nothing", "a run", "the report", "the report's folder", "the journal", "the table"])
+def test_whatever_fails_at_the_end_of_a_sweep_reaches_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    """Two jobs share a folder, so their rows cannot be ordered by anything but its name."""
+
+    def fail(error: Exception) -> Any:
+        def failing(*_: Any) -> None:
+            raise error
+
+        return failing
+
+    watcher, config = ended(tmp_path, 2, "failed" if part == "a run" else "completed")
+    monkeypatch.setattr(sweep, "report", lambda root: print(f"report {root}"))
+    if part == "the report":
+        monkeypatch.setattr(sweep, "report", fail(ValueError("no\nnumbers")))
+    if part == "the report's folder":
+        monkeypatch.setattr(sweep, "report", fail(ConfigError("cannot be written")))
+    if part == "the journal":
+        monkeypatch.setattr(Journal, "close", fail(OSError(28, "No space left on device")))
+    if part == "the table":
+        monkeypatch.setattr(summary, "print_sweep", fail(TypeError("a row")))
+    if part == "nothing":
+        watcher.on_multirun_end(config)
+    else:
+        with pytest.raises(SystemExit) as stop:
+            watcher.on_multirun_end(config)
+        assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert ("pattern · 2 runs" in out) == (part != "the table")
+    assert ("report /" in out) == (part not in ("the report", "the report's folder"))
+    assert err.count("error: ") == (part not in ("nothing", "a run"))
+    assert "Traceback" not in err
+
+
+def test_a_journal_that_is_lost_or_cannot_be_written_takes_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "report", print)
+    watcher, config = ended(tmp_path, 2)
+    journal = watcher._journal
+    assert journal is not None
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "it")
+
+    monkeypatch.setattr("posenc.journal.write_text", full)
+    for path in journal.folder.iterdir():
+        path.unlink()
+    record = {"status": "failed", "error": "no room", "encoding": "t5", "dataset": "pattern", "seed": 1}
+    journal.note(1, "failed", began=0.0, skipped=False, folder=str(tmp_path / "seed1"), result=record)
+    with pytest.raises(SystemExit):
+        watcher.on_multirun_end(config)
+    out, err = capsys.readouterr()
+    assert "t5" in out
+    assert "no room" in out
+    assert "error: the sweep's journal failed: [Errno 28] No space left on device: 'it'" in err
+
+
+def test_a_callback_of_the_users_that_fails_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    class Mine(Callback):
+        def on_multirun_end(self, **_: Any) -> None:
+            raise ValueError("of mine")
+
+    callbacks = Callbacks()
+    callbacks.callbacks = [Mine()]
+    with failed_callbacks() as failed:
+        callbacks.on_multirun_end(config=OmegaConf.create())
+    assert failed == ["Callback Mine.on_multirun_end raised ValueError: of mine"]
+    assert capsys.readouterr().err == f"error: {failed[0]}\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_stops_a_run_once_and_nohup_does_not() -> None:
+    stop = GracefulStop()
+    with stop.listening():
+        work = stop.deferred()
+        work.__enter__()
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)  # the system sends one, the shell another
+        time.sleep(0.01)
+        with pytest.raises(Interrupted, match="SIGHUP"):
+            work.__exit__(None, None, None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with GracefulStop().listening():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
