@@ -1,7 +1,8 @@
 """What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from posenc import records, runs
+from posenc import identity, records, runs
 from posenc.checks import ConfigError
 from posenc.locks import LOCK, locked
 
@@ -17,6 +18,9 @@ FINISHED = ("completed", "diverged")
 """Statuses that the same config would reach again; a failed or interrupted run is worth another try."""
 RESUMED = ("last.ckpt", "previous.ckpt")
 BEFORE, REPLACED = ".before", "replaced.json"
+BEGUN = "identity.json"
+"""Beside the record of the config, from the beginning on: what the result will say of the run's identity."""
+SAID = ("schema", "config_hash", "data_digest")
 
 
 @dataclass
@@ -48,14 +52,23 @@ class Claim:
 
 
 @contextmanager
-def claim(folder: Path, digest: str, *, force: bool, wait: bool) -> Iterator[Claim]:
-    """Hold `folder` for a run whose config_hash is `digest`.
+def claim(
+    folder: Path, digest: str, *, force: bool, wait: bool, data: str | None = None, former: str | None = None
+) -> Iterator[Claim]:
+    """Hold `folder` for a run whose config_hash is `digest`, on data whose digest is `data`.
 
-    force  set aside what is there, whatever it is
-    wait   for a process that is at work there, else refuse
+    force   set aside what is there, whatever it is
+    wait    for a process that is at work there, else refuse
+    former  identity.former_hash of the same config
     """
     with hold(folder, wait=wait):
-        yield _look(folder, digest, force)
+        yield _look(folder, digest, force, data, former)
+
+
+def begin(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write down whose folder this is before there is anything that another run could take for its own."""
+    said = {key: record.get(key) for key in SAID}
+    runs.write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
 
 
 @contextmanager
@@ -74,43 +87,80 @@ def hold(folder: Path, *, wait: bool) -> Iterator[None]:
             folder.rmdir()
 
 
-def _look(folder: Path, digest: str, force: bool) -> Claim:
-    result = _read(folder / runs.RESULT)
+def _look(folder: Path, digest: str, force: bool, data: str | None, former: str | None) -> Claim:
+    result = _read(folder / runs.RESULT, force)
     if not any((folder / name).exists() for name in (runs.RESULT, "metrics.csv", "checkpoints")):
         _discard(folder)
         return Claim(folder)
     if force:
         _set_aside(folder, result)
         return Claim(folder)
-    if digest != (_hash_of(folder) if result is None else result.get("config_hash")):
+    finished = result is not None and result["status"] in FINISHED
+    theirs = _hash_of(folder) or (result or {}).get("config_hash")
+    if theirs != digest and (finished or theirs != former or _hash_of(folder) is not None):
         raise ConfigError(
             f"{folder} already holds a run of another config, which would be overwritten; choose another "
             "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
         )
-    if result is not None and result["status"] in FINISHED:
+    found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
+    if finished or found:
+        same_data(folder, (result or {}).get("data_digest") or begun(folder).get("data_digest"), data)
+    if finished:
         return Claim(folder, finished=result)
     (folder / runs.RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
-    found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
     if found:
         return Claim(folder, resume=found)
     _discard(folder)
     return Claim(folder)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A result; a file that is none is taken for an unfinished run's."""
+def same_data(folder: Path, was: str | None, now: str | None) -> None:
+    """Raise ConfigError if the data of the run in `folder` have changed since; None is not known."""
+    if was is not None and now is not None and was != now:
+        raise ConfigError(
+            f"{folder} holds a run on other data: what dataset.path names had the digest {was} then and has {now} now; "
+            "put the former data back, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
+            "force=true."
+        )
+
+
+def _read(path: Path, force: bool) -> dict[str, Any] | None:
+    """A result; a file that is none is taken for an unfinished run's. Raises ConfigError for one of another layout."""
     try:
         found = records.read_json(path)
     except (OSError, ValueError):
         return None
+    if not force:
+        same_layout(path, found)
     return found if runs.is_result(found) else None
 
 
+def same_layout(path: Path, record: Any) -> None:
+    """Raise ConfigError if a record was written by another version of posenc."""
+    why = runs.other_layout(record) if isinstance(record, dict) else None
+    if why is not None:
+        raise ConfigError(
+            f"{path} is not touched: {why}, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
+            "force=true."
+        )
+
+
+def begun(folder: Path) -> dict[str, Any]:
+    """What the run that began here said of itself. Raises ConfigError where that is of another layout."""
+    path = folder / ".hydra" / BEGUN
+    try:
+        found = records.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    same_layout(path, found)
+    return found if isinstance(found, dict) else {}
+
+
 def _hash_of(folder: Path) -> str | None:
-    """config_hash of the run that began here, from its record."""
+    """config_hash of the run that began here, from its record, whatever hash its posenc made of it."""
     try:
         plain = OmegaConf.to_container(records.read_config(folder / ".hydra" / "config.yaml"))
-        return runs.config_hash(cast(dict[str, Any], plain))
+        return identity.config_hash(cast(dict[str, Any], plain))
     except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
         return None
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from difflib import get_close_matches
 from io import StringIO
@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc.checks import ConfigError
+from posenc.identity import watches
 from posenc.output import keep_going
 from posenc.slurm import slurm_job
 
@@ -32,9 +33,15 @@ MISTAKE = 2
 
 PATH_KEYS = ("dataset", "encoding", "seed")
 """They name folders below that of a sweep."""
-NAMELESS = ("hydra", "launcher", "logger", "callbacks", "force", "threads")
+NAMELESS = ("hydra", "launcher", "logger", "force", "threads")
 """They change no result, so a sweep keeps its folder when they change."""
+OBSERVERS = ("default", "quiet")
+"""Options of `callbacks` that only watch."""
+WATCHING = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
+"""What is in them."""
 NAME_LIMIT = 100
+LONGEST = 255
+"""Bytes of a folder's name."""
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
 """Extras in pyproject.toml by the Hydra plugin that they bring."""
 
@@ -45,6 +52,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
     keep_going()
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     sys.argv[1:] = name_folders(overrides_first(sys.argv[1:]))
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
@@ -132,7 +140,7 @@ def sweep_name(overrides: list[Override]) -> str:
         key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
         if key == "name" and value:
             return str(value)
-        if key in PATH_KEYS or re.split("[./]", key)[0] in NAMELESS:
+        if key in PATH_KEYS or re.split("[./]", key)[0] in NAMELESS or _only_watches(key, given):
             continue
         if override.is_delete():
             parts.append(f"~{key}")
@@ -147,8 +155,38 @@ def sweep_name(overrides: list[Override]) -> str:
     return f"{plain[:NAME_LIMIT]}_{_digest(name)}"
 
 
+def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:
+    """Where a run lies below the folder of its sweep: dataset/encoding/seed0/what else is varied."""
+    parts = [folder_name(str(part)) for part in (dataset, encoding, f"seed{seed}", varied)]
+    return "/".join(part for part in parts if part)
+
+
+def folder_name(text: str) -> str:
+    """`text` where it can be the name of one folder; else what is plain of it, and a digest that tells it from others.
+
+    A name never leads into another folder, is never hidden, and never longer than file systems allow.
+    """
+    plain = text.isprintable() and not set(text) & {"/", "\\"} and text[:1] != "." and text[-1:] not in {" ", "."}
+    if plain and len(text.encode()) <= LONGEST:
+        return text
+    start = re.sub(r"[^\w.,=+~-]+", "-", text, flags=re.ASCII).lstrip(".-")[:NAME_LIMIT]
+    return f"{start}_{_digest(text)}" if text else ""
+
+
+def _only_watches(key: str, given: Mapping[str, Override]) -> bool:
+    """Whether an override of `callbacks` changes nothing but what watches a run, as far as the words alone say."""
+    group, _, rest = key.partition(".")
+    if group != "callbacks":
+        return False
+    if given[key].is_delete() or not rest:
+        return given[key].is_delete() or given[key].value() in OBSERVERS
+    name = rest.partition(".")[0]
+    target = given.get(f"callbacks.{name}._target_")
+    return name in WATCHING if target is None else watches({"_target_": target.value()})
+
+
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
 
 
 @contextmanager

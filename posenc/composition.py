@@ -7,23 +7,27 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import runs
 from posenc.checks import ConfigError
 
 TOP = ("seed", "ckpt_path", "force", "threads", "study")
+REQUIRED = {
+    "encoding": (), "positions": (), "dataset": (), "model": (), "optimizer": (), "module": (),
+    "data": ("batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
+    "trainer": ("max_steps", "precision", "gradient_clip"),
+}  # fmt: skip
+"""Groups that build something, and keys in them that are read by name."""
 OPTIONAL = ("callbacks", "logger")
 """Groups of things that watch a run, by name; all of them may be left out."""
 
 
 def check(config: DictConfig) -> dict[str, Any]:
     """The resolved config as a plain dict, if it has the shape of a run's."""
-    for key in (*TOP, *runs.HASHED):
+    for key in (*TOP, *REQUIRED):
         if key not in config:
             raise ConfigError(f"the config has no {key}, and a run needs it; leave ~{key} out.")
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    for group, keys in runs.HASHED.items():
-        if group != "seed":
-            _maker(group, plain[group], keys or ())
+    for group, keys in REQUIRED.items():
+        _maker(group, plain[group], keys)
     for group in OPTIONAL:
         watching = plain.get(group)
         if watching is None:

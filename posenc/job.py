@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from posenc import composition, runs, summary
 from posenc.checks import ConfigError
-from posenc.claims import Claim, claim
+from posenc.claims import Claim, claim, same_data
+from posenc.identity import config_hash, data_digest, former_hash
 from posenc.journal import RUNNING, Journal
 from posenc.output import keep_going
 
@@ -28,38 +29,38 @@ def job(config: DictConfig) -> float | None:
     """
     keep_going()  # in a launcher's worker too
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
+    folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
+    journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
+    if config.get("study") is not None and not alone:
+        raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+    if journal is not None:
+        journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
+    record = known(config)
     try:
-        record = identity(config)
-    except (ConfigError, OmegaConfBaseException):
+        plain = composition.check(config)
+        if config.study is not None:
+            from posenc.studies.conduct import conduct  # torch and matplotlib, which a finished sweep need not load
+
+            conduct(config, folder)
+            return None
+        record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
+        options = {"data": record["data_digest"], "former": former_hash(plain)}
+        with claim(folder, record["config_hash"], force=config.force, wait=not alone, **options) as found:
+            skipped = found.finished is not None
+            result, signum = _result(config, found, record, alone)
+    except (ConfigError, OmegaConfBaseException, OSError) as error:
         with suppress(OSError):
             folder.rmdir()  # Hydra has made it
-        raise
-    if config.study is not None:
-        if hydra.mode != RunMode.RUN:
-            raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
-        from posenc.studies.conduct import conduct  # torch and matplotlib, which a finished sweep need not load
-
-        conduct(config, folder)
-        return None
-    if hydra.mode == RunMode.RUN:
-        with claim(folder, record["config_hash"], force=config.force, wait=False) as found:
-            result, signum = _result(config, found, record, alone=True)
+        if alone:
+            raise
+        result = record | {"status": "failed", "error": str(error).partition("\n")[0]}  # of this command, not on disk
+    if alone:
         summary.print_run(folder, result)
         if signum is not None:
             sys.exit(128 + signum)
         if result["status"] != "completed":
             sys.exit(1)
         return objective(result)
-    journal, began, signum, skipped = Journal.of(hydra), time.time(), None, False
-    if journal is not None:
-        journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
-    try:
-        with claim(folder, record["config_hash"], force=config.force, wait=True) as found:
-            skipped = found.finished is not None
-            result, signum = _result(config, found, record, alone=False)
-    except (ConfigError, OSError) as error:  # the folder is not this run's, or cannot be written: it holds no result
-        result = record | {"status": "failed", "error": str(error)}
     if journal is not None:
         journal.note(hydra.job.num, result["status"], began=began, skipped=skipped, folder=str(folder), result=result)
     if signum is not None:
@@ -68,19 +69,29 @@ def job(config: DictConfig) -> float | None:
     return objective(result)
 
 
-def identity(config: DictConfig) -> dict[str, Any]:
-    """What is known of a result before anything is built."""
+def known(config: DictConfig) -> dict[str, Any]:
+    """What a result says before anything of the config is looked at."""
     hydra = HydraConfig.get()
-    choices = hydra.runtime.choices
-    plain = composition.check(config)
+    choices, seed = hydra.runtime.choices, None
+    with suppress(OmegaConfBaseException):
+        seed = config.get("seed")
     record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
     record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
-    record |= {group: choices[group] for group in ("encoding", "positions", "dataset")}
-    return record | {"seed": config.seed, "config_hash": runs.config_hash(plain)}
+    record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
+    return record | {
+        "seed": seed if isinstance(seed, int | float | str | None) else str(seed),
+        "config_hash": "",
+        "data_digest": None,
+    }
 
 
 def _result(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
     if found.finished is not None:
+        recorded = found.finished.get("data_digest")
+        if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
+            from posenc.build import make
+
+            same_data(found.folder, recorded, make(config, "dataset").digest)
         found.complete(found.finished["status"])  # a kill may have come between
         if alone:
             print("this run is finished: what follows is its result; force=true runs it anew")

@@ -34,7 +34,7 @@ class Journal:
         watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
         if watcher is None or hydra.sweep.dir is None:
             return None
-        return cls(Path(hydra.sweep.dir) / ".sweeps" / watcher.id)
+        return cls(Path(hydra.runtime.cwd, hydra.sweep.dir) / ".sweeps" / watcher.id)
 
     def plan(self, total: int | None, overrides: Sequence[str], finished: int = 0) -> None:
         """Begin, with the number of jobs where it is known, and how many of them are finished already."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import to_absolute_path
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from torch import distributed
@@ -151,7 +152,7 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
             process = subprocess.Popen(
                 [sys.executable, "-m", "posenc.follow", str(rank), str(devices), str(meeting.port), str(folder)],
                 stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,
-                start_new_session=True,
+                start_new_session=True, cwd=to_absolute_path("."),  # relative paths in the config count from there
             )  # fmt: skip
         group.processes.append(process)
         group.logs.append(log)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.utils import to_absolute_path
 from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,7 +20,7 @@ from posenc import checks, memory, runs
 from posenc.build import Parts, build
 from posenc.checkpoints import check_checkpoint, usable
 from posenc.checks import ConfigError
-from posenc.claims import Claim
+from posenc.claims import Claim, begin, begun, same_data
 from posenc.faults import Diverged, ran_out
 from posenc.length_generalization import summarise
 from posenc.logs import close_logs, open_logs
@@ -49,6 +50,11 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
         try:
             with stop.listening(), ranks(config.trainer.devices, folder) as group:
                 parts, checkpoint, steps = prepare(config, found, group.environment, stop)
+                if record["data_digest"] is None:
+                    record["data_digest"] = parts.task.digest
+                    if found.resume:
+                        same_data(folder, begun(folder).get("data_digest"), parts.task.digest)
+                begin(folder, record)
                 runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, plain, steps)
@@ -135,6 +141,7 @@ def prepare(
     parts = build(config, found.folder, environment, stop)
     checkpoint, steps = config.ckpt_path, 0
     if checkpoint is not None:
+        checkpoint = to_absolute_path(checkpoint)  # from where the command was started
         check_checkpoint(checkpoint, parts.module)
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)
@@ -206,7 +213,6 @@ def measured(parts: Parts) -> dict[str, Any]:
         "ceilings": ceilings,
         "validation": {"best_loss": parts.best_validation_loss},
         "references": parts.module.references,
-        "data_digest": parts.task.digest,
     }
 
 

@@ -26,29 +26,14 @@ LARGEST = 1e30
 """Of a number in a result; larger ones overflow where they are averaged."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
-# What changes a result. Output paths, loggers, callbacks and the groups below do not, and `None` means the whole group.
-HASHED: dict[str, tuple[str, ...] | None] = {
-    "encoding": None,
-    "positions": None,
-    "dataset": None,
-    "model": None,
-    "optimizer": None,
-    "module": None,
-    "data": ("_target_", "batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
-    "trainer": ("max_steps", "precision", "gradient_clip"),
-    "seed": None,
-}
 
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits over all that changes the result and nothing that does not."""
-    chosen = {
-        group: config[group] if keys is None else {key: config[group][key] for key in keys}
-        for group, keys in HASHED.items()
-    }
-    if config.get("ckpt_path") is not None:  # another start, another result
-        chosen["ckpt_path"] = config["ckpt_path"]
-    return digest(chosen)
+def other_layout(record: Mapping[str, Any]) -> str | None:
+    """Why a record of another posenc is not read, in words; None where its layout is this one's."""
+    found = record.get("schema")
+    if found == SCHEMA and not isinstance(found, bool):
+        return None
+    said = "does not say its layout" if found is None else f"has layout (schema) {found!r:.20}"
+    return f"it {said}, and this posenc reads and writes layout {SCHEMA}; use the posenc that wrote it"
 
 
 def digest(plain: Any) -> str:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from posenc import records, runs
 from posenc.build import build_module, make
 from posenc.checkpoints import check_weights
 from posenc.checks import ConfigError
+from posenc.identity import data_digest
 from posenc.module import SequenceModule
 from posenc.tasks.base import Task
 
@@ -51,6 +52,12 @@ def load(folder: Path, trust: bool = False) -> Finished:
         )
     path = str(folder / "checkpoints" / name)
     task: Task = make(config, "dataset", trusted=trust)
+    now = data_digest(cast(dict[str, Any], OmegaConf.to_container(config.dataset))) or task.digest
+    if result.get("data_digest") not in (None, now):
+        raise ConfigError(
+            f"{folder} was trained on other data: what dataset.path names had the digest {result['data_digest']} then "
+            f"and has {now} now; put the former data back."
+        )
     module = build_module(config, task, trust)
     try:
         state = check_weights(path, module)
@@ -96,6 +103,9 @@ def _result(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
     except ValueError as error:
         raise ConfigError(f"{folder / runs.RESULT} is not JSON, probably cut off while it was copied.") from error
+    why = runs.other_layout(result) if isinstance(result, dict) else None
+    if why is not None:
+        raise ConfigError(f"{folder / runs.RESULT} is not read: {why}.")
     lacking = [
         key for key in ("encoding", "dataset", "seed", "status") if not isinstance(result, dict) or key not in result
     ]

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from posenc import identity
 from posenc.records import short
-from posenc.report.read import UNFINISHED, Note, Run, flatten
-from posenc.runs import HASHED
+from posenc.report.read import UNFINISHED, Note, Run
 
 MEASURED = ("dataset.test_lengths", "data.eval_size")
 """Settings that change how a trained model is measured: they tell runs apart only where a seed would count twice."""
+FOUND = {"dataset.data_digest": "data_digest", "trainer.precision_used": "precision"}
+"""What a run met besides its config, by its name in the result: the data, and what `precision: auto` came to. Runs that
+did not record it are taken for what the others are."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,38 @@ def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
             for run, arm, extra, counted, why in _members(group, known, encoding, setting, notes):
                 placed.append(Placed(run, dataset, positions, arm, extra, counted, why))
     placed = _without_config(placed, notes)
+    notes += _unlike(placed)
     order = {id(run): index for index, run in enumerate(runs)}
     return sorted(placed, key=lambda item: order[id(item.run)]), notes
 
 
+def _unlike(placed: Iterable[Placed]) -> list[Note]:
+    """What runs that are averaged were made with, where it is not the same for all."""
+    made: dict[tuple[tuple[str, str], str], list[Mapping[str, Any]]] = defaultdict(list)
+    for item in placed:
+        versions = item.run.result.get("versions")
+        if item.completed and isinstance(versions, Mapping):
+            made[item.facet, item.arm].append(versions)
+    unlike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (_, arm), runs in made.items():
+        for what in sorted({str(key) for versions in runs for key in versions}):
+            used = sorted({str(versions[what]) for versions in runs if what in versions})
+            if len(used) > 1:
+                unlike[what, " and ".join(used)].append(arm)
+    return [
+        Note(", ".join(sorted(set(arms))), f"runs that are averaged were made with different {what}: {used}.")
+        for (what, used), arms in unlike.items()
+    ]
+
+
 def _settings(run: Run) -> dict[str, Any]:
     """What an arm is made of: all that changes a result but the seed, and but what follows from something else."""
-    flat = flatten(run.config or {}, HASHED)
+    flat = identity.settings(run.config or {})
     flat.pop("seed", None)
+    flat.pop("ckpt_path", None)  # gone on with, or another run of the same config: it ends where it would have
+    if not any(key.startswith("callbacks.") for key in flat):
+        flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
+    flat |= {key: run.result[name] for key, name in FOUND.items() if isinstance(run.result.get(name), str)}
     follows = [key for key in flat if key.startswith("encoding.") and flat[key] == flat.get(f"model.{key[9:]}", object)]
     return {key: _plain(value) for key, value in flat.items() if key not in follows}
 
@@ -111,13 +138,18 @@ def _keys(described: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
     absent = object()
-    return [key for key in keys if len({repr(settings.get(key, absent)) for settings in described}) > 1]
+    found = {
+        key: {repr(settings.get(key, absent)) for settings in described if key in settings or key not in FOUND}
+        for key in keys
+    }
+    return [key for key, values in found.items() if len(values) > 1]
 
 
 def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
     """As few of the keys as tell the same runs apart: what varies together is named once, by what says most."""
-    first = ("encoding", "positions", "dataset", "model", "trainer", "optimizer", "module", "data")
-    keys = sorted(keys, key=lambda key: (key.endswith("_target_"), _place(first, key.partition(".")[0]), key))
+    first = ("encoding", "positions", "dataset", "model", "callbacks", "trainer", "optimizer", "module", "data")
+    last = {key for key in keys if key.endswith("_target_") and not key.startswith("callbacks.")}
+    keys = sorted(keys, key=lambda key: (key in last, _place(first, key.partition(".")[0]), key))
 
     def groups(chosen: Sequence[str]) -> int:
         return len({tuple(repr(settings.get(key)) for key in chosen) for settings in described})
@@ -181,7 +213,9 @@ def _members(
 
 def _identity(run: Run, known: Mapping[int, Mapping[str, Any]]) -> str:
     if run.config_hash:
-        return run.config_hash
+        plain = run.config or {}
+        former = run.config_hash == identity.former_hash(plain)
+        return identity.config_hash(plain) if former else run.config_hash
     return repr(sorted(known[id(run)].items())) if run.config is not None else run.name
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from posenc.checks import ConfigError
+from posenc.identity import settings
 from posenc.records import plain_text, read_json, read_yaml, short
-from posenc.runs import HASHED, LARGEST, RESULT, STATUSES
+from posenc.runs import LARGEST, RESULT, STATUSES, other_layout
 
-SCHEMA = 2
-"""The layout of result.json that has everything the report shows."""
-SINCE_2 = ("trained_lengths", "command", "length_generalization")
 LONGEST = 10**9
 """A sequence, in tokens; what claims to be longer is a damaged number."""
 UNFINISHED = "unfinished"
@@ -99,9 +97,10 @@ class Run:
         words = [
             f"{group}={self.result[group]}" for group in ("dataset", "encoding", "positions") if group in self.result
         ]
-        for key, value in sorted(flatten(self.config or {}, HASHED).items()):
-            if not key.endswith("_target_") and "._" not in key and key != "seed":
-                words.append(f"{key}={_word(value)}")
+        for key, value in sorted(settings(self.config or {}).items()):
+            added = key.startswith("callbacks.")
+            if added or (not key.endswith("_target_") and "._" not in key and key != "seed"):
+                words.append(f"{'+' * added}{key}={_word(value)}")
         return " ".join(["python train.py", *words, f"seed={self.seed}"])
 
 
@@ -123,26 +122,6 @@ def number(value: Any) -> float | None:
 def _word(value: Any) -> str:
     text = "null" if value is None else json.dumps(value, separators=(",", ":"), default=str).replace('"', "")
     return text if re.fullmatch(r"[\w.+-]*", text) else "'" + text.replace("'", "'\\''") + "'"
-
-
-def flatten(config: Mapping[str, Any], groups: Mapping[str, Sequence[str] | None]) -> dict[str, Any]:
-    """The chosen groups of a config as {dotted key: value}; lists are values."""
-    flat: dict[str, Any] = {}
-
-    def walk(key: str, node: Any) -> None:
-        if isinstance(node, Mapping):
-            for name, child in node.items():
-                walk(f"{key}.{name}", child)
-        else:
-            flat[key] = node
-
-    for group, keys in groups.items():
-        node = config.get(group)
-        if keys is not None and isinstance(node, Mapping):
-            node = {key: node[key] for key in keys if key in node}
-        if group in config:
-            walk(group, node)
-    return flat
 
 
 def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
@@ -173,7 +152,6 @@ def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
             f"no run of posenc in {places}{why}; a run folder holds {RESULT}. "
             "`python train.py -m encoding=none,rope seed=0,1,2` makes six."
         )
-    notes += _old(runs)
     return runs, notes
 
 
@@ -211,6 +189,10 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
     lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
     if len(lacking) == 3:
         foreign.append(name)
+        return None
+    why = other_layout(result)
+    if why is not None:
+        notes.append(Note(name, f"{RESULT} is not read: {why}."))
         return None
     if lacking:
         notes.append(Note(name, f"{RESULT} does not say {' and '.join(lacking)}: left out."))
@@ -264,13 +246,3 @@ def _sweep_of(folder: Path, root: Path) -> Path:
     if re.fullmatch(r"seed-?\d+", folder.name) and len(folder.parents) > 2:
         return folder.parents[2]
     return root
-
-
-def _old(runs: Sequence[Run]) -> list[Note]:
-    old = [run for run in runs if run.status != UNFINISHED and int(number(run.result.get("schema")) or 1) < SCHEMA]
-    lacking = [key for key in SINCE_2 if any(key not in run.result for run in old)]
-    if not old or not lacking:
-        return []
-    named = ", ".join(key.replace("_", " ") for key in lacking)
-    text = f"{_count(len(old), 'result')} of an older layout, without {named}: read without them."
-    return [Note(old[0].name + (" and others" if len(old) > 1 else ""), text)]

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 
 from posenc.checks import ConfigError
+from posenc.identity import settings
 from posenc.records import plain_text, read_text, short
 from posenc.report.arms import Placed
-from posenc.report.read import SCHEMA, UNFINISHED, Note, Run, flatten
+from posenc.report.read import UNFINISHED, Note, Run
 from posenc.report.words import count
-from posenc.runs import HASHED, STATUSES
+from posenc.runs import SCHEMA, STATUSES
 
 COLUMNS = [
     "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",
@@ -74,13 +75,13 @@ def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.Data
 
 
 def _record(run: Run, command: str | None) -> str:
-    config = None if run.config is None else flatten(run.config, HASHED)
+    config = None if run.config is None else settings(run.config)
     found = {"dataset": run.dataset, "positions": run.positions, "config": config, "sweep_command": command}
     found |= {key: run.result[key] for key in KEPT if run.result.get(key)}
     return json.dumps({key: value for key, value in found.items() if value is not None}, default=str)
 
 
-KEPT = ("references", "versions", "schema")
+KEPT = ("references", "versions", "schema", "data_digest", "precision")
 """Of a result, what has no column."""
 
 

@@ -4,15 +4,13 @@ import copy
 import hashlib
 import logging
 import math
-import sysconfig
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from posenc import checks
+from posenc import checks, corpus
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
 
@@ -59,7 +57,7 @@ class TextDataset(Task):
     ) -> None:
         checks.number(self, low=0, high=1, open_low=True, mask=mask)
         files = _read(path)
-        self.digest = hashlib.blake2b(b"".join(name.encode() + b"\0" + data for name, data in files)).hexdigest()[:16]
+        self.digest = corpus.digest_of(files)
         self._splits = {name: torch.from_numpy(np.frombuffer(data, np.uint8)) for name, data in _split(files).items()}
         self.max_length = min(len(data) for data in self._splits.values()) - 1
         self.mask = mask
@@ -124,40 +122,17 @@ NAMED = 10
 
 
 def _read(path: str | None) -> list[tuple[str, bytes]]:
-    """(name, bytes) of each file, by name."""
-    if path is not None:
-        if not isinstance(path, str) or not path:
-            raise ConfigError(f"TextDataset: dataset.path must be a file, a folder or null, got {path!r}.")
-        root = Path(path).expanduser()
-        if root.is_file():
-            return [(root.name, root.read_bytes())]
-        if not root.is_dir():
-            raise ConfigError(f"TextDataset: dataset.path={path} is neither a file nor a folder.")
-        found = sorted(file for file in root.rglob("*") if file.is_file())
-    else:
-        root = Path(sysconfig.get_path("stdlib"))
-        aside = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
-        found = sorted(file for file in root.rglob("*.py") if not aside & set(file.relative_to(root).parts))
-    files, skipped = [], []
-    for file in found:
-        try:
-            data = file.read_bytes()
-            data.decode()
-        except (OSError, UnicodeDecodeError):
-            skipped.append(file.relative_to(root).as_posix())
-            continue
-        if data:
-            files.append((file.relative_to(root).as_posix(), data))
+    """The files of the corpus, and a warning that names those that are left out."""
+    skipped: list[str] = []
+    files = list(corpus.read(path, skipped))
     if skipped:
         log.warning(
             "%d of %d files are unreadable or not UTF-8 and were skipped: %s%s",
             len(skipped),
-            len(found),
+            len(skipped) + len(files),
             ", ".join(skipped[:NAMED]),
             " ..." if len(skipped) > NAMED else "",
         )
-    if not files:
-        raise ConfigError(f"TextDataset: no text was found in {root}; give a file or a folder with UTF-8 files.")
     return files
 
 
@@ -169,7 +144,9 @@ def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
         ends = {name: round(len(joined) * end) for name, end in {"train": 0.8, "validation": 0.9, "test": 1.0}.items()}
         starts = [0, *ends.values()]
         return {name: bytearray(joined[start:end]) for start, (name, end) in zip(starts, ends.items(), strict=False)}
-    queue = sorted(files, key=lambda file: hashlib.blake2b(file[0].encode()).digest(), reverse=True)
+    queue = sorted(
+        files, key=lambda file: hashlib.blake2b(file[0].encode("utf-8", "surrogateescape")).digest(), reverse=True
+    )
     splits: dict[str, bytearray] = {}
     for name, share in SHARES.items():
         taken = bytearray()

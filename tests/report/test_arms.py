@@ -123,3 +123,14 @@ def test_a_lost_config_among_several_arms_is_refused(run: Make, root: Path) -> N
     comparison = read(root)
     assert any("several arms have its name" in note.text for note in comparison.notes)
     assert all(1 not in facet.values(arm) for facet in comparison.facets for arm in facet.arms)
+
+
+def test_what_averaged_runs_were_made_with_is_named_where_it_differs(run: Make, root: Path) -> None:
+    for seed, (torch_version, precision) in enumerate([("2.6", "32-true"), ("2.7", "32-true"), ("2.7", "bf16-mixed")]):
+        run("rope", seed, 0.9, versions={"torch": torch_version}, precision=precision)
+    comparison = read(root)
+    assert {"rope (trainer.precision_used=32-true)", "rope (trainer.precision_used=bf16-mixed)"} == set(
+        comparison.facets[0].arms
+    )
+    texts = [note.text for note in comparison.notes]
+    assert texts[1:] == ["runs that are averaged were made with different torch: 2.6 and 2.7."]

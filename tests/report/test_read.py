@@ -1,7 +1,9 @@
 """Damaged, foreign and old folders: each costs itself and one sentence."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,17 +87,26 @@ def test_a_truncated_curve_loses_its_last_row(run: Make, root: Path) -> None:
     assert lines[0].seeds[0] == ([0.0, 10.0], [1.0, 0.5])
 
 
-def test_an_older_layout_is_read_without_what_it_lacks(run: Make, root: Path) -> None:
-    absent = dict.fromkeys(("schema", "trained_lengths", "command", "length_generalization", "positions"), "absent")
+def test_what_a_result_lacks_is_read_from_its_config(run: Make, root: Path) -> None:
+    absent = dict.fromkeys(("trained_lengths", "command", "length_generalization", "positions"), "absent")
     for seed in range(3):
         run("rope", seed, 0.9, **absent)
     comparison = read(root)
-    assert "older layout, without trained lengths, command, length generalization" in notes(comparison)
     (facet,) = comparison.facets
     assert facet.trained == (8, 32)  # from the config
     assert facet.values("rope") == dict.fromkeys(range(3), 0.9)
     assert "encoding=rope" in comparison.placed[0].run.command
     assert "model.num_layers=2" in comparison.placed[0].run.command
+
+
+@pytest.mark.parametrize("schema", [1, 3, 99, "absent", True, "2"])
+def test_a_result_of_another_layout_is_left_out_and_named(run: Make, root: Path, schema: Any) -> None:
+    run("rope", 0, 0.9)
+    other = run("rope", 1, 0.9, schema=schema)
+    comparison = read(root)
+    assert comparison.facets[0].values("rope") == {0: 0.9}
+    (note,) = [note for note in comparison.notes if str(other) in note.folder]
+    assert re.search("does not say its layout|has layout [(]schema[)]", note.text), note.text
 
 
 def test_numbers_that_are_none_are_no_scores(run: Make, root: Path) -> None:

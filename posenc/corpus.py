@@ -1,0 +1,65 @@
+"""The files that a task reads, and their digest. Needs no torch, so that a finished run is recognised at once."""
+
+import hashlib
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import to_absolute_path
+
+from posenc.checks import ConfigError
+
+ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
+"""Folders of the standard library that are left out."""
+
+
+def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of each file, by name: of a file as it is, of a folder every file that is UTF-8 and not empty.
+
+    path     None is the source files of the Python standard library that runs posenc: another Python, other files
+    skipped  gets the names of files that are unreadable or not UTF-8
+
+    A relative path counts from where the command was started. Raises ConfigError where there is nothing to read.
+    """
+    if path is None:
+        root = Path(sysconfig.get_path("stdlib"))
+        found = sorted(file for file in root.rglob("*.py") if not ASIDE & set(file.relative_to(root).parts))
+    else:
+        if not isinstance(path, str) or not path:
+            raise ConfigError(f"dataset.path must be a file, a folder or null, got {path!r}.")
+        root = Path(to_absolute_path(str(Path(path).expanduser())))
+        if root.is_file():
+            yield root.name, root.read_bytes()
+            return
+        if not root.is_dir():
+            raise ConfigError(f"dataset.path={path} is neither a file nor a folder.")
+        found = sorted(file for file in root.rglob("*") if file.is_file())
+    empty = True
+    for file in found:
+        name = file.relative_to(root).as_posix()
+        try:
+            data = file.read_bytes()
+            data.decode()
+        except (OSError, UnicodeDecodeError):
+            if skipped is not None:
+                skipped.append(name)
+            continue
+        if data:
+            empty = False
+            yield name, data
+    if empty:
+        raise ConfigError(f"no text was found in {root}; give a file or a folder with UTF-8 files.")
+
+
+def digest(path: Any) -> str:
+    """That of the files that `path` names."""
+    return digest_of(read(path))
+
+
+def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
+    """16 hexadecimal digits over the names and bytes of all files."""
+    state = hashlib.blake2b()
+    for name, data in files:
+        state.update(name.encode("utf-8", "surrogateescape") + b"\0" + data)
+    return state.hexdigest()[:16]

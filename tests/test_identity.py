@@ -1,0 +1,249 @@
+"""What a run is: what is compared, skipped, gone on with and averaged, and where it lies."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from posenc import corpus, identity
+from posenc.analyze.load import load
+from posenc.checks import ConfigError
+from posenc.cli import WATCHING, folder_name, run_folder, sweep_name
+from posenc.report.compare import compare
+from tests.conftest import CONFIGS, Launch
+from tests.test_training import result, weights
+
+S = (
+    "dataset=majority", "dataset.length=8", "dataset.test_lengths=[8]", "model.dim=16", "model.num_heads=2",
+    "model.num_layers=1", "trainer.max_steps=4", "trainer.validate_every=2", "data.eval_size=32", "data.batch_size=4",
+    "threads=1", "callbacks=quiet", "~logger.tensorboard",
+)  # fmt: skip
+AVERAGE = (
+    "+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.5",
+    "+callbacks.ema.update_every_n_steps=1",
+)  # fmt: skip
+GROUPS = ("data", "trainer", "module", "optimizer", "model", "dataset", "encoding", "positions")
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    found = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+@pytest.fixture(scope="module")
+def default(composed: Callable[..., DictConfig]) -> dict[str, Any]:
+    return plain(composed("~callbacks", "~logger"))
+
+
+def test_every_value_is_in_the_identity_or_named_as_harmless(default: dict[str, Any]) -> None:
+    before = identity.config_hash(default)
+    for group in GROUPS:
+        for key in [*default[group], "a_key_of_tomorrow"]:
+            changed = default | {group: default[group] | {key: "another value"}}
+            harmless = f"{group}.{key}" in identity.HARMLESS
+            assert (identity.config_hash(changed) == before) == harmless, f"{group}.{key}"
+    for key, value in {"force": True, "threads": 3, "name": "x", "logger": {}, "study": None, "start": None}.items():
+        assert identity.config_hash(default | {key: value}) == before
+    for key, value in {"seed": 1, "ckpt_path": "x", "another": 1}.items():
+        assert identity.config_hash(default | {key: value}) != before
+
+
+def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any]) -> None:
+    before, names = identity.config_hash(default), set[str]()
+    for path in (CONFIGS / "callbacks").glob("*.yaml"):
+        watching = yaml.safe_load(path.read_text())
+        names |= set(watching)
+        assert identity.config_hash(default | {"callbacks": watching}) == before
+    assert names == set(WATCHING)
+    for name in ("EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler", "Timer", "LambdaCallback"):
+        node = {"mine": {"_target_": f"lightning.pytorch.callbacks.{name}"}}
+        assert identity.config_hash(default | {"callbacks": node}) != before, name
+    for name in ("LearningRateMonitor", "lr_monitor.LearningRateMonitor"):
+        node = {"mine": {"_target_": f"lightning.pytorch.callbacks.{name}"}, "left_out": None}
+        assert identity.config_hash(default | {"callbacks": node}) == before, name
+    assert identity.config_hash(default | {"callbacks": {"m": {"_target_": "mine.LearningRateMonitor"}}}) != before
+
+
+def test_what_is_harmless_changes_no_bit(command: Launch, tmp_path: Path) -> None:
+    quiet = [word for word in S if "callbacks" not in word]
+    assert command(*quiet, "model.dropout=0.1", f"hydra.run.dir={tmp_path / 'a'}") == (0, "")
+    more = (
+        "trainer.log_every=1",
+        "trainer.checkpoint_every=1",
+        "data.eval_tokens_per_batch=64",
+        "name=b",
+        "~callbacks",
+    )
+    assert command(*quiet, "model.dropout=0.1", *more, f"hydra.run.dir={tmp_path / 'b'}") == (0, "")
+    a, b = result(tmp_path / "a"), result(tmp_path / "b")
+    assert a["config_hash"] == b["config_hash"]
+    assert a["test"]["8"] == pytest.approx(b["test"]["8"], rel=1e-6)
+    for x, y in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values(), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_a_callback_that_changes_training_is_another_run(command: Launch, tmp_path: Path) -> None:
+    folders = [tmp_path / name / "seed0" for name in ("plain", "averaged")]
+    for folder, more in zip(folders, ((), AVERAGE), strict=True):
+        assert command(*S, *more, f"hydra.run.dir={folder}") == (0, "")
+    assert result(folders[0])["test"] != result(folders[1])["test"]
+    status, errors = command(*S, *AVERAGE, f"hydra.run.dir={folders[0]}")
+    assert status == 2
+    assert "already holds a run of another config" in errors
+    facet = compare([tmp_path], "none", 0.01).facets[0]
+    assert len(facet.arms) == 2
+    assert sum("EMAWeightAveraging" in arm for arm in facet.arms) == 1, facet.arms
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["callbacks=quiet", "~callbacks.progress", "callbacks.layers.every=3"], "sweep"),
+        (["+callbacks.a._target_=lightning.pytorch.callbacks.LearningRateMonitor", "+callbacks.a.x=1"], "sweep"),
+        (["callbacks=mine"], "sweep_callbacks=mine"),
+        ([*AVERAGE], "sweep_callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging_callbacks.*"),
+    ],
+)
+def test_a_sweep_with_other_callbacks_has_another_folder(words: list[str], name: str) -> None:
+    assert re.fullmatch(name, sweep_name(OverridesParser.create().parse_overrides(words)))
+
+
+def test_a_folder_of_a_former_posenc_is_recognised(command: Launch, tmp_path: Path) -> None:
+    """Finished and failed ones, by their recorded config: the digest in them is another."""
+    line = (*S, f"hydra.run.dir={tmp_path}")
+    assert command(*line) == (0, "")
+    record = result(tmp_path)
+    config = plain(OmegaConf.load(tmp_path / ".hydra" / "config.yaml"))  # pyright: ignore[reportArgumentType]
+    former = identity.former_hash(config)
+    assert former != record["config_hash"]
+    (tmp_path / ".hydra" / "identity.json").unlink()
+    (tmp_path / "result.json").write_text(json.dumps(record | {"config_hash": former}))
+    assert command(*line) == (0, "")
+    assert result(tmp_path)["config_hash"] == former  # it was shown, not trained
+    assert command(*line, *AVERAGE)[0] == 2
+    failed = {key: record[key] for key in ("schema", "encoding", "dataset", "seed")}
+    failed |= {"status": "failed", "error": "x", "config_hash": former}
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "result.json").write_text(json.dumps(failed))
+    assert command(*S, f"hydra.run.dir={tmp_path / 'early'}") == (0, "")
+    assert result(tmp_path / "early")["status"] == "completed"
+
+
+def test_data_that_changed_are_another_run(command: Launch, tmp_path: Path) -> None:
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("the cat sat on the mat. " * 100)
+    folders = [tmp_path / "text" / "learned_relative" / f"seed{seed}" for seed in range(3)]
+
+    def train(seed: int) -> tuple[int, str]:
+        where = f"hydra.run.dir={folders[seed]}"
+        return command("dataset=text", f"dataset.path={corpus}", *S[1:], f"seed={seed}", where)
+
+    assert train(0) == train(1) == (0, "")
+    before = [(folder / "result.json").read_bytes() for folder in folders[:2]]
+    (folders[1] / "result.json").unlink()  # as if it had been killed
+    checkpoint = (folders[1] / "checkpoints" / "last.ckpt").read_bytes()
+    corpus.write_text("another text, of other words. " * 100)
+    for seed in (0, 1):
+        status, errors = train(seed)
+        assert status == 2
+        assert "holds a run on other data: what dataset.path names had the digest" in errors
+    assert train(2) == (0, "")
+    assert (folders[0] / "result.json").read_bytes() == before[0]
+    assert (folders[1] / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
+    facets = compare([tmp_path], "none", 0.01).facets
+    assert len({facet.dataset for facet in facets if facet.arms}) == 2
+    with pytest.raises(ConfigError, match="was trained on other data"):
+        load(folders[0])
+    corpus.write_text("the cat sat on the mat. " * 100)
+    assert train(0) == train(1) == (0, "")
+    assert (folders[0] / "result.json").read_bytes() == before[0]
+    assert result(folders[1])["test"] == json.loads(before[1])["test"]
+
+
+@pytest.mark.parametrize("schema", [1, 3, 99, None, "2"])
+def test_a_result_of_another_layout_is_not_touched(command: Launch, tmp_path: Path, schema: Any) -> None:
+    content = json.dumps({"schema": schema, "status": "failed", "encoding": "rope", "dataset": "majority", "seed": 0})
+    (tmp_path / "result.json").write_text(content)
+    status, errors = command(*S, f"hydra.run.dir={tmp_path}")
+    assert status == 2
+    assert "and this posenc reads and writes layout 2" in errors
+    assert (tmp_path / "result.json").read_text() == content
+    assert not [path for path in tmp_path.iterdir() if path.name != "result.json"]
+    with pytest.raises(ConfigError, match=r"no run of posenc.*reads and writes layout 2"):
+        compare([tmp_path], "none", 0.01)
+
+
+def test_a_value_that_no_run_can_have_is_a_row(command: Launch, tmp_path: Path) -> None:
+    swept = ("-m", "force=false,maybe", *S, f"hydra.sweep.dir={tmp_path}")
+    assert command(*swept)[0] == 1
+    (journal,) = (tmp_path / ".sweeps").glob("*.json")
+    jobs = json.loads(journal.read_text())["jobs"]
+    assert [job["state"] for job in jobs] == ["completed", "failed"]
+    assert jobs[1]["result"]["error"] == "force must be true or false, got 'maybe'."
+    assert (tmp_path / "index.html").exists()
+
+
+def test_names_made_of_values_stay_in_the_sweeps_folder_and_paths_count_from_where_it_was_started(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "a" / "b"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    for number, name in enumerate(("x", "y")):
+        (tmp_path / name).write_text(f"the cat sat on the mat of {number}. " * 100)
+    swept = f"dataset.path=../../x,{'/'.join(['.'] * 150)}/../../y"
+    line = ("-m", "dataset=text", *S[1:], swept, "hydra.sweep.dir=sweep", "hydra.job.chdir=true")
+    assert command(*line) == (0, "")
+    found = {result(path.parent)["data_digest"]: path.parent for path in tmp_path.rglob("result.json")}
+    assert set(found) == {corpus.digest(str(tmp_path / name)) for name in ("x", "y")}
+    assert {folder.parent for folder in found.values()} == {here / "sweep" / "text" / "learned_relative" / "seed0"}
+    assert (here / "sweep" / "index.html").exists()
+    checkpoint = found[corpus.digest(str(tmp_path / "x"))].relative_to(here) / "checkpoints" / "last.ckpt"
+    more = ("trainer.max_steps=6", f"ckpt_path='{checkpoint}'", f"dataset.path={tmp_path / 'x'}")
+    assert command("dataset=text", *S[1:], *more, "hydra.run.dir=rest", "hydra.job.chdir=true") == (0, "")
+    assert result(here / "rest")["steps"] == 6
+
+
+TWINS = [
+    "optimizer.lr=0.001",
+    "a b",
+    "a/b",
+    "a-b",
+    "..",
+    ".",
+    "../a",
+    "é" * 200,
+    "a" * 256,
+    "a\x1b[2J",
+    "a\n",
+    "x" * 300,
+]
+
+
+@settings(max_examples=50)
+@given(st.text())
+def test_a_folder_name_is_one_folder_and_no_other_values(text: str) -> None:
+    name = folder_name(text)
+    assert (name == "") == (text == "")
+    assert not {"/", "\0", "\\"} & set(name)
+    assert name not in (".", "..")
+    assert len(name.encode()) <= 255
+    others = [other for other in TWINS if other != text]
+    assert name not in map(folder_name, others)
+
+
+def test_plain_names_stay_as_they_were() -> None:
+    assert run_folder("text", "rope", 0, "") == "text/rope/seed0"
+    assert run_folder("text", "rope", 0, "optimizer.lr=1e-05") == "text/rope/seed0/optimizer.lr=1e-05"
+    assert folder_name("dataset.length=[8,16],model.causal=True") == "dataset.length=[8,16],model.causal=True"
+    assert run_folder("text", "rope", "../../x", "a=/b").count("/") == 3
