@@ -97,9 +97,13 @@ def _of_facet(facet: Facet) -> list[Meeting]:
     if not scored:
         return []
     chosen = _groups(facet, scored)
-    first = chosen[0][0]
     result = [_meeting(facet, group) for group in chosen]
+    first = result[0].arms[0]
     placed = {arm for group in chosen for arm in group}
+    for one in result:
+        for arm in sorted(placed - set(one.arms) - one.apart.keys()):
+            if unequal := budgets(facet, arm, one.arms[0]):
+                one.apart[arm] = unequal
     for arm in facet.arms:
         if arm in placed:
             continue

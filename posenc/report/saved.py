@@ -151,8 +151,8 @@ def _run(folder: str, rows: list[dict[str, str]], name: str, notes: list[Note]) 
     result: dict[str, Any] = {key: record[key] for key in KEPT if key in record}
     result |= {
         "schema": SCHEMA, "encoding": first["encoding"], "seed": int(first["seed"]), "status": status,
-        "dataset": record.get("dataset") if config is not None else first["dataset"],
-        "positions": record.get("positions") if config is not None else first.get("positions"),
+        "dataset": (config is not None and record.get("dataset")) or first["dataset"],
+        "positions": (config is not None and record.get("positions")) or first.get("positions"),
         "error": first.get("error"), "config_hash": first.get("config_hash"), "command": first.get("command"),
         "length_generalization": {key: _float(first.get(key)) for key in BEYOND},
         "test": {}, "ceilings": {}, "undefined": {},
@@ -170,7 +170,9 @@ def _run(folder: str, rows: list[dict[str, str]], name: str, notes: list[Note]) 
             result["undefined"][n] = row["undefined"]
         if scores:
             result["test"][n] = scores
-        result["ceilings"][n] = {key: _float(row.get(key)) for key in ("order_blind", "order_aware")}
+        ceilings = {key: _float(row.get(key)) for key in ("order_blind", "order_aware")}
+        if scores or any(value is not None for value in ceilings.values()):
+            result["ceilings"][n] = ceilings
     result = {key: value for key, value in result.items() if value is not None}
     command = record.get("sweep_command")
     return Run(

@@ -1,0 +1,31 @@
+"""Runs as objects, without files: what a sweep of any outcome leaves in the report's hands."""
+
+from pathlib import Path
+from typing import Any
+
+from posenc.report import arms, tables
+from posenc.report.compare import Conclusions, conclude
+from posenc.report.read import Run
+
+
+def a_run(
+    arm: str, seed: int, skills: dict[int, float], dataset: str = "d0", status: str = "completed", **more: Any
+) -> Run:
+    """One run with a skill at each length; any key of result.json can be given."""
+    test = {n: {"skill": skill, "accuracy": 0.5 + skill / 2, "bits": 1 - skill} for n, skill in skills.items()}
+    result = {
+        "encoding": arm, "dataset": dataset, "seed": seed, "status": status, "error": None,
+        "test": test if status == "completed" else {}, "trained_lengths": [8, 32], "steps": 1000, "schema": 2,
+        "config_hash": f"{arm}{dataset}{seed}",
+        "ceilings": {n: {"order_blind": 0.5, "order_aware": 1.0} for n in skills},
+    }  # fmt: skip
+    name = f"{dataset}/{arm}/seed{seed}"
+    return Run(Path(name), Path("sweep"), result | more, None, name)
+
+
+def concluded(runs: list[Run], delta: float = 0.01, baseline: str = "none") -> Conclusions:
+    """What the report says of them."""
+    placed, _ = arms.place(runs)
+    found = tables.facets(placed)
+    chosen, _ = tables.choose_baseline(found, baseline)
+    return conclude(found, chosen, delta)
