@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from posenc import runs
 from posenc.checks import ConfigError
+
+EVENTS = "events.out.tfevents."
+"""TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
 
 
 class MetricsFile(Logger):
@@ -97,11 +101,32 @@ def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> 
         if isinstance(logger, MetricsFile):
             logger.begin(steps)
         elif isinstance(logger, TensorBoardLogger):
+            order_events(Path(logger.log_dir))
             logger._kwargs.setdefault("purge_step", steps)  # events of later steps, if any, are shown no more
             _ = logger.experiment
         else:
             _ = getattr(logger, "experiment", None)
             logger.log_hyperparams(config)
+
+
+def order_events(folder: Path) -> None:
+    """Rename event files that a clock which was set back would put behind the next one.
+
+    TensorBoard reads the files of a run in the order of their names, which hold the time at which they were begun, and
+    takes back what stands before the beginning of a run. A later file must have a later name.
+    """
+    files = sorted(folder.glob(f"{EVENTS}*"))
+    if not files or _begun(files[-1]) < int(time.time()):
+        return
+    for number, path in enumerate(files):
+        rest = path.name.removeprefix(EVENTS).partition(".")[2]
+        path.rename(path.with_name(f"{EVENTS}{number:010}.{rest}"))
+
+
+def _begun(path: Path) -> int:
+    """Seconds in the name of an event file."""
+    digits = path.name.removeprefix(EVENTS).partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def check_logs(loggers: Sequence[Logger]) -> None:

@@ -196,6 +196,6 @@ def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> 
     if bad:
         words.append(f"{bad} not completed")
     left = time_left(plan, jobs, time.time())
-    if left:
+    if left and left > 0:  # a clock may be set back
         words.append(f"{timedelta(seconds=round(left))} left")
     return "".join(f" · {word}" for word in words)

@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from posenc import summary, sweep
 from posenc.checks import ConfigError
 from posenc.cli import failed_callbacks
 from posenc.journal import Journal
+from posenc.logs import open_logs
 from posenc.stop import GracefulStop, Interrupted
 from posenc.sweep import SweepSummary
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Launch
+from tests.reliability.kills import differences, outcome
+from tests.test_training import SMALL
 
 WORDS = "from posenc.output import keep_going; keep_going()\n"
 
@@ -167,3 +172,37 @@ def test_a_closed_terminal_stops_a_run_once_and_nohup_does_not() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_kill_after_the_last_step_loses_no_figure(command: Launch, tmp_path: Path) -> None:
+    """What a kill leaves when result.json is about to be renamed, and what the same command makes of it."""
+    line = (*SMALL, "dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", f"hydra.run.dir={tmp_path}")
+    assert command(*line) == (0, "")
+    before, names = outcome(tmp_path), {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name}
+    assert before["TensorBoard attention"]
+    (tmp_path / "result.json").rename(tmp_path / "result.json.part")
+    for name in ("length.png", "by_position.csv"):
+        (tmp_path / name).unlink()
+    assert command(*line) == (0, "")
+    assert differences(before, outcome(tmp_path)) == []
+    assert {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name} == names
+
+
+@pytest.mark.parametrize("back", [-1000, 0, 1, 1000])
+def test_a_clock_that_is_set_back_takes_no_part_of_a_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: int
+) -> None:
+    """Three processes log ten steps each, of which two are taken back; each begins `back` seconds before the last."""
+    now = time.time()
+    for turn in range(3):
+        monkeypatch.setattr(time, "time", lambda turn=turn: now - turn * back)
+        monkeypatch.setattr(os, "getpid", lambda turn=turn: 90 + 10 * turn)  # names are compared as text: 90, 100, 110
+        logger = TensorBoardLogger(str(tmp_path), name="", version="")
+        open_logs([logger], {}, steps=8 * turn)
+        for step in range(8 * turn, 8 * turn + 10):
+            logger.experiment.add_scalar("loss", turn, step)
+        logger.experiment.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert shown == [(step, min(step // 8, 2)) for step in range(26)]

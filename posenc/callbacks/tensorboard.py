@@ -50,8 +50,11 @@ class TensorBoardExtras(L.Callback):
         for writer in self._writers(trainer):
             writer.add_custom_scalars(layout)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw what the trained model does."""
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw what the trained model does.
+
+        A run that was killed after its last step trains no more and has no end of training, but it is tested again.
+        """
         assert isinstance(pl_module, SequenceModule)
         for writer in self._writers(trainer):
             for name, figure in draw(pl_module).items():

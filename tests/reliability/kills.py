@@ -2,7 +2,7 @@
 
 A fifth of the kills each is aimed at training, a validation, the test and the writing of a checkpoint, at a random
 moment of it; a fifth at any moment. Equal means: last.ckpt (weights, optimizer, schedule, callbacks) and best.ckpt,
-metrics.csv, by_position.csv and the scalars that TensorBoard shows are bit-equal, and result.json but for times.
+metrics.csv, by_position.csv and what TensorBoard shows (scalars, pictures) are bit-equal, result.json but for times.
 """
 
 import argparse
@@ -50,10 +50,12 @@ def outcome(folder: Path) -> dict[str, Any]:
         state = read(folder / "checkpoints" / f"{name}.ckpt")
         state["callbacks"]["Stopwatch"]["seconds"] = None
         left |= {f"{name}.ckpt{place}": value for place, value in leaves(state)}
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0})
     events.Reload()
     for tag in events.Tags()["scalars"]:
         left[f"TensorBoard {tag}"] = [(event.step, event.value) for event in events.Scalars(tag)]
+    for tag in events.Tags()["images"]:
+        left[f"TensorBoard {tag}"] = [(event.step, event.encoded_image_string) for event in events.Images(tag)]
     return left
 
 
