@@ -21,7 +21,7 @@ from posenc.records import plain_text, read_text, short
 from posenc.report.arms import Placed
 from posenc.report.read import UNFINISHED, Note, Run
 from posenc.report.words import count
-from posenc.runs import SCHEMA, STATUSES
+from posenc.runs import STATUSES
 
 COLUMNS = [
     "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",
@@ -150,7 +150,7 @@ def _run(folder: str, rows: list[dict[str, str]], name: str, notes: list[Note]) 
     config = _nested(config) if isinstance(config, dict) else None
     result: dict[str, Any] = {key: record[key] for key in KEPT if key in record}
     result |= {
-        "schema": SCHEMA, "encoding": first["encoding"], "seed": int(first["seed"]), "status": status,
+        "encoding": first["encoding"], "seed": int(first["seed"]), "status": status,
         "dataset": (config is not None and record.get("dataset")) or first["dataset"],
         "positions": (config is not None and record.get("positions")) or first.get("positions"),
         "error": first.get("error"), "config_hash": first.get("config_hash"), "command": first.get("command"),
