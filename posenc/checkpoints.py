@@ -45,7 +45,7 @@ class Checkpoints(L.Callback):
 
     def _due(self, trainer: L.Trainer) -> bool:
         step = trainer.global_step
-        if self.stop.stopping or step == trainer.max_steps:
+        if self.stop.stopping or trainer.should_stop or step == trainer.max_steps:
             return True
         if self.minutes is None:
             return self.steps > 0 and step % self.steps == 0
@@ -110,8 +110,24 @@ class Checkpoints(L.Callback):
             raise Interrupted(self.stop.received)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish the last one."""
+        """Publish the last one; take it here if something else than the number of steps has ended the training."""
         self._publish(trainer)
+        if not trainer.strategy.broadcast(self._holds(trainer, pl_module)):
+            self._take(trainer)
+            self._publish(trainer)
+
+    def _holds(self, trainer: L.Trainer, module: L.LightningModule) -> bool:
+        """Whether last.ckpt is of this step and of the weights that will be tested."""
+        if not trainer.is_global_zero:
+            return True
+        try:
+            state = read(self.folder / "last.ckpt")
+        except (Damaged, OSError):
+            return False
+        theirs = state["state_dict"]
+        return state["global_step"] == trainer.global_step and all(
+            torch.equal(theirs[name], weight.cpu()) for name, weight in module.state_dict().items()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The lowest validation loss so far."""

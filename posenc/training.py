@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from posenc import checks
@@ -76,6 +76,12 @@ def make_trainer(
         raise ConfigError(f"trainer: accelerator must be a word such as auto, cpu or gpu, got {accelerator!r}.")
     if gradient_clip is not None:
         checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
+    for callback in callbacks:
+        if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
+            raise ConfigError(
+                "callbacks: GradientAccumulationScheduler is not supported: a run that is stopped between two batches "
+                "of one step could not go on as if it had not been stopped; raise data.batch_size instead."
+            )
     precision = automatic(accelerator) if precision == "auto" else precision
     plugins: list[Any] = [DurableFiles()]
     if environment is not None:
