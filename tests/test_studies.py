@@ -302,6 +302,17 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(
     assert command(*few, f"hydra.run.dir={whole}")[0] == 0
     assert (folder / "study.csv").read_text() == (whole / "study.csv").read_text()
     assert not (folder / "answers.jsonl").exists()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+    status, again, errors = command(*few, f"hydra.run.dir={folder}")
+    assert (status, errors) == (0, "")
+    assert "this study is finished" in again
+    assert told.partition("INVALID")[2].splitlines()[:2] == again.partition("INVALID")[2].splitlines()[:2]
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()} == before
+    record = folder / "study.json"
+    record.write_text(record.read_text().replace('"schema": 2', '"schema": 3'))
+    status, _, errors = command(*few, f"hydra.run.dir={folder}")
+    assert status == 2
+    assert "reads and writes layout 2" in errors
 
 
 @pytest.mark.parametrize(

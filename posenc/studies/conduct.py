@@ -27,10 +27,11 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from posenc import runs
+from posenc import records, runs
 from posenc.build import check_seed, make
 from posenc.checks import ConfigError
 from posenc.claims import hold
+from posenc.measurements import Measurements
 from posenc.studies.base import Study
 from posenc.studies.workers import Ledger, Workers, one_thread
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
@@ -46,6 +47,10 @@ def conduct(config: DictConfig, folder: Path) -> None:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         identity = runs.digest({"study": plain["study"], "seed": seed})
         study: Study = make(config, "study", Study)
+        if (known := _finished(folder, identity)) is not None:
+            print("this study is finished: what follows is its result; another hydra.run.dir measures it anew")
+            _show(study, known, verdicts(study.claims, known))
+            return
         ledger = _ledger(folder, identity)
         resumed = bool(ledger.known)
         study.workers = Workers(config.threads, ledger)
@@ -80,12 +85,34 @@ def conduct(config: DictConfig, folder: Path) -> None:
         }
         runs.write_text(folder / runs.STUDY, json.dumps(record, indent=2) + "\n")
         (folder / LEDGER).unlink()  # it is in study.csv
+    console = _show(study, found, judged)
+    cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
+    console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
+
+
+def _show(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Console:
+    """Tables and verdicts in the terminal."""
     console = Console()
     for table in study.tables(found):
         console.print(table)
     tell(console, judged)
-    cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
-    console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
+    return console
+
+
+def _finished(folder: Path, identity: str) -> Measurements | None:
+    """What this study has found in this folder before. Raises ConfigError for a record of another posenc."""
+    try:
+        record = records.read_json(folder / runs.STUDY)
+        why = runs.other_layout(record) if isinstance(record, dict) else None
+        if why is not None:
+            raise ConfigError(f"{folder / runs.STUDY} is not touched: {why}, or choose another hydra.run.dir.")
+        if not isinstance(record, dict) or record.get("config_hash") != identity:
+            return None  # it is refused as another's
+        return Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        return None
 
 
 def _processor_seconds() -> float:
