@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import by_query, checks, flex, fused
+from posenc import blocks, by_query, checks, flex, fused
 from posenc.bias import Bias
+from posenc.checks import ConfigError
 from posenc.mask import Mask
 from posenc.positions import Positions
 
@@ -51,6 +52,7 @@ def attention_logits(
 
 def biased(logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """logits + bias, −∞ where the mask forbids."""
+    blocks.fits(logits, logits.mT, positions.length)
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     allowed = mask.allowed(positions.length, logits.device)
@@ -71,6 +73,7 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
 def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """torch's scaled_dot_product_attention; its fused kernels run where the bias needs no gradient."""
     scale = v.shape[-1] ** -0.5
+    q, k, v = blocks.operands(q, k, v, None, positions.length)
     if bias is None and mask.window is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal, scale=scale)
     allowed = mask.allowed(positions.length, q.device)
@@ -81,6 +84,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
     logits = bias.matrix(positions).to(q.dtype)
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
+    q, k, v = blocks.operands(q, k, v, logits, positions.length)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
 
 
@@ -144,6 +148,17 @@ class Projection(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+def built_for(owner: object, encoding: object, **own: int | bool) -> None:
+    """Refuse an encoding that was built for another width, number of heads or mask than those of `owner`."""
+    for name, value in own.items():
+        theirs = getattr(encoding, name, value)
+        if theirs != value:
+            raise ConfigError(
+                f"{type(owner).__name__}: {type(encoding).__name__} was built for {name}={theirs}, the model has "
+                f"{name}={value}; set model.{name} and leave encoding.{name} to follow it."
+            )
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention, D → D, that asks an encoding to rotate q and k and for a bias.
 
@@ -179,8 +194,10 @@ class SelfAttention(nn.Module):
             flex.check_training(device)
 
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
-        """Mix the tokens of each sequence."""
+        """Mix the tokens of each sequence; ConfigError for an encoding of another layer, positions of other tokens."""
         B, N, _ = x.shape
+        built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
+        positions.fit(self, x)
         qkv = self.qkv(x)
         if encoding.in_attention:  # encodings stay exact, also where projections are narrow
             qkv = qkv.to(x.dtype)

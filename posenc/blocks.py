@@ -1,10 +1,15 @@
 """Blocks that stay in a CPU's caches, and are computed again in the backward pass: where they pay, how to cut them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from posenc.checks import ConfigError
 
 
 def pays(x: Tensor) -> bool:
@@ -12,12 +17,78 @@ def pays(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Inside, products keep the type of their operands; a device that knows no autocast, `meta`, needs nothing."""
+    known = torch.amp.autocast_mode.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
+
+
+def operands(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v for kernels that take their strides and shapes on trust: (B, H, N, ·), the last axis without gaps.
+
+    What broadcasts along batch or heads is spread out, as a view. ConfigError where there are not N = `length` queries,
+    keys and values, or where q, k, v and the bias belong to different batches or heads.
+    """
+    fits(q, k, length)
+    if not (q.ndim == 4 and q.shape == k.shape and q.shape[:3] == v.shape[:3]):
+        q, k, v = _spread(q, k, v)
+    if bias is not None and (bias.shape[0] not in (1, len(q)) or bias.shape[1] not in (1, q.shape[1])):
+        raise ConfigError(
+            f"attention: a bias of {bias.shape[0]} sequences and {bias.shape[1]} heads does not fit queries of "
+            f"{len(q)} and {q.shape[1]}; give as many, or one for all."
+        )
+    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
+    return q, k, v
+
+
+def fits(q: Tensor, k: Tensor, length: int) -> None:
+    """Refuse, with a ConfigError, queries or keys that are not as many as the positions: they would broadcast."""
+    if q.shape[-2] != length or k.shape[-2] != length:
+        raise ConfigError(
+            f"attention: {q.shape[-2]} queries and {k.shape[-2]} keys do not stand at {length} positions; "
+            "give a position for each token."
+        )
+
+
+def _spread(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        lead = torch.broadcast_shapes(*(x.shape[:-1] for x in (q, k, v)))
+        if len(lead) != 3 or q.shape[-2] != k.shape[-2] or k.shape[-2] != v.shape[-2] or q.shape[-1] != k.shape[-1]:
+            raise RuntimeError
+    except RuntimeError:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
+        raise ConfigError(
+            f"attention: queries, keys and values {shapes} do not fit; give each (batch, heads, length, width)."
+        ) from None
+    q, k, v = (x.expand(*lead, -1) for x in (q, k, v))
+    return q, k, v
+
+
+def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass that refuses to be differentiated itself, at once.
+
+    torch's `once_differentiable` leaves the refusal to a node that torch.autograd.grad passes by, so that a second
+    derivative would lack what goes through this pass.
+    """
+
+    @wraps(backward)
+    def only(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{type(ctx).__name__.removesuffix('Backward')} has no second derivative: leave create_graph=False, or "
+                "compute it with model.attention=explicit and an encoding other than CoPE and DAPE."
+            )
+        return backward(ctx, *grads)
+
+    return only
+
+
 def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """`blocked` where it pays, else the `definition` that it equals.
 
     Without autocast: the backward pass runs outside it, and would compute again something else.
     """
-    with torch.autocast(operands[0].device.type, enabled=False):
+    with without_autocast(operands[0]):
         answer = blocked.apply(*operands) if pays(operands[0]) else definition(*operands)
     assert isinstance(answer, Tensor)
     return answer

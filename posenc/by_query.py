@@ -22,7 +22,6 @@ from typing import Any, TypeGuard
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from posenc import blocks
 from posenc.bias import Bias, ByQuery
@@ -52,11 +51,13 @@ def attend(
 ) -> Float[Tensor, "B H N d"]:
     """The definition's answer, where it `applies`; what is narrower than float32 is widened to it."""
     dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
+    q, k, v = blocks.operands(q, k, v, bias.queries, N)
+    queries = bias.queries.expand(*q.shape[:-1], -1)
     occur = slice(positions.span - N, positions.span + N - 1)
     vectors = bias.vectors[:, occur].to(dtype)
     values = None if bias.values is None else bias.values[:, occur].to(dtype)
-    first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, bias.queries))
-    with torch.autocast(q.device.type, enabled=False):  # the backward pass, outside it, must find the same weights
+    first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, queries))
+    with blocks.without_autocast(q):  # the backward pass, outside it, must find the same weights
         out = QueryAttention.apply(*first, vectors, values, mask)
     assert isinstance(out, Tensor)
     return out.transpose(0, 1).to(q.dtype)
@@ -91,7 +92,7 @@ class QueryAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """All of them: in training all are asked for, but for vectors that are fixed, whose part is small."""
         q, k, v, a, r, s, out, sums = ctx.saved_tensors

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.attention import Projection, SelfAttention
+from posenc.attention import Projection, SelfAttention, built_for
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions import Positions
@@ -131,13 +131,7 @@ class Encoder(nn.Module):
         checks.one_of(self, READOUTS, readout=readout)
         if not isinstance(encoding, PositionalEncoding):
             raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
-        for name, own in {"dim": dim, "num_heads": num_heads, "causal": causal}.items():
-            theirs = getattr(encoding, name, own)
-            if theirs != own:
-                raise ConfigError(
-                    f"Encoder: {type(encoding).__name__} was built for {name}={theirs}, the model has {name}={own}; "
-                    f"set model.{name} and leave encoding.{name} to follow it."
-                )
+        built_for(self, encoding, dim=dim, num_heads=num_heads, causal=causal)
         inject = encoding.inject if inject is None else inject
         checks.one_of(self, INJECTIONS, inject=inject)
         per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer
@@ -187,8 +181,7 @@ class Encoder(nn.Module):
         if self.query is not None:
             x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
         positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
-        if positions.length != x.shape[1]:
-            raise ConfigError(f"Encoder: {x.shape[1]} tokens (read-out included) but {positions.length} positions.")
+        positions.fit(self, x)
         for layer, block in enumerate(self.blocks):
             if (layer == 0 and self.inject == "input") or self.inject == "every_layer":
                 x = self.encoding(layer).embed(x, positions)

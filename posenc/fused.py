@@ -27,7 +27,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from posenc import blocks
@@ -132,8 +131,10 @@ def pays(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions) -> bool:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, mask: Mask) -> Tensor:
     """softmax(q kᵀ / √d + bias) v where it `applies`; what is narrower than float32 is widened to it."""
-    dtype, H = torch.promote_types(q.dtype, torch.float32), q.shape[1]
+    dtype = torch.promote_types(q.dtype, torch.float32)
     layout, stored = lay(bias, positions, mask)
+    q, k, v = blocks.operands(q, k, v, stored, positions.length)
+    H = q.shape[1]
     stored = stored.to(dtype).expand(-1, H, *stored.shape[2:]).contiguous()
     out = FusedAttention.apply(q.to(dtype), k.to(dtype), v.to(dtype), stored, layout, mask.causal)
     assert isinstance(out, Tensor)
@@ -171,7 +172,7 @@ class FusedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """In blocks for a gradient of the bias and under a causal mask, where they leave out half; else fused."""
         q, k, v, stored, out, lse = ctx.saved_tensors
@@ -184,6 +185,7 @@ class FusedAttention(torch.autograd.Function):
             dq, dk, dv = blocked_backward(grad, q, k, v, out, lse, stored, layout, gradient, ctx.causal)
         else:
             kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+            grad = grad if grad.stride(-1) == 1 else grad.contiguous()  # the kernel takes strides on trust
             dq, dk, dv = kernel(grad, q, k, v, out, lse, 0.0, False, attn_mask=layout.matrix(stored))
         return (dq.flip(-2) if layout.reverse else dq), dk, dv, gradient, None, None
 

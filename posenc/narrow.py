@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from posenc import blocks, fused
 from posenc.attention import biased, carry
@@ -56,14 +55,15 @@ def attend(
     positions: Positions,
 ) -> Float[Tensor, "B H N d"]:
     """softmax(q kᵀ / √d + bias) v in bfloat16, for what `pays` lets in, at any length."""
+    table = None if bias is None else fused.lay(bias, positions, Mask())[1]
+    q, k, v = blocks.operands(q, k, v, table, positions.length)
     B, H, N, d = v.shape
     q = (q * d**-0.5).to(torch.bfloat16)
     k, v = k.to(torch.bfloat16), v.to(torch.bfloat16)
-    if bias is None:
+    if table is None:
         out = BlockedAttention.apply(*(x.reshape(1, B * H, N, -1) for x in (q, k, v)), None)
         assert isinstance(out, Tensor)
         return out.view(B, H, N, d)
-    _, table = fused.lay(bias, positions, Mask())
     table = table[0].to(torch.bfloat16).expand(H, -1)
     out = BlockedAttention.apply(*(x.transpose(0, 1).contiguous() for x in (q.flip(-2), k, v)), table)
     assert isinstance(out, Tensor)
@@ -83,7 +83,7 @@ class BlockedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Block by block."""
         q, k, v, table = ctx.saved_tensors

@@ -8,11 +8,14 @@
 Every encoding, kernel and figure in posenc takes distances from here.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import InitVar, dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from posenc.checks import ConfigError
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,34 @@ class Positions:
     span: int
     scale: float = 1.0
     consecutive: bool = False
+    known: InitVar[bool] = False
+
+    def __post_init__(self, known: bool) -> None:
+        """Refuse ids outside [0, span), or not consecutive where they say so, with a ConfigError.
+
+        Not where they are `known` to be right, as those of a scheme are, nor on a GPU, which would have to wait.
+        """
+        ids = self.ids
+        if known or type(ids) is not Tensor or ids.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+        if ids.ndim != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise ConfigError(
+                f"Positions: ids must be whole numbers of shape (batch, length), got {tuple(ids.shape)}, {ids.dtype}."
+            )
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ConfigError(f"Positions: scale must be a number ≥ 0, got {self.scale}.")
+        if not ids.numel():
+            return
+        low, high = (int(end) for end in ids.aminmax())
+        if low < 0 or high >= self.span:
+            raise ConfigError(f"Positions: ids must lie in [0, {self.span}), got {low} to {high}; raise span.")
+        if self.consecutive and bool((ids.diff() != 1).any()):
+            raise ConfigError("Positions: ids do not follow one another by steps of 1; leave consecutive=False.")
 
     @classmethod
     def arange(cls, length: int, device: torch.device | str | None = None) -> "Positions":
         """0, 1, ..., length − 1."""
-        return cls(torch.arange(length, device=device)[None], span=length, consecutive=True)
+        return cls(torch.arange(length, device=device)[None], span=length, consecutive=True, known=True)
 
     @property
     def length(self) -> int:
@@ -60,6 +86,17 @@ class Positions:
         """For each (query, key) the column of its distance on the grid of `distances`."""
         return self.ids[:, None, :] - self.ids[:, :, None] + (self.span - 1)
 
+    def fit(self, owner: object, x: Float[Tensor, "B *h N c"]) -> None:
+        """Refuse x, with a ConfigError, if its tokens are not as many as the positions: they would broadcast."""
+        b, N = self.ids.shape
+        if x.shape[-2] != N or b not in (1, len(x)):
+            raise ConfigError(
+                f"{type(owner).__name__}: {x.shape[-2]} tokens (read-out included) but {N} positions, in {len(x)} and "
+                f"{b} sequences; give each token a position, in one sequence for all or in as many."
+            )
+
     def shifted(self, offset: int) -> "Positions":
         """All positions moved by a common offset ≥ 0; no distance changes."""
-        return replace(self, ids=self.ids + offset, span=self.span + offset)
+        if offset < 0:
+            raise ConfigError(f"Positions: a shift must be ≥ 0, got {offset}.")
+        return replace(self, ids=self.ids + offset, span=self.span + offset, known=True)

@@ -95,14 +95,14 @@ class WithinNumber(PositionScheme):
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
         """Positions of these tokens, and 0 for `extra` more after them."""
-        length = tokens.shape[1] + extra
         inside = torch.isin(tokens, torch.tensor(self.digits, device=tokens.device))
         order = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
         ids = order - (order * ~inside).cummax(1).values  # since the last token that is no digit
-        room = self.max_offset if training else 0
+        span = int(ids.max()) + 1 if ids.numel() else 1  # of the longest number, however long the sequence
         if training:
             ids = ids + int(torch.randint(self.max_offset + 1, ())) * inside
-        return Positions(torch.nn.functional.pad(ids, (0, extra)), span=length + 1 + room)
+            span += self.max_offset
+        return Positions(torch.nn.functional.pad(ids, (0, extra)), span=span, known=True)
 
     def reach(self, length: int) -> int:
         """Past the last digit of a number of `length` digits, moved by the largest k."""
@@ -115,7 +115,10 @@ class RandomizedPositions(PositionScheme):
     Ruoss et al. 2023 (https://arxiv.org/abs/2305.16843): every position up to `span` is trained, whatever the training
     length, so longer inputs meet no position that is new. `at_test`: `even` spreads the ids evenly over the span,
     `random` draws them as in training, the same ones each time for a length (the paper's; ours is deterministic).
-    Tables must hold the span (encoding.max_length ≥ span); relative ones know 2·span − 1 distances.
+    Tables must hold the span (encoding.max_length ≥ span); relative ones know 2·span − 1 distances. Deviation: a
+    distance is the difference of two ids, so the queries of a sequence see different ones. For Transformer-XL and ALiBi
+    the authors' code (https://github.com/google-deepmind/randomized_positional_encodings) draws sorted *distances* in
+    place of ids, the same for all queries: the j-th key to the left of any query is equally far away.
     """
 
     def __init__(self, span: int = 512, at_test: str = "random") -> None:
@@ -135,7 +138,7 @@ class RandomizedPositions(PositionScheme):
         else:
             stream = None if training else generator(0, f"positions/{self.span}/{length}")
             ids = torch.randperm(self.span, generator=stream)[:length].sort().values
-        return Positions(ids[None].to(tokens.device), span=self.span)
+        return Positions(ids[None].to(tokens.device), span=self.span, known=True)
 
     def reach(self, length: int) -> int:
         """The span, whatever the length."""
@@ -159,7 +162,7 @@ class ShiftedPositions(PositionScheme):
         ids = torch.arange(length, device=tokens.device)[None]
         if training:
             ids = ids + torch.randint(self.max_shift + 1, (len(tokens), 1)).to(tokens.device)
-        return Positions(ids, span=length + self.max_shift, consecutive=True)
+        return Positions(ids, span=length + self.max_shift, consecutive=True, known=True)
 
     def reach(self, length: int) -> int:
         """Past the last token, moved by the largest shift."""
@@ -181,4 +184,4 @@ class ScaledPositions(OriginalLength, PositionScheme):
         length = tokens.shape[1] + extra
         ids = torch.arange(length, device=tokens.device)[None]
         scale = min(1.0, self.trained / length)
-        return Positions(ids, span=length, scale=scale, consecutive=True)
+        return Positions(ids, span=length, scale=scale, consecutive=True, known=True)

@@ -48,7 +48,7 @@ class SymmetricALiBi(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         penalty = self.penalty(positions.distances)
         table = -slopes(self.num_heads).to(penalty.device)[:, None] * penalty
-        return ByDistance(table[None, :, None].to(q.dtype))
+        return ByDistance(table[None, :, None])
 
 
 class CausalALiBi(SymmetricALiBi):

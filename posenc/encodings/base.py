@@ -2,12 +2,15 @@
 
 import copy
 import inspect
+from collections.abc import Callable
+from functools import wraps
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc.bias import Bias
+from posenc.checks import ConfigError
 from posenc.positions import Positions
 
 
@@ -51,6 +54,13 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def __init_subclass__(cls) -> None:
+        """Every hook that a class overrides refuses what is not of one length, which would broadcast."""
+        super().__init_subclass__()
+        for name, check in {"embed": _embeds, "rotate": _turns, "bias": _adds}.items():
+            if name in vars(cls):
+                setattr(cls, name, check(vars(cls)[name]))
 
     def embed(self, x: Float[Tensor, "B N D"], positions: Positions) -> Float[Tensor, "B N D"]:
         """Token embeddings in, token embeddings with position out."""
@@ -98,3 +108,42 @@ class PositionalEncoding(nn.Module):
         """The constructor's arguments, which every encoding keeps as attributes of the same names."""
         names = inspect.signature(type(self).__init__).parameters
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")
+
+
+def _embeds(hook: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @wraps(hook)
+    def embed(self: PositionalEncoding, x: Tensor, positions: Positions) -> Tensor:
+        positions.fit(self, x)
+        return hook(self, x, positions)
+
+    return embed
+
+
+def _turns(hook: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    @wraps(hook)
+    def rotate(
+        self: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positions: Positions
+    ) -> tuple[Tensor, Tensor]:
+        _fit_heads(self, q, k, positions)
+        return hook(self, x, q, k, positions)
+
+    return rotate
+
+
+def _adds(hook: Callable[..., Bias | None]) -> Callable[..., Bias | None]:
+    @wraps(hook)
+    def bias(self: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None:
+        _fit_heads(self, q, k, positions)
+        return hook(self, x, q, k, positions)
+
+    return bias
+
+
+def _fit_heads(encoding: PositionalEncoding, q: Tensor, k: Tensor, positions: Positions) -> None:
+    positions.fit(encoding, q)
+    heads = getattr(encoding, "num_heads", q.shape[1])
+    if q.shape != k.shape or q.shape[1] != heads:
+        raise ConfigError(
+            f"{type(encoding).__name__}: queries {tuple(q.shape)} and keys {tuple(k.shape)} must have one shape, "
+            f"(batch, heads, length, width), of {heads} heads."
+        )

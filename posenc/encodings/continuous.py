@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
-from posenc.encodings.scale import Rms, check_rms
+from posenc.encodings.scale import Rms, check_rms, in_float32
 from posenc.positions import Positions
 
 
@@ -56,8 +56,8 @@ class ContinuousPositionalEncoding(PositionalEncoding):
         self.outer.bias.copy_(-gain * start.mean(0))
 
     def _vectors(self, position: Tensor) -> Tensor:
-        x = (position / self.period)[..., None].to(self.inner.weight.dtype)
-        return self.outer(nn.functional.gelu(self.middle(nn.functional.gelu(self.inner(x)))))
+        x = (position / self.period)[..., None]
+        return in_float32((self.inner, nn.GELU(), self.middle, nn.GELU(), self.outer), x)
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
         return x + self._vectors(positions.values).to(x.dtype)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from posenc import blocks, checks
@@ -77,11 +76,11 @@ class ContextualBias(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         """The gradient of a sum from n to m is a prefix sum."""
-        q, k, at_whole, to_next = ctx.saved_tensors
-        dq, dk, dat, dnext = (torch.zeros_like(each) for each in ctx.saved_tensors)
+        q, k, at_whole, to_next = saved = ctx.saved_tensors  # read once: activation checkpointing allows no second time
+        dq, dk, dat, dnext = (torch.zeros_like(each) for each in saved)
         for at, seen, gates, whole, share in _counts(q, k, at_whole.shape[-1]):
             slopes = grad[at][..., seen]
             dat[at].scatter_add_(-1, whole, slopes)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from posenc import blocks, checks
@@ -68,11 +67,11 @@ class Adapted(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         """LeakyReLU's slope follows from the sign of its answer."""
-        S, static, V, a, W = ctx.saved_tensors
-        dS, dstatic, dV, da, dW = (torch.zeros_like(x) for x in ctx.saved_tensors)
+        S, static, V, a, W = saved = ctx.saved_tensors  # read once: activation checkpointing allows no second time
+        dS, dstatic, dV, da, dW = (torch.zeros_like(x) for x in saved)
         (B, H, _), b = S.shape, len(static)
         from_W, from_S, from_static = W.T.expand(B, -1, -1), V[:, :H].T.expand(B, -1, -1), V[:, H:].T.expand(b, -1, -1)
         for p, hidden in _hidden(S, static, V, a):

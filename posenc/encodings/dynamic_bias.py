@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from posenc import checks
 from posenc.bias import ByDistance
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.scale import in_float32
 from posenc.positions import Positions
 
 DISTANCES = ("linear", "log")
@@ -40,5 +41,5 @@ class DynamicPositionalBias(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         t = positions.distances
         g = t if self.distance == "linear" else t.sign() * torch.log1p(t.abs())
-        table = self.mlp((g / self.unit)[:, None].to(next(self.mlp.parameters()).dtype)).T
-        return ByDistance(table[None, :, None].to(q.dtype))
+        table = in_float32(self.mlp, (g / self.unit)[:, None]).T
+        return ByDistance(table[None, :, None])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from posenc import checks
 from posenc.bias import ByDistance
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.scale import in_float32
 from posenc.positions import Positions
 
 EPSILON = 1e-6
@@ -42,16 +43,18 @@ class FIREPositionalBias(PositionalEncoding):
         nn.init.ones_(self.threshold_factor)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
+        dtype = torch.promote_types(self.c.dtype, torch.float32)
+
         def psi(length: Tensor) -> Tensor:
-            return torch.log1p(self.c.abs() * length.to(self.c.dtype))
+            return torch.log1p(self.c.abs() * length.to(dtype))
 
         reach = (self.threshold_factor * self.threshold).abs()[None, None]
         if not self._all_within(reach, positions):
-            reach = torch.maximum(positions.values.to(self.c.dtype), reach)
+            reach = torch.maximum(positions.values.to(dtype), reach)
         one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
         share = psi(one_side) / (psi(reach)[..., None] + EPSILON)  # (b, N, span)
-        half = self.mlp(share[..., None]).movedim(-1, 1)  # (b, H, N, span)
-        return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1).to(q.dtype))
+        half = in_float32(self.mlp, share[..., None]).movedim(-1, 1)  # (b, H, N, span)
+        return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1))
 
     def _all_within(self, reach: Tensor, positions: Positions) -> bool:
         """Whether no position is past T, so that all queries share one row; asked where the answer is at hand."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
-from posenc.encodings.scale import Rms, check_rms
+from posenc.encodings.scale import Rms, check_rms, in_float32
 from posenc.positions import Positions
 
 NEAR = 64
@@ -48,9 +48,10 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
             self.outer.bias.copy_(gain * (self.outer.bias - start.mean(0)))
 
     def _vectors(self, position: Tensor) -> Tensor:
-        angle = position[..., None].to(self.frequencies.dtype) * self.frequencies
+        dtype = torch.promote_types(self.frequencies.dtype, torch.float32)
+        angle = position[..., None].to(dtype) * self.frequencies
         features = torch.cat((angle.cos(), angle.sin()), dim=-1) * self.features**-0.5
-        return self.outer(nn.functional.gelu(self.inner(features)))
+        return in_float32((self.inner, nn.GELU(), self.outer), features)
 
     def embed(self, x: Tensor, positions: Positions) -> Tensor:
         return x + self._vectors(positions.values).to(x.dtype)

@@ -35,12 +35,11 @@ class KerpleLogPositionalBias(PositionalEncoding):
 
     def curve(self, r: Tensor) -> Tensor:
         """(H, M) from distances r ≥ 0."""
-        r1, r2 = self.raw.exp()[..., None]
+        r1, r2 = self.raw.to(torch.promote_types(self.raw.dtype, torch.float32)).exp()[..., None]
         return -r1 * torch.log1p(r2 * r)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
-        table = self.curve(positions.distances.abs().to(self.raw.dtype))
-        return ByDistance(table[None, :, None].to(q.dtype))
+        return ByDistance(self.curve(positions.distances.abs())[None, :, None])
 
 
 class KerplePowerPositionalBias(KerpleLogPositionalBias):
@@ -60,5 +59,6 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
 
     def curve(self, r: Tensor) -> Tensor:
         """(H, M) from distances r ≥ 0."""
-        r1, r2 = self.raw[0].exp()[:, None], 2 * self.raw[1].sigmoid()[:, None]
+        raw = self.raw.to(torch.promote_types(self.raw.dtype, torch.float32))
+        r1, r2 = raw[0].exp()[:, None], 2 * raw[1].sigmoid()[:, None]
         return -r1 * r**r2

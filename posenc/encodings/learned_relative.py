@@ -36,4 +36,4 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         column = positions.distances.clamp(-self.max_distance, self.max_distance) + self.max_distance
         table = interpolate(self.table[..., None], column)[..., 0]  # (H, M)
-        return ByDistance(table[None, :, None].to(q.dtype))
+        return ByDistance(table[None, :, None])

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import checks
+from posenc import blocks, checks
 from posenc.attention import Projection
 from posenc.bias import Dense, replacing
 from posenc.encodings.base import PositionalEncoding
@@ -57,7 +57,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
         operands = (y.to(dtype) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x)))
-        with torch.autocast(q.device.type, enabled=False):  # which would round keys once a chunk that they pass through
+        with blocks.without_autocast(q):  # which would round keys once a chunk that they pass through
             return replacing(reflected(*operands), q, k, q.shape[-1])
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.rope import angles
 from posenc.positions import Positions
 
 
@@ -37,7 +38,7 @@ class PolarPositionalEncoding(PositionalEncoding):
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype, d = torch.promote_types(q.dtype, torch.float32), q.shape[-1]
         theta = self.base ** (-torch.arange(d, device=q.device, dtype=dtype) / d)
-        angle = positions.values.to(dtype)[:, None, :, None] * theta  # (b, 1, N, d)
+        angle = angles(positions, theta)  # (b, 1, N, d)
 
         def polar(content: Tensor, angle: Tensor) -> Tensor:
             magnitude = F.softplus(content)

@@ -65,10 +65,27 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        theta = self.rates(positions, dtype)[..., None, None, :]
-        angle = positions.values.to(dtype)[:, None, :, None] * theta  # (b, 1, N, r/2)
+        angle = angles(positions, self.rates(positions, dtype))
         cos, sin = angle.cos(), angle.sin()
         return turn(q, self.temperature * cos, self.temperature * sin, self.layout), turn(k, cos, sin, self.layout)
+
+
+NEAR = 2**10
+"""Positions whose products with frequencies float32 holds to 1e-4 of a radian."""
+
+
+def angles(positions: Positions, theta: Float[Tensor, "*b c"]) -> Float[Tensor, "b 1 N c"]:
+    """p θ, to within whole turns.
+
+    Of a far position float32 would hold the angle coarsely, 0.004 of a radian at 100,000. There the angle of each
+    sequence's first position is taken in float64, to within whole turns, and float32 holds what the others add.
+    """
+    theta, place = theta[..., None, None, :], positions.values.to(theta.dtype)[:, None, :, None]
+    if positions.extent < NEAR:
+        return place * theta
+    first = place[:, :, :1]
+    start = torch.remainder(first.double() * theta.double(), 2 * math.pi).to(theta.dtype)
+    return (place - first) * theta + start
 
 
 def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> Float[Tensor, "B H N d"]:

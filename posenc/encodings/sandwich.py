@@ -32,4 +32,4 @@ class SandwichPositionalBias(PositionalEncoding):
         rate = self.base ** (-torch.arange(0, self.width, 2, device=t.device, dtype=t.dtype) / self.width)
         product = (t[:, None] * rate).cos().sum(-1)
         ratio = torch.arange(1, self.num_heads + 1, device=t.device) * 8 / self.num_heads
-        return ByDistance((product / ratio[:, None])[None, :, None].to(q.dtype))
+        return ByDistance((product / ratio[:, None])[None, :, None])

@@ -56,4 +56,4 @@ class T5RelativePositionalBias(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         table = self.table[:, self.bucket(positions.distances)]
-        return ByDistance(table[None, :, None].to(q.dtype))
+        return ByDistance(table[None, :, None])

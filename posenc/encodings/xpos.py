@@ -1,11 +1,17 @@
 """RoPE with a length that decays with distance."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from posenc import checks
-from posenc.encodings.rope import RotaryPositionalEncoding, turn
+from posenc.checks import UndefinedAtLength
+from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
 from posenc.positions import Positions
+
+LARGEST_EXPONENT = 80.0
+"""e^80 is 5e34; float32 ends at 3e38."""
 
 
 class XPosPositionalEncoding(RotaryPositionalEncoding):
@@ -13,8 +19,9 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
 
     xPos, Sun et al. 2022 (https://arxiv.org/abs/2212.10554): a pair's share of the logit decays as ζ_i^((m − n)/scale)
     with the distance to a key on the left. Causal by intent: for keys on the right it grows. Positions are counted from
-    the middle of their range, which cancels in every logit and keeps the factors small, as in the authors' code
-    (torchscale). 0 parameters. Defined at every length.
+    the middle of each sequence's, which cancels in every logit and keeps the factors small, as in the authors' code
+    (torchscale). 0 parameters. Defined at every length whose factors float32 holds, 65,000 positions by default; a
+    longer one is an error.
     """
 
     def __init__(
@@ -33,12 +40,24 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)
         place = positions.values.to(dtype)[:, None, :, None]
-        angle = place * self.rates(positions, dtype)
+        angle = angles(positions, self.rates(positions, dtype))
+        middle = (place.amin(-2, keepdim=True) + place.amax(-2, keepdim=True)) / 2
         share = torch.arange(self.width // 2, device=q.device, dtype=dtype) * 2 / self.width
         zeta = (share + self.gamma) / (1 + self.gamma)
-        decay = zeta ** ((place - positions.extent / 2) / self.scale)
+        self.check_reach(positions)
+        decay = zeta ** ((place - middle) / self.scale)
         cos, sin = angle.cos(), angle.sin()
         return (
             turn(q, cos * decay, sin * decay, self.layout),
             turn(k, cos / decay, sin / decay, self.layout),
         )
+
+    def check_reach(self, positions: Positions) -> None:
+        """Refuse positions so far apart that the factors, or their products with q and k, leave float32."""
+        apart = (positions.length - 1) * positions.scale if positions.consecutive else positions.extent
+        most = 2 * LARGEST_EXPONENT * self.scale / math.log((1 + self.gamma) / self.gamma)
+        if apart > most:
+            raise UndefinedAtLength(
+                f"{type(self).__name__}: positions {apart:g} apart leave float32, at most {most:.0f} are possible; "
+                "raise encoding.scale."
+            )

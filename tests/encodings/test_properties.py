@@ -50,7 +50,7 @@ def vectors(encoding: PositionalEncoding, positions: Positions, dim: int) -> Ten
 
 
 def profile(encoding: PositionalEncoding, length: int) -> Tensor:
-    x = torch.zeros(1, 1, length, 8)
+    x = torch.zeros(1, encoding.num_heads, length, 8)  # pyright: ignore[reportArgumentType, reportCallIssue]
     bias = encoding.bias(x[0], x, x, Positions.arange(length))
     assert isinstance(bias, ByDistance)
     return bias.table[0, :, 0]

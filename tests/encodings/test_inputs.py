@@ -1,0 +1,181 @@
+"""What does not fit is refused; far away, in bfloat16, without data and computed twice all is as it is otherwise."""
+
+import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from posenc.attention import SelfAttention, attention_logits
+from posenc.bias import ByDistance, ByQuery
+from posenc.catalog import Entry, entries
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.mask import Mask
+from posenc.positions import Positions
+from tests.conftest import OWN, options
+
+ENCODINGS = options("encoding")
+D, H, N = 64, 4, 12
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, Entry]:
+    return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
+
+
+def loud(entry: Entry) -> PositionalEncoding:
+    """A copy whose parameters are not zero at the start."""
+    again = copy.deepcopy(entry.encoding)
+    for parameter in again.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return again
+
+
+def logits(encoding: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positions: Positions, causal: bool) -> Tensor:
+    turned, others = encoding.rotate(x, q, k, positions)
+    bias = encoding.bias(x, turned, others, positions)
+    return attention_logits(turned, others, q.shape[-1], bias, positions, Mask(causal))
+
+
+def overridden(encoding: PositionalEncoding) -> set[str]:
+    return {
+        name
+        for name in ("embed", "rotate", "bias")
+        if name in dir(type(encoding)) and getattr(type(encoding), name) is not getattr(PositionalEncoding, name)
+    }
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_what_would_broadcast_is_refused_by_every_hook_and_by_the_layer(catalogue: Any, name: str) -> None:
+    encoding, causal = catalogue[name].encoding, catalogue[name].causal
+    x, q = torch.randn(2, 10, D), torch.randn(2, H, 10, D // H)
+    layer, own = SelfAttention(D, H, causal), overridden(encoding)
+    for wrong in (Positions.arange(1), Positions.arange(9), Positions(torch.arange(10).expand(3, 10), 10)):
+        with pytest.raises(ConfigError, match=r"10 tokens .*positions"):
+            layer(x, encoding, wrong)
+        for hook in own & {"rotate", "bias"}:
+            with pytest.raises(ConfigError, match=r"10 tokens .*positions"):
+                getattr(encoding, hook)(x, q, q, wrong)
+        if "embed" in own:
+            with pytest.raises(ConfigError, match=r"10 tokens .*positions"):
+                encoding.embed(x, wrong)
+    for hook in own & {"rotate", "bias"}:
+        for queries, keys in ((q[:, :, :1], q), (q, q[:, :, :1]), (q[:1], q), (q, q[:, :1])):
+            with pytest.raises(ConfigError, match=r"positions|one shape"):
+                getattr(encoding, hook)(x, queries, keys, Positions.arange(10))
+    heads = getattr(encoding, "num_heads", None)
+    if heads is not None:
+        with pytest.raises(ConfigError, match=f"was built for num_heads={heads}, the model has num_heads=8"):
+            SelfAttention(D, 8, causal)(x, encoding, Positions.arange(10))
+    if causal:
+        with pytest.raises(ConfigError, match="was built for causal=True"):
+            SelfAttention(D, H, False)(x, encoding, Positions.arange(10))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_activation_checkpointing_changes_no_gradient(catalogue: Any, name: str) -> None:
+    """The non-reentrant kind hands out saved tensors once."""
+    encoding, layer = loud(catalogue[name]), SelfAttention(D, H, catalogue[name].causal)
+    x, positions = torch.randn(2, N, D, requires_grad=True), Positions.arange(N)
+    leaves = [x, *layer.parameters(), *encoding.parameters()]
+
+    def block(x: Tensor) -> Tensor:
+        return layer(encoding.embed(x, positions), encoding, positions)
+
+    plain = torch.autograd.grad(block(x).square().sum(), leaves)
+    again = torch.autograd.grad(checkpoint(block, x, use_reentrant=False).square().sum(), leaves)
+    for a, b in zip(plain, again, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_second_derivative_is_right_or_refused(catalogue: Any, name: str) -> None:
+    encoding, layer = loud(catalogue[name]).double(), SelfAttention(D, H, catalogue[name].causal).double()
+    x, positions = torch.randn(2, N, D, dtype=torch.float64, requires_grad=True), Positions.arange(N)
+
+    def second() -> Tensor:
+        y = x + layer(encoding.embed(x, positions), encoding, positions)  # a path that goes past attention
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    with refusal():
+        found = second()
+        layer.attend = SelfAttention(D, H, attention="explicit").attend
+        torch.testing.assert_close(found, second())
+
+
+@contextmanager
+def refusal() -> Iterator[None]:
+    """What raises, says that there is no second derivative."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("has no second derivative|is not implemented", str(error)):
+            raise
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_far_positions_are_as_exact_as_near_ones(catalogue: Any, name: str) -> None:
+    """In float32, 100,000 places on."""
+    entry = catalogue[name]
+    if entry.encoding.depends_on & {"position"} or "embed" in overridden(entry.encoding):
+        return
+    encoding, near = loud(entry), Positions.arange(5)
+    x, q, k = torch.randn(1, 5, D), torch.randn(1, H, 5, D // H), torch.randn(1, H, 5, D // H)
+    if "extent" in entry.encoding.depends_on:
+        near, far = near.shifted(99_990), near.shifted(100_000)
+    else:
+        far = near.shifted(100_000)
+    with torch.no_grad():
+        here, there = (logits(encoding, x, q, k, at, entry.causal) for at in (near, far))
+    torch.testing.assert_close(there, here, atol=2e-4 if near.extent < 1e4 else 1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_on_the_meta_device_there_are_shapes(catalogue: Any, name: str) -> None:
+    encoding = copy.deepcopy(catalogue[name].encoding).to("meta")
+    layer = SelfAttention(D, H, catalogue[name].causal).to("meta")
+    x, positions = torch.empty(2, N, D, device="meta"), Positions.arange(N, "meta")
+    assert layer(encoding.embed(x, positions), encoding, positions).shape == (2, N, D)
+
+
+def changes(encoding: PositionalEncoding, dtype: torch.dtype) -> Tensor:
+    """Whether each position from 256 to 1,023, or each distance, is told from the next, by what position adds."""
+    positions, M = Positions.arange(1024), 1024
+    zeros, q = torch.zeros(1, M, D, dtype=dtype), torch.ones(1, H, M, D // H, dtype=dtype)
+    found = [(encoding.embed(zeros, positions) - zeros)[0]]
+    turned, others = encoding.rotate(zeros, q, q, positions)
+    found += [(other - other[:, :, :1])[0].movedim(0, 1).flatten(1) for other in (turned, others)]
+    if "content" not in encoding.depends_on:
+        bias = encoding.bias(zeros, turned, others, positions)
+        if isinstance(bias, ByDistance):
+            found.append(bias.table[0, :, 0].T[M - 1 :])
+        elif isinstance(bias, ByQuery):
+            found.append(bias.vectors.transpose(0, 1).flatten(1)[M - 1 :])
+    return torch.stack([(each.diff(dim=0)[256:] != 0).any(-1).float().mean() for each in found])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_neighbours_differ_as_in_float32_whatever_the_precision(catalogue: Any, name: str, precision: str) -> None:
+    encoding = copy.deepcopy(catalogue[name].encoding)
+    if (getattr(encoding, "max_length", None) or 1024) < 1024:
+        encoding = type(encoding)(**{**arguments(encoding), "max_length": 1024})
+    expected = changes(encoding, torch.float32)
+    mixed = precision == "bf16-mixed"
+    if not mixed:
+        encoding = encoding.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found = changes(encoding, torch.float32 if mixed else torch.bfloat16)
+    assert (found >= 0.95 * expected).all(), (found, expected)
+
+
+def arguments(encoding: PositionalEncoding) -> dict[str, Any]:
+    return eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
