@@ -13,6 +13,9 @@ from posenc.checks import ConfigError
 ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
 """Folders of the standard library that are left out."""
 
+RULE = b"near copies in one split"
+"""How posenc.tasks.text divides files; another rule makes other data of the same files, so it changes the digest."""
+
 
 def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of each file, by name: of a file as it is, of a folder every file that is UTF-8 and not empty.
@@ -58,8 +61,8 @@ def digest(path: Any) -> str:
 
 
 def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
-    """16 hexadecimal digits over the names and bytes of all files."""
-    state = hashlib.blake2b()
+    """16 hexadecimal digits over the names and bytes of all files, and over the rule that divides them into splits."""
+    state = hashlib.blake2b(RULE)
     for name, data in files:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0" + data)
     return state.hexdigest()[:16]

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from posenc import checks, corpus
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
+from posenc.tasks.near_copies import near_copies
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class TextDataset(Task):
     Windows start at uniformly random places of a split's files, which are joined by a zero byte. `path` is a file (any
     bytes) or a folder (its files that are UTF-8); by default the source files of the Python standard library that runs
     posenc, without its tests. A corpus of three files or more is split by file (in the order of a hash of their names:
-    a tenth of the bytes each for test and validation), a smaller one in contiguous parts.
+    a tenth of the bytes each for test and validation), a smaller one in contiguous parts. Files that are near copies,
+    such as the tables of character sets, go to one split together (posenc.tasks.near_copies).
 
     Masked: in every window the share `mask` of the places, at least one, chosen without replacement; all are replaced
     by M, not four fifths of them as in BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).
@@ -137,21 +139,33 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
 
 
 def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
-    """Bytes of each split; whole files where there are three or more, else contiguous parts."""
-    total = sum(len(data) for _, data in files)
-    if len(files) < len(SHARES):
+    """Bytes of each split: whole groups of near copies where there are three groups or more, else contiguous parts."""
+    group = near_copies([data for _, data in files])
+    groups = [[file for file, own in zip(files, group, strict=True) if own == one] for one in range(group.max() + 1)]
+    if len(groups) < len(SHARES) <= len(files):
+        log.warning("the files are near copies of each other, so the splits are parts of one text and share passages")
+    if len(groups) < len(SHARES):
         joined = b"\0".join(data for _, data in files)
         ends = {name: round(len(joined) * end) for name, end in {"train": 0.8, "validation": 0.9, "test": 1.0}.items()}
         starts = [0, *ends.values()]
         return {name: bytearray(joined[start:end]) for start, (name, end) in zip(starts, ends.items(), strict=False)}
     queue = sorted(
-        files, key=lambda file: hashlib.blake2b(file[0].encode("utf-8", "surrogateescape")).digest(), reverse=True
+        groups,
+        key=lambda group: hashlib.blake2b(group[0][0].encode("utf-8", "surrogateescape")).digest(),
+        reverse=True,
     )
+    total = sum(len(data) for _, data in files)
     splits: dict[str, bytearray] = {}
     for name, share in SHARES.items():
-        taken = bytearray()
-        left = len(SHARES) - len(splits) - 1  # the splits still to come need a file each
-        while len(queue) > left and len(taken) < share * total:
-            taken += (b"\0" if taken else b"") + queue.pop()[1]
-        splits[name] = taken
+        taken: list[bytes] = []
+        left = len(SHARES) - len(splits) - 1  # the splits still to come need a group each
+        while len(queue) > left and sum(map(len, taken)) < share * total:
+            fits = [i for i, each in enumerate(queue) if _size(each) <= 2 * share * total]
+            smallest = min(range(len(queue)), key=lambda i: _size(queue[i]))
+            taken += [data for _, data in queue.pop(fits[-1] if fits else smallest)]
+        splits[name] = bytearray(b"\0".join(taken))
     return splits
+
+
+def _size(group: list[tuple[str, bytes]]) -> int:
+    return sum(len(data) for _, data in group)
