@@ -12,6 +12,11 @@ interval [lo, hi] over seeds; δ is the smallest effect that would matter.
     CONTRADICTED    otherwise, hi < 0
     INCONCLUSIVE    otherwise, and where so few seeds allow no interval
 
+Where every value is 0 or 1, a failure or a success, the interval is that of a difference of rates
+(`statistics.success_difference`): a t-interval of runs that all succeed has no width, and would call equal what twelve
+seeds cannot tell from a failure in five. A quantity that has two modes without being 0 or 1 is to be claimed by its
+success.
+
 NOT REPRODUCED is a finding, "as good as no effect", and needs an interval inside (−δ, δ) (equivalence; Schuirmann 1987,
 https://doi.org/10.1007/BF01068419); a wide interval around 0 is INCONCLUSIVE.
 """
@@ -23,7 +28,7 @@ from typing import Any
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.measurements import Measurements, Unmeasured
-from posenc.statistics import Interval, equivalent, label, paired_difference
+from posenc.statistics import Interval, equivalent, label, paired_difference, success_difference
 
 REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED = "REPRODUCED", "DIRECTION ONLY", "NOT REPRODUCED"
 CONTRADICTED, INCONCLUSIVE, INVALID = "CONTRADICTED", "INCONCLUSIVE", "INVALID"
@@ -144,6 +149,12 @@ class Claim:
             right = found.sample(self.quantity, self.against.arm, self.against.at)
         else:
             right = dict.fromkeys(left, self.against)
+        binary = not self.exact and {*left.values()} <= {0, 1}
+        if binary and not isinstance(self.against, Side):
+            return success_difference(list(left.values()), self.against, level)
+        seeds = sorted(left.keys() & right.keys())
+        if binary and seeds and {*right.values()} <= {0, 1}:
+            return success_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds], level)
         if not self.exact:
             return paired_difference(left, right, level)
         differences = {round(left[seed] - right[seed], 12) for seed in left if seed in right}

@@ -312,12 +312,17 @@ def test_bootstrap_of_improvement_agrees_with_scipy(paired: bool) -> None:
 
 def test_the_command_shows_that_intervals_hold_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_module("posenc.statistics", run_name="__main__")
-    lines = re.findall(r"(normal|beta|bimodal) +(\d+) +([\d.]+) +([\d.]+)", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    lines = re.findall(r"(normal|beta|bimodal) +(\d+) +([\d.]+) +([\d.]+)", out)
     found = {(law, int(n)): (float(mean), float(difference)) for law, n, mean, difference in lines}
     assert [*found] == [(law, n) for law in ("normal", "beta", "bimodal") for n in (3, 5, 12)]
     for law, n in itertools.product(("normal", "beta"), (5, 12)):
         assert all(93 <= share <= 97 for share in found[law, n]), (law, n)
     assert found["bimodal", 3][0] < 80  # as the docstring says
+    rare = re.findall(r"rare +(\d+) +([\d.]+) +[\d.]+ +([\d.]+)", out)
+    assert [int(n) for n, _, _ in rare] == [5, 8, 12]
+    assert [float(mean) for _, mean, _ in rare] == pytest.approx([100 * (1 - 0.9**n) for n in (5, 8, 12)], abs=3)
+    assert all(float(success) > 88 for _, _, success in rare)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from posenc.checks import ConfigError
 from posenc.measurements import Measurements
-from posenc.statistics import Interval
+from posenc.statistics import Interval, success_difference
 from posenc.verdicts import (
     CONTRADICTED,
     DIRECTION_ONLY,
@@ -59,6 +59,35 @@ def test_an_effect_of_zero_is_seldom_taken_for_one() -> None:
     found = [claim().verdict(simulated(0.0, 0.2, draw=draw)).outcome for draw in range(400)]
     false = sum(outcome in (REPRODUCED, DIRECTION_ONLY) for outcome in found)
     assert false <= 22  # 2.5 % of 400, and four standard errors
+
+
+@pytest.mark.parametrize("seeds", [10, 12, 30])
+@pytest.mark.parametrize("direction", ["equal", "above"])
+def test_successes_are_seldom_called_equal_where_the_truth_is_twice_the_smallest_effect(
+    seeds: int, direction: str
+) -> None:
+    """An arm that always succeeds against one that fails on one seed in ten; δ = .05."""
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(200):
+        found = Measurements()
+        for seed in range(seeds):
+            found.add("skill", "a", 1, seed, 1.0)
+            found.add("skill", "b", 1, seed, float(rng.random() < 0.9))
+        false += claim(direction, smallest_effect=0.05).verdict(found).outcome in (
+            (REPRODUCED,) if direction == "equal" else (NOT_REPRODUCED, CONTRADICTED)
+        )
+    assert false <= 10
+
+
+def test_the_interval_of_a_difference_of_rates() -> None:
+    """Newcombe's own example, 56/70 − 48/80: .0524 to .3339; and that it has a width where all succeed."""
+    a, b = np.arange(70) < 56, np.arange(80) < 48
+    found = success_difference(a, b)
+    assert (found.low, found.high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+    same = success_difference([1] * 12, [1] * 12)
+    assert (same.low, same.high) == (pytest.approx(-0.2425, abs=1e-4), pytest.approx(0.2425, abs=1e-4))
+    known = success_difference([1] * 12, 0.9)
+    assert known.low == pytest.approx(1 - 0.2425 - 0.9, abs=1e-4)
 
 
 def test_a_gate_that_does_not_hold_makes_it_invalid() -> None:

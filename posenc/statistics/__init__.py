@@ -10,7 +10,7 @@ from posenc.statistics.aggregates import (
     probability_of_improvement,
 )
 from posenc.statistics.family import correct, unseen_share
-from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_rate
+from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_difference, success_rate
 from posenc.statistics.paired import Difference, holm, mcnemar, paired_difference, sign_flip_test
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, label
 from posenc.statistics.simulation import coverage
@@ -32,6 +32,7 @@ __all__ = [
     "paired_interquartile_difference",
     "probability_of_improvement",
     "sign_flip_test",
+    "success_difference",
     "success_rate",
     "unseen_share",
 ]

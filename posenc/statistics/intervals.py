@@ -34,8 +34,8 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     n ≥ 10       for verdicts
 
     Values that are all equal give an interval of width 0 at them. It says that the runs agree, not that the next will.
-    Runs that either succeed or fail are not normal and are covered less often than `level` (`python -m
-    posenc.statistics`): report their `success_rate` too.
+    Runs that either succeed or fail are not normal and are covered far less often than `level`: where one in ten fails,
+    in 41, 57 and 72 % at 5, 8 and 12 seeds (`python -m posenc.statistics`). Report their `success_rate`.
     """
     check_level("mean_interval", level)
     array = sample("mean_interval", "values", values)
@@ -69,6 +69,25 @@ def success_rate(values: ArrayLike, threshold: float = 0.9, level: float = 0.95)
     low = 0.0 if k == 0 else (middle - half) / (n + z**2)
     high = 1.0 if k == n else (middle + half) / (n + z**2)
     return Interval(k / n, low, high, n)
+
+
+def success_difference(a: ArrayLike, b: ArrayLike | float, level: float = 0.95) -> Interval:
+    """The difference of two rates of success, p − q, of successes and failures 1 and 0; q may be a known rate.
+
+        p − q − √((p − l)² + (u' − q)²)  to  p − q + √((u − p)² + (q − l')²),    [l, u], [l', u'] Wilson's intervals
+
+    It has a width also where all runs succeed: twelve of twelve against twelve of twelve allow a difference of .24.
+    Common seeds are not used: where they correlate the arms, it is wider than need be. Newcombe 1998 (method 10),
+    https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
+    """
+    left = success_rate(a, 0.5, level)
+    right = Interval(b, b, b, left.n) if isinstance(b, int | float) else success_rate(b, 0.5, level)
+    estimate, n = left.estimate - right.estimate, min(left.n, right.n)
+    if left.low is None or left.high is None or right.low is None or right.high is None:
+        return Interval(estimate, None, None, n)
+    below = np.hypot(left.estimate - left.low, right.high - right.estimate)
+    above = np.hypot(left.high - left.estimate, right.estimate - right.low)
+    return Interval(estimate, float(estimate - below), float(estimate + above), n)
 
 
 def equivalent(interval: Interval, delta: float) -> bool:
