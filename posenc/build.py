@@ -77,7 +77,7 @@ def build(
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
-    check_logs(logger)
+    check_logs(logger, folder)
     stopwatch, stop = Stopwatch(), stop or GracefulStop()
     trainer: L.Trainer = make(
         config,

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from rich.markup import escape
 
-from posenc import checks, tables
+from posenc import checks, runs, tables
 from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.cli import mistakes
@@ -240,7 +240,7 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{entry.name}.png"
-    figures.encoding_card(entry.name, portrait).savefig(picture, dpi=120)
+    runs.write_picture(picture, figures.encoding_card(entry.name, portrait), dpi=120)
     for label, text in {**facts, "picture": str(picture)}.items():
         console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
 
@@ -266,7 +266,7 @@ def main(words: Sequence[str] | None = None) -> None:
             if asked.gallery.suffix not in PICTURE_FORMATS:
                 raise ConfigError(f"--gallery {asked.gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
             pictures = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
-            figures.encoding_gallery(pictures).savefig(asked.gallery, dpi=80)
+            runs.write_picture(asked.gallery, figures.encoding_gallery(pictures), dpi=80)
         if asked.markdown:
             print(markdown(found), end="")
         elif asked.names:

@@ -16,7 +16,8 @@ from posenc import checks, runs
 from posenc.checks import ConfigError
 from posenc.faults import Diverged
 from posenc.logs import MetricsFile
-from posenc.sealed import Damaged, read
+from posenc.records import plain_text, short
+from posenc.sealed import Damaged, limit, read
 from posenc.stop import GracefulStop, Interrupted
 
 ENTRIES = {
@@ -161,12 +162,15 @@ def interval(every: int | str) -> tuple[int, float | None]:
     return every, None
 
 
-def check_weights(path: str, module: L.LightningModule) -> dict[str, Any]:
-    """What the checkpoint at `path` holds; one clear error if its weights are not those of such a `module`."""
-    if not Path(path).is_file():
-        raise ConfigError(f"ckpt_path={path} does not exist; checkpoints are in <run folder>/checkpoints/.")
+def check_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
+    """What the checkpoint at `path` holds; one clear error if its weights are not those of such a `module`.
+
+    named  by the user, who may name a link; what lies in a run folder is refused if it is one
+    """
     try:
-        state = read(Path(path))
+        state = read(Path(path), limit(module), follow=named)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f"ckpt_path={path} does not exist; checkpoints are in <run folder>/checkpoints/.") from error
     except (Damaged, OSError) as error:
         raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({error}).") from error
     _complete(path, state, {"state_dict": dict})
@@ -174,9 +178,9 @@ def check_weights(path: str, module: L.LightningModule) -> dict[str, Any]:
     return state
 
 
-def check_checkpoint(path: str, module: L.LightningModule) -> int:
+def check_checkpoint(path: str, module: L.LightningModule, named: bool = True) -> int:
     """The step of the checkpoint at `path`; one clear error if the training of `module` cannot go on from it."""
-    state = check_weights(path, module)
+    state = check_weights(path, module, named)
     _complete(path, state, ENTRIES)
     _same_optimizer(path, state["optimizer_states"], module)
     return state["global_step"]
@@ -194,7 +198,7 @@ def _same_tensors(path: str, theirs: dict[str, Any], own: dict[str, torch.Tensor
         odd = sorted(set(theirs) ^ set(own), key=str)
         raise ConfigError(
             f"ckpt_path={path} belongs to another architecture: {len(odd)} tensors differ in name, such as "
-            f"{next(iter(odd), 'their order')}; {again}"
+            f"{short(plain_text(str(next(iter(odd), 'their order'))))}; {again}"
         )
     for name, tensor in own.items():
         other = theirs[name]
@@ -234,7 +238,7 @@ def usable(candidates: Sequence[Path], module: L.LightningModule) -> tuple[Path 
     wrong = []
     for path in candidates:
         try:
-            return path, check_checkpoint(str(path), module), wrong
+            return path, check_checkpoint(str(path), module, named=False), wrong
         except ConfigError as error:
             wrong.append(str(error).removeprefix("ckpt_path="))
     return None, 0, wrong

@@ -1,9 +1,10 @@
 """What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 
 from posenc import identity, records, runs
 from posenc.checks import ConfigError
+from posenc.files import INNER
 from posenc.locks import LOCK, locked
 
 FINISHED = ("completed", "diverged")
@@ -53,14 +55,27 @@ class Claim:
 
 @contextmanager
 def claim(
-    folder: Path, digest: str, *, force: bool, wait: bool, data: str | None = None, former: str | None = None
+    folder: Path,
+    digest: str,
+    *,
+    force: bool,
+    wait: bool,
+    data: str | None = None,
+    former: str | None = None,
+    root: Path | None = None,
 ) -> Iterator[Claim]:
     """Hold `folder` for a run whose config_hash is `digest`, on data whose digest is `data`.
 
     force   set aside what is there, whatever it is
     wait    for a process that is at work there, else refuse
     former  identity.former_hash of the same config
+    root    of the sweep that `folder` lies in: no link leads from there to it
     """
+    for between in (folder, *folder.parents) if root in folder.parents else ():
+        if between == root:
+            break
+        if between.is_symlink():
+            raise ConfigError(f"{between} is a link to another folder; remove it, or choose another hydra.sweep.dir.")
     with hold(folder, wait=wait):
         yield _look(folder, digest, force, data, former)
 
@@ -76,15 +91,34 @@ def hold(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold `folder`, made if it is not there, as the only process; one that stays empty is removed again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOCK).touch()
+        refuse_links(folder)
     except OSError as error:
         raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
     try:
-        with locked(folder / LOCK, wait):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder / LOCK, wait))
+            except OSError as error:
+                raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+            for each in (folder, folder / ".hydra", folder / "checkpoints"):
+                runs.clear_parts(each)
             yield
     finally:
         with suppress(OSError):
             folder.rmdir()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise ConfigError if anything in a folder that a command is to write to is a link: it might lead out of it."""
+    inner = [folder / name for name in (*INNER, "checkpoints")]
+    for here in (folder, *(each for each in inner if each.is_dir() and not each.is_symlink())):
+        with os.scandir(here) as found:
+            links = sorted(entry.name for entry in found if entry.is_symlink())
+        if links:
+            raise ConfigError(
+                f"{here / links[0]} is a link: what is written through it would land elsewhere; remove it, or choose "
+                "another folder (hydra.run.dir, in a sweep hydra.sweep.dir)."
+            )
 
 
 def _look(folder: Path, digest: str, force: bool, data: str | None, former: str | None) -> Claim:
@@ -127,7 +161,7 @@ def same_data(folder: Path, was: str | None, now: str | None) -> None:
 def _read(path: Path, force: bool) -> dict[str, Any] | None:
     """A result; a file that is none is taken for an unfinished run's. Raises ConfigError for one of another layout."""
     try:
-        found = records.read_json(path)
+        found = records.plain_text(records.read_json(path))
     except (OSError, ValueError):
         return None
     if not force:
@@ -168,6 +202,7 @@ def _hash_of(folder: Path) -> str | None:
 def _own(folder: Path) -> list[Path]:
     """What a run writes; other runs may lie in folders below."""
     names = (runs.RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
+    names += ("metrics_damaged.csv",)
     names += ("by_position.csv", "by_position.png", "length.png")
     found = [folder / name for name in names if (folder / name).exists()]
     return [*found, *folder.glob("events.out.tfevents.*"), *folder.glob("rank*.log")]

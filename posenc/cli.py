@@ -26,6 +26,7 @@ from yaml import YAMLError
 from posenc.checks import ConfigError
 from posenc.identity import watches
 from posenc.output import keep_going
+from posenc.records import plain_text
 from posenc.slurm import slurm_job
 
 MISTAKE = 2
@@ -195,20 +196,22 @@ def mistakes(configs: Path) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
-        print(f"error: {explain(error, configs)}", file=sys.stderr)
+        print(f"error: {plain_text(explain(error, configs))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except YAMLError as error:
-        print(f"error: a config file is not YAML: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: a config file is not YAML: {plain_text(str(error))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except OSError as error:
-        print(f"error: {error.filename or 'a file'} cannot be written or read ({error.strerror}).", file=sys.stderr)
+        what = plain_text(str(error.filename or "a file"))
+        print(f"error: {what} cannot be written or read ({error.strerror}).", file=sys.stderr)
         sys.exit(MISTAKE)
     except Exception as error:
         hydras = isinstance(error, ValueError) and str(error).startswith("Unable to configure")  # its logging
         if hydras or (isinstance(error, TypeError | ValueError) and _composing(error)):
-            print(f"error: the command line does not make a config: {_one_line(str(error))}.", file=sys.stderr)
+            told = plain_text(_one_line(str(error)))
+            print(f"error: the command line does not make a config: {told}.", file=sys.stderr)
             sys.exit(MISTAKE)
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
             raise

@@ -9,7 +9,10 @@ from typing import Any
 from hydra.utils import to_absolute_path
 
 from posenc.checks import ConfigError
+from posenc.files import read_bytes
 
+LARGEST = 2**30
+"""Bytes of a corpus."""
 ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
 """Folders of the standard library that are left out."""
 
@@ -33,26 +36,35 @@ def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, byt
             raise ConfigError(f"dataset.path must be a file, a folder or null, got {path!r}.")
         root = Path(to_absolute_path(str(Path(path).expanduser())))
         if root.is_file():
-            yield root.name, root.read_bytes()
+            yield root.name, _content(root, LARGEST, root)
             return
         if not root.is_dir():
             raise ConfigError(f"dataset.path={path} is neither a file nor a folder.")
         found = sorted(file for file in root.rglob("*") if file.is_file())
-    empty = True
+    room = LARGEST
     for file in found:
         name = file.relative_to(root).as_posix()
         try:
-            data = file.read_bytes()
+            data = _content(file, room, root)
             data.decode()
         except (OSError, UnicodeDecodeError):
             if skipped is not None:
                 skipped.append(name)
             continue
         if data:
-            empty = False
+            room -= len(data)
             yield name, data
-    if empty:
+    if room == LARGEST:
         raise ConfigError(f"no text was found in {root}; give a file or a folder with UTF-8 files.")
+
+
+def _content(file: Path, room: int, root: Path) -> bytes:
+    try:
+        return read_bytes(file, room, follow=True)
+    except ValueError as error:
+        raise ConfigError(
+            f"dataset.path: {root} has more than {LARGEST:,} bytes, and a corpus is held in memory; give a part of it."
+        ) from error
 
 
 def digest(path: Any) -> str:

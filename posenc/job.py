@@ -45,7 +45,8 @@ def job(config: DictConfig) -> float | None:
             return None
         record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
         options = {"data": record["data_digest"], "former": former_hash(plain)}
-        with claim(folder, record["config_hash"], force=config.force, wait=not alone, **options) as found:
+        root = None if alone else Path(hydra.runtime.cwd) / hydra.sweep.dir
+        with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
             skipped = found.finished is not None
             result, signum = _result(config, found, record, alone)
     except (ConfigError, OmegaConfBaseException, OSError) as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posenc.records import read_json
 from posenc.runs import write_text
 
 RUNNING = "running"
@@ -58,7 +59,7 @@ class Journal:
         notes = dict(_OWN.get(self.folder, {}))
         for path in self.folder.glob("*.json"):
             if path.stem not in notes:
-                notes[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+                notes[path.stem] = read_json(path)
         jobs = {int(name): note for name, note in notes.items() if name.isdecimal()}
         return notes["plan"], dict(sorted(jobs.items()))
 

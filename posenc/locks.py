@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from posenc.checks import ConfigError
+from posenc.files import open_file
+from posenc.records import plain_text
 
 try:
     import fcntl
@@ -20,6 +22,8 @@ except ImportError:  # not a POSIX system
     fcntl = None
 
 LOCK = ".lock"
+WORDS = 4096
+"""Characters of a lock; what its holder says of itself has some hundred."""
 
 
 @contextmanager
@@ -33,7 +37,7 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
     told = False
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        file = _open(path)
         holder = _taken(file, path)
         if holder is None:
             break
@@ -51,7 +55,7 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
             time.sleep(1)
     try:
         file.truncate(0)
-        json.dump(_self(), file)
+        file.write(json.dumps(_self()))
         file.flush()
         yield
     finally:
@@ -59,6 +63,14 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
             path.unlink(missing_ok=True)
         with suppress(OSError):
             file.close()
+
+
+def _open(path: Path) -> TextIO:
+    try:
+        handle = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be a lock ({error}); remove it, or choose another hydra.run.dir.") from error
+    return os.fdopen(handle, "a+", encoding="utf-8", errors="replace")
 
 
 def _taken(file: TextIO, path: Path) -> bool | None:
@@ -85,9 +97,9 @@ def _words(file: TextIO) -> dict[str, Any]:
     """What the holder wrote; nothing if it has not yet, or wrote otherwise."""
     try:
         file.seek(0)
-        words = json.load(file)
+        words = plain_text(json.loads(file.read(WORDS)))
         return words if isinstance(words, dict) and {*_self()} <= {*words} else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

@@ -3,15 +3,20 @@
 import csv
 import io
 import os
+import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from posenc import runs
 from posenc.checks import ConfigError
+from posenc.files import open_file, read_bytes
+from posenc.records import TABLE
 
 EVENTS = "events.out.tfevents."
 """TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
@@ -47,15 +52,30 @@ class MetricsFile(Logger):
         return str(self.path.parent)
 
     def begin(self, steps: int) -> None:
-        """Keep the rows of the first `steps` steps; Lightning calls the first step 0. One that was cut off goes too."""
-        if not steps or not self.path.exists():
+        """Keep the rows of the first `steps` steps; Lightning calls the first step 0. One that was cut off goes too.
+
+        A row that is damaged, as by a flipped bit, is set aside in metrics_damaged.csv, and said: the run is whole.
+        """
+        if not steps:
             self.path.unlink(missing_ok=True)
             return
-        columns, rows = self._read()
-        kept = [
-            row for row in rows if None not in row.values() and row["step"].isdecimal() and int(row["step"]) < steps
-        ]
-        self._write(columns, kept)
+        try:
+            text = read_bytes(self.path, TABLE).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.path} cannot be read ({error}); remove it to go on without the rows so far."
+            ) from error
+        columns, kept, damaged = whole_rows(text, steps)
+        if damaged:
+            aside = self.path.with_name("metrics_damaged.csv")
+            with self._open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+                file.writelines(f"{line}\n" for line in damaged)
+            rows = "1 row is" if len(damaged) == 1 else f"{len(damaged):,} rows are"
+            print(f"{self.path}: {rows} damaged and set aside in {aside.name}; the run goes on.", flush=True)
+        self._columns = columns
+        self._write(kept)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """They are in .hydra/config.yaml."""
@@ -65,31 +85,82 @@ class MetricsFile(Logger):
         row = {**metrics, "step": step}
         new = set(row) - set(self._columns)
         if new:
-            rows = self._read()[1] if self.path.exists() else []
-            self._write(sorted({*self._columns, *new}), [*rows, row])
+            columns = sorted({*self._columns, *new})
+            places = [self._columns.index(name) if name in self._columns else None for name in columns]
+            rows = [["" if k is None else old[k] for k in places] for old in self._rows()]
+            self._columns = columns
+            self._write([*rows, self._fields(row)])
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(self._text([row]))
+        with self._open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+            csv.writer(file).writerow(self._fields(row))
 
     def flush(self) -> None:
         """Bring the rows to the disk, should the machine itself go down; `save`, asked after each row, does not."""
-        if self.path.exists():
-            with self.path.open("r+") as file:
-                os.fsync(file.fileno())
+        with suppress(FileNotFoundError), self._open(self.path, os.O_WRONLY | os.O_APPEND) as file:
+            os.fsync(file.fileno())
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            reader = csv.DictReader(file)
-            return [*(reader.fieldnames or [])], [*reader]
+    @staticmethod
+    def _open(path: Path, flags: int) -> TextIO:
+        return os.fdopen(open_file(path, flags), "a", newline="", encoding="utf-8")
 
-    def _write(self, columns: list[str], rows: Sequence[Mapping[str, Any]]) -> None:
-        self._columns = columns
-        runs.write_text(self.path, self._text([dict(zip(columns, columns, strict=True)), *rows]))
+    def _fields(self, row: Mapping[str, Any]) -> list[Any]:
+        return [row.get(name, "") for name in self._columns]
 
-    def _text(self, rows: Sequence[Mapping[str, Any]]) -> str:
+    def _rows(self) -> list[list[str]]:
+        """The rows that this process has written or kept."""
+        if not self._columns:
+            return []
+        text = read_bytes(self.path, sys.maxsize).decode("utf-8")
+        return [*csv.reader(io.StringIO(text, newline=""))][1:]
+
+    def _write(self, rows: Sequence[Sequence[Any]]) -> None:
         text = io.StringIO(newline="")
-        csv.DictWriter(text, self._columns).writerows(rows)
-        return text.getvalue()
+        csv.writer(text).writerows([self._columns, *rows] if self._columns else [])
+        runs.write_text(self.path, text.getvalue())
+
+
+def whole_rows(text: str, steps: int) -> tuple[list[str], list[list[str]], list[str]]:
+    """(columns, rows of the first `steps` steps, lines that are damaged) of a metrics.csv.
+
+    A line stands by itself: a flipped bit can make a comma, a quote or the end of a line, and must cost no other line.
+    Its fields are numbers or empty, as many as there are columns, and its step is a whole number. One without an end,
+    the last, was cut off when the process was killed, and rows of later steps are run again: neither is damage.
+    """
+    *ended, _ = text.split("\n")
+    head, *lines = [line.removesuffix("\r") for line in ended] or [""]
+    columns = _fields_of(head)
+    doubtful = len({*columns}) < len(columns) or "\ufffd" in head or not head.isprintable()
+    if "step" not in columns or doubtful:
+        return [], [], [head, *lines] if ended else []
+    place = columns.index("step")
+    kept, damaged, later = list[list[str]](), list[str](), list[str]()
+    for line in lines:
+        fields = _fields_of(line)
+        whole = len(fields) == len(columns) and all(map(_is_number, fields))
+        if not whole or not re.fullmatch("[0-9]{1,18}", fields[place]):
+            damaged.append(line)
+        elif int(fields[place]) >= steps:
+            later.append(line)
+        else:
+            damaged += later  # between earlier steps it is none of a later one
+            later = []
+            kept.append(fields)
+    return columns, kept, damaged
+
+
+def _fields_of(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> None:
@@ -129,8 +200,11 @@ def _begun(path: Path) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def check_logs(loggers: Sequence[Logger]) -> None:
-    """Each folder that a logger writes to must have a name, and a place where it can be made."""
+def check_logs(loggers: Sequence[Logger], run: Path) -> None:
+    """Each folder that a logger writes to must have a name, and a place where it can be made.
+
+    Inside of the folder of the run no link may lead to it: what is logged would land elsewhere.
+    """
     for logger in loggers:
         if isinstance(logger, MetricsFile | CSVLogger | TensorBoardLogger):
             try:
@@ -140,6 +214,9 @@ def check_logs(loggers: Sequence[Logger]) -> None:
                     f"logger: {type(logger).__name__} cannot name its folder ({error}); "
                     "save_dir, name and version must be words."
                 ) from error
+            for way in (folder, *folder.parents):
+                if run.absolute() in way.parents and way.is_symlink():
+                    raise ConfigError(f"logger: {way} is a link to another folder; remove it, or choose another name.")
             there = next(path for path in (folder, *folder.parents) if path.exists())
             if not there.is_dir() or not os.access(there, os.W_OK):
                 raise ConfigError(f"logger: {folder} cannot be made in {there}; choose another save_dir or name.")

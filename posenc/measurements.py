@@ -2,12 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from posenc.checks import ConfigError
 
+LARGEST = 2**63
+"""Of a whole number that is read; it may have more digits than can be computed with."""
 Sample = Mapping[int, float]
 """Seed to value."""
 COLUMNS = ("quantity", "arm", "at", "seed", "value")
+
+
+def is_row(row: tuple[Any, ...]) -> bool:
+    """Whether something is what `Measurements.add` takes."""
+    if len(row) != len(COLUMNS) or any(isinstance(each, bool) for each in row):
+        return False
+    quantity, arm, at, seed, value = row
+    words = isinstance(quantity, str) and isinstance(arm, str) and isinstance(seed, int)
+    return words and all(isinstance(x, float) or (isinstance(x, int) and abs(x) < LARGEST) for x in (at, value))
 
 
 class Unmeasured(ConfigError):
@@ -25,9 +37,10 @@ class Measurements:
         self._samples: dict[tuple[str, str, float], dict[int, float]] = defaultdict(dict)
 
     def add(self, quantity: str, arm: str, at: float, seed: int, value: float) -> None:
-        """One number; a second one for the same place is a mistake in the study."""
+        """One number; a second one for the same place is a mistake, of the study or in its file."""
         sample = self._samples[quantity, arm, at]
-        assert seed not in sample, (quantity, arm, at, seed)
+        if seed in sample:
+            raise ConfigError(f"{quantity!r} of {arm!r} at {at} is there twice for the seed {seed}.")
         sample[seed] = float(value)
 
     def sample(self, quantity: str, arm: str, at: float) -> Sample:
@@ -62,16 +75,20 @@ class Measurements:
     @classmethod
     def read(cls, text: str) -> "Measurements":
         """The table that `csv` wrote."""
-        head, *lines = text.splitlines()
+        head, *lines = text.splitlines() or [""]
         if head != ",".join(COLUMNS):
-            raise ConfigError(f"a study's table starts with {','.join(COLUMNS)}, not with {head!r}; give a study.csv.")
+            raise ConfigError(
+                f"a study's table starts with {','.join(COLUMNS)}, not with {head[:60]!r}; give a study.csv."
+            )
         found = cls()
         for line in lines:
             try:
+                if not line.isprintable():
+                    raise ValueError
                 quantity, arm, at, seed, value = line.split(",")
                 found.add(quantity, arm, float(at), int(seed), float(value))
-            except (ValueError, AssertionError) as error:
-                raise ConfigError(f"a study's table is damaged at the row {line!r:.60}.") from error
+            except ValueError as error:
+                raise ConfigError(f"a study's table is damaged at the row {line[:60]!r}.") from error
         return found
 
     def csv(self) -> str:

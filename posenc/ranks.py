@@ -24,8 +24,12 @@ from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from posenc.checks import ConfigError
+from posenc.files import open_file, read_end
+from posenc.records import plain_text
 
 HOST = "127.0.0.1"
+LAST_WORDS = 2**16
+"""Bytes of a log of which the last line is told."""
 PATIENCE = 30
 """Seconds that the other processes have to end after rank 0 has."""
 
@@ -109,8 +113,9 @@ class Ranks:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
             if process.poll() not in (None, 0):
-                words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                return f"process {log.stem} ended ({words[-1] if words else 'without a word'}); its words are in {log}"
+                words = read_end(log, LAST_WORDS).decode("utf-8", "replace").strip().splitlines()
+                last = plain_text(words[-1]) if words else "without a word"
+                return f"process {log.stem} ended ({last}); its words are in {log}"
         return None
 
     def end(self) -> None:
@@ -148,7 +153,8 @@ def ranks(devices: Any, folder: Path) -> Iterator[Ranks]:
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     for rank in range(1, devices):
         log = folder / f"rank{rank}.log"
-        with log.open("w") as file:
+        log.unlink(missing_ok=True)
+        with os.fdopen(open_file(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "posenc.follow", str(rank), str(devices), str(meeting.port), str(folder)],
                 stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment,

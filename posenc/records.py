@@ -1,6 +1,10 @@
-"""Files of a folder that anybody may have written, read as plain values: nothing is run, nothing is endless."""
+"""Records of a folder that anybody may have written, read as plain values: nothing is run, nothing is endless.
+
+Each is refused where it is no regular file, is larger or deeper than any record of posenc, or would take long to read.
+"""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,32 +13,88 @@ from typing import Any, cast
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from posenc.files import read_bytes
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
-LARGEST = 64 * 2**20
-"""Bytes of a record; those of posenc have some thousand."""
-MOST = 200_000
-"""Values of a record, each alias counted as often as it is used: ten lines of YAML can stand for billions."""
+JSON, YAML, CONFIG, TABLE = 2 * 2**20, 2**20, 2**18, 64 * 2**20
+"""Bytes of a record of each kind; those of posenc have some thousand, long logs some million."""
+DEEPEST = 50
+"""Lists and mappings inside of each other; posenc writes six."""
+MOST, WIDEST = 50_000, 1000
+"""Values of a YAML file, and of one mapping: keys that are numbers can be chosen to collide, each with all others."""
+LONGEST = 10_000
+"""Characters of what may be a number: 1:1:1:... takes time as the square of its length."""
+ROWS, COLUMNS = 1_000_000, 10_000
+"""Of a table."""
 NAME_LIMIT = 100
 """Characters of a name in a figure or a table."""
 
 
 def read_json(path: Path) -> Any:
     """A JSON file. Raises OSError, or ValueError for what is no record."""
+    text = read_bytes(path, JSON).decode("utf-8")
     try:
-        return json.loads(read_text(path))
+        found = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    layer = [found]
+    for _ in range(DEEPEST):
+        layer = [child for each in layer for child in _children(each)]
+    if layer:
+        raise ValueError("it is nested too deeply")
+    return found
+
+
+def _children(value: Any) -> list[Any]:
+    return [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def read_yaml(path: Path) -> Any:
     """A YAML file of plain values. Raises OSError, or ValueError for what is no record, a tag that names code too."""
-    text = read_text(path)
+    return _yaml(read_bytes(path, YAML).decode("utf-8"))
+
+
+def _yaml(text: str) -> Any:
     try:
-        found = yaml.load(text, LOADER)
-        _size(found, {})
+        _measure(text)
+        return yaml.load(text, LOADER)
+    except _TooLarge:
+        raise
     except Exception as error:  # the safe loader raises half a dozen types for what it does not understand
         raise ValueError("it is no YAML of plain values") from error
-    return found
+
+
+class _TooLarge(ValueError):
+    """YAML that stands for more than a record holds."""
+
+
+def _measure(text: str) -> None:
+    """Refuse what would be large or slow to build, while nothing is built.
+
+    posenc writes neither tags nor aliases nor merges (<<); each can make a file of ten lines stand for billions.
+    """
+    sizes: list[int] = []
+    for number, event in enumerate(yaml.parse(text, LOADER)):
+        if number > MOST or (sizes and sizes[-1] > 2 * WIDEST):
+            raise _TooLarge("it is too large for a record")
+        if isinstance(event, yaml.CollectionEndEvent):
+            sizes.pop()
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if sizes and sizes[-1] >= 0:
+            sizes[-1] += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.append(0 if isinstance(event, yaml.MappingStartEvent) else -1)  # lists have no keys
+            if len(sizes) > DEEPEST:
+                raise _TooLarge("it is nested too deeply")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            raise _TooLarge("it holds aliases or tags, which no record does")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+            if event.value == "<<":
+                raise _TooLarge("it holds a merge of mappings, which no record does")
+            if len(event.value) > LONGEST and event.value[0] in "+-0123456789":
+                raise _TooLarge("it holds a number that is too long")
 
 
 def read_config(path: Path) -> DictConfig:
@@ -42,40 +102,25 @@ def read_config(path: Path) -> DictConfig:
 
     It was resolved when it was written. One that is not would be resolved here, with what this machine knows.
     """
-    found = read_yaml(path)
+    text = read_bytes(path, CONFIG).decode("utf-8")
+    found = _yaml(text)
     if not isinstance(found, dict):
         raise ValueError("it is no group of options")
     if "${" in json.dumps(found, default=str, skipkeys=True):
         raise ValueError("it is not resolved: it holds ${")
     try:
-        return cast(DictConfig, OmegaConf.load(path))
+        return cast(DictConfig, OmegaConf.create(text))
     except Exception as error:  # keys and values that YAML knows and a config does not
         raise ValueError("it is no config") from error
 
 
-def read_text(path: Path) -> str:
-    """The text of a record. Raises OSError, or ValueError for what is no record."""
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no file")  # a pipe or a device might never end
-    with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError("it is too large for a record")
-    return data.decode("utf-8")
-
-
-def _size(value: Any, known: dict[int, int]) -> int:
-    """The number of values, written out; what is inside itself is met while its size is not known."""
-    if not isinstance(value, dict | list):
-        return 1
-    size = known.get(id(value))
-    if size is None:
-        known[id(value)] = MOST + 1
-        size = 1 + sum(_size(child, known) for child in (value.values() if isinstance(value, dict) else value))
-        known[id(value)] = size
-    if size > MOST:
-        raise ValueError("it is too large for a record")
-    return size
+def read_table(path: Path, limit: int = TABLE) -> bytes:
+    """The bytes of a CSV file of so many rows and columns as one may have. Raises OSError, or ValueError."""
+    data = read_bytes(path, limit)
+    head = io.BytesIO(data).readline()
+    if data.count(b"\n") > ROWS or head.count(b",") >= COLUMNS:
+        raise ValueError(f"it has more than {ROWS:,} rows or {COLUMNS:,} columns")
+    return data
 
 
 def plain_text(value: Any) -> Any:

@@ -16,7 +16,7 @@ from hydra.utils import to_absolute_path
 from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import checks, memory, runs
+from posenc import checks, memory, records, runs
 from posenc.build import Parts, build
 from posenc.checkpoints import check_checkpoint, usable
 from posenc.checks import ConfigError
@@ -146,6 +146,7 @@ def prepare(
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)
         for words in wrong:
+            words = records.plain_text(words)
             print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
     parts.module.rehearse(parts.trainer.strategy.root_device)
@@ -186,11 +187,11 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
     from posenc import figures  # matplotlib takes most of a second
 
     if len(record.get("test", {})) > 1:
-        figures.length_curves(record).savefig(folder / "length.png", dpi=150)
+        runs.write_picture(folder / "length.png", figures.length_curves(record), dpi=150)
     if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
         title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
         figure = figures.position_curves(parts.module.by_position, parts.module.validation.places, title)
-        figure.savefig(folder / "by_position.png", dpi=150)
+        runs.write_picture(folder / "by_position.png", figure, dpi=150)
 
 
 def measured(parts: Parts) -> dict[str, Any]:

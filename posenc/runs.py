@@ -9,13 +9,18 @@
 """
 
 import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from posenc.checks import ConfigError
+from posenc.files import link_above, open_file
 
 RESULT = "result.json"
 STUDY = "study.json"
@@ -24,6 +29,8 @@ SCHEMA = 2
 """Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
 LARGEST = 1e30
 """Of a number in a result; larger ones overflow where they are averaged."""
+PART = ".part"
+"""The end of a name under which a file is written, before it has its own."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
 
@@ -47,12 +54,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, as one of several processes that may do so at once; the last one stays.
+
+    A link of that name is replaced and not followed. Raises ConfigError where a folder of posenc's own is one.
+    """
+    above = link_above(path)
+    if above is not None:
+        raise ConfigError(f"{above} is a link to another folder; remove it, or choose another folder.")
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
-        with part.open("xb") as file:  # never through a link that waits there
+        with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -62,6 +74,37 @@ def write_bytes(path: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
     flush_folder(path.parent)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they were writing."""
+    for part in folder.glob(f".*-*{PART}"):
+        process = part.name.rpartition("-")[0].rpartition(".")[2]
+        if process.isdecimal() and not _lives(int(process)):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def write_picture(path: Path, figure: Any, **how: Any) -> None:
+    """Write a figure of matplotlib, in the form that the ending names, whole or not at all.
+
+    how  options of savefig, such as dpi; savefig itself would write through a link
+    """
+    ending, data = path.suffix[1:].lower(), io.BytesIO()
+    if ending not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"{path} cannot be written as a figure; choose a name that ends in .png or .svg.")
+    figure.savefig(data, format=ending, **how)
+    write_bytes(path, data.getvalue())
 
 
 def flush_folder(folder: Path) -> None:
@@ -132,9 +175,3 @@ def is_result(found: Any) -> bool:
 
 def _reaches(summary: Mapping[str, Any] | None) -> bool:
     return not summary or ({"aulc", "k50", "tested_to"} <= set(summary) and summary["tested_to"] is not None)
-
-
-def read_results(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, result) of every finished run below `root`, by path."""
-    for path in sorted(root.rglob(RESULT)):
-        yield path.parent, json.loads(path.read_text(encoding="utf-8"))

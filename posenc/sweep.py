@@ -22,7 +22,8 @@ from rich.console import Console
 
 from posenc import summary
 from posenc.checks import ConfigError
-from posenc.claims import FINISHED
+from posenc.claims import FINISHED, refuse_links
+from posenc.cli import MISTAKE
 from posenc.journal import RUNNING, Journal, time_left
 from posenc.records import read_json
 from posenc.runs import RESULT
@@ -52,6 +53,13 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, begin the journal, begin to watch."""
+        try:
+            root = Path(config.hydra.sweep.dir)
+            if root.is_dir():
+                refuse_links(root)
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
         assert self._journal is not None

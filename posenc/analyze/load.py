@@ -1,7 +1,10 @@
 """A finished run, rebuilt from its folder alone."""
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +20,8 @@ from posenc.tasks.base import Task
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 """In this order: the scores in result.json are those of the last weights."""
+LOOKED = 1000
+"""Folders that are looked through for a run to name in a message."""
 GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
 
 
@@ -60,7 +65,7 @@ def load(folder: Path, trust: bool = False) -> Finished:
         )
     module = build_module(config, task, trust)
     try:
-        state = check_weights(path, module)
+        state = check_weights(path, module, named=False)
     except ConfigError as error:
         raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
     module.load_state_dict(state["state_dict"])
@@ -71,8 +76,8 @@ def _config(folder: Path) -> DictConfig:
     path = folder / ".hydra" / "config.yaml"
     if (folder / runs.STUDY).is_file():
         raise ConfigError(f"{folder} holds a study, which keeps no models; its numbers are in study.csv.")
-    if not path.is_file():
-        below = next((found.parent for found in sorted(folder.rglob(f"*/{runs.RESULT}"))), None)
+    if not path.exists() and not path.is_symlink():
+        below = next((Path(here) for here, _, files in islice(os.walk(folder), LOOKED) if runs.RESULT in files), None)
         hint = (
             "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
         )
@@ -101,8 +106,10 @@ def _result(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         why = f"there is no {runs.RESULT}: it was killed, or is still running"
         raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ConfigError(f"{folder / runs.RESULT} is not JSON, probably cut off while it was copied.") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder / runs.RESULT} cannot be read ({error}).") from error
     why = runs.other_layout(result) if isinstance(result, dict) else None
     if why is not None:
         raise ConfigError(f"{folder / runs.RESULT} is not read: {why}.")

@@ -1,6 +1,5 @@
 """Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
 
-import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from posenc.analyze.load import load
 from posenc.analyze.measure import analyse
 from posenc.checks import ConfigError, positive
 from posenc.measurements import COLUMNS
+from posenc.records import read_table
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
@@ -50,6 +50,7 @@ def write(
     drawn = figures.draw(analysis)
     try:
         target.mkdir(parents=True, exist_ok=True)
+        runs.clear_parts(target)
         runs.write_text(target / TABLE, analysis.found.csv())
         for name, figure in drawn.items():
             _save(figure, target / name)
@@ -72,7 +73,14 @@ def _check(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target} is a file, not a folder; choose another --output.")
     table = target / TABLE
-    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(",".join(COLUMNS)):
+    head = ",".join(COLUMNS).encode()
+    try:
+        known = read_table(table).startswith(head)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        known = False
+    if not known:
         raise ConfigError(f"{table} is not of an analysis and is not replaced; choose another --output.")
 
 
@@ -80,7 +88,5 @@ def _save(figure: Figure, path: Path) -> None:
     """PNG and SVG, the same bytes from the same numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
         for ending, metadata in (("png", None), ("svg", {"Date": None})):
-            data = io.BytesIO()
-            figure.savefig(data, format=ending, dpi=DPI, metadata=metadata)
+            runs.write_picture(path.with_name(f"{path.name}.{ending}"), figure, dpi=DPI, metadata=metadata)
             figure.set_layout_engine("none")  # laid out once, for both
-            runs.write_bytes(path.with_name(f"{path.name}.{ending}"), data.getvalue())

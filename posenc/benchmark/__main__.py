@@ -106,7 +106,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         show(console, section)
         record = {"machine": machine(), "sections": {key: asdict(value) for key, value in found.items()}}
         runs.write_text(folder / "benchmark.json", json.dumps(record, indent=1) + "\n")
-        draw(found).savefig(folder / "benchmark.png", dpi=150)
+        runs.write_picture(folder / "benchmark.png", draw(found), dpi=150)
     console.print(f"{folder}/benchmark.json, benchmark.png")
 
 

@@ -172,7 +172,7 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
     config = _read_config(folder, notes)
     model = (config or {}).get("model")
     target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
-    if not (folder / RESULT).is_file():
+    if not os.path.lexists(folder / RESULT):
         if not target.startswith("posenc."):
             foreign.append(name)
             return None
@@ -183,8 +183,11 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
     except OSError as error:
         notes.append(Note(name, f"{RESULT} cannot be read ({error.strerror}): left out."))
         return None
-    except ValueError:
+    except json.JSONDecodeError:
         notes.append(Note(name, f"{RESULT} is not JSON, probably cut off while it was copied: left out."))
+        return None
+    except ValueError as error:
+        notes.append(Note(name, f"{RESULT} cannot be read ({error}): left out."))
         return None
     lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
     if len(lacking) == 3:
@@ -214,8 +217,10 @@ def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
         config = plain_text(read_yaml(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
-        notes.append(Note(plain_text(str(folder)), ".hydra/config.yaml cannot be read: its settings are unknown."))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        text = f".hydra/config.yaml cannot be read ({why}): its settings are unknown."
+        notes.append(Note(plain_text(str(folder)), text))
         return None
     return config if isinstance(config, dict) else None
 

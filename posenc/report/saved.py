@@ -15,9 +15,10 @@ from typing import Any
 
 import pandas as pd
 
+from posenc import records
 from posenc.checks import ConfigError
 from posenc.identity import settings
-from posenc.records import plain_text, read_text, short
+from posenc.records import plain_text, short
 from posenc.report.arms import Placed
 from posenc.report.read import UNFINISHED, Note, Run
 from posenc.report.words import count
@@ -101,7 +102,7 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
     """
     name = plain_text(str(path))
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        reader = csv.DictReader(io.StringIO(records.read_table(path).decode("utf-8")), strict=True)
         lacking = [column for column in NEEDED if column not in (reader.fieldnames or ())]
         if lacking:
             raise ConfigError(

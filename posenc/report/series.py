@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
+from posenc.records import plain_text, read_table
 from posenc.report.read import Note
 from posenc.report.tables import Facet, clipped
 from posenc.report.words import bounds
@@ -109,21 +110,20 @@ def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Not
 
 def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str, np.ndarray] | None:
     """The columns as numbers, nan where there is none; nothing where there is no such file, or a damaged one."""
-    name = str(path.parent)
-    if path.exists() and not path.is_file():
-        return None  # a pipe or a device might never end
+    name = plain_text(str(path.parent))
     try:
-        raw = path.read_bytes()
+        raw = read_table(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        notes.append(Note(name, f"{path.name} cannot be read ({error.strerror})."))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        notes.append(Note(name, f"{path.name} cannot be read ({why})."))
         return None
     if raw and not raw.endswith(b"\n"):
         raw = raw[: raw.rfind(b"\n") + 1]
         notes.append(Note(name, f"{path.name} ends within a line: its last row is left out."))
     try:
-        if len({line.count(b",") for line in raw.splitlines()}) > 1:  # pandas would shift or drop the fields of a row
+        if len({line.count(b",") for line in BytesIO(raw)}) > 1:  # pandas would shift or drop the fields of a row
             raise ValueError
         table = pd.read_csv(BytesIO(raw), usecols=lambda column: column in columns)
     except pd.errors.EmptyDataError:

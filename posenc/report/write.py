@@ -51,6 +51,8 @@ def write(
     found = plots(comparison)
     try:
         (target / FIGURES).mkdir(parents=True, exist_ok=True)
+        for folder in (target, target / FIGURES):
+            runs.clear_parts(folder)
         runs.write_text(target / TABLE, comparison.long.to_csv(index=False))
         for plot in found:
             _draw(plot, target / FIGURES)

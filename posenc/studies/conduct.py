@@ -31,7 +31,7 @@ from posenc import records, runs
 from posenc.build import check_seed, make
 from posenc.checks import ConfigError
 from posenc.claims import hold
-from posenc.measurements import Measurements
+from posenc.measurements import Measurements, is_row
 from posenc.studies.base import Study
 from posenc.studies.workers import Ledger, Workers, one_thread
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
@@ -108,7 +108,7 @@ def _finished(folder: Path, identity: str) -> Measurements | None:
             raise ConfigError(f"{folder / runs.STUDY} is not touched: {why}, or choose another hydra.run.dir.")
         if not isinstance(record, dict) or record.get("config_hash") != identity:
             return None  # it is refused as another's
-        return Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
+        return Measurements.read(records.read_table(folder / "study.csv").decode("utf-8"))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -128,7 +128,7 @@ def _ledger(folder: Path, identity: str) -> Ledger:
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
         )
-    ledger = Ledger.open(folder / LEDGER, identity)
+    ledger = Ledger.open(folder / LEDGER, identity, is_row)
     if ledger is None:
         raise ConfigError(
             f"{folder} holds the beginning of another study, which would be lost; choose another hydra.run.dir, or "
@@ -156,8 +156,8 @@ def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
 def save(figure: Figure, folder: Path) -> None:
     """figure.png and figure.svg, the same bytes from the same numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
-        figure.savefig(folder / "figure.png", dpi=150)
-        figure.savefig(folder / "figure.svg", metadata={"Date": None})
+        runs.write_picture(folder / "figure.png", figure, dpi=150)
+        runs.write_picture(folder / "figure.svg", figure, metadata={"Date": None})
 
 
 def tell(console: Console, judged: Sequence[Verdict]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from posenc import records, runs
 from posenc.build import make
@@ -22,6 +23,8 @@ from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
 
 INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828"}
 COLUMNS = 3
+TABLE = 16 * 2**20
+"""Bytes of a study.csv; they have some hundred thousand."""
 
 
 def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[dict[str, str]]]:
@@ -44,10 +47,13 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
         ):
             raise ValueError("no verdict")
         judged = [{key: str(records.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
+        found = Measurements.read(records.read_table(folder / "study.csv", TABLE).decode("utf-8"))
+        if OmegaConf.select(config, "study._target_") is None:
+            raise ValueError("its config has no study")
+        return make(config, "study", Study, trusted=trust), found, judged
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"the study in {folder} cannot be read ({error}).") from error
-    found = Measurements.read((folder / "study.csv").read_text(encoding="utf-8"))
-    return make(config, "study", Study, trusted=trust), found, judged
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise ConfigError(f"the study in {folder} cannot be read ({why}).") from error
 
 
 def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
@@ -81,9 +87,9 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     try:
         figure = draw(given.folders, given.trust)
-        figure.savefig(given.output, dpi=110)
+        runs.write_picture(given.output, figure, dpi=110)
     except (ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {records.plain_text(str(error))}", file=sys.stderr)
         sys.exit(2)
     print(given.output)
 

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,12 @@ from typing import Any
 import torch
 from rich.progress import track
 
+from posenc.checks import ConfigError
+from posenc.files import open_file, read_bytes
 from posenc.runs import write_text
 
+LEDGER = 4 * 2**20
+"""Bytes of the answers of a study that is not finished; they have some thousand."""
 Case = tuple[Any, ...]
 """What one piece of work is told: strings and numbers."""
 Row = tuple[Any, ...]
@@ -40,16 +44,27 @@ class Ledger:
     known: dict[str, list[Row]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, identity: str) -> "Ledger | None":
-        """Begin a file or go on with one; None where it belongs to another study."""
+    def open(cls, path: Path, identity: str, is_row: Callable[[Row], bool] | None = None) -> "Ledger | None":
+        """Begin a file or go on with one; None where it belongs to another study.
+
+        is_row  whether something is a row of an answer; by default all that holds strings and numbers is
+        """
         ledger = cls(path)
-        if not path.exists():
+        try:
+            first, *lines = read_bytes(path, LEDGER).splitlines() or [b""]
+        except FileNotFoundError:
             write_text(path, json.dumps(identity) + "\n")
             return ledger
-        first, *lines = _whole(path.read_bytes()) or [None]
-        if first != identity:
+        except ValueError as error:
+            raise ConfigError(f"{path} cannot be gone on with ({error}); delete it to begin the study anew.") from error
+        if _parsed(first) != identity:
             return None
-        ledger.known = {_key(title, case): [tuple(row) for row in rows] for title, case, rows in lines}
+        answers = [_answer(_parsed(line), is_row or _plain) for line in lines]
+        ledger.known = {_key(title, case): rows for title, case, rows in filter(None, answers)}
+        odd = answers[:-1].count(None)  # a last one that is torn is what a kill leaves
+        if odd:
+            told = "1 line holds no answer and is" if odd == 1 else f"{odd} lines hold no answers and are"
+            print(f"{path}: {told} left out; what they were about is worked out again.", flush=True)
         return ledger
 
     def add(self, title: str, case: Case, rows: Sequence[Row]) -> None:
@@ -57,19 +72,34 @@ class Ledger:
         self.known[_key(title, case)] = [*rows]
         if self.path is None:
             return
-        with self.path.open("ab+") as file:
+        with os.fdopen(open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
             torn = b"" if file.read(1) == b"\n" else b"\n"
             file.write(torn + json.dumps([title, case, rows]).encode() + b"\n")
 
 
-def _whole(content: bytes) -> list[Any]:
-    found = []
-    for line in content.splitlines():
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _plain(row: Row) -> bool:
+    return all(isinstance(each, str | int | float) for each in row)
+
+
+def _answer(found: Any, is_row: Callable[[Row], bool]) -> tuple[str, list[Any], list[Row]] | None:
+    """(title, case, rows) of a line that was parsed, or nothing where it is no such thing."""
+    if not isinstance(found, list) or len(found) != 3:
+        return None
+    title, case, rows = found
+    if not isinstance(title, str) or not isinstance(case, list) or not isinstance(rows, list):
+        return None
+    if not all(isinstance(row, list) and is_row(tuple(row)) for row in rows):
+        return None
+    return title, case, [tuple(row) for row in rows]
 
 
 def _key(title: str, case: Sequence[Any]) -> str:

@@ -1,0 +1,281 @@
+"""The pickle in a checkpoint, read by a machine that knows plain values and tensors, and that nothing can keep busy.
+
+torch.load(weights_only=True) runs no code of others, but makes whatever it is asked for: six gigabytes of zeros, or a
+key of nested tuples whose hash takes years. Here
+
+* a class or a function is one of those in `CALLS`, and is given what it takes and nothing else,
+* a tensor is a part of a member of the archive that has the size it should have, and no larger than that,
+* a key is a word or a number: its hash takes no time, and it cannot be chosen to collide with many others,
+* no more than `MOST` values are read, and a value that is used again counts again.
+
+The codes are those of https://github.com/python/cpython/blob/main/Lib/pickletools.py that torch.save writes.
+"""
+
+import pickletools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 500_000
+"""Values of a checkpoint, written out; those of a thousand tensors are some ten thousand."""
+DEEPEST = 100
+"""Lists, tuples and mappings inside of each other; Lightning writes ten."""
+AXES = 64
+"""Of a tensor, as torch has it."""
+STORAGES = {
+    "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,
+    "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
+    "Bool": torch.bool, "ComplexDouble": torch.complex128, "ComplexFloat": torch.complex64,
+}  # fmt: skip
+"""Names under which torch saves numbers, and the numbers."""
+DTYPES = {f"torch {name}": kind for name in dir(torch) if isinstance(kind := getattr(torch, name), torch.dtype)}
+
+
+class Unknown(ValueError):
+    """Something that no checkpoint of plain values and tensors holds."""
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A class or a function that is named; never the thing itself."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _Storage:
+    numbers: Tensor
+    kind: torch.dtype
+
+
+MARK = _Name("a mark")
+PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, Tensor, torch.nn.Parameter, torch.dtype,
+         torch.device)  # fmt: skip
+
+
+def load(data: bytes, members: Mapping[str, bytes]) -> Any:
+    """What a pickle of protocol 2, as torch.save writes it, stands for; `members` are the storages by their keys.
+
+    Raises Unknown, or what Python and torch raise where a pickle makes no sense.
+    """
+    found = _Machine(members).run(data)
+    _measure(found, {}, 0)
+    return found
+
+
+def _measure(value: Any, known: dict[int, int], depth: int) -> int:
+    """The number of values, written out; what is inside itself is met while its size is not known."""
+    if not isinstance(value, dict | list | tuple | set):
+        if not isinstance(value, PLAIN):
+            raise Unknown("it makes no sense")
+        return 1
+    size = known.get(id(value))
+    if size is None:
+        known[id(value)] = MOST + 1
+        children = value.values() if isinstance(value, dict) else value
+        size = 1 + sum(_measure(child, known, depth + 1) for child in children) if depth < DEEPEST else MOST + 1
+        known[id(value)] = size
+    if size > MOST:
+        raise Unknown("it holds more values than a checkpoint does, or holds itself")
+    return size
+
+
+class _Machine:
+    """A stack of values, and a memory of those that are used again."""
+
+    def __init__(self, members: Mapping[str, bytes]) -> None:
+        self.stack: list[Any] = []
+        self.memory: dict[int, Any] = {}
+        self.members, self.storages = members, dict[str, Tensor]()
+
+    def run(self, data: bytes) -> Any:
+        """The only value on the stack at the end."""
+        for number, (code, argument, _) in enumerate(pickletools.genops(data)):
+            if number > MOST:
+                raise Unknown("it holds more values than a checkpoint does")
+            if code.name in VALUES:
+                self.stack.append(argument)
+            elif code.name in MADE:
+                self.stack.append(MADE[code.name]())
+            elif code.name in CODES:
+                CODES[code.name](self, argument)
+            elif code.name != "STOP":  # the last one, without which genops raises
+                raise Unknown(f"it holds {code.name}, which no checkpoint of plain values and tensors does")
+        (found,) = self.stack
+        return found
+
+    def marked(self) -> list[Any]:
+        """Take what lies above the last mark."""
+        taken: list[Any] = []
+        while (value := self.stack.pop()) is not MARK:
+            taken.append(value)
+        return taken[::-1]
+
+    def top(self, *kinds: type) -> Any:
+        """What lies uppermost, which must be of one of these classes."""
+        if type(self.stack[-1]) not in kinds:
+            raise Unknown("it makes no sense")
+        return self.stack[-1]
+
+    def name(self, argument: str) -> None:
+        """A class or a function, or a dtype, which is a value."""
+        if argument not in DTYPES and argument not in CALLS and _stored(argument) is None:
+            raise Unknown(f"it asks for {argument.replace(' ', '.')}, which was not made")
+        self.stack.append(DTYPES.get(argument) or _Name(argument))
+
+    def tuple_of(self, number: int) -> None:
+        """The last so many values."""
+        if len(self.stack) < number:
+            raise Unknown("it makes no sense")
+        self.stack[len(self.stack) - number :] = [tuple(self.stack[len(self.stack) - number :])]
+
+    def append(self, values: Sequence[Any]) -> None:
+        """To a list."""
+        self.top(list).extend(values)
+
+    def set(self, pairs: Sequence[Any]) -> None:
+        """In a mapping."""
+        found = self.top(dict, OrderedDict, Counter)
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            found[_key(key)] = value
+
+    def call(self) -> None:
+        """One of CALLS, with what it takes."""
+        arguments, what = self.stack.pop(), self.stack.pop()
+        if type(what) is not _Name or type(arguments) is not tuple or what.name not in CALLS:
+            raise Unknown("it makes no sense")
+        self.stack.append(CALLS[what.name](*arguments))
+
+    def build(self) -> None:
+        """The versions of the modules, which torch hangs on a state_dict."""
+        state = self.stack.pop()
+        found = self.top(OrderedDict)
+        versions = state.pop("_metadata", None) if type(state) is dict else None
+        known = isinstance(versions, dict) and all(
+            isinstance(each, dict) and isinstance(each.get("version"), int | None) for each in versions.values()
+        )
+        if state or not known:
+            raise Unknown("it makes no sense")
+        found._metadata = versions
+
+    def storage(self) -> None:
+        """A member of the archive."""
+        word, what, key, _, size = self.stack.pop()
+        kind = _stored(what.name) if type(what) is _Name else None
+        if word != "storage" or kind is None or type(key) is not str or type(size) is not int:
+            raise Unknown("it makes no sense")
+        if key not in self.storages:
+            data, kept = bytearray(self.members[key]), torch.empty(0, dtype=torch.uint8)
+            self.storages[key] = torch.frombuffer(data, dtype=torch.uint8) if data else kept
+        if size * kind.itemsize != self.storages[key].numel():
+            raise Unknown(f"a tensor should have {size:,} numbers, which are not there")
+        self.stack.append(_Storage(self.storages[key], kind))
+
+
+def _stored(name: str) -> torch.dtype | None:
+    if name == "torch.storage UntypedStorage":
+        return torch.uint8
+    return STORAGES.get(name.removeprefix("torch ").removesuffix("Storage")) if name.startswith("torch ") else None
+
+
+def _key(key: Any) -> Any:
+    small = isinstance(key, int) and abs(key) < 2**63
+    middle = isinstance(key, float) and (not key or 1e-6 < abs(key) < 1e6)
+    if not (key is None or type(key) is str or small or middle or isinstance(key, torch.dtype)):
+        raise Unknown(f"a key is {'a large number' if isinstance(key, int | float) else f'a {type(key).__name__}'}")
+    return key
+
+
+def _tensor(
+    storage: _Storage, start: int, size: tuple[int, ...], stride: tuple[int, ...], gradient: bool,
+    hooks: Any = None, kind: torch.dtype | None = None, more: Any = None,
+) -> Tensor:  # fmt: skip
+    kind = kind or storage.kind
+    made = torch.empty(0, dtype=kind)
+    if type(storage) is not _Storage or len(size) > AXES or more:
+        raise Unknown("it makes no sense")
+    made.set_(storage.numbers.untyped_storage(), start, size, stride)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if made.numel() * kind.itemsize > storage.numbers.numel():
+        raise Unknown(f"a tensor has {made.numel():,} numbers, which are not there")
+    return made.requires_grad_(gradient) if gradient else made
+
+
+def _tensor_v2(storage: Any, start: Any, size: Any, stride: Any, gradient: Any, hooks: Any, more: Any = None) -> Tensor:
+    return _tensor(storage, start, size, stride, gradient, hooks, None, more)
+
+
+def _parameter(data: Tensor, gradient: bool, hooks: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise Unknown("it makes no sense")
+    return torch.nn.Parameter(data.detach(), bool(gradient))
+
+
+def _counter(*counts: Any) -> Counter[Any]:
+    if any(type(each) is not dict for each in counts):
+        raise Unknown("it makes no sense")
+    return Counter(*counts)
+
+
+def _set(*values: Any) -> set[Any]:
+    return {_key(each) for each in values[0]} if values else set()
+
+
+def _of(make: Callable[..., Any], *kinds: type | tuple[type, ...]) -> Callable[..., Any]:
+    """A class that is given values of these classes."""
+
+    def call(*arguments: Any) -> Any:
+        if len(arguments) > len(kinds) or not all(map(isinstance, arguments, kinds)):
+            raise Unknown(f"it makes a {make.__name__} of something else")
+        return make(*arguments)
+
+    return call
+
+
+def _latin(text: str, code: str = "") -> bytes:
+    if code not in ("latin1", "latin-1"):  # others can take time as the square of the length
+        raise Unknown(f"it asks for the encoding {code!r:.20}")
+    return text.encode("latin1")
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "collections OrderedDict": _of(OrderedDict),
+    "collections Counter": _counter,
+    "__builtin__ set": _set,
+    "__builtin__ complex": _of(complex, float, float),
+    "__builtin__ bytearray": _of(bytearray, bytes),
+    "__builtin__ bytes": _of(bytes),
+    "_codecs encode": _of(_latin, str, str),
+    "torch Size": _of(torch.Size, tuple),
+    "torch device": _of(torch.device, str, int),
+    "torch._utils _rebuild_tensor_v2": _tensor_v2,
+    "torch._utils _rebuild_tensor_v3": _tensor,
+    "torch._utils _rebuild_parameter": _parameter,
+}
+VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
+MADE: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_TUPLE": tuple, "EMPTY_LIST": list,
+    "EMPTY_DICT": dict, "MARK": lambda: MARK,
+}  # fmt: skip
+CODES: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda machine, _: None,
+    "GLOBAL": _Machine.name,
+    "REDUCE": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": lambda machine, _: machine.storage(),
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.marked())),
+    "TUPLE1": lambda machine, _: machine.tuple_of(1),
+    "TUPLE2": lambda machine, _: machine.tuple_of(2),
+    "TUPLE3": lambda machine, _: machine.tuple_of(3),
+    "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.marked()),
+    "SETITEM": lambda machine, _: machine.set([machine.stack.pop(-2), machine.stack.pop()]),
+    "SETITEMS": lambda machine, _: machine.set(machine.marked()),
+    "BINPUT": lambda machine, place: machine.memory.update({place: machine.stack[-1]}),
+    "LONG_BINPUT": lambda machine, place: machine.memory.update({place: machine.stack[-1]}),
+    "BINGET": lambda machine, place: machine.stack.append(machine.memory[place]),
+    "LONG_BINGET": lambda machine, place: machine.stack.append(machine.memory[place]),
+}

@@ -1,0 +1,292 @@
+"""One reader for what others wrote, with limits; one writer, which leaves no folder; no module does otherwise."""
+
+import ast
+import csv
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posenc import runs
+from posenc.analyze.load import load
+from posenc.checkpoints import check_weights
+from posenc.checks import ConfigError
+from posenc.claims import hold
+from posenc.locks import LOCK, locked
+from posenc.logs import MetricsFile
+from posenc.sealed import DurableFiles, read
+from posenc.studies.panel import main as panel
+from posenc.studies.workers import Ledger
+from tests.conftest import ROOT, Launch
+
+CODE = sorted([*(ROOT / "posenc").rglob("*.py"), ROOT / "train.py"])
+FILES = (
+    "open", "read_text", "read_bytes", "read_csv", "read_table", "read_json", "read_pickle", "load", "loadtxt",
+    "fromfile", "rglob", "ZipFile", "write_text", "write_bytes", "savefig", "to_csv", "touch", "symlink_to", "save",
+    "dump", "copyfile", "tofile", "imsave", "print_png", "print_svg",
+)  # fmt: skip
+"""What reads or writes a file by its path, in the standard library, torch, numpy, pandas and matplotlib."""
+ALLOWED: dict[str, set[str]] = {
+    "posenc/files.py": {"open"},  # the reader
+    "posenc/runs.py": {"open", "savefig"},  # the writer
+    "posenc/records.py": {"load"},  # of a text that was read
+    "posenc/sealed.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
+    "posenc/report/series.py": {"read_csv"},  # of bytes that were read
+    "posenc/report/write.py": {"print_png", "print_svg"},  # into bytes that are written
+    "posenc/report/page.py": {"read_text"},  # page.css and page.js of the package
+    "posenc/task_catalog.py": {"read_text"},  # configs of the package
+    "posenc/catalog.py": {"read_text"},  # configs of the package, and those of its user
+    "posenc/corpus.py": {"rglob"},  # the corpus of its user
+}
+
+
+def by_other_means(path: Path) -> set[str]:
+    """Functions of FILES that a module calls and that are neither its own nor of posenc."""
+    tree = ast.parse(path.read_text())
+    ours = {"self", "cls"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            ours.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posenc"):
+            ours |= {alias.asname or alias.name for alias in node.names}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and (node.args or node.keywords)]
+    names = [(call, ast.unparse(call.func)) for call in calls]
+    return {
+        name.rpartition(".")[2]
+        for call, name in names
+        if name.rpartition(".")[2] in FILES
+        and name.partition(".")[0] not in ours
+        and not (name.endswith(".to_csv") and not call.args)  # which then returns a text
+    }
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_reads_or_writes_by_other_means(path: Path) -> None:
+    assert by_other_means(path) <= ALLOWED.get(str(path.relative_to(ROOT)), set())
+
+
+def test_hostile_files_are_refused_in_time_and_memory() -> None:
+    """In one process, which the system may end."""
+    words = [sys.executable, "-m", "tests.reliability.hostile", "--mutants", "500"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-200:]
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.binary(min_size=1, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=5) | st.integers(-9, 9), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KINDS = (torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64, torch.uint8)
+
+
+@given(PLAIN, st.sampled_from(KINDS), st.booleans())
+def test_a_checkpoint_is_read_as_torch_reads_it(value: Any, kind: torch.dtype, parameter: bool) -> None:
+    whole = torch.arange(12).reshape(3, 4).to(kind)
+    tensors = [whole, whole.t(), whole[1:, ::2], whole[0, 0], torch.empty(0, dtype=kind)]
+    if parameter and kind.is_floating_point:
+        tensors.append(torch.nn.Parameter(whole.clone()))
+    content = {"value": value, "tensors": tensors, "module": torch.nn.BatchNorm1d(2).state_dict()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.ckpt"
+        DurableFiles().save_checkpoint(content, path)
+        mine, theirs = read(path), torch.load(path, weights_only=True)
+    assert repr(mine["value"]) == repr(theirs["value"])
+    assert list(mine["module"]) == list(theirs["module"])
+    assert mine["module"]._metadata == theirs["module"]._metadata
+    for a, b in zip(mine["tensors"], theirs["tensors"], strict=True):
+        assert (type(a), a.dtype, a.shape, a.stride(), a.requires_grad) == (
+            type(b), b.dtype, b.shape, b.stride(), b.requires_grad,
+        )  # fmt: skip
+        assert torch.equal(a, b)
+    assert mine["tensors"][0].data_ptr() == mine["tensors"][1].data_ptr()  # still one storage
+
+
+def test_names_of_tensors_are_text(tmp_path: Path) -> None:
+    name = "\x1b[31mw\u202e\n" + "x" * 500
+    DurableFiles().save_checkpoint({"state_dict": {name: torch.zeros(1)}}, tmp_path / "x.ckpt")
+    module: Any = torch.nn.Linear(1, 1)
+    with pytest.raises(ConfigError) as caught:
+        check_weights(str(tmp_path / "x.ckpt"), module)
+    said = str(caught.value)
+    assert said.isprintable()
+    assert r"\x1b[31mw\u202e" in said
+    assert len(said) < 600
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".lock", "length.png", "by_position.png", "figure.svg", "metrics.csv", "result.json", "traceback.txt", "rank1.log",
+     "study.csv", "checkpoints", ".hydra", ".hydra/config.yaml", "checkpoints/next.ckpt", "events.out.tfevents.1"],
+)  # fmt: skip
+def test_a_run_folder_with_a_link_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("mine")
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere" / ("" if name in ("checkpoints", ".hydra") else "precious"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="is a link: what is written"), hold(tmp_path / "run", wait=False):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "elsewhere" / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", [("hydra.run.dir=d",), ("-m", "seed=0", "hydra.sweep.dir=d")])
+def test_a_command_ends_with_a_sentence_at_a_link(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v").write_text("precious")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / ("multirun.yaml" if "-m" in words else ".lock")).symlink_to("../v")
+    status, said = command(*words)
+    assert status == 2
+    assert "is a link" in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "v").read_text() == "precious"
+    assert len([*(tmp_path / "d").iterdir()]) == 1
+
+
+def test_a_run_folder_may_be_named_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").symlink_to("run")
+    with hold(tmp_path / "latest", wait=False):
+        runs.write_text(tmp_path / "latest" / ".hydra" / "config.yaml", "a: 1\n")
+    assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == "a: 1\n"
+
+
+def test_many_may_write_one_name(tmp_path: Path) -> None:
+    def write(k: int) -> None:
+        runs.write_bytes(tmp_path / "index.html", bytes([k]) * 1000)
+        runs.clear_parts(tmp_path)  # and of nobody who is at work
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(write, k) for k in range(100)]:
+            done.result()
+    assert len({*(tmp_path / "index.html").read_bytes()}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_what_a_killed_process_left_of_a_file_goes(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".result.json.{dead.pid}-abc.part").write_text("{")
+    (tmp_path / f".result.json.{os.getpid()}-abc.part").write_text("of one that lives")
+    (tmp_path / "kept.part").write_text("of its user")
+    with hold(tmp_path, wait=False):
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, "kept.part", f".result.json.{os.getpid()}-abc.part"}
+
+
+STEPS = 20
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+@given(st.data())
+def test_a_damaged_row_costs_itself(data: st.DataObject) -> None:
+    """A flipped bit anywhere in the rows: all others are there, what is missing is set aside, and the run goes on."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log = MetricsFile(name)
+        for step in range(STEPS):
+            log.log_metrics({"loss": step / 7} if step % 2 else {"accuracy": 0.5, "loss": step / 3}, step)
+        path = folder / "metrics.csv"
+        whole, before = path.read_bytes(), rows_of(path)
+        place = data.draw(st.integers(whole.index(b"\n") + 1, len(whole) - 3))
+        flipped = whole[:place] + bytes([whole[place] ^ 1 << data.draw(st.integers(0, 7))]) + whole[place + 1 :]
+        path.write_bytes(flipped)
+        again = MetricsFile(name)
+        again.begin(STEPS + 10)
+        again.log_metrics({"new": 1.0}, STEPS)
+        after = [{key: value for key, value in row.items() if key != "new"} for row in rows_of(path)]
+        assert after.pop()["step"] == str(STEPS)
+        odd = [row for row in before if row not in after]
+        assert len(odd) <= 2  # the end of a line joins two
+        aside = folder / "metrics_damaged.csv"
+        assert len(after) == STEPS or aside.exists()
+
+
+def test_a_comma_too_many_is_set_aside_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text('loss,step\n1.5,0\n1.4,,1\n"1.3,2\n1.2,3\n1.1,99\n1.0,4\n0.9,5\n0.8,6\n0.7')
+    log = MetricsFile(str(tmp_path))
+    log.begin(5)
+    assert [row["step"] for row in rows_of(path)] == ["0", "3", "4"]
+    assert (tmp_path / "metrics_damaged.csv").read_text() == '1.4,,1\n"1.3,2\n1.1,99\n'
+    assert "3 rows are damaged and set aside in metrics_damaged.csv" in capsys.readouterr().out
+    path.write_text("loss,sXep\n1.5,0\n")  # no row can be placed
+    log.begin(5)
+    log.log_metrics({"loss": 1.0}, 5)
+    assert rows_of(path) == [{"loss": "1.0", "step": "5"}]
+    assert (tmp_path / "metrics_damaged.csv").read_text().endswith("loss,sXep\n1.5,0\n")
+
+
+def test_lines_of_a_ledger_that_are_no_answers_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text('"this"\n5\n["t", [1], [["a", 2]]]\n["t", [2], [[{}]]]\n["t", 3]\nnot\n["t", [4]')
+    found = Ledger.open(path, "this")
+    assert found is not None
+    assert found.known == {'["t", [1]]': [("a", 2)]}
+    assert "4 lines hold no answers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("study.csv", b""), ("study.csv", b"\xff\xfe"), ("verdict.json", b"[5]"), (".hydra/config.yaml", b""),
+     (".hydra/config.yaml", b"study:\n  arms"), ("verdict.json", b'[{"statement": {"a": 1}, "outcome": "\x1b"}')],
+)  # fmt: skip
+def test_a_study_that_cannot_be_read_is_a_sentence(
+    name: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "study.json": b"{}", "study.csv": b"quantity,arm,at,seed,value\n", ".hydra/config.yaml": b"study: {}\n",
+        "verdict.json": b'[{"statement": "a", "outcome": "b"}]',
+    }  # fmt: skip
+    (tmp_path / ".hydra").mkdir()
+    for each, text in (files | {name: content}).items():
+        (tmp_path / each).write_bytes(text)
+    with pytest.raises(SystemExit) as stop:
+        panel([str(tmp_path), "--output", str(tmp_path / "panel.png")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.startswith(f"error: the study in {tmp_path} cannot be read (")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "panel.png").exists()
+
+
+def test_the_words_of_a_lock_are_text(tmp_path: Path) -> None:
+    with locked(tmp_path / LOCK, wait=False):
+        words = '{"process": 1, "machine": "\\u001b[2J", "since": "\\u202e", "command": ["\\u0007"]}'
+        (tmp_path / LOCK).write_text(words)
+        with pytest.raises(ConfigError) as caught, locked(tmp_path / LOCK, wait=False):
+            pass
+    assert str(caught.value).isprintable()
+
+
+def test_a_link_below_an_empty_folder_is_no_run(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").symlink_to("../fifo")
+    with pytest.raises(ConfigError, match="it is a link"):
+        load(tmp_path)
