@@ -80,6 +80,9 @@ def _members(data: bytes) -> dict[str, bytes]:
         raise Damaged(f"it has more than {MEMBERS:,} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found = archive.infolist()
+        end = len(data) - len(archive.comment)
+        if data[end - 2 : end] != struct.pack("<H", len(archive.comment)):  # zipfile takes what is there of a comment
+            raise Damaged("its end is cut off")
         if archive.comment and archive.comment[: len(MARK)] != MARK:
             raise Damaged("its checksums are others")
         if any(each.compress_type != zipfile.ZIP_STORED or each.compress_size != each.file_size for each in found):
