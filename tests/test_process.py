@@ -69,15 +69,15 @@ def test_every_command_keeps_going() -> None:
 
 def ended(folder: Path, count: int, status: str = "completed") -> tuple[SweepSummary, Any]:
     """A sweep whose jobs have ended, all in one folder."""
-    config = OmegaConf.create(
-        {"hydra": {"sweep": {"dir": str(folder)}, "callbacks": {"summary": {"id": "now"}}}}
-    )  # fmt: skip
+    of_hydra = {"runtime": {"cwd": str(folder)}, "sweep": {"dir": str(folder)}, "callbacks": {"summary": {"id": "now"}}}
+    config = OmegaConf.create({"hydra": of_hydra})
     watcher = SweepSummary("now")
     watcher._journal = journal = Journal.of(config.hydra)
     assert journal is not None
     journal.plan(count, [])
     for number in range(count):
         record = {"status": status, "error": None, "encoding": "rope", "dataset": "pattern", "seed": 0}
+        record["command"] = {"of": number}  # a mapping has no order, and two jobs may share a folder
         journal.note(number, status, began=0.0, skipped=False, folder=str(folder / "seed0"), result=record)
     return watcher, config
 
