@@ -22,6 +22,7 @@ from posenc.data import SequenceData
 from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.faults import ran_out
+from posenc.going_on import record_of, run_folder
 from posenc.logs import check_logs
 from posenc.module import SequenceModule
 from posenc.schemes import PositionScheme
@@ -108,16 +109,49 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True) -> Sequen
             num_outputs=task.num_outputs,
         )
     initialise(encoder, seed)
+    positions: PositionScheme = make(config, "positions", trusted=trusted)
+    if config.get("start_from") is not None:
+        _trained_before(config.start_from, encoder, positions)
     return make(
         config,
         "module",
         trusted=trusted,
         encoder=encoder,
-        positions=make(config, "positions", trusted=trusted),
+        positions=positions,
         task=task,
         optimizer=optimizer,
         seed=seed,
     )
+
+
+def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme) -> None:
+    """Tell encoding and positions the length at which the weights were trained, not that of this run."""
+    length = trained_tokens(start_from)
+    parts: list[Any] = [positions, *encoder.encodings]
+    if length is not None:
+        positions.trained_at(length)
+        for layer in parts[1:]:
+            layer.trained_at(positions.reach(length))
+    elif any(getattr(part, "original_length", 0) is None for part in parts):
+        raise ConfigError(
+            f"start_from={start_from}: nothing beside it says at which length it was trained; set "
+            "encoding.original_length (or positions.original_length) in tokens."
+        )
+
+
+def trained_tokens(checkpoint: str, depth: int = 0) -> int | None:
+    """How many tokens the longest training sequence of the run had that wrote the weights; None if nothing says so."""
+    folder = run_folder(checkpoint)
+    if folder is None or depth > 8:
+        return None
+    record = OmegaConf.create(record_of(folder))
+    assert isinstance(record, DictConfig)
+    if record.get("start_from"):
+        return trained_tokens(str(record.start_from), depth + 1)
+    try:
+        return build_module(record, make(record, "dataset", trusted=False), trusted=False).trained_tokens
+    except Exception:  # a record of somebody else's, or of another version
+        return None
 
 
 def check_seed(seed: Any) -> int:

@@ -162,6 +162,14 @@ def interval(every: int | str) -> tuple[int, float | None]:
     return every, None
 
 
+def load_weights(path: str, module: L.LightningModule) -> None:
+    """Give `module` the weights at `path` and nothing else; one clear error if they are not such a module's."""
+    try:
+        module.load_state_dict(check_weights(path, module)["state_dict"])
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("ckpt_path=", "start_from=", 1)) from error
+
+
 def check_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
     """What the checkpoint at `path` holds; one clear error if its weights are not those of such a `module`.
 

@@ -24,10 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc.checks import ConfigError
+from posenc.going_on import with_recorded
 from posenc.identity import watches
 from posenc.output import keep_going
 from posenc.records import plain_text
 from posenc.slurm import slurm_job
+from posenc.suggestions import did_you_mean
 
 MISTAKE = 2
 """Exit status after a user's mistake."""
@@ -54,7 +56,10 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
     """
     keep_going()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    sys.argv[1:] = name_folders(overrides_first(sys.argv[1:]))
+    words = overrides_first(sys.argv[1:])
+    with mistakes(configs):
+        check_options(sys.argv[1:])
+        sys.argv[1:] = name_folders(with_recorded(words))
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
     if asked == "1":
@@ -67,6 +72,25 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
         os.environ.pop("HYDRA_FULL_ERROR")
     if failed:
         sys.exit(1)
+
+
+def check_options(words: list[str]) -> None:
+    """Raise ConfigError for what Hydra's parser would answer with its usage."""
+    parser, wrong, said = get_args_parser(), list[str](), StringIO()
+    try:
+        with redirect_stderr(said):
+            wrong = parser.parse_known_intermixed_args(words)[1]
+    except SystemExit:
+        raise ConfigError(f"{said.getvalue().strip().splitlines()[-1].partition('error: ')[2]}; see --help.") from None
+    except TypeError:
+        return
+    if wrong:
+        key, equals, value = wrong[0].lstrip("-").partition("=")
+        after = words[words.index(wrong[0]) + 1 :][:1]
+        value = value if equals else after[0] if after and not after[0].startswith("-") else "VALUE"
+        raise ConfigError(
+            f"{wrong[0]} is no option of train.py; values of the config have no dashes: write {key}={value}."
+        )
 
 
 def overrides_first(words: list[str]) -> list[str]:
@@ -232,6 +256,11 @@ def explain(error: Exception, configs: Path) -> str:
     """The message of an error; a misspelt option is answered by those that exist."""
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
+        words = [*sys.argv, "", ""]
+        after = words[words.index(error.override) + 1 :] if error.override in words else []
+        if re.fullmatch(r"[\w.]+:?", error.override or "") and after[0]:
+            value = next((word for word in after if word != "="), "")
+            return f"{error.override} cannot be read; write {str(error.override).rstrip(':')}={value}, without spaces."
         return (
             f"{error.override} cannot be read; write it as KEY=VALUE, and a value with brackets, quotes, spaces or "
             "letters beyond a to z as KEY='\"VALUE\"'."
@@ -247,6 +276,9 @@ def explain(error: Exception, configs: Path) -> str:
             f"pip install -c constraints.txt -e '.[{extra}]' brings them."
         )
     absent = r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n((?:\t[^\n]*\n?)*)"
+    if text.startswith("Ambiguous value for argument"):
+        word = text.partition("'")[2].partition("'")[0]
+        return f"{word} asks for several runs; add -m, or write {word.partition('=')[0]}=[...] for one list."
     missing = re.search(absent, text, re.DOTALL)
     if missing is not None:
         group, wrong, options = missing.group(1), missing.group(2), missing.group(3).split()
@@ -279,17 +311,18 @@ def _unknown_key(key: str, configs: Path) -> str | None:
             config = compose("train", overrides=chosen)
     except HydraException:  # an option from a folder of the user's own
         return None
-    parent, _, wrong = key.rpartition(".")
+    parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
     while parent and node is None:  # the mistake is further up
-        parent, _, wrong = parent.rpartition(".")
+        parent = parent.rpartition(".")[0]
         node = OmegaConf.select(config, parent) if parent else config
     if not OmegaConf.is_dict(node):
         return f"{key} does not exist: {parent} has no options of its own."
     options = [str(name) for name in node if not str(name).startswith("_")]
-    message = f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{_nearest(wrong, options)}"
+    message = f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{did_you_mean(key, config)}"
     group = key.partition(".")[0]
-    if any(word.startswith(f"{group}=") and word not in chosen for word in sys.argv[1:]):  # several are asked for
+    several = [word for word in sys.argv[1:] if word.startswith(f"{group}=") and word not in chosen]
+    if group in config and several:
         message = f"{key} does not exist in the base config; write ++{key}= to set it in the whole sweep."
     return message
 

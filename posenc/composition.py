@@ -3,13 +3,15 @@
 What a value may be is checked where it is used; here is only what options and deletions may have taken away.
 """
 
+import inspect
+from difflib import get_close_matches
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 
 from posenc.checks import ConfigError
 
-TOP = ("seed", "ckpt_path", "force", "threads", "study")
+TOP = ("seed", "ckpt_path", "start_from", "force", "threads", "study")
 REQUIRED = {
     "encoding": (), "positions": (), "dataset": (), "model": (), "optimizer": (), "module": (),
     "data": ("batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
@@ -25,6 +27,10 @@ def check(config: DictConfig) -> dict[str, Any]:
     for key in (*TOP, *REQUIRED):
         if key not in config:
             raise ConfigError(f"the config has no {key}, and a run needs it; leave ~{key} out.")
+    for group in (*REQUIRED, *OPTIONAL, "study"):
+        node = config._get_node(group)
+        if group != "seed" and isinstance(node, Node) and node._value() is not None and not OmegaConf.is_config(node):
+            _no_options(group, node._value())
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for group, keys in REQUIRED.items():
         _maker(group, plain[group], keys)
@@ -42,7 +48,23 @@ def check(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"force must be true or false, got {plain['force']!r}.")
     if not isinstance(plain["ckpt_path"], str | None):
         raise ConfigError(f"ckpt_path must be the path of a checkpoint or null, got {plain['ckpt_path']!r}.")
+    if not isinstance(plain["start_from"], str | None):
+        raise ConfigError(f"start_from must be the path of a checkpoint or null, got {plain['start_from']!r}.")
     return plain
+
+
+def _no_options(group: str, value: Any) -> None:
+    """Refuse one value in the place of a group, before anything that reads the group's options stumbles over it."""
+    write = f"{group}.OPTION=VALUE"
+    if group == "optimizer":
+        from torch import optim  # only here: a sweep that is finished needs no torch
+
+        classes = {name.lower(): name for name in dir(optim) if inspect.isclass(getattr(optim, name))}
+        near = get_close_matches(str(value).lower(), [*classes], n=1)
+        write = f"optimizer._target_=torch.optim.{classes[near[0]] if near else 'AdamW'}"
+    raise ConfigError(
+        f"{group} must hold options by name, got {value!r:.60}, and has no files to choose from; write {write}."
+    )
 
 
 def _maker(name: str, node: Any, keys: tuple[str, ...] = ()) -> None:

@@ -12,12 +12,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from posenc import composition, runs, summary
+from posenc import composition, effect, going_on, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim, same_data
 from posenc.identity import config_hash, data_digest, former_hash
 from posenc.journal import RUNNING, Journal
 from posenc.output import keep_going
+
+NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
+"""What posenc.cli adds to a command."""
 
 
 def job(config: DictConfig) -> float | None:
@@ -37,7 +40,9 @@ def job(config: DictConfig) -> float | None:
         journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
     record = known(config)
     try:
+        effect.check(config, hydra)
         plain = composition.check(config)
+        going_on.check(plain)
         if config.study is not None:
             from posenc.studies.conduct import conduct  # torch and matplotlib, which a finished sweep need not load
 
@@ -58,6 +63,7 @@ def job(config: DictConfig) -> float | None:
     if alone:
         summary.print_run(folder, result)
         if signum is not None:
+            print(f"to go on    {_again(folder)}", flush=True)
             sys.exit(128 + signum)
         if result["status"] != "completed":
             sys.exit(1)
@@ -68,6 +74,12 @@ def job(config: DictConfig) -> float | None:
         print("the same command goes on from here", flush=True)
         sys.exit(128 + signum)
     return objective(result)
+
+
+def _again(folder: Path) -> str:
+    """The command that goes on with a run that was stopped, in its folder."""
+    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", *NAMED))]
+    return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
 
 
 def known(config: DictConfig) -> dict[str, Any]:
@@ -83,6 +95,7 @@ def known(config: DictConfig) -> dict[str, Any]:
         "seed": seed if isinstance(seed, int | float | str | None) else str(seed),
         "config_hash": "",
         "data_digest": None,
+        "start_from": config.get("start_from"),
     }
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import shlex
 import time
 import traceback
 import warnings
@@ -18,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc import checks, memory, records, runs
 from posenc.build import Parts, build
-from posenc.checkpoints import check_checkpoint, usable
+from posenc.checkpoints import check_checkpoint, load_weights, usable
 from posenc.checks import ConfigError
 from posenc.claims import Claim, begin, begun, same_data
 from posenc.faults import Diverged, ran_out
+from posenc.going_on import WORDS, run_folder
 from posenc.length_generalization import summarise
 from posenc.logs import close_logs, open_logs
 from posenc.ranks import ranks
@@ -56,6 +58,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
                         same_data(folder, begun(folder).get("data_digest"), parts.task.digest)
                 begin(folder, record)
                 runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+                runs.write_text(folder / WORDS, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, plain, steps)
                 group.begin(config, checkpoint, parts.trainer.strategy.root_device)
@@ -143,6 +146,13 @@ def prepare(
     if checkpoint is not None:
         checkpoint = to_absolute_path(checkpoint)  # from where the command was started
         check_checkpoint(checkpoint, parts.module)
+        if config.get("start_from") is None and run_folder(checkpoint) is None and not found.resume:
+            raise ConfigError(
+                f"ckpt_path={checkpoint} lies in no run folder, so that nothing says which run it belongs to; copy it "
+                f"with its folder, or begin a new run with its weights: start_from={checkpoint}."
+            )
+    if config.get("start_from") is not None:
+        load_weights(config.start_from, parts.module)
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)
         for words in wrong:

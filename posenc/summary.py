@@ -75,6 +75,10 @@ def print_run(folder: Path, result: Result) -> None:
             console.print(f"length {escape(length)} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
         if result["length_generalization"] and len(result["test"]) > 1:
             console.print(_beyond(result["length_generalization"]), soft_wrap=True, highlight=False)
+    if result.get("start_from"):
+        console.print(
+            f"started from the weights of {escape(str(result['start_from']))}", soft_wrap=True, highlight=False
+        )
     if "parameters" in result:
         rate = f" · {result['tokens_per_second']:,} tokens/s" if result["tokens_per_second"] else ""
         console.print(

@@ -69,8 +69,9 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 FLOORS = {
     "checks": 0, "blocks": 0, "streams": 0, "positions": 0, "length_generalization": 0, "trackio_logger": 0,
     "tables": 0, "schemes": 1, "runs": 1, "corpus": 1, "identity": 2,
-    "shares": 1, "cli": 3, "statistics": 1, "tasks": 2, "measurements": 1,
-    "claims": 3, "composition": 2, "journal": 2, "records": 0, "targets": 1, "report": 4,
+    "shares": 1, "cli": 5, "statistics": 1, "tasks": 2, "measurements": 1,
+    "claims": 3, "composition": 2, "journal": 2, "records": 0, "targets": 1, "report": 6,
+    "suggestions": 0, "effect": 3, "going_on": 4,
     "mask": 1, "bias": 1, "verdicts": 2, "fused": 2, "by_query": 2, "flex": 2, "attention": 3, "encodings": 4,
     "narrow": 4, "encoder": 5, "data": 5, "scores": 5, "portrait": 5, "precision": 6, "ranks": 5, "module": 6,
     "figures": 6, "training": 7, "faults": 5,

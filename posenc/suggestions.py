@@ -1,0 +1,49 @@
+"""Which key of the config was probably meant by one that does not exist."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+GROUPS = (
+    "encoding", "dataset", "positions", "model", "trainer", "callbacks", "logger", "launcher", "experiment", "profile",
+)  # fmt: skip
+"""What is chosen by the name of a file."""
+WATCH = ("callbacks.", "logger.")
+"""Groups whose options nobody means who has left out the group."""
+FEW = 3
+"""Suggestions in one message."""
+
+
+def did_you_mean(key: str, config: DictConfig) -> str:
+    """` Did you mean optimizer.lr?`, or nothing where no key of `config` is like `key`.
+
+    First the keys that stand beside it, then those of the same name elsewhere, then those that begin like it.
+    """
+    known = [name for name in _keys(OmegaConf.to_container(config, resolve=False)) if not name.startswith(WATCH)]
+    tops = [*dict.fromkeys([*GROUPS, *(name for name in known if "." not in name)])]
+    head, _, rest = key.partition(".")
+    if rest and head not in tops:
+        near = get_close_matches(head, tops, n=1)
+        found = [f"{near[0]}.{rest}"] if near else []
+    else:
+        parent, _, wrong = key.rpartition(".")
+        beside = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent] if parent else tops
+        found = get_close_matches(wrong, beside, n=1)
+    last = key.rpartition(".")[2]
+    found += [] if found else [name for name in known if name.rpartition(".")[2] == last]
+    found += [] if found else [name for name in tops if len(last) > 1 and name.startswith(last)]
+    if not found:
+        near = get_close_matches(last, {name.rpartition(".")[2] for name in known}, n=1)
+        found = [name for name in known if name.rpartition(".")[2] in near]
+    words = [f"{name}=" if name in GROUPS else name for name in found[:FEW]]
+    return f" Did you mean {' or '.join(words)}?" if words else ""
+
+
+def _keys(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            if not str(name).startswith("_"):
+                yield f"{path}{name}"
+                yield from _keys(child, f"{path}{name}.")
