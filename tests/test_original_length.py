@@ -33,7 +33,16 @@ TASKS = [name for name in options("dataset") if name != "text"]  # reads files; 
 
 def module_of(task: Task, encoding: PositionalEncoding, scheme: PositionScheme, readout: str) -> SequenceModule:
     torch.manual_seed(0)
-    encoder = Encoder(encoding, task.vocab_size, task.num_outputs, dim=16, num_heads=2, num_layers=1, readout=readout)
+    encoder = Encoder(
+        encoding,
+        task.vocab_size,
+        task.num_outputs,
+        dim=16,
+        num_heads=2,
+        num_layers=1,
+        readout=readout,
+        causal=task.causal,
+    )
     return SequenceModule(encoder, scheme, task, torch.optim.AdamW, seed=0).eval()
 
 
