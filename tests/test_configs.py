@@ -67,18 +67,21 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 
 
 FLOORS = {
-    "checks": 0, "blocks": 0, "streams": 0, "positions": 0, "length_generalization": 0, "trackio_logger": 0,
-    "tables": 0, "schemes": 1, "runs": 1, "corpus": 1, "identity": 2,
-    "shares": 1, "cli": 5, "statistics": 1, "tasks": 2, "measurements": 1,
-    "claims": 3, "composition": 2, "journal": 2, "records": 0, "targets": 1, "report": 6,
-    "suggestions": 0, "effect": 3, "going_on": 4,
-    "mask": 1, "bias": 1, "verdicts": 2, "fused": 2, "by_query": 2, "flex": 2, "attention": 3, "encodings": 4,
-    "narrow": 4, "encoder": 5, "data": 5, "scores": 5, "portrait": 5, "precision": 6, "ranks": 5, "module": 6,
-    "figures": 6, "training": 7, "faults": 5,
-    "slurm": 0, "stop": 1, "locks": 1, "sealed": 2, "checkpoints": 6, "memory": 7,
-    "diagnostics": 6, "callbacks": 7, "logs": 2, "build": 8,
-    "summary": 8, "studies": 9, "run": 9, "sweep": 9, "catalog": 9, "task_catalog": 9, "benchmark": 10, "job": 10,
-    "follow": 10, "analyze": 10,
+    "checks": 0, "files": 0, "length_generalization": 0, "output": 0, "slurm": 0, "streams": 0, "suggestions": 0,
+    "tables": 0, "trackio_logger": 0, "unpickle": 0,
+    "blocks": 1, "corpus": 1, "mask": 1, "measurements": 1, "positions": 1, "records": 1, "runs": 1, "shares": 1,
+    "statistics": 1, "stop": 1, "targets": 1,
+    "bias": 2, "composition": 2, "identity": 2, "journal": 2, "locks": 2, "logs": 2, "schemes": 2, "sealed": 2,
+    "tasks": 2, "verdicts": 2,
+    "by_query": 3, "claims": 3, "effect": 3, "flex": 3, "fused": 3,
+    "attention": 4, "going_on": 4,
+    "cli": 5, "data": 5, "encodings": 5, "faults": 5, "narrow": 5, "ranks": 5, "scores": 5,
+    "checkpoints": 6, "encoder": 6, "portrait": 6, "report": 6,
+    "diagnostics": 7, "figures": 7, "module": 7, "precision": 7,
+    "callbacks": 8, "memory": 8, "summary": 8, "training": 8,
+    "build": 9, "sweep": 9,
+    "analyze": 10, "catalog": 10, "run": 10, "studies": 10, "task_catalog": 10,
+    "benchmark": 11, "follow": 11, "job": 11,
 }  # fmt: skip
 
 
