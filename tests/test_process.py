@@ -1,11 +1,13 @@
 """What a command's process promises: its output, its status, the order of its words, its signals."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from posenc import summary, sweep
+from posenc.callbacks import progress
 from posenc.checks import ConfigError
 from posenc.cli import failed_callbacks
 from posenc.journal import Journal
@@ -206,3 +209,51 @@ def test_a_clock_that_is_set_back_takes_no_part_of_a_curve(
     events.Reload()
     shown = [(event.step, event.value) for event in events.Scalars("loss")]
     assert shown == [(step, min(step // 8, 2)) for step in range(26)]
+
+
+def test_without_a_terminal_lines_are_flushed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has reached the other end of a pipe: a validation at step 4, a step of 10 s, then steps of 1 s."""
+    arrived, now = io.BytesIO(), [0.0]
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(arrived)))  # type: ignore[type-var]
+    line = progress.ProgressLine(clock=lambda: now[0])
+    trainer: Any = SimpleNamespace(global_step=0, max_steps=1200, callback_metrics={}, num_test_batches=[40, 8])
+    module: Any = None
+    seen: dict[str, list[str]] = {}
+
+    def look(hook: str) -> None:
+        text = arrived.getvalue().decode()
+        arrived.seek(0)
+        arrived.truncate()
+        if text:
+            seen[hook] = text.splitlines()
+
+    line.on_train_start(trainer, module)
+    look("start")
+    for step in range(1, 1201):
+        trainer.global_step, now[0] = step, now[0] + (10 if step <= 5 else 1)
+        trainer.callback_metrics["train/loss"] = 1 / step
+        line.on_train_batch_end(trainer)
+        look(f"step {step}")
+        if step == 4:
+            trainer.callback_metrics["validation/accuracy"] = 0.5
+            line.on_validation_end(trainer, module)
+            look("validation")
+    line.on_train_end(trainer, module)
+    look("end")
+    line.on_test_start(trainer, module)
+    look("test start")
+    for _ in range(48):
+        now[0] += 1
+        line.on_test_batch_end(trainer)
+    look("test")
+    line.on_test_end(trainer, module)
+    look("test end")
+    assert seen.pop("start") == ["training 0/1,200"]
+    assert seen.pop("step 3") == ["training 3/1,200  loss 0.333"]
+    assert seen.pop("validation") == ["training 4/1,200  loss 0.250  accuracy 0.500"]
+    assert seen.pop("end") == ["training 1,200/1,200  loss 0.001  accuracy 0.500"]
+    assert (seen.pop("test start"), seen.pop("test")) == (["testing 0/48"], ["testing 30/48"])
+    assert seen.pop("test end") == ["testing 48/48"]
+    steps = [int(hook.removeprefix("step ")) for hook in seen]
+    assert steps == list(range(25, 1201, 30))  # step 5 comes 10 s after the validation: 20 s more
+    assert all(len(lines) == 1 for lines in seen.values())

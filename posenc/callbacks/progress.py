@@ -1,6 +1,9 @@
-"""One line in the terminal that says how far a run is and how it does."""
+"""One line in the terminal that says how far a run is and how it does; lines of text where there is no terminal."""
 
 import multiprocessing
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -9,14 +12,75 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 REFRESH = 10
 """Steps between two updates of the line."""
+SILENCE = 30.0
+"""Seconds after which the next step prints a line, where stdout is no terminal."""
+
+Scores = Callable[[], str]
+
+
+class _Bar:
+    """A line that changes, for a terminal."""
+
+    def __init__(self, what: str, done: int, total: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            refresh_per_second=4,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(what, total=total, completed=done, scores="")
+
+    def update(self, done: int, scores: Scores) -> None:
+        if done % REFRESH == 0:
+            self.tell(done, scores)
+
+    def tell(self, done: int, scores: Scores) -> None:
+        self._progress.update(self._task, completed=done, scores=scores())
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _Lines:
+    """Lines such as `training 250/1,000  loss 0.123`, each flushed, for a file, a pipe or a batch job."""
+
+    def __init__(self, what: str, done: int, total: int, clock: Callable[[], float]) -> None:
+        self._what, self._total, self._clock = what, total, clock
+        self._told: tuple[int, str] | None = None
+        self.tell(done, str)
+
+    def update(self, done: int, scores: Scores) -> None:
+        if self._clock() - self._at >= SILENCE:
+            self.tell(done, scores)
+
+    def tell(self, done: int, scores: Scores) -> None:
+        now = done, scores()
+        if now != self._told:
+            print(f"{self._what} {done:,}/{self._total:,}  {now[1]}".rstrip(), flush=True)
+        self._told, self._at = now, self._clock()
+
+    def close(self) -> None:
+        pass
 
 
 class ProgressLine(ProgressBar):
-    """Steps done, time left, and the newest training loss and validation scores."""
+    """Steps done, time left, and the newest training loss and validation scores.
 
-    def __init__(self) -> None:
+    In a terminal it is one line that changes. Where stdout is no terminal, lines are printed: at the beginning of
+    training and of the test, at each validation, and at the first step after `SILENCE` seconds without a line.
+
+    clock  seconds since any moment; it is read only where stdout is no terminal
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._progress: Progress | None = None
+        self._clock = clock
+        self._line: _Bar | _Lines | None = None
+        self._tested = 0
 
     def disable(self) -> None:
         """Lightning's way of silencing all but the first process."""
@@ -29,28 +93,14 @@ class ProgressLine(ProgressBar):
     _enabled = multiprocessing.current_process().name == "MainProcess"  # a launcher's workers share one terminal
 
     def _open(self, what: str, done: int, total: int) -> None:
-        if not self._enabled:
-            return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[scores]}"),
-            refresh_per_second=4,
-        )
-        self._progress.start()
-        self._progress.add_task(what, total=total, completed=done, scores="")
-
-    def _update(self, done: int, scores: str = "") -> None:
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=done, scores=scores)
+        if self._enabled:
+            terminal = sys.stdout.isatty()
+            self._line = _Bar(what, done, total) if terminal else _Lines(what, done, total, self._clock)
 
     def _close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the line."""
@@ -58,26 +108,35 @@ class ProgressLine(ProgressBar):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Move the line."""
-        step = trainer.global_step
-        if step % REFRESH == 0 or step == trainer.max_steps:
-            self._update(step, self._scores(trainer))
+        if self._line is not None:
+            self._line.update(trainer.global_step, lambda: self._scores(trainer))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the new scores."""
+        if self._line is not None:
+            self._line.tell(trainer.global_step, lambda: self._scores(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished line in the terminal."""
-        self._update(trainer.global_step, self._scores(trainer))
+        if self._line is not None:
+            self._line.tell(trainer.global_step, lambda: self._scores(trainer))
         self._close()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the line."""
+        self._tested = 0
         self._open("testing", 0, int(sum(trainer.num_test_batches)))
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Move the line."""
-        if self._progress is not None:
-            self._progress.advance(self._progress.task_ids[0])
+        self._tested += 1
+        if self._line is not None:
+            self._line.update(self._tested, str)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished line in the terminal."""
+        if self._line is not None:
+            self._line.tell(self._tested, str)
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
