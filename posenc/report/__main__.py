@@ -19,7 +19,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps, or a comparison_summary.csv"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (the first folder of RUNS)")
-    parser.add_argument("--baseline", default="none", metavar="ENCODING", help="what others are compared with (none)")
+    parser.add_argument("--baseline", metavar="ENCODING", help="what others are compared with (none)")
     parser.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
     asked = parser.parse_args(words)
     with mistakes(Path(__file__).resolve().parents[2] / "configs"):

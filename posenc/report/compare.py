@@ -53,8 +53,11 @@ class Comparison:
         return [facet for facet in self.facets if any(facet.values(arm) for arm in facet.arms)]
 
 
-def compare(roots: Sequence[Path], baseline: str, delta: float) -> Comparison:
-    """Read, group, test, and state."""
+def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Comparison:
+    """Read, group, test, and state; `baseline` None is `none` where it has runs, else another.
+
+    Raises ConfigError where there is no run, or none of the baseline that is asked for.
+    """
     tables_ = [root for root in roots if root.is_file()]
     folders = [root for root in roots if not root.is_file()]
     runs, notes = read(folders) if folders else ([], [])

@@ -1,7 +1,8 @@
 """The comparison in numbers: facets with what they are measured by, and a summary of each arm."""
 
+import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -9,12 +10,18 @@ from statistics import fmean, median
 import numpy as np
 
 from posenc import statistics
+from posenc.checks import ConfigError
 from posenc.report.arms import Placed
 from posenc.report.words import bounds
 from posenc.statistics import Interval
+from posenc.targets import nearest
 
 SUCCESS = 0.9
 """The skill from which on a run has solved its task."""
+DEFAULT = "none"
+"""The baseline where nobody asks for one."""
+SHOWN = 12
+"""Names in one message."""
 LOST = ("diverged", "failed")
 """Runs that ended without a model: they count as skill 0. One that was interrupted may still go on, and does not."""
 Values = dict[int, float]
@@ -170,8 +177,11 @@ def _measure(facet: Facet) -> None:
             return
 
 
-def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
-    """The baseline, and a sentence if it is not the one that was asked for; sets every facet's baseline arms."""
+def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, str]:
+    """The baseline, and a sentence if it is another than `none`, which nobody asked for; sets every facet's arms.
+
+    Raises ConfigError where one is `wanted` that has no run here, or none that gave a number while others did.
+    """
     present: dict[str, int] = defaultdict(int)
     for facet in found:
         for arm in facet.arms:
@@ -179,12 +189,14 @@ def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
                 present[arm] += 1
                 if facet.encoding(arm) != arm:
                     present[facet.encoding(arm)] += 1
-    chosen, said = wanted, ""
-    if wanted not in present and present:
+    if wanted is not None:
+        _has_runs(found, wanted, present)
+    chosen, said = wanted or DEFAULT, ""
+    if chosen not in present and present:
         chosen = min(present, key=lambda name: (-present[name], name))
         several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
         said = (
-            f"The baseline {wanted} has no completed run here; every encoding is compared with {chosen} instead."
+            f"The baseline {DEFAULT} has no completed run here; every encoding is compared with {chosen} instead."
             if several
             else ""
         )
@@ -197,6 +209,19 @@ def choose_baseline(found: Sequence[Facet], wanted: str) -> tuple[str, str]:
             elif same and arm not in same:
                 facet.baseline[arm] = same[0]
     return chosen, said
+
+
+def _has_runs(found: Sequence[Facet], wanted: str, present: Collection[str]) -> None:
+    """Raise ConfigError unless something can be compared with the baseline that was asked for."""
+    known = {name for facet in found for arm in facet.arms for name in (arm, facet.encoding(arm))}
+    if wanted in present or (wanted in known and not present):
+        return
+    options = sorted(present or known)
+    what = "no run that completed" if wanted in known else "no run"
+    shown = ", ".join(options[:SHOWN]) + (f" and {len(options) - SHOWN} more" if len(options) > SHOWN else "")
+    raise ConfigError(
+        f"--baseline {shlex.quote(wanted)} has {what} here; choose one of {shown or 'none'}.{nearest(wanted, options)}"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,15 @@ class Written(NamedTuple):
 
 
 def write(
-    roots: Sequence[Path | str], output: Path | str | None = None, baseline: str = "none", delta: float = 0.01
+    roots: Sequence[Path | str], output: Path | str | None = None, baseline: str | None = None, delta: float = 0.01
 ) -> Written:
     """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
 
     roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report in the place of its runs
-    baseline  the encoding (or arm) that every other is compared with
+    baseline  the encoding (or arm) that every other is compared with; None: `none`, or another where it has no run
     delta     differences whose interval lies inside ±delta count as none
 
-    Raises ConfigError where there is no run, or the output cannot be written.
+    Raises ConfigError where there is no run, none of `baseline`, or the output cannot be written.
     """
     checks.number("report", low=0, open_low=True, delta=delta)
     folders = [Path(root) for root in roots]

@@ -23,7 +23,7 @@ def a_run(
     return Run(Path(name), Path("sweep"), result | more, None, name)
 
 
-def concluded(runs: list[Run], delta: float = 0.01, baseline: str = "none") -> Conclusions:
+def concluded(runs: list[Run], delta: float = 0.01, baseline: str | None = None) -> Conclusions:
     """What the report says of them."""
     placed, _ = arms.place(runs)
     found = tables.facets(placed)

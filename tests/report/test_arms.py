@@ -7,7 +7,7 @@ from posenc.report.compare import Comparison, compare
 from tests.report.conftest import Make
 
 
-def read(root: Path, baseline: str = "none") -> Comparison:
+def read(root: Path, baseline: str | None = None) -> Comparison:
     return compare([root], baseline, 0.01)
 
 

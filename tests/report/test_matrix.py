@@ -18,7 +18,7 @@ def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> N
                 if (encoding, dataset) != ("t5", "sorting"):
                     skills = {32: 0.3 * k + 0.1 * seed, 64: 0.01 * place}
                     run(encoding, seed, skills, dataset=dataset)
-    inside, past = matrices(compare([root], "none", 0.01).scored)
+    inside, past = matrices(compare([root], None, 0.01).scored)
     assert inside.columns == ["copy 32", "pattern 32", "sorting 32"]
     assert past.columns == ["copy 64", "pattern 64", "sorting 64"]
     row = dict(zip(inside.arms, inside.values, strict=True))
@@ -36,7 +36,7 @@ def test_two_datasets_need_no_matrix(run: Make, root: Path) -> None:
     for dataset in ("copy", "pattern"):
         for encoding in ("none", "rope", "t5"):
             run(encoding, 0, 0.5, dataset=dataset)
-    assert matrices(compare([root], "none", 0.01).scored) == []
+    assert matrices(compare([root], None, 0.01).scored) == []
 
 
 def test_numbers_in_cells_are_short() -> None:

@@ -12,7 +12,7 @@ from posenc.report.compare import Comparison, compare
 from tests.report.conftest import Make
 
 
-def read(root: Path, baseline: str = "none") -> Comparison:
+def read(root: Path, baseline: str | None = None) -> Comparison:
     return compare([root], baseline, 0.01)
 
 
@@ -133,7 +133,7 @@ def test_a_run_without_result_is_unfinished(run: Make, root: Path) -> None:
 
 def test_folders_that_overlap_count_once(run: Make, root: Path) -> None:
     run("rope", 0, 0.9)
-    assert len(compare([root, root / "sweep", root / "."], "none", 0.01).placed) == 1
+    assert len(compare([root, root / "sweep", root / "."], None, 0.01).placed) == 1
 
 
 def test_seeds_that_a_sweep_lacks_are_missing(run: Make, root: Path) -> None:

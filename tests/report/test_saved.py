@@ -34,7 +34,7 @@ def table(run: Make, root: Path) -> Path:
     (run("none", 7, 0.2) / "result.json").unlink()
     (root / "report").mkdir()
     path = root / "report" / "comparison_summary.csv"
-    path.write_text(compare([root], "none", 0.01).long.to_csv(index=False))
+    path.write_text(compare([root], None, 0.01).long.to_csv(index=False))
     return path
 
 
@@ -61,7 +61,7 @@ def told(comparison: Comparison) -> dict[str, object]:
 
 
 def test_a_table_says_what_its_runs_say(table: Path, root: Path) -> None:
-    ours, theirs = compare([root], "none", 0.01), compare([table], "none", 0.01)
+    ours, theirs = compare([root], None, 0.01), compare([table], "none", 0.01)
     assert told(ours) == told(theirs)
     assert theirs.learning == []
     assert "without learning curves" in theirs.notes[0].text
@@ -72,14 +72,14 @@ def test_a_run_that_repeats_one_of_the_table_counts_once_and_one_that_contradict
     table: Path, run: Make, root: Path
 ) -> None:
     same = run("rope", 0, {32: 0.5}, dataset="fresh", sweep="again")
-    both = compare([table, root / "sweep"], "none", 0.01)
-    alone = compare([root / "sweep"], "none", 0.01)
+    both = compare([table, root / "sweep"], None, 0.01)
+    alone = compare([root / "sweep"], None, 0.01)
     repeated = sum(item.run.status != "unfinished" for item in alone.placed)
     assert sum("counted once" in note.text for note in both.notes) == repeated
     assert told(both)["rows"] == told(alone)["rows"]
-    assert any(row.facet.dataset == "fresh" for row in compare([table, same], "none", 0.01).rows)
+    assert any(row.facet.dataset == "fresh" for row in compare([table, same], None, 0.01).rows)
     other = run("none", 0, 0.9, sweep="other", config_hash="another")
-    refused = compare([table, other], "none", 0.01)
+    refused = compare([table, other], None, 0.01)
     assert any("refused" in note.text for note in refused.notes)
 
 
@@ -90,7 +90,7 @@ def test_a_table_of_an_older_layout_names_its_arms_itself(table: Path, tmp_path:
         writer = csv.DictWriter(file, COLUMNS[:-1], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    ours, theirs = compare([table], "none", 0.01), compare([old], "none", 0.01)
+    ours, theirs = compare([table], None, 0.01), compare([old], "none", 0.01)
     assert "older layout, without the configs" in theirs.notes[0].text
     arms = {(facet.dataset, arm) for facet in ours.facets for arm in facet.arms}
     assert {(facet.dataset, arm) for facet in theirs.facets for arm in facet.arms} == arms
@@ -119,7 +119,7 @@ def test_without_an_output_a_table_alone_is_refused(table: Path, tmp_path: Path)
 def test_a_damaged_table_is_one_sentence(table: Path, damage, said: str) -> None:
     table.write_text(damage(table.read_text()))
     with pytest.raises(ConfigError, match=said):
-        compare([table], "none", 0.01)
+        compare([table], None, 0.01)
 
 
 def test_cells_that_mean_nothing_cost_their_run_or_themselves(table: Path) -> None:
@@ -136,4 +136,4 @@ def test_cells_that_mean_nothing_cost_their_run_or_themselves(table: Path) -> No
     runs, notes = read_table(table)
     assert runs
     assert sum("left out" in note.text for note in notes) == 2
-    compare([table], "none", 0.01)
+    compare([table], None, 0.01)

@@ -41,7 +41,7 @@ def results(root: Path) -> list[dict]:
 
 
 def test_the_table_equals_the_json(sweep: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(compare([sweep], "none", 0.01).long.to_csv(index=False))))
+    rows = list(csv.DictReader(io.StringIO(compare([sweep], None, 0.01).long.to_csv(index=False))))
     found = results(sweep)
     lengths = sum(len({*result["test"], *result["undefined"]}) or 1 for result in found)
     assert len(rows) == lengths
@@ -57,7 +57,7 @@ def test_the_table_equals_the_json(sweep: Path) -> None:
 
 
 def test_means_intervals_success_and_cost(sweep: Path) -> None:
-    comparison = compare([sweep], "none", 0.01)
+    comparison = compare([sweep], None, 0.01)
     oracle: dict[tuple[str, str, str], dict[int, dict]] = defaultdict(dict)
     for result in results(sweep):
         oracle[result["dataset"], result["positions"], result["encoding"]][result["seed"]] = result
@@ -82,7 +82,7 @@ def test_means_intervals_success_and_cost(sweep: Path) -> None:
 
 
 def test_differences_are_paired_by_seed(sweep: Path) -> None:
-    comparison = compare([sweep], "none", 0.01)
+    comparison = compare([sweep], None, 0.01)
     skills = {
         (one["dataset"], one["positions"], one["encoding"], one["seed"]): one["test"].get("32", {"skill": 0.0})["skill"]
         for one in results(sweep)
@@ -100,14 +100,14 @@ def test_differences_are_paired_by_seed(sweep: Path) -> None:
 def test_speed_across_sweeps_is_marked(run: Make, root: Path) -> None:
     run("none", 0, 0.1, sweep="a", tokens_per_second=1000)
     run("rope", 0, 0.9, sweep="b", tokens_per_second=500)
-    row = next(row for row in compare([root], "none", 0.01).rows if row.arm == "rope")
+    row = next(row for row in compare([root], None, 0.01).rows if row.arm == "rope")
     assert (row.speed, row.same_sweep) == (pytest.approx(0.5), False)
 
 
 def test_the_measure_is_the_longest_trained_length(run: Make, root: Path) -> None:
     run("rope", 0, {16: 0.9, 32: 0.8, 64: 0.2}, trained_lengths=[8, 40])
     run("rope", 0, {48: 0.9, 64: 0.2}, dataset="sorting", trained_lengths=[8, 40])
-    assert [facet.length for facet in compare([root], "none", 0.01).facets] == [32, 48]
+    assert [facet.length for facet in compare([root], None, 0.01).facets] == [32, 48]
 
 
 def test_aulc_and_k50_come_from_the_runs(run: Make, root: Path) -> None:
@@ -115,7 +115,7 @@ def test_aulc_and_k50_come_from_the_runs(run: Make, root: Path) -> None:
         for arm, gain in (("none", 0.0), ("rope", 0.5)):
             found = {"aulc": 0.1 * seed + gain, "k50": 2.0 + seed, "tested_to": 8.0}
             run(arm, seed, 0.5, length_generalization=found)
-    comparison = compare([root], "none", 0.01)
+    comparison = compare([root], None, 0.01)
     row = next(row for row in comparison.rows if row.arm == "rope")
     assert row.aulc is not None
     assert (row.aulc.estimate, row.k50) == (pytest.approx(0.6), 3.0)
@@ -132,6 +132,6 @@ def test_where_the_folders_lie_changes_nothing(run: Make, root: Path, order: tup
         for place, seed in enumerate(places):
             for arm in ("none", "rope"):
                 run(arm, seed, values[arm, seed], sweep=f"{name}/{place}")
-        comparison = compare([root / name], "none", 0.01)
+        comparison = compare([root / name], None, 0.01)
         said.append((comparison.first, [(row.arm, row.score, row.speed) for row in comparison.rows]))
     assert said[0] == said[1]

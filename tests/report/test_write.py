@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -140,7 +141,7 @@ def test_sixty_arms_have_their_own_look(run: Make, root: Path) -> None:
 
     for k in range(66):
         run(f"encoding{k:02}", 0, k / 66)
-    looks = compare([root], "none", 0.01).styles
+    looks = compare([root], None, 0.01).styles
     assert len({(style.colour, style.dash, style.marker) for style in looks.values()}) == 66
 
 
@@ -159,6 +160,35 @@ def test_a_mistake_is_one_line_and_status_2(
         main([word.format(root=root) for word in words])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ropee", "has no run here; choose one of rope, t5. Did you mean rope?"),
+        ("alibi", "has no run here; choose one of rope, t5."),
+        ("", "has no run here; choose one of rope, t5."),
+        ("fire", "has no run that completed here; choose one of rope, t5."),
+    ],
+)
+def test_a_baseline_without_runs_is_refused_and_nothing_is_written(
+    run: Make, root: Path, capsys: pytest.CaptureFixture[str], word: str, said: str
+) -> None:
+    for seed in range(2):
+        run("rope", seed, 0.9)
+        run("t5", seed, 0.5)
+        run("fire", seed, status="diverged", error="loss is nan")
+    before = contents(root)
+    with pytest.raises(SystemExit) as stop:
+        main([str(root), "--baseline", word])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: --baseline {shlex.quote(word)} {said}\n"
+    assert contents(root) == before
+
+
+def test_a_baseline_all_of_whose_rivals_are_lost_too_is_kept(run: Make, root: Path) -> None:
+    run("rope", 0, status="failed", error="boom")
+    assert "boom" in write([root], baseline="rope").page.read_text()
 
 
 def test_an_output_that_cannot_be_written_says_what_to_do(run: Make, root: Path) -> None:
