@@ -14,6 +14,8 @@ from posenc import tables
 
 Result = Mapping[str, Any]
 COLOURS = {"completed": "green", "interrupted": "yellow"}
+SELECTED = 40
+"""Most runs that TensorBoard's older tabs select by themselves: `maxNamesToEnableByDefault` in its pages."""
 
 
 def _number(value: float | None, digits: int = 4) -> str:
@@ -97,6 +99,12 @@ def _print_tensorboard(console: Console, folder: Path) -> None:
     words = ["tensorboard"] if own else [sys.executable, "-m", "tensorboard.main"]
     command = shlex.join([*words, "--logdir", str(folder)])
     console.print(f"TensorBoard {escape(command)}", soft_wrap=True, highlight=False)
+    runs = len({path.parent for path in folder.rglob("events.out.tfevents.*")})
+    if runs > SELECTED:
+        print(
+            f"TensorBoard selects none of more than {SELECTED} runs in Scalars, Images and Custom Scalars, and here "
+            f"are {runs:,}: press Toggle All Runs there, below the list of runs. Time Series shows them at once."
+        )
 
 
 def _beyond(summary: Mapping[str, float | None]) -> str:

@@ -2,15 +2,18 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tensorboard
 from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,7 +25,7 @@ from posenc.callbacks import progress
 from posenc.checks import ConfigError
 from posenc.cli import failed_callbacks
 from posenc.journal import Journal
-from posenc.logs import open_logs
+from posenc.logs import EVENTS, open_logs
 from posenc.stop import GracefulStop, Interrupted
 from posenc.sweep import SweepSummary
 from tests.conftest import ROOT, Launch
@@ -257,3 +260,27 @@ def test_without_a_terminal_lines_are_flushed_now_and_then(monkeypatch: pytest.M
     steps = [int(hook.removeprefix("step ")) for hook in seen]
     assert steps == list(range(25, 1201, 30))  # step 5 comes 10 s after the validation: 20 s more
     assert all(len(lines) == 1 for lines in seen.values())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_more_runs_than_tensorboard_selects_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: int
+) -> None:
+    """The limit and the button are those of the pages that TensorBoard serves; a run may have several files."""
+    served = Path(tensorboard.__file__).with_name("webfiles.zip")
+    with zipfile.ZipFile(served) as archive:
+        page = archive.read("index.js").decode()
+    limits = {int(limit) for limit in re.findall(r"maxNamesToEnableByDefault=(\d+)", page)}
+    assert limits == {summary.SELECTED}
+    result: dict[str, Any] = {"dataset": "copy", "encoding": "t5", "seed": 0, "status": "completed", "error": None}
+    folders = [tmp_path / f"copy/arm{k}/seed0" for k in range(summary.SELECTED + more)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for turn in range(2):
+            (folder / f"{EVENTS}170000000{turn}.host.1.0").touch()
+    summary.print_sweep(tmp_path, [(folder, result) for folder in folders])
+    said = " ".join(capsys.readouterr().out.split())
+    button = re.search(r'id="toggle-all"[^>]*>\s*(.*?)\s*</paper-button>', page)
+    assert button is not None
+    assert (f"here are {len(folders)}: press {button[1]} there" in said) == bool(more)
+    assert ("selects none" in said) == bool(more)
