@@ -39,7 +39,7 @@ def check(config: DictConfig, hydra: Any) -> None:
     hydra   Hydra's own part of it
     """
     check_keys(config, hydra)
-    typed = [key for word in hydra.overrides.task if (key := key_of(word))]
+    typed = [key for word in typed_words(hydra) if (key := key_of(word))]
     alone = hydra.mode != RunMode.MULTIRUN
     if alone and "launcher" in typed:
         raise ConfigError(
@@ -50,7 +50,7 @@ def check(config: DictConfig, hydra: Any) -> None:
     if "profile" in typed and not profiled and "profile" not in " ".join(_texts(config)):
         chosen = hydra.runtime.choices.profile
         raise ConfigError(f"profile={chosen} has no effect: {_experiment(hydra)} has no profiles; leave it out.")
-    if config.get("study") is not None:
+    if OmegaConf.is_dict(config.get("study")):  # composition.check refuses another value
         _check_study(config, hydra, typed)
     elif not alone and not hydra.sweeper._target_.endswith("BasicSweeper"):
         check_search(config)
@@ -80,6 +80,11 @@ def without(config: DictConfig, key: str) -> DictConfig:
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     return OmegaConf.create({name: child for name, child in plain.items() if name != key})
+
+
+def typed_words(hydra: Any) -> list[str]:
+    """The words of a job as they were typed: `model.dim=${nowhere}` is a word here, and is not looked up."""
+    return [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False)]
 
 
 def key_of(word: str) -> str:

@@ -34,7 +34,7 @@ def job(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
-    if config.get("study") is not None and not alone:
+    if _value(config, "study") is not None and not alone:
         raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
     if journal is not None:
         journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
@@ -85,18 +85,23 @@ def _again(folder: Path) -> str:
 def known(config: DictConfig) -> dict[str, Any]:
     """What a result says before anything of the config is looked at."""
     hydra = HydraConfig.get()
-    choices, seed = hydra.runtime.choices, None
-    with suppress(OmegaConfBaseException):
-        seed = config.get("seed")
+    choices, seed = hydra.runtime.choices, _value(config, "seed")
     record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
-    record |= {"command": shlex.join(["python", "train.py", *hydra.overrides.task])}
+    record |= {"command": shlex.join(["python", "train.py", *effect.typed_words(hydra)])}
     record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
     return record | {
         "seed": seed if isinstance(seed, int | float | str | None) else str(seed),
         "config_hash": "",
         "data_digest": None,
-        "start_from": config.get("start_from"),
+        "start_from": _value(config, "start_from"),
     }
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    """A value of the config; None where it cannot be resolved, which composition.check says in a moment."""
+    with suppress(OmegaConfBaseException):
+        return config.get(key)
+    return None
 
 
 def _result(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:

@@ -24,6 +24,7 @@ from posenc import summary
 from posenc.checks import ConfigError
 from posenc.claims import FINISHED, refuse_links
 from posenc.cli import MISTAKE
+from posenc.effect import typed_words
 from posenc.journal import RUNNING, Journal, time_left
 from posenc.records import read_json
 from posenc.runs import RESULT
@@ -68,7 +69,7 @@ class SweepSummary(Callback):
             jobs = jobs_of(config)
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
         try:
-            self._journal.plan(total, config.hydra.overrides.task, finished_before(config, jobs or ()))
+            self._journal.plan(total, typed_words(config.hydra), finished_before(config, jobs or ()))
         except OSError as error:  # Hydra would go on after anything but an exit
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
@@ -168,7 +169,7 @@ def jobs_of(config: DictConfig) -> list[list[str]] | None:
         return None
     words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
+    overrides = parser.parse_overrides([*words, *typed_words(config.hydra)])
     return [job for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size) for job in batch]
 
 

@@ -4,7 +4,9 @@
 found so.
 """
 
+import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.conftest import Launch
 from tests.reliability.commands import SMALL, commands
-from tests.reliability.judgement import GOOD, REFUSED, Outcome, judge, observe
+from tests.reliability.judgement import GOOD, REFUSED, TRAINED, Outcome, judge, observe
 
 Give = Callable[..., Outcome]
 
@@ -57,7 +59,8 @@ MISTAKES = [
     ("model.dim=${nowhere}", "^error: .*Interpolation key 'nowhere' not found[^\n]*\n$"),
     ("~seed", "the config has no seed, and a run needs it; leave ~seed out"),
     ("~trainer.precision", "trainer has no precision, and a run needs it; leave ~trainer.precision out"),
-    ("data=0.5", "not a container"),
+    ("start_from=${nowhere}", "^error: .*Interpolation key 'nowhere' not found[^\n]*\n$"),
+    ("data=0.5", "data must hold options by name, got 0.5, .*; write data.OPTION=VALUE"),
     ("model=3", "does not make a config: Config group override must be"),
     ("optimizer=[1]", "Cannot merge DictConfig with ListConfig"),
     ("callbacks.layers=3", "callbacks.layers must hold options by name, got 3"),
@@ -116,6 +119,13 @@ MISTAKES = [
     ("data=x", "data must hold options by name, got 'x'.*; write data.OPTION=VALUE"),
     ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
 ]
+
+
+def test_a_word_with_an_interpolation_is_kept_as_it_was_typed(give: Give) -> None:
+    word = "data.eval_size=${data.batch_size}"
+    outcome = give(*SMALL, word, "hydra.run.dir=run")
+    assert judge(outcome) == TRAINED, outcome
+    assert word in shlex.split(json.loads(Path("run/result.json").read_text())["command"])
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake[:60] for mistake, _ in MISTAKES])

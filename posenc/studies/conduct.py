@@ -31,6 +31,7 @@ from posenc import records, runs
 from posenc.build import check_seed, make
 from posenc.checks import ConfigError
 from posenc.claims import hold
+from posenc.effect import typed_words
 from posenc.measurements import Measurements, is_row
 from posenc.studies.base import Study
 from posenc.studies.workers import Ledger, Workers, one_thread
@@ -70,7 +71,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             "seed": seed,
             "seeds": study.seeds,
             "config_hash": identity,
-            "command": shlex.join(["python", "train.py", *HydraConfig.get().overrides.task]),
+            "command": shlex.join(["python", "train.py", *typed_words(HydraConfig.get())]),
             "verdicts": {verdict.statement: verdict.outcome for verdict in judged},
             "summary": study.summary(found),
             "wall_seconds": round(seconds, 3),
