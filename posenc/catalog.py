@@ -22,7 +22,7 @@ from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.cli import mistakes
 from posenc.encodings.base import PositionalEncoding
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.portrait import Portrait, portray
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -245,9 +245,9 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
         console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
-    keep_going()
     parser = argparse.ArgumentParser(
         "python -m posenc.catalog", description="Every positional encoding, in words and in pictures."
     )

@@ -1,9 +1,11 @@
-"""What a command prints never decides whether its work is done."""
+"""What a command prints never decides whether its work is done, unless printing is its work."""
 
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 GONE = (errno.EPIPE, errno.EIO)
@@ -11,7 +13,12 @@ GONE = (errno.EPIPE, errno.EIO)
 
 
 class LastingFile(io.FileIO):
-    """A file descriptor to write to. After the first write that fails, everything goes to os.devnull instead."""
+    """A file descriptor to write to. After the first write that fails, everything goes to os.devnull instead.
+
+    lost  whether output was dropped though its reader is there
+    """
+
+    lost = False
 
     def write(self, data: Any, /) -> int:
         """Write, or drop what cannot be written."""
@@ -23,7 +30,8 @@ class LastingFile(io.FileIO):
             handle = os.open(os.devnull, os.O_WRONLY)
             os.dup2(handle, self.fileno())
             os.close(handle)
-            if error.errno not in GONE and self.fileno() == 1:
+            self.lost = error.errno not in GONE
+            if self.lost and self.fileno() == 1:
                 print(f"the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr)
             return len(data)
 
@@ -36,6 +44,27 @@ def keep_going() -> None:
     plain file descriptor (a notebook's, a test's) stays as it is.
     """
     sys.stdout, sys.stderr = _lasting(sys.stdout, "replace"), _lasting(sys.stderr, "backslashreplace")
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """As `keep_going`, around a command whose work is what it prints: it ends with status 1 where that was lost."""
+    keep_going()
+    try:
+        yield
+    except SystemExit as end:  # argparse's, after --help
+        if end.code or not _lost(sys.stdout):
+            raise
+    if _lost(sys.stdout):
+        sys.exit(1)
+
+
+def _lost(stream: TextIO) -> bool:
+    file = getattr(getattr(stream, "buffer", None), "raw", None)
+    if not isinstance(file, LastingFile):
+        return False
+    stream.flush()
+    return file.lost
 
 
 def _lasting(stream: TextIO, errors: str) -> TextIO:

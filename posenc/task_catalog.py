@@ -15,7 +15,7 @@ from rich.markup import escape
 from posenc import checks, tables
 from posenc.build import make
 from posenc.checks import ConfigError
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.tasks.base import Task
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -85,9 +85,9 @@ def markdown(found: Sequence[Entry]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
-    keep_going()
     parser = argparse.ArgumentParser("python -m posenc.task_catalog", description="Every task, and what is achievable.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="tasks to explain; none: the whole table")
     parser.add_argument("--markdown", action="store_true", help="print the documentation page instead")

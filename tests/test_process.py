@@ -1,5 +1,6 @@
 """What a command's process promises: its output, its status, the order of its words, its signals."""
 
+import importlib
 import io
 import os
 import re
@@ -284,3 +285,28 @@ def test_more_runs_than_tensorboard_selects_are_said(
     assert button is not None
     assert (f"here are {len(folders)}: press {button[1]} there" in said) == bool(more)
     assert ("selects none" in said) == bool(more)
+
+
+@pytest.mark.parametrize(
+    "name", ["report", "analyze", "benchmark", "catalog", "task_catalog", "studies.panel", "statistics"]
+)
+def test_a_command_that_prints_fails_where_its_output_is_lost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 1 on a full disk, with a sentence; a reader that has gone (`| head`) makes no failure of it."""
+    where = {"report": "report.__main__", "analyze": "analyze.__main__", "benchmark": "benchmark.__main__"}
+    where["statistics"] = "statistics.simulation"
+    module = importlib.import_module(f"posenc.{where.get(name, name)}")
+    words = [["--help"]]
+    if name == "statistics":  # it has no options
+        monkeypatch.setattr(module, "LAWS", ())
+        words = []
+    for full in (True, False):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with Path("/dev/full").open("w") if full else os.fdopen(writing, "w") as lost:
+            monkeypatch.setattr(sys, "stdout", lost)
+            try:
+                module.main(*words)
+                status = 0
+            except SystemExit as end:
+                status = int(end.code or 0)
+            assert status == int(full)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from posenc.analyze.write import write
 from posenc.cli import mistakes
-from posenc.output import keep_going
+from posenc.output import printing
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """Analyse every run, print what it says and where the files are."""
-    keep_going()
     parser = argparse.ArgumentParser(
         "python -m posenc.analyze", description="From finished runs to what their models do with position."
     )

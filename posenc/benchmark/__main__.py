@@ -20,7 +20,7 @@ from posenc.benchmark.sections import Section, Shape, data, encodings, growth, p
 from posenc.catalog import CONFIGS
 from posenc.cli import mistakes
 from posenc.memory import keep_freed
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.precision import bfloat16_units
 
 DESCRIPTION = "What a training step costs: other libraries, every encoding, attention, length, Lightning, data."
@@ -62,9 +62,9 @@ PROFILES = {
 }
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print, write benchmark.json and benchmark.png."""
-    keep_going()
     parser = argparse.ArgumentParser("python -m posenc.benchmark", description=DESCRIPTION)
     parser.add_argument("words", nargs="*", metavar="WORD", help="profile=smoke|quick|full; encodings to time (all)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to measure (all)")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posenc.cli import mistakes
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.report.write import write
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """Write the report and say where it is."""
-    keep_going()
     parser = argparse.ArgumentParser(
         "python -m posenc.report", description="From run folders to an answer: tables, figures and one page."
     )

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from posenc import tables
 from posenc.checks import ConfigError, positive
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.statistics.intervals import Interval, mean_interval, success_rate
 from posenc.statistics.paired import paired_difference
 
@@ -93,9 +93,9 @@ def of_success(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
     return coverage(lambda rng: success_rate(draw(rng, n), 0.5), SUCCESSES[law], experiments)
 
 
+@printing()
 def main() -> None:
     """Print the table."""
-    keep_going()
     title = f"coverage, %, of {EXPERIMENTS:,} 95 % intervals"
     table = tables.table(title, "law", "seeds", "mean (t)", "paired difference (t)", "success (Wilson)")
     for law in LAWS:

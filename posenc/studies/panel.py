@@ -17,7 +17,7 @@ from posenc.build import make
 from posenc.checks import ConfigError
 from posenc.figures import INK
 from posenc.measurements import Measurements
-from posenc.output import keep_going
+from posenc.output import printing
 from posenc.studies.base import Study
 from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
 
@@ -77,9 +77,9 @@ def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
     return figure
 
 
+@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
-    keep_going()
     parser = argparse.ArgumentParser(prog="python -m posenc.studies.panel", description=__doc__.splitlines()[0])  # pyright: ignore[reportOptionalMemberAccess]
     parser.add_argument("folders", nargs="+", type=Path, help="run folders of studies")
     parser.add_argument("--output", type=Path, default=Path("panel.png"), help="where the picture goes")
