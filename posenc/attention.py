@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, by_query, checks, flex, fused
+from posenc import blocks, by_pairs, by_query, checks, flex, fused
 from posenc.bias import Bias
 from posenc.checks import ConfigError
 from posenc.mask import Mask
@@ -94,9 +94,11 @@ def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
 
 
 def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """`posenc.by_query` or `posenc.fused` for every bias that one of them knows, on a CPU; else sdpa."""
+    """`posenc.by_query`, `by_pairs` or `fused` for every bias that one of them knows, on a CPU; else sdpa."""
     if by_query.applies(bias, q, v, positions):
         return by_query.attend(q, k, v, bias, positions, mask)
+    if by_pairs.applies(bias, q):
+        return by_pairs.attend(q, k, v, bias, positions, mask)
     if bias is not None and fused.applies(q, v, bias):
         return fused.attend(q, k, v, bias, positions, mask)
     return sdpa(q, k, v, bias, positions, mask)
@@ -113,6 +115,8 @@ def auto(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Position
     """The fastest of the others that the bias, the length and the device allow; see docs/performance.md."""
     if by_query.applies(bias, q, v, positions):
         return by_query.attend(q, k, v, bias, positions, mask)
+    if by_pairs.applies(bias, q):
+        return by_pairs.attend(q, k, v, bias, positions, mask)
     return (by_fusion if fused.pays(q, v, bias, positions) else sdpa)(q, k, v, bias, positions, mask)
 
 

@@ -3,6 +3,7 @@
 B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.positions`).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from posenc import blocks
 from posenc.positions import Positions
+
+BLOCK = 2**20
+"""Numbers that a bias of pairs makes at once: 4 MiB in float32, so that a block stays in a CPU's caches."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,40 @@ class Dense:
         return
 
 
-Bias = ByDistance | ByQuery | Dense
+@dataclass(frozen=True)
+class ByPairs:
+    """A bias that is computed for some queries and keys at a time, as what it takes for all would not fit.
+
+    logits  (parameters, queries, keys) → (b, h, m, n): b = 1 or B, h = 1 or H; the bias between those places
+    parameters  all that a gradient may be asked for; `logits` reads no other tensor that has one
+    width   how many numbers `logits` makes for each pair of places, in all b sequences together
+    """
+
+    logits: Callable[[tuple[Tensor, ...], slice, slice], Float[Tensor, "b h m n"]]
+    parameters: tuple[Tensor, ...]
+    width: int
+    carries: ClassVar[bool] = False
+
+    @property
+    def learned(self) -> bool:
+        """Whether a gradient of it is asked for."""
+        return any(x.requires_grad for x in self.parameters)
+
+    def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
+        """The bias for each (query, key) pair; where no gradient is recorded, nothing larger lives."""
+        N = positions.length
+        return torch.cat([self.logits(self.parameters, m, slice(0, N)) for m in self.blocks(N)], -2)
+
+    def blocks(self, length: int, others: int = 1) -> Iterator[slice]:
+        """Queries for which about `BLOCK` numbers are made at once: of the bias, or `others` for each pair."""
+        return blocks.cut(length, max(1, BLOCK // (length * max(others, self.width))))
+
+    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+        """Nothing is added to the values."""
+        return
+
+
+Bias = ByDistance | ByQuery | ByPairs | Dense
 
 
 def replacing(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from posenc.bias import Bias, Dense
+from posenc.bias import Bias, ByPairs, Dense
 from posenc.checks import ConfigError
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -55,6 +55,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positi
 
 def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
     """Adds the bias to one score; axes of size 1 are read at 0."""
+    bias = Dense(bias.matrix(positions)) if isinstance(bias, ByPairs) else bias
     if isinstance(bias, Dense):
         logits, each, heads = bias.logits, bias.logits.shape[0] > 1, bias.logits.shape[1] > 1
 

@@ -25,10 +25,20 @@ class Mask:
 
     def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
         """True where query (row) may see key (column); None if every key is seen."""
+        return self.between(slice(0, length), slice(0, length), device)
+
+    def between(self, queries: slice, keys: slice, device: torch.device | None = None) -> Bool[Tensor, "m n"] | None:
+        """`allowed` of some queries and keys alone."""
         if self.open:
             return None
-        order = torch.arange(length, device=device)
-        return self._sees(order[None, :] - order[:, None])
+        m, n = (torch.arange(places.start, places.stop, device=device) for places in (queries, keys))
+        return self._sees(n[None, :] - m[:, None])
+
+    def reach(self, queries: slice, length: int) -> slice:
+        """The keys from the first to the last that one of the queries sees."""
+        first = 0 if self.window is None else max(0, queries.start - self.window)
+        last = length if self.window is None else min(length, queries.stop + self.window)
+        return slice(first, min(last, queries.stop) if self.causal else last)
 
     def allowed_distances(self, length: int, device: torch.device | None = None) -> Bool[Tensor, " M"] | None:
         """True where a key at distance −(N − 1) .. N − 1 may be seen; None if every key is seen."""

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from posenc import by_query, fused, narrow
+from posenc import by_pairs, by_query, fused, narrow
 from posenc.attention import IMPLEMENTATIONS, explicit
-from posenc.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
 from posenc.checks import ConfigError
 from posenc.mask import Mask
 from posenc.positions import Positions
@@ -44,6 +44,8 @@ def biases(kind: str, layout: str, values: str) -> Bias | None:
         return None
     if kind == "dense":
         return Dense(make(layout, B, H, N, N))
+    if kind == "pairs":
+        return ByPairs(lambda given, m, n: given[0][..., m, n], (make(layout, B, H, N, N),), width=1)
     if kind == "read":
         read = LAYOUTS[layout](B, H, N, C)
         vectors = make("plain" if "one" in layout or layout == "heads inside" else layout, H, M, C)
@@ -56,6 +58,9 @@ def asked(bias: Bias | None, learned: bool) -> tuple[Bias | None, list[Tensor]]:
     """The bias with leaves that have its strides, and those."""
     if bias is None or not learned:
         return bias, []
+    if isinstance(bias, ByPairs):
+        leaf = bias.parameters[0].detach().requires_grad_()
+        return replace(bias, parameters=(leaf,)), [leaf]
     leaves = {
         f.name: getattr(bias, f.name).detach().requires_grad_()
         for f in fields(bias)
@@ -69,7 +74,7 @@ def asked(bias: Bias | None, learned: bool) -> tuple[Bias | None, list[Tensor]]:
     k=layouts,
     v=layouts,
     b=layouts,
-    kind=st.sampled_from(["none", "by distance", "by query", "read", "dense"]),
+    kind=st.sampled_from(["none", "by distance", "by query", "read", "dense", "pairs"]),
     values=st.sampled_from(["none", "some"]),
     learned=st.booleans(),
     mask=st.sampled_from([Mask(), Mask(True), Mask(False, 3), Mask(True, 2)]),
@@ -80,7 +85,8 @@ def test_no_layout_changes_the_answer(
     q: str, k: str, v: str, b: str, kind: str, values: str, learned: bool, mask: Mask, ids: str
 ) -> None:
     torch.manual_seed(0)
-    heads = [make(each, B, H, N, C).requires_grad_() for each in (q, k, v)]
+    first, second, third = (make(each, B, H, N, C).requires_grad_() for each in (q, k, v))
+    heads = (first, second, third)
     bias, leaves = asked(biases(kind, b, values), learned)
     at = Positions.arange(N)
     at = at if ids == "consecutive" or kind == "dense" else Positions(at.ids, span=N)
@@ -99,7 +105,9 @@ def test_no_layout_changes_the_answer(
             torch.testing.assert_close(a, c, atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("attend", [fused.attend, by_query.attend, lambda *args: narrow.attend(*args[:5])])
+@pytest.mark.parametrize(
+    "attend", [fused.attend, by_query.attend, by_pairs.attend, lambda *args: narrow.attend(*args[:5])]
+)
 @pytest.mark.parametrize("wrong", ["queries", "keys", "heads", "batch", "bias"])
 def test_what_no_kernel_can_read_is_refused(attend: Any, wrong: str) -> None:
     q, k, v = torch.randn(3, B, H, N, C)
@@ -107,7 +115,9 @@ def test_what_no_kernel_can_read_is_refused(attend: Any, wrong: str) -> None:
     q, k = {"heads": (q, k[:, :2]), "batch": (q, torch.cat((k, k[:1])))}.get(wrong, (q, k))
     heads = 2 if wrong == "bias" else H
     read = ByQuery(torch.randn(B, heads, N, C), torch.randn(1, 2 * N - 1, C))
-    bias = read if attend is by_query.attend else ByDistance(torch.randn(1, heads, 1, 2 * N - 1))
+    pairs = ByPairs(lambda _, m, n: torch.randn(1, heads, N, N)[..., m, n], (), width=1)
+    by_distance = ByDistance(torch.randn(1, heads, 1, 2 * N - 1))
+    bias = {by_query.attend: read, by_pairs.attend: pairs}.get(attend, by_distance)
     with pytest.raises(ConfigError, match="attention: "):
         attend(q, k, v, bias, Positions.arange(N), Mask())
 

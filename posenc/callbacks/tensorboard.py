@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from posenc.attention import record_attention
-from posenc.bias import Dense
+from posenc.bias import ByPairs, Dense
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
 
@@ -76,6 +76,7 @@ class TensorBoardExtras(L.Callback):
 def draw(module: SequenceModule) -> dict[str, Figure]:
     """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
     from posenc import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
+    from posenc.analyze.encoding import bias_curve
 
     encoder, length = module.encoder, module.task.length[1]
     tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)
@@ -89,7 +90,11 @@ def draw(module: SequenceModule) -> dict[str, Figure]:
     module.train(was_training)
     drawn = {"attention": figures.attention_maps([record.weights.mean(0) for record in records])}
     for layer, record in enumerate(records[: len(encoder.encodings)]):
-        if record.bias is not None and not isinstance(record.bias, Dense):
+        if isinstance(record.bias, ByPairs):
+            curve = bias_curve(record, positions)
+            assert curve is not None  # as there is a bias
+            drawn[f"bias/layer_{layer}"] = figures.bias_profile(curve.logits, curve.distances)
+        elif record.bias is not None and not isinstance(record.bias, Dense):
             table = record.bias.table.mean((0, 2))
             drawn[f"bias/layer_{layer}"] = figures.bias_profile(table, positions.distances)
     if vectors.any():

@@ -1,15 +1,20 @@
 """FIRE: a small network of the distance, relative to how far the query can look."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from posenc import checks
-from posenc.bias import ByDistance
+from posenc import blocks, checks
+from posenc.bias import ByDistance, ByPairs
 from posenc.encodings.base import PositionalEncoding
-from posenc.encodings.scale import in_float32
 from posenc.positions import Positions
 
 EPSILON = 1e-6
+
+LARGE = 2**22
+"""Numbers in the hidden layer, 16 MiB in float32, beyond which a CPU makes them again in place of keeping them."""
 
 
 class FIREPositionalBias(PositionalEncoding):
@@ -22,7 +27,9 @@ class FIREPositionalBias(PositionalEncoding):
     read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(T, m).
     Each layer has a network, c and T of its own, as in the paper (its FIRE-S shares them:
     model.encoding_per_layer=false) and in both implementations. L·(2·hidden + H·(hidden + 1) + 2) parameters in L
-    layers. Defined at every length.
+    layers. Defined at every length. Past the threshold no two queries share a row of distances: on a CPU, by
+    attention=auto or fused, a long sequence then computes the network again in the backward pass, some queries at a
+    time, and keeps nothing for a pair (`posenc.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
     """
 
     depends_on = frozenset({"|distance|", "position"})
@@ -42,19 +49,42 @@ class FIREPositionalBias(PositionalEncoding):
         nn.init.constant_(self.c, 0.1)
         nn.init.ones_(self.threshold_factor)
 
-    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
-        dtype = torch.promote_types(self.c.dtype, torch.float32)
-
-        def psi(length: Tensor) -> Tensor:
-            return torch.log1p(self.c.abs() * length.to(dtype))
-
+    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance | ByPairs:
+        """One row of distances for all queries up to T; past it a row each, or pairs where rows are `LARGE`."""
+        layers = [layer for layer in self.mlp if isinstance(layer, nn.Linear)]
+        given = (self.c, self.threshold_factor, *(x for layer in layers for x in (layer.weight, layer.bias)))
         reach = (self.threshold_factor * self.threshold).abs()[None, None]
         if not self._all_within(reach, positions):
-            reach = torch.maximum(positions.values.to(dtype), reach)
+            size = positions.ids.numel() * positions.span * self.hidden
+            if size > LARGE and blocks.pays(positions.ids):
+                return ByPairs(partial(self._pairs, positions), given, width=len(positions.ids) * self.hidden)
+            reach = self._reach(reach, positions.values)
         one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
-        share = psi(one_side) / (psi(reach)[..., None] + EPSILON)  # (b, N, span)
-        half = in_float32(self.mlp, share[..., None]).movedim(-1, 1)  # (b, H, N, span)
+        half = self._network(given, one_side, reach[..., None])  # (b, H, N, span)
         return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1))
+
+    def _pairs(self, positions: Positions, given: tuple[Tensor, ...], m: slice, n: slice) -> Tensor:
+        """(b, H, m, n), the bias between some queries and keys."""
+        distance = (positions.ids[:, None, n] - positions.ids[:, m, None]).abs().to(torch.float32) * positions.scale
+        reach = self._reach((given[1] * self.threshold).abs(), positions.values[:, m])
+        return self._network(given, distance, reach[..., None])
+
+    def _reach(self, threshold: Tensor, places: Tensor) -> Tensor:
+        """max(T, m)"""
+        return torch.maximum(places.to(torch.promote_types(threshold.dtype, torch.float32)), threshold)
+
+    def _network(self, given: tuple[Tensor, ...], distance: Tensor, reach: Tensor) -> Tensor:
+        """(b, H, ·, ·), a function of `given` alone: what the module holds may change before the backward pass."""
+        c, _, *weights = given
+        dtype = torch.promote_types(c.dtype, torch.float32)
+
+        def psi(length: Tensor) -> Tensor:
+            return torch.log1p(c.abs() * length.to(dtype))
+
+        share = psi(distance) / (psi(reach) + EPSILON)
+        with blocks.without_autocast(share):
+            inner, shift, outer, offset = (x.to(share.dtype) for x in weights)
+            return F.linear(F.linear(share[..., None], inner, shift).relu(), outer, offset).movedim(-1, 1)
 
     def _all_within(self, reach: Tensor, positions: Positions) -> bool:
         """Whether no position is past T, so that all queries share one row; asked where the answer is at hand."""

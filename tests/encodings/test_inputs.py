@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from posenc.attention import SelfAttention, attention_logits
-from posenc.bias import ByDistance, ByQuery
+from posenc.bias import ByDistance, ByPairs, ByQuery
 from posenc.catalog import Entry, entries
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
@@ -158,6 +158,8 @@ def changes(encoding: PositionalEncoding, dtype: torch.dtype) -> Tensor:
             found.append(bias.table[0, :, 0].T[M - 1 :])
         elif isinstance(bias, ByQuery):
             found.append(bias.vectors.transpose(0, 1).flatten(1)[M - 1 :])
+        elif isinstance(bias, ByPairs):
+            found.append(bias.logits(bias.parameters, slice(0, 1), slice(0, M))[0, :, 0].T)
     return torch.stack([(each.diff(dim=0)[256:] != 0).any(-1).float().mean() for each in found])
 
 
