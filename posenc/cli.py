@@ -304,7 +304,7 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     chosen = [
         word
         for word in sys.argv[1:]
-        if re.fullmatch(r"(encoding|dataset|model|positions|trainer|experiment|profile)=\w+", word)
+        if re.fullmatch(r"(encoding|dataset|model|positions|trainer|callbacks|logger|experiment|profile)=\w+", word)
     ]
     try:
         with initialize_config_dir(str(configs), version_base="1.3"):

@@ -28,7 +28,7 @@ def check(config: DictConfig) -> dict[str, Any]:
         if key not in config:
             raise ConfigError(f"the config has no {key}, and a run needs it; leave ~{key} out.")
     for group in (*REQUIRED, *OPTIONAL, "study"):
-        node = config._get_node(group)
+        node = config._get_node(group) if group in config else None
         if group != "seed" and isinstance(node, Node) and node._value() is not None and not OmegaConf.is_config(node):
             _no_options(group, node._value())
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

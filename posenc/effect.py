@@ -52,8 +52,6 @@ def check(config: DictConfig, hydra: Any) -> None:
         raise ConfigError(f"profile={chosen} has no effect: {_experiment(hydra)} has no profiles; leave it out.")
     if OmegaConf.is_dict(config.get("study")):  # composition.check refuses another value
         _check_study(config, hydra, typed)
-    elif not alone and not hydra.sweeper._target_.endswith("BasicSweeper"):
-        check_search(config)
 
 
 def check_keys(config: DictConfig, hydra: Any = None) -> None:
@@ -138,8 +136,10 @@ def _raw(config: DictConfig, name: str) -> Any:
     return node
 
 
-def check_search(config: DictConfig) -> None:
-    """A search minimises the validation loss, so that every trial needs a validation."""
+def check_search(config: DictConfig, hydra: Any) -> None:
+    """A search minimises the validation loss, so that every trial needs a validation; a sweep needs none."""
+    if hydra.sweeper._target_.endswith("BasicSweeper"):
+        return
     steps, every = config.trainer.max_steps, config.trainer.validate_every
     if isinstance(steps, int) and isinstance(every, int) and every > steps:
         raise ConfigError(

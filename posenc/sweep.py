@@ -24,7 +24,7 @@ from posenc import summary
 from posenc.checks import ConfigError
 from posenc.claims import FINISHED, refuse_links
 from posenc.cli import MISTAKE
-from posenc.effect import typed_words
+from posenc.effect import check_search, typed_words
 from posenc.journal import RUNNING, Journal, time_left
 from posenc.records import read_json
 from posenc.runs import RESULT
@@ -58,6 +58,7 @@ class SweepSummary(Callback):
             root = Path(config.hydra.sweep.dir)
             if root.is_dir():
                 refuse_links(root)
+            check_search(config, config.hydra)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from posenc import effect, targets
+from posenc import build, composition, effect, targets
 from posenc.build import KINDS
 from posenc.checks import ConfigError
 from tests.conftest import CONFIGS, Launch
@@ -108,6 +108,18 @@ def test_a_file_without_its_package_line(command: Launch, tmp_path: Path) -> Non
 
 
 def test_a_search_without_a_validation_is_refused(composed: Callable[..., DictConfig]) -> None:
-    effect.check_search(composed("trainer.max_steps=100", "trainer.validate_every=100"))
+    search, sweep = (
+        OmegaConf.create({"sweeper": {"_target_": f"plugins.{name}"}}) for name in ("OptunaSweeper", "BasicSweeper")
+    )
+    effect.check_search(composed("trainer.max_steps=100", "trainer.validate_every=100"), search)
+    never = composed("trainer.max_steps=100", "trainer.validate_every=101")
+    effect.check_search(never, sweep)
     with pytest.raises(ConfigError, match=r"validate_every=101 there is no validation in trainer.max_steps=100; set"):
-        effect.check_search(composed("trainer.max_steps=100", "trainer.validate_every=101"))
+        effect.check_search(never, search)
+
+
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+def test_what_watches_may_be_left_out(composed: Callable[..., DictConfig], group: str) -> None:
+    assert build.make(composed(f"~{group}"), group) == {}
+    node = composed(f"~{group}", "~callbacks" if group == "logger" else "~logger")  # they resolve outside of a run only
+    assert group not in composition.check(node)

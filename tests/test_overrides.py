@@ -53,6 +53,11 @@ def test_drawn_commands_train_or_are_refused(give: Give) -> None:
 HUGE = 10**30
 
 MISTAKES = [
+    (
+        "experiment=search_rope_base trainer.validate_every=100 trainer.max_steps=50 hydra.sweeper.n_trials=2",
+        "^error: a search compares trials by their validation loss, and with trainer.validate_every=[^\n]*\n$",
+    ),
+    ("callbacks=quiet callbacks.foo=1", "callbacks.foo does not exist; callbacks has"),
     ("seed=é", "seed=é cannot be read; write it as KEY=VALUE"),
     ("dataset=4.0", "does not make a config: Config group override must be a string or a list"),
     ("trainer=[1,2,3]", "does not make a config"),
