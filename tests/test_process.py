@@ -68,10 +68,10 @@ def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> 
     assert (tmp_path / "done").exists()
 
 
-def test_every_command_keeps_going() -> None:
+def test_every_command_with_options_of_its_own_prints_for_its_work() -> None:
     commands = [path for path in (ROOT / "posenc").rglob("*.py") if "argparse.ArgumentParser(" in path.read_text()]
     assert len(commands) > 5
-    assert [path.name for path in commands if "keep_going()\n" not in path.read_text()] == []
+    assert [path.name for path in commands if "@printing()\n" not in path.read_text()] == []
 
 
 def ended(folder: Path, count: int, status: str = "completed") -> tuple[SweepSummary, Any]:
