@@ -82,7 +82,7 @@ def without(config: DictConfig, key: str) -> DictConfig:
 
 def typed_words(hydra: Any) -> list[str]:
     """The words of a job as they were typed: `model.dim=${nowhere}` is a word here, and is not looked up."""
-    return [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False)]
+    return [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]
 
 
 def key_of(word: str) -> str:

@@ -28,6 +28,21 @@ BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ON
 SEVERAL = ("callbacks", "logger")
 """Groups that hold nodes by name."""
 
+HANDS_ON: dict[str, str | tuple[str, ...]] = {
+    "lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter",
+    "lightning.pytorch.callbacks.weight_averaging.WeightAveraging": "torch.optim.swa_utils.AveragedModel",
+    "lightning.pytorch.callbacks.throughput_monitor.ThroughputMonitor": "lightning.fabric.utilities.Throughput",
+    "lightning.pytorch.callbacks.rich_model_summary.RichModelSummary": ("header_style",),
+    "lightning.pytorch.callbacks.model_summary.ModelSummary": (),
+    "lightning.pytorch.loggers.wandb.WandbLogger": "wandb.init",
+}
+"""Classes of others that take any option, and what they hand the unknown ones to, or which of these they read.
+
+They find a wrong one only when the run has begun, or never. The first of a class's ancestors that is here counts.
+"""
+HELD_BACK = ("log_dir", "model", "self")
+"""Options of what is in `HANDS_ON` that its class sets itself."""
+
 
 def check(node: Any, group: str, kind: type, given: Collection[str] = (), trusted: bool = True) -> None:
     """Raise ConfigError unless the resolved `node` asks for a `kind`, and for nothing that does not exist.
@@ -85,17 +100,34 @@ def _refuse(where: str, target: str) -> None:
 def _check_options(where: str, node: Mapping[str, Any], found: Any, given: Collection[str]) -> None:
     """Every option is one that `found` takes by name; without this a constructor with defaults would not miss it."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):  # some classes of compiled code have none
         return
     known = [one.name for one in parameters if one.kind in BY_NAME and one.name not in given]
+    anything = any(one.kind == inspect.Parameter.VAR_KEYWORD for one in parameters)
+    if anything and set(node) - {*HYDRAS, *known}:
+        more = _handed_on(where, found)
+        known, anything = [*known, *(more or ())], more is None
     for key in map(str, node):
         if key in given:
             raise ConfigError(f"{where}.{key} is set by posenc itself; leave it out. The options are {listed(known)}.")
-        if key in HYDRAS or key in known or any(one.kind == inspect.Parameter.VAR_KEYWORD for one in parameters):
+        if key in HYDRAS or key in known or anything:
             continue
         options = f"the options are {listed(known)}" if known else "it has no options"
         raise ConfigError(f"{where}.{key} does not exist: {options}.{nearest(key, known)}")
+
+
+def _handed_on(where: str, found: Any) -> list[str] | None:
+    """What options a class that takes any hands on; None where nobody knows."""
+    ancestors = [f"{each.__module__}.{each.__qualname__}" for each in getattr(found, "__mro__", ())]
+    reader = next((HANDS_ON[name] for name in ancestors if name in HANDS_ON), None)
+    if not isinstance(reader, str):
+        return None if reader is None else list(reader)
+    try:
+        parameters = inspect.signature(locate(where, reader)).parameters.values()
+    except (ConfigError, TypeError, ValueError):  # it is not installed, which is said where it is built
+        return None
+    return [one.name for one in parameters if one.kind in BY_NAME and one.name not in HELD_BACK]
 
 
 def locate(where: str, target: str) -> Any:

@@ -133,10 +133,27 @@ def test_what_cannot_be_analysed_is_answered_in_words(
     assert "length must be a whole number ≥ 2" in refusal(capsys, run, "--length=1")
     assert "has sequences of length ≥" in refusal(capsys, run, "--length=3")
     assert "batch must be a whole number ≥ 1" in refusal(capsys, run, "--batch=0")
+    for length in (200_000, 10**30):
+        assert "error: " in refusal(capsys, run, f"--length={length}")
+    assert "--length 200000: the attention of one sequence" in refusal(capsys, run, "--length=200000")
+    for batch in (10**9, 10**30):
+        assert "batch" in refusal(capsys, run, f"--batch={batch}")
+    assert not (run / "analysis").exists()
     (tmp_path / "file").touch()
     assert "is a file, not a folder" in refusal(capsys, run, f"--output={tmp_path / 'file'}")
     assert "cannot be written" in refusal(capsys, run, f"--output={tmp_path / 'file' / 'below'}", f"--batch={BATCH}")
     assert not (table / "analysis").exists()
+
+
+def test_too_little_memory_is_answered_in_words(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(sys.modules["posenc.analyze.observe"], "look", look)
+    assert "do not fit into the memory" in refusal(capsys, run, "--length=24")
+    assert not (run / "analysis").exists()
 
 
 def spoil_status(run: Path) -> None:

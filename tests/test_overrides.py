@@ -115,6 +115,20 @@ MISTAKES = [
     ("++optimizer.foo=1", "optimizer.foo does not exist: the options are"),
     ("+callbacks.gradient_norm.foo=1", "callbacks.gradient_norm.foo does not exist: it has no options"),
     ("++logger.csv.foo=1", "logger.csv.foo does not exist: the options are save_dir"),
+    ("+logger.tensorboard.foo=1", "logger.tensorboard.foo does not exist: the options are save_dir, .*flush_secs"),
+    ("+logger.tensorboard.log_dir=x", "logger.tensorboard.log_dir does not exist"),
+    (
+        "+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging +callbacks.ema.foo=1",
+        "callbacks.ema.foo does not exist: the options are .*use_buffers",
+    ),
+    (
+        "+callbacks.t._target_=lightning.pytorch.callbacks.ThroughputMonitor +callbacks.t.foo=1",
+        "callbacks.t.foo does not exist: the options are .*window_size",
+    ),
+    (
+        "+callbacks.s._target_=lightning.pytorch.callbacks.ModelSummary +callbacks.s.foo=1",
+        "callbacks.s.foo does not exist: the options are max_depth",
+    ),
     ("++module.seed=7", "module.seed is set by posenc itself; leave it out"),
     ("++trainer.stop=1", "trainer.stop is set by posenc itself; leave it out"),
     ("+study.foo=1", "study"),
@@ -124,6 +138,11 @@ MISTAKES = [
     ("data=x", "data must hold options by name, got 'x'.*; write data.OPTION=VALUE"),
     ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
 ]
+
+
+@pytest.mark.parametrize("word", ["~logger", "~callbacks"])
+def test_what_only_watches_may_be_left_out(give: Give, word: str) -> None:
+    assert judge(give(*SMALL, word, "hydra.run.dir=run")) == TRAINED
 
 
 def test_a_word_with_an_interpolation_is_kept_as_it_was_typed(give: Give) -> None:

@@ -30,8 +30,9 @@ from torch.nn import functional as F
 
 from posenc.analyze.encoding import Shape, shape
 from posenc.analyze.load import Finished
-from posenc.analyze.observe import Observed, check_length, observe
+from posenc.analyze.observe import Observed, check_length, check_size, observe
 from posenc.attention import LayerRecord
+from posenc.checks import ConfigError
 from posenc.diagnostics import (
     ProbeScore,
     attention_distance,
@@ -51,6 +52,7 @@ from posenc.diagnostics import (
     token_cosine,
 )
 from posenc.diagnostics.probes import STEPS
+from posenc.faults import ran_out
 from posenc.measurements import Measurements
 from posenc.module import SequenceModule
 
@@ -126,11 +128,24 @@ def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: in
     length  of the sequences; None: the longest of training
     steps   of training of the MLP probe
 
-    Raises ConfigError where the run is not defined at this length.
+    Raises ConfigError where the run is not defined at this length, or the memory is too small for it.
     """
+    length = run.module.task.length[1] if length is None else length
+    try:
+        return _analyse(run, length, batch, steps)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise ConfigError(
+            f"--length {length} and --batch {batch} do not fit into the memory ({' '.join(str(error).split())}); lower "
+            "one of them."
+        ) from error
+
+
+def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
     module = run.module
-    length = module.task.length[1] if length is None else length
     check_length(module, length)
+    check_size(module, length, batch)
     seen = observe(module, length, batch)
     table = Table(run.seed)
     _streams(table, seen)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from posenc.attention import LayerRecord, SelfAttention
-from posenc.checks import ConfigError, UndefinedAtLength, positive
+from posenc.checks import HELD, ConfigError, UndefinedAtLength, positive
 from posenc.data import evaluation_set
 from posenc.diagnostics import capture
 from posenc.encodings.base import PositionalEncoding
@@ -60,6 +60,24 @@ class Observed:
     asked: list[Asked]
 
 
+def check_size(module: SequenceModule, length: int, batch: int) -> None:
+    """Whether what is kept fits into the memory of some machine: attention of a sequence, and a stream of all."""
+    tokens = module.task.tokens(length)
+    places = tokens + module.encoder.extra_positions
+    maps = len(module.encoder.blocks) * _heads(module)
+    if maps * places**2 > HELD:
+        raise ConfigError(
+            f"--length {length}: the attention of one sequence is {maps} matrices of {places:,} by {places:,} numbers, "
+            f"and at most {HELD:,} are kept; choose a --length at which they are fewer."
+        )
+    kept = (FITTED + 1) * batch * places * module.encoder.tokens.weight.shape[1]
+    if kept > HELD:
+        raise ConfigError(
+            f"--batch {batch}: what {FITTED + 1} times as many sequences of length {length} leave in a layer is "
+            f"{kept:,} numbers, and at most {HELD:,} are kept; choose --batch {max(1, HELD * batch // kept)} or less."
+        )
+
+
 def check_length(module: SequenceModule, length: int) -> None:
     """Whether the task and the encoding know sequences of this length."""
     positive("analyze", minimum=2, length=length)
@@ -67,6 +85,7 @@ def check_length(module: SequenceModule, length: int) -> None:
     if not task.min_length <= length <= task.max_length:
         end = f"≥ {task.min_length}" + (f" and ≤ {task.max_length:g}" if task.max_length < float("inf") else "")
         raise ConfigError(f"--length {length}: {task} has sequences of length {end}.")
+    check_size(module, length, 1)
     try:
         look(module, length, 1)
     except UndefinedAtLength as error:

@@ -76,7 +76,7 @@ def _check(target: Path) -> None:
     head = ",".join(COLUMNS).encode()
     try:
         known = read_table(table).startswith(head)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError):
         known = False
