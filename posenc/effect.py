@@ -26,7 +26,7 @@ KNOWN = {
 """Keys of the config that posenc reads."""
 GLOBAL = ("experiment", "profile", "launcher")
 """Groups whose files hold values of the whole config."""
-STUDY = ("study", "seed", "threads", "name", "experiment", "profile", "hydra")
+STUDY = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
 """What every study reads."""
 NAME = r"\$\{\s*\.*([\w.]+)\s*\}"
 """A key that an interpolation reads."""

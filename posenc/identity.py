@@ -11,10 +11,12 @@ from posenc import corpus
 from posenc.runs import digest
 
 HARMLESS = (
-    "allow", "force", "threads", "name", "logger", "trainer.log_every", "trainer.checkpoint_every",
+    "force", "threads", "name", "logger", "trainer.log_every", "trainer.checkpoint_every",
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
 )  # fmt: skip
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
+GONE = ("allow",)
+"""Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""
 WATCHERS = (
@@ -35,7 +37,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change its result."""
     kept: dict[str, Any] = {}
     for group, node in config.items():
-        if group in HARMLESS:
+        if group in HARMLESS or group in GONE:
             continue
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None

@@ -118,6 +118,12 @@ def test_a_sweep_with_other_callbacks_has_another_folder(words: list[str], name:
     assert re.fullmatch(name, sweep_name(OverridesParser.create().parse_overrides(words)))
 
 
+def test_a_record_that_still_allows_is_the_same_run() -> None:
+    config = {"encoding": {"_target_": "a.B"}, "seed": 0}
+    assert identity.config_hash(config | {"allow": []}) == identity.config_hash(config)
+    assert "allow" not in identity.HARMLESS
+
+
 def test_a_folder_of_a_former_posenc_is_recognised(command: Launch, tmp_path: Path) -> None:
     """Finished and failed ones, by their recorded config: the digest in them is another."""
     line = (*S, f"hydra.run.dir={tmp_path}")

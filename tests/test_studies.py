@@ -308,6 +308,16 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(
     assert "this study is finished" in again
     assert told.partition("INVALID")[2].splitlines()[:2] == again.partition("INVALID")[2].splitlines()[:2]
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()} == before
+    measured.clear()
+    with monkeypatch.context() as patch:  # force: the former result stays until the new one is there
+        patch.setattr(GradientFlow, "profile", stopped)
+        assert command(*few, "force=true", f"hydra.run.dir={folder}")[0] == 130
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    numbers = (folder / "study.csv").read_text()
+    assert command(*few, "force=true", f"hydra.run.dir={folder}")[0] == 0
+    assert (folder / "study.csv").read_text() == numbers
+    assert (folder / "study.json").stat().st_mtime_ns != before[folder / "study.json"]
+    assert not (folder / "answers.jsonl").exists()
     record = folder / "study.json"
     record.write_text(record.read_text().replace('"schema": 2', '"schema": 3'))
     status, _, errors = command(*few, f"hydra.run.dir={folder}")

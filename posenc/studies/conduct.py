@@ -48,11 +48,12 @@ def conduct(config: DictConfig, folder: Path) -> None:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         identity = runs.digest({"study": plain["study"], "seed": seed})
         study: Study = make(config, "study", Study)
-        if (known := _finished(folder, identity)) is not None:
-            print("this study is finished: what follows is its result; another hydra.run.dir measures it anew")
+        known = _finished(folder, identity)
+        if known is not None and not config.force:
+            print("this study is finished: what follows is its result; force=true measures it anew")
             _show(study, known, verdicts(study.claims, known))
             return
-        ledger = _ledger(folder, identity)
+        ledger = _ledger(folder, identity, again=known is not None)
         resumed = bool(ledger.known)
         study.workers = Workers(config.threads, ledger)
         began, processor = time.perf_counter(), _processor_seconds()
@@ -122,9 +123,12 @@ def _processor_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _ledger(folder: Path, identity: str) -> Ledger:
-    """The answers of this study so far; a folder that holds something else is refused."""
-    if any((folder / name).exists() for name in (runs.RESULT, runs.STUDY, "metrics.csv", "checkpoints")):
+def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
+    """The answers of this study so far; a folder that holds something else is refused.
+
+    again  this very study is finished here and is measured anew; its result stays until the new one is written
+    """
+    if not again and any((folder / name).exists() for name in (runs.RESULT, runs.STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
