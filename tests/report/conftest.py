@@ -49,7 +49,10 @@ def run(tmp_path: Path) -> Make:
         plain = settings(encoding, dataset, positions, seed)
         for key, value in (config or {}).items():
             group, _, part = key.partition(".")
-            plain[group][part] = value
+            if part:
+                plain[group][part] = value
+            else:
+                plain[group] = value
         (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(plain))
         by_length = skills if isinstance(skills, dict) else {} if skills is None else {32: skills, 64: skills / 2}
         test = {

@@ -134,3 +134,15 @@ def test_what_averaged_runs_were_made_with_is_named_where_it_differs(run: Make, 
     )
     texts = [note.text for note in comparison.notes]
     assert texts[1:] == ["runs that are averaged were made with different torch: 2.6 and 2.7."]
+
+
+def test_an_arm_that_began_with_other_weights_says_so_and_is_not_averaged_with_others(run: Make, root: Path) -> None:
+    for seed in range(3):
+        run("rope", seed, 0.5 + 0.01 * seed)
+        run("rope", seed, 0.9 + 0.01 * seed, name="more", config={"start_from": "a/last.ckpt"})
+        run("t5", seed, 0.7)
+    comparison = read(root)
+    (facet,) = comparison.facets
+    assert set(facet.arms) == {"rope", "rope (start_from=a/last.ckpt)", "t5"}
+    assert [len(facet.values(arm)) for arm in facet.arms] == [3, 3, 3]
+    assert "rope (start_from=a/last.ckpt)" in comparison.first.text
