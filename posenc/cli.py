@@ -48,6 +48,9 @@ LONGEST = 255
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
 """Extras in pyproject.toml by the Hydra plugin that they bring."""
 
+BROKEN_OFF: list[Callable[[], object]] = []
+"""What tells of the jobs that have ended where a launcher's error takes a sweep to no end of its own."""
+
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
     """Run a `hydra.main` function over the folder `configs`.
@@ -239,6 +242,8 @@ def mistakes(configs: Path) -> Iterator[None]:
             sys.exit(MISTAKE)
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
             raise
+        for tell in BROKEN_OFF:
+            tell()
         reason = (str(error).strip().splitlines() or [""])[0]
         print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
         print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)

@@ -16,7 +16,7 @@ from posenc import composition, effect, going_on, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim, same_data
 from posenc.identity import config_hash, data_digest, former_hash
-from posenc.journal import RUNNING, Journal
+from posenc.journal import RUNNING, Journal, sweep_folder
 from posenc.output import keep_going
 
 NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
@@ -50,7 +50,7 @@ def job(config: DictConfig) -> float | None:
             return None
         record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
         options = {"data": record["data_digest"], "former": former_hash(plain)}
-        root = None if alone else Path(hydra.runtime.cwd) / hydra.sweep.dir
+        root = None if alone else sweep_folder(hydra)
         with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
             skipped = found.finished is not None
             result, signum = _result(config, found, record, alone)

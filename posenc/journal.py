@@ -23,6 +23,11 @@ _OWN: dict[Path, dict[str, dict[str, Any]]] = {}
 """What this process wrote or could not write, by journal: a full disk takes nothing from the table of a sweep."""
 
 
+def sweep_folder(hydra: Any) -> Path:
+    """The folder of a sweep: hydra.sweep.dir, relative to where the command began, wherever a job has gone since."""
+    return Path(hydra.runtime.cwd, hydra.sweep.dir)
+
+
 @dataclass(frozen=True)
 class Journal:
     """The journal of one command."""
@@ -35,7 +40,7 @@ class Journal:
         watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
         if watcher is None or hydra.sweep.dir is None:
             return None
-        return cls(Path(hydra.runtime.cwd, hydra.sweep.dir) / ".sweeps" / watcher.id)
+        return cls(sweep_folder(hydra) / ".sweeps" / watcher.id)
 
     def plan(self, total: int | None, overrides: Sequence[str], finished: int = 0) -> None:
         """Begin, with the number of jobs where it is known, and how many of them are finished already."""

@@ -23,9 +23,9 @@ from rich.console import Console
 from posenc import summary
 from posenc.checks import ConfigError
 from posenc.claims import FINISHED, refuse_links
-from posenc.cli import MISTAKE
+from posenc.cli import BROKEN_OFF, MISTAKE
 from posenc.effect import check_search, typed_words
-from posenc.journal import RUNNING, Journal, time_left
+from posenc.journal import RUNNING, Journal, sweep_folder, time_left
 from posenc.records import read_json
 from posenc.runs import RESULT
 
@@ -55,7 +55,7 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, begin the journal, begin to watch."""
         try:
-            root = Path(config.hydra.sweep.dir)
+            root = sweep_folder(config.hydra)
             if root.is_dir():
                 refuse_links(root)
             check_search(config, config.hydra)
@@ -75,6 +75,7 @@ class SweepSummary(Callback):
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
+        BROKEN_OFF[:] = [lambda: self._end(config)]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -112,10 +113,16 @@ class SweepSummary(Callback):
         Hydra makes a warning of what is raised here. So each part is tried by itself, and one that fails is an error
         of the command.
         """
+        BROKEN_OFF.clear()
+        if not self._end(config):
+            sys.exit(1)
+
+    def _end(self, config: DictConfig) -> bool:
+        """Tell and close everything; whether all jobs completed and all was told."""
         journal = self._journal
         assert journal is not None
         self._ended.set()
-        root, complete = Path(config.hydra.sweep.dir).absolute(), False
+        root, complete = sweep_folder(config.hydra).absolute(), False
         with self._part("the lines of the last runs"):
             self._tell(others=False)
         with self._part("the sweep's table"):
@@ -125,8 +132,7 @@ class SweepSummary(Callback):
             journal.close()
         with self._part("the report"):
             report(root)
-        if self._failed or not complete:
-            sys.exit(1)
+        return complete and not self._failed
 
     @contextmanager
     def _part(self, what: str) -> Iterator[None]:
@@ -151,7 +157,9 @@ class SweepSummary(Callback):
             print(f"{skipped} of {len(ended)} runs were finished before, {trained}; force=true runs them anew")
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:
-            print(f"{lost} jobs left no result: their processes died. The same command runs what is missing.")
+            word = "job" if lost == 1 else "jobs"
+            why = f"their processes died, or could not write to {root}"
+            print(f"{lost} {word} left no result: {why}. The same command runs what is missing.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
 
 
@@ -186,7 +194,7 @@ def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
     asked = Counter[Path]()
     for job in jobs:
         own = known | {"seed": str(config.seed)} | dict(word.split("=", 1) for word in job if "=" in word)
-        asked[Path(config.hydra.sweep.dir, own["dataset"], own["encoding"], f"seed{own['seed']}")] += 1
+        asked[Path(sweep_folder(config.hydra), own["dataset"], own["encoding"], f"seed{own['seed']}")] += 1
     return sum(min(count, _results_below(folder)) for folder, count in asked.items())
 
 

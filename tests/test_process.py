@@ -17,6 +17,7 @@ import pytest
 import tensorboard
 from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -24,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from posenc import summary, sweep
 from posenc.callbacks import progress
 from posenc.checks import ConfigError
-from posenc.cli import failed_callbacks
+from posenc.cli import failed_callbacks, mistakes
 from posenc.journal import Journal
 from posenc.logs import EVENTS, open_logs
 from posenc.stop import GracefulStop, Interrupted
@@ -187,7 +188,7 @@ def test_a_kill_after_the_last_step_loses_no_figure(command: Launch, tmp_path: P
     assert command(*line) == (0, "")
     before, names = outcome(tmp_path), {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name}
     assert before["TensorBoard attention"]
-    (tmp_path / "result.json").rename(tmp_path / "result.json.part")
+    (tmp_path / "result.json").rename(tmp_path / ".result.json.999999999-00000000.part")
     for name in ("length.png", "by_position.csv"):
         (tmp_path / name).unlink()
     assert command(*line) == (0, "")
@@ -310,3 +311,42 @@ def test_a_command_that_prints_fails_where_its_output_is_lost(name: str, monkeyp
             except SystemExit as end:
                 status = int(end.code or 0)
             assert status == int(full)
+
+
+def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three jobs one has ended; hydra.sweep.dir is relative, and the process has gone to another folder since."""
+    monkeypatch.setattr(sweep, "report", lambda root: print(f"report {root}"))
+    of_hydra = {
+        "runtime": {"cwd": str(tmp_path)},
+        "sweep": {"dir": "mine"},
+        "callbacks": {"summary": {"id": "now"}},
+        "sweeper": {"_target_": "Another", "n_trials": 3},
+        "overrides": {"task": []},
+    }
+    config = OmegaConf.create({"hydra": of_hydra, "force": True, "trainer": {"max_steps": 1, "validate_every": 1}})
+    watcher = SweepSummary("now")
+    (tmp_path / "elsewhere").mkdir()
+
+    def command() -> None:
+        watcher.on_multirun_start(config)
+        journal = watcher._journal
+        assert journal is not None
+        record = {"status": "completed", "error": None, "encoding": "rope", "dataset": "pattern", "seed": 7}
+        folder = str(tmp_path / "mine" / "seed7")
+        journal.note(0, "completed", began=0.0, skipped=False, folder=folder, result=record)
+        journal.note(1, "running", began=0.0, skipped=False)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        raise TerminatedWorkerError("killed")
+
+    with pytest.raises(SystemExit) as stop, mistakes(ROOT / "configs"):
+        command()
+    out, err = capsys.readouterr()
+    assert stop.value.code == 1, err
+    assert "pattern · 1 runs" in out
+    assert f"2 jobs left no result: their processes died, or could not write to {tmp_path / 'mine'}" in out
+    assert f"report {tmp_path / 'mine'}" in out
+    assert "error: the process of a run died (TerminatedWorkerError: killed)" in err
+    assert [path.name for path in (tmp_path / "mine" / ".sweeps").iterdir()] == ["now.json"]
+    assert [*(tmp_path / "elsewhere").iterdir()] == []

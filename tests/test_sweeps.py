@@ -229,7 +229,10 @@ def test_finished_jobs_are_known_before_they_are_met(tmp_path: Path) -> None:
         {
             "seed": 0,
             "force": False,
-            "hydra": {"sweep": {"dir": str(tmp_path)}, "runtime": {"choices": {"dataset": "copy", "encoding": "t5"}}},
+            "hydra": {
+                "sweep": {"dir": "."},
+                "runtime": {"cwd": str(tmp_path), "choices": {"dataset": "copy", "encoding": "t5"}},
+            },
         }
     )
     ends = {"rope/seed0": "completed", "rope/seed1": "diverged", "none/seed0/model.num_layers=1": "completed"}
