@@ -145,6 +145,8 @@ def name_folders(words: list[str]) -> list[str]:
         given = [word for word in words if re.match(r"~|[^-].*=", word)]
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
+        if "hydra.run.dir" in fixed and {"-m", "--multirun"} & {*words}:
+            raise ConfigError("hydra.run.dir is the folder of one run, and this is a sweep; write hydra.sweep.dir=...")
         excluded = sorted({*fixed, *PATH_KEYS})
         names = [f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
         if "hydra.sweep.dir" not in fixed:

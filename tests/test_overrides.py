@@ -140,6 +140,12 @@ MISTAKES = [
 ]
 
 
+def test_the_folder_of_a_run_is_not_ignored_in_a_sweep(give: Give) -> None:
+    outcome = give("-m", "seed=0,1", "hydra.run.dir=run")
+    assert judge(outcome) == REFUSED, outcome
+    assert "write hydra.sweep.dir=" in outcome.errors
+
+
 @pytest.mark.parametrize("word", ["~logger", "~callbacks"])
 def test_what_only_watches_may_be_left_out(give: Give, word: str) -> None:
     assert judge(give(*SMALL, word, "hydra.run.dir=run")) == TRAINED
