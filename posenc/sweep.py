@@ -68,6 +68,11 @@ class SweepSummary(Callback):
         jobs = None
         with suppress(HydraException):  # Hydra says what is wrong with them in a moment
             jobs = jobs_of(config)
+        if jobs is not None and not jobs:
+            print(
+                "error: the sweep has no runs: one of its lists of values, ranges or globs is empty.", file=sys.stderr
+            )
+            sys.exit(MISTAKE)
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
         try:
             self._journal.plan(total, typed_words(config.hydra), finished_before(config, jobs or ()))

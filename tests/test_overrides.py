@@ -146,6 +146,13 @@ def test_the_folder_of_a_run_is_not_ignored_in_a_sweep(give: Give) -> None:
     assert "write hydra.sweep.dir=" in outcome.errors
 
 
+@pytest.mark.parametrize("word", ["seed=range(0)", "encoding=glob(zzz*)"])
+def test_a_sweep_without_runs_is_refused(give: Give, word: str) -> None:
+    outcome = give("-m", word, "hydra.sweep.dir=run")
+    assert judge(outcome) == REFUSED, outcome
+    assert "the sweep has no runs" in outcome.errors
+
+
 @pytest.mark.parametrize("word", ["~logger", "~callbacks"])
 def test_what_only_watches_may_be_left_out(give: Give, word: str) -> None:
     assert judge(give(*SMALL, word, "hydra.run.dir=run")) == TRAINED
