@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from posenc.analyze import words
-from posenc.analyze.encoding import Curve, bias_curve, overridden
+from posenc.analyze.encoding import overridden
 from posenc.analyze.encoding_words import describe
 from posenc.analyze.load import Finished
 from posenc.analyze.measure import Analysis, analyse
@@ -19,6 +19,7 @@ from posenc.attention import SelfAttention
 from posenc.bias import ByDistance
 from posenc.build import build_module, make
 from posenc.checks import ConfigError
+from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings import LearnedRelativePositionalBias
 from posenc.mask import Mask
 from posenc.module import SequenceModule

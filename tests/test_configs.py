@@ -73,7 +73,7 @@ FLOORS = {
     "statistics": 1, "stop": 1, "targets": 1,
     "bias": 2, "composition": 2, "identity": 2, "journal": 2, "locks": 2, "logs": 2, "schemes": 2, "sealed": 2,
     "tasks": 2, "verdicts": 2,
-    "by_query": 3, "claims": 3, "effect": 3, "flex": 3, "fused": 3,
+    "by_pairs": 3, "by_query": 3, "claims": 3, "effect": 3, "flex": 3, "fused": 3,
     "attention": 4, "going_on": 4,
     "cli": 5, "data": 5, "encodings": 5, "faults": 5, "narrow": 5, "ranks": 5, "scores": 5,
     "checkpoints": 6, "encoder": 6, "portrait": 6, "report": 6,

@@ -100,7 +100,7 @@ def test_a_callback_that_changes_training_is_another_run(command: Launch, tmp_pa
     status, errors = command(*S, *AVERAGE, f"hydra.run.dir={folders[0]}")
     assert status == 2
     assert "already holds a run of another config" in errors
-    facet = compare([tmp_path], "none", 0.01).facets[0]
+    facet = compare([tmp_path], None, 0.01).facets[0]
     assert len(facet.arms) == 2
     assert sum("EMAWeightAveraging" in arm for arm in facet.arms) == 1, facet.arms
 
@@ -166,7 +166,7 @@ def test_data_that_changed_are_another_run(command: Launch, tmp_path: Path) -> N
     assert train(2) == (0, "")
     assert (folders[0] / "result.json").read_bytes() == before[0]
     assert (folders[1] / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
-    facets = compare([tmp_path], "none", 0.01).facets
+    facets = compare([tmp_path], None, 0.01).facets
     assert len({facet.dataset for facet in facets if facet.arms}) == 2
     with pytest.raises(ConfigError, match="was trained on other data"):
         load(folders[0])
@@ -186,7 +186,7 @@ def test_a_result_of_another_layout_is_not_touched(command: Launch, tmp_path: Pa
     assert (tmp_path / "result.json").read_text() == content
     assert not [path for path in tmp_path.iterdir() if path.name != "result.json"]
     with pytest.raises(ConfigError, match=r"no run of posenc.*reads and writes layout 2"):
-        compare([tmp_path], "none", 0.01)
+        compare([tmp_path], None, 0.01)
 
 
 def test_a_value_that_no_run_can_have_is_a_row(command: Launch, tmp_path: Path) -> None:

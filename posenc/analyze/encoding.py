@@ -12,26 +12,13 @@ from torch import Tensor
 
 from posenc.analyze.observe import Asked, look, reach, trained
 from posenc.attention import LayerRecord
-from posenc.bias import ByDistance
 from posenc.diagnostics import RotaryUsage, rotary_usage
+from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings.base import PositionalEncoding
 from posenc.module import SequenceModule
-from posenc.positions import Positions
 
 SEQUENCES = 4
 """Over which a bias that depends on content is averaged."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The bias of one layer: distances (M,), ascending, and the logits that are added at them, (H, M)."""
-
-    distances: Float[Tensor, " M"]
-    logits: Float[Tensor, "H M"]
-
-    def same(self, other: "Curve") -> bool:
-        """Whether two layers add the same, as those that share an encoding do unless content has a say."""
-        return self.logits.shape == other.logits.shape and torch.equal(self.logits, other.logits)
 
 
 @dataclass(frozen=True)
@@ -97,35 +84,6 @@ def overridden(encoding: PositionalEncoding) -> tuple[str, ...]:
 
 def _pair(records: Sequence[LayerRecord], asked: Sequence[Asked]) -> list[tuple[int, tuple[LayerRecord, Asked]]]:
     return list(enumerate(zip(records, asked, strict=True)))
-
-
-@torch.no_grad()
-def bias_curve(record: LayerRecord, positions: Positions) -> Curve | None:
-    """b_h(δ) = mean over sequences and visible pairs at distance δ of what the encoding added to the scaled logits.
-
-    A bias that distance alone determines is read from its table, also at distances that no pair of this batch has.
-    """
-    if record.bias is None:
-        return None
-    seen = (record.logits > float("-inf"))[:, :1]
-    index = positions.distance_index[:, None].expand(len(seen), -1, -1, -1)
-    distances = positions.distances
-    if isinstance(record.bias, ByDistance) and record.bias.table.shape[-2] == 1:
-        logits = record.bias.table.detach().mean((0, 2)).float()
-        within = positions.consecutive
-        met = distances.abs() <= float(positions.values.amax() - positions.values.amin()) + 1e-6
-        known = met if within else torch.ones_like(met)
-        if not bool((seen & (index > positions.span - 1)).any()):  # a causal mask hides all keys to the right
-            known = known & (distances <= 0)
-        return Curve(distances[known], logits[:, known])
-    bias = record.bias.matrix(positions).detach().float()
-    bias = bias.expand(len(seen), record.logits.shape[1], -1, -1).transpose(0, 1)  # (H, B, N, N)
-    counts = torch.bincount(index[seen], minlength=len(distances))
-    sums = torch.stack(
-        [torch.bincount(index[seen], head[seen[:, 0]].double(), minlength=len(distances)) for head in bias]
-    )
-    known = counts > 0
-    return Curve(distances[known], (sums[:, known] / counts[known]).float())
 
 
 @torch.no_grad()

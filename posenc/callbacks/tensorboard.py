@@ -11,6 +11,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from posenc.attention import record_attention
 from posenc.bias import ByPairs, Dense
+from posenc.diagnostics.bias_curve import bias_curve
 from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
 
@@ -76,7 +77,6 @@ class TensorBoardExtras(L.Callback):
 def draw(module: SequenceModule) -> dict[str, Figure]:
     """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
     from posenc import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
-    from posenc.analyze.encoding import bias_curve
 
     encoder, length = module.encoder, module.task.length[1]
     tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)

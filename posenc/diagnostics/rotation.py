@@ -65,7 +65,8 @@ def turned_pairs(
     Seen at consecutive positions, whatever the scheme, so that no step hides a turn.
     """
     B, N, _ = x.shape
-    positions = replace(positions, ids=torch.arange(N, device=x.device)[None], consecutive=True)
+    ids = torch.arange(N, device=x.device)[None]
+    positions = replace(positions, ids=ids, span=max(N, positions.span), consecutive=True)
     silent = x.new_zeros(B, heads, N, width)
     silence = encoding.rotate(x, silent, silent, positions)[1]
     found: dict[tuple[int, ...], Tensor] = {}
