@@ -30,20 +30,21 @@ class Matrix:
 
 
 def matrices(facets: Sequence[Facet]) -> list[Matrix]:
-    """At the longest trained length of each dataset and at its longest test length; none where there is too little."""
+    """At the trained length of each dataset, and at the longest test length of those that are tested past it.
+
+    None where there is too little.
+    """
     facets = [facet for facet in facets if facet.metric == "skill"]
     arms = common_order(facets)
     if min(len(facets), len(arms)) < FEWEST:
         return []
-    longest = [max(facet.lengths()) for facet in facets]
-    asked = [("at the trained length", [facet.length for facet in facets])]
-    if any(far > facet.length for far, facet in zip(longest, facets, strict=True)):
-        asked.append(("at the longest test length", longest))
+    near = [(facet, facet.length) for facet in facets]
+    far = [(facet, longest) for facet in facets if (longest := max(facet.lengths())) > facet.length]
     found = []
-    for title, lengths in asked:
-        columns = [f"{facet.title} {n}" for facet, n in zip(facets, lengths, strict=True)]
-        values = [[_mean(facet, arm, n) for facet, n in zip(facets, lengths, strict=True)] for arm in arms]
-        found.append(Matrix(title, arms, columns, np.array(values)))
+    for title, cells in (("at the trained length", near), ("at the longest test length", far)):
+        if cells:
+            values = [[_mean(facet, arm, n) for facet, n in cells] for arm in arms]
+            found.append(Matrix(title, arms, [f"{facet.title} {n}" for facet, n in cells], np.array(values)))
     return found
 
 
@@ -62,10 +63,10 @@ def written(value: float) -> str:
 
 def draw(found: Sequence[Matrix]) -> Figure:
     """The matrices beside each other."""
-    rows, columns = found[0].values.shape
-    width = 0.07 * max(map(len, found[0].arms)) + 0.55 * columns * len(found) + 1.2
+    rows, columns = len(found[0].arms), [len(each.columns) for each in found]
+    width = 0.07 * max(map(len, found[0].arms)) + 0.55 * sum(columns) + 1.2
     figure = Figure(figsize=(width, 0.21 * rows + 1.6), layout="constrained")
-    axes = figure.subplots(1, len(found), squeeze=False)[0]
+    axes = figure.subplots(1, len(found), squeeze=False, width_ratios=columns)[0]
     colours = mpl.colormaps["viridis"].with_extremes(bad="#f1f3f5")
     image = None
     for axis, each in zip(axes, found, strict=True):
@@ -74,7 +75,9 @@ def draw(found: Sequence[Matrix]) -> Figure:
             ink = FAINT if np.isnan(value) else "white" if value < DARK else INK
             text = written(float(value)) or "–"
             axis.text(column, row, text, ha="center", va="center", fontsize=6.5, color=ink)
-        axis.set_xticks(range(columns), each.columns, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+        axis.set_xticks(
+            range(len(each.columns)), each.columns, rotation=35, ha="right", rotation_mode="anchor", fontsize=8
+        )
         axis.set_yticks(range(rows), each.arms if axis is axes[0] else [""] * rows, fontsize=8)
         axis.tick_params(length=0)
         axis.grid(visible=False)

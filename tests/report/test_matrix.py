@@ -32,6 +32,16 @@ def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> N
     assert (write([root]).page.parent / "figures" / "matrix.svg").exists()
 
 
+def test_a_dataset_without_longer_tests_is_not_shown_twice(run: Make, root: Path) -> None:
+    for dataset in ("copy", "pattern", "sorting"):
+        for encoding in ("none", "rope", "t5"):
+            run(encoding, 0, {32: 0.5} if dataset == "copy" else {32: 0.5, 64: 0.1}, dataset=dataset)
+    inside, past = matrices(compare([root], None, 0.01).scored)
+    assert inside.columns == ["copy 32", "pattern 32", "sorting 32"]
+    assert past.columns == ["pattern 64", "sorting 64"]
+    draw([inside, past]).canvas.draw()
+
+
 def test_two_datasets_need_no_matrix(run: Make, root: Path) -> None:
     for dataset in ("copy", "pattern"):
         for encoding in ("none", "rope", "t5"):
