@@ -19,6 +19,7 @@ class LastingFile(io.FileIO):
     """
 
     lost = False
+    replaced: TextIO | None = None  # kept, since a stream that nobody holds closes the descriptor
 
     def write(self, data: Any, /) -> int:
         """Write, or drop what cannot be written."""
@@ -73,6 +74,7 @@ def _lasting(stream: TextIO, errors: str) -> TextIO:
     try:
         stream.flush()
         file = LastingFile(stream.fileno(), "w", closefd=False)
+        file.replaced = stream
     except (OSError, ValueError):  # it is closed, or no descriptor is behind it
         return stream
     return io.TextIOWrapper(

@@ -86,7 +86,7 @@ def check(*words: str) -> None:
 
 
 def test_a_study_refuses_what_it_does_not_read() -> None:
-    for word in ("encoding=fire", "dataset=copy", "trainer.max_steps=5", "data.batch_size=4", "force=true", "~logger"):
+    for word in ("encoding=fire", "dataset=copy", "trainer.max_steps=5", "data.batch_size=4", "~logger"):
         key = word.partition("=")[0].lstrip("~")
         message = f"experiment=rank_collapse does not read {key}, which would have no effect; it reads study.*, seed"
         with pytest.raises(ConfigError, match=re.escape(message)):

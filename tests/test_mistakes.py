@@ -48,8 +48,8 @@ MISTAKES = [
 def test_a_mistake_gets_one_message_and_leaves_nothing(
     command: Launch, tmp_path: Path, mistake: str, message: str
 ) -> None:
-    folder = tmp_path / "run"
-    status, errors = command(*mistake.split(), f"hydra.run.dir={folder}")
+    folder, kind = tmp_path / "run", "sweep" if "-m" in mistake.split() else "run"
+    status, errors = command(*mistake.split(), f"hydra.{kind}.dir={folder}")
     assert status == 2
     assert errors.startswith("error: ")
     assert "Traceback" not in errors

@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "posenc/catalog.py": {"read_text"},  # configs of the package, and those of its user
     "posenc/corpus.py": {"rglob"},  # of its user
     "posenc/output.py": {"open"},  # /dev/null
+    "posenc/summary.py": {"rglob"},  # names of event files, which are counted
     "posenc/sweep.py": {"rglob"},  # names of results, which records.read_json reads
 }
 
@@ -218,15 +219,17 @@ def test_a_damaged_row_costs_itself(data: st.DataObject) -> None:
         place = data.draw(st.integers(whole.index(b"\n") + 1, len(whole) - 3))
         flipped = whole[:place] + bytes([whole[place] ^ 1 << data.draw(st.integers(0, 7))]) + whole[place + 1 :]
         path.write_bytes(flipped)
+        last = STEPS + 10  # a digit that makes a later step of a row leaves a row of a future that is taken back
+        future = any(cell.isdigit() and int(cell) >= last for row in flipped.split() for cell in row.split(b","))
         again = MetricsFile(name)
-        again.begin(STEPS + 10)
+        again.begin(last)
         again.log_metrics({"new": 1.0}, STEPS)
         after = [{key: value for key, value in row.items() if key != "new"} for row in rows_of(path)]
         assert after.pop()["step"] == str(STEPS)
         odd = [row for row in before if row not in after]
         assert len(odd) <= 2  # the end of a line joins two
         aside = folder / "metrics_damaged.csv"
-        assert len(after) == STEPS or aside.exists()
+        assert len(after) == STEPS or aside.exists() or future
 
 
 def test_a_comma_too_many_is_set_aside_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
