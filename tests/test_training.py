@@ -177,7 +177,8 @@ def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path, signum: int) -> None:
     folder = tmp_path / "run"
-    long = [*SMALL, "trainer.max_steps=1000000", "trainer.log_every=5", "trainer.validate_every=1000000"]
+    seldom = (*SMALL, "trainer.log_every=5", "trainer.validate_every=1000000")
+    long = [*seldom, "trainer.max_steps=1000000"]
     running = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *long, f"hydra.run.dir={folder}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -193,7 +194,7 @@ def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path
     assert record["status"] == "interrupted"
     checkpoint = folder / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == record["steps"] >= 5
-    more = (*SMALL, f"trainer.max_steps={record['steps'] + 3}", f"ckpt_path={checkpoint}")
+    more = (*seldom, f"trainer.max_steps={record['steps'] + 3}", f"ckpt_path={checkpoint}")
     assert command(*more, f"hydra.run.dir={tmp_path / 'rest'}") == (0, "")
     assert result(tmp_path / "rest")["steps"] == record["steps"] + 3
 
