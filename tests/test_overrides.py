@@ -134,6 +134,7 @@ MISTAKES = [
     ("+study.foo=1", "study"),
     ("profile=smoke", "profile=smoke has no effect: a run without an experiment has no profiles"),
     ("launcher=joblib", "launcher=joblib starts the runs of a sweep, and this is one run; add -m"),
+    ("--encoding rope", "^error: --encoding is no option of train.py; .*: write encoding=rope[.]\n$"),
     ("optimizer=adam", "optimizer must hold options by name, got 'adam'.*; write optimizer._target_=torch.optim.Adam"),
     ("data=x", "data must hold options by name, got 'x'.*; write data.OPTION=VALUE"),
     ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
