@@ -166,6 +166,16 @@ def test_a_word_with_an_interpolation_is_kept_as_it_was_typed(give: Give) -> Non
     assert word in shlex.split(json.loads(Path("run/result.json").read_text())["command"])
 
 
+def test_a_corpus_that_cannot_be_read_leaves_nothing(give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("posenc.corpus.read_bytes", refused)
+    outcome = give(*SMALL, "dataset=text", "dataset.path=../book.txt", "hydra.run.dir=run")
+    assert judge(outcome) == REFUSED, outcome
+    assert "book.txt cannot be written or read (Permission denied)" in outcome.errors
+
+
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake[:60] for mistake, _ in MISTAKES])
 def test_a_mistake_that_was_found_so(give: Give, mistake: str, message: str) -> None:
     outcome = give(*SMALL, *mistake.split(), "hydra.run.dir=run")
