@@ -199,13 +199,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
         """Mix the tokens of each sequence; ConfigError for an encoding of another layer, positions of other tokens."""
-        B, N, _ = x.shape
+        B, N, D = x.shape
         built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
         positions.fit(self, x)
         qkv = self.qkv(x)
         if encoding.in_attention:  # encodings stay exact, also where projections are narrow
             qkv = qkv.to(x.dtype)
-        q, k, v = qkv.view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
         q = q if self.logit_gain == 1 else self.logit_gain * q
         q, k = encoding.rotate(x, q, k, positions)
         bias = encoding.bias(x, q, k, positions)

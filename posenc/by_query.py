@@ -183,8 +183,8 @@ def _gather(
 def _blocks(q: Tensor, mask: Mask) -> Iterator[Block]:
     """Some queries of some heads, and the keys up to the last that one of them sees."""
     H, B, N, _ = q.shape
-    rows = min(N, ROWS, max(LEAST, BLOCK // (B * N)))
-    for h in blocks.cut(H, max(1, BLOCK // (B * rows * N))):
+    rows = min(N, ROWS, max(LEAST, BLOCK // (max(1, B) * N)))
+    for h in blocks.cut(H, max(1, BLOCK // (max(1, B) * rows * N))):
         for m in blocks.cut(N, rows):
             n = slice(0, m.stop if mask.causal else N)
             yield h, m, n, slice(N - m.stop, N - m.stop + n.stop + m.stop - m.start - 1)

@@ -207,8 +207,8 @@ def blocked_backward(
     asked = torch.cat((grads, -(grads * outs).sum(-1, keepdim=True)), -1)
     # Those of keys and values are transposed: d rows times a block is faster than a block times d columns.
     dq, dk, dv = q.new_empty(H, B, N, d), q.new_zeros(H, B, d, N), q.new_zeros(H, B, d, N)
-    heads = min(H, max(1, BLOCK // (B * N * N)))
-    rows = N if heads > 1 else min(N, max(1, BLOCK // (B * N)))
+    heads = min(H, max(1, BLOCK // (max(1, B) * N * N)))
+    rows = N if heads > 1 else min(N, max(1, BLOCK // (max(1, B) * N)))
     later = torch.ones(rows, rows, dtype=torch.bool).triu(1)
     held: Tensor | None = None
     for h in blocks.cut(H, heads):

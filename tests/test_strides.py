@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from posenc import by_pairs, by_query, fused, narrow
-from posenc.attention import IMPLEMENTATIONS, explicit
+from posenc.attention import IMPLEMENTATIONS, SelfAttention, explicit
 from posenc.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
 from posenc.checks import ConfigError
 from posenc.mask import Mask
@@ -128,3 +128,23 @@ def test_one_query_is_no_row_for_each_position(name: str) -> None:
     for bias in (None, ByDistance(torch.randn(1, H, 1, 2 * N - 1, requires_grad=True))):
         with pytest.raises(ConfigError, match="do not stand at 9 positions"):
             IMPLEMENTATIONS[name](q, k, k, bias, Positions.arange(N), Mask())
+
+
+@pytest.mark.parametrize("name", ["rope", "rope_half", "rope_partial", "xpos", "pope", "p_rope"])
+@pytest.mark.parametrize("layout", [name for name in sorted(LAYOUTS) if name not in ("one sequence", "one head")])
+def test_queries_turn_whatever_their_layout(build_encoding: Callable[..., Any], name: str, layout: str) -> None:
+    encoding = build_encoding(name, "model.dim=24", "model.num_heads=3")
+    q, k = make(layout, B, H, N, C), torch.randn(B, H, N, C)
+    x, at = torch.randn(B, N, H * C), Positions.arange(N)
+    for found, plain in zip(encoding.rotate(x, q, k, at), encoding.rotate(x, q.contiguous(), k, at), strict=True):
+        torch.testing.assert_close(found, plain)
+
+
+@pytest.mark.parametrize("name", ["none", "rope", "shaw", "transformer_xl", "dape", "t5", "cope"])
+def test_a_layer_takes_no_sequences(build_encoding: Callable[..., Any], name: str) -> None:
+    causal = name == "cope"
+    layer = SelfAttention(24, H, causal)
+    encoding = build_encoding(name, "model.dim=24", "model.num_heads=3", f"model.causal={str(causal).lower()}")
+    for attend in ("auto", "fused", "explicit"):
+        layer.attend = IMPLEMENTATIONS[attend]
+        assert layer(torch.randn(0, N, 24), encoding, Positions.arange(N)).shape == (0, N, 24)

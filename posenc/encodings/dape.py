@@ -91,7 +91,7 @@ def _hidden(S: Tensor, static: Tensor, V: Tensor, a: Tensor) -> Iterator[tuple[s
     """Some pairs, and their hidden units (B, hidden, pairs). Products are bmm: @ would copy what is wider than 2-D."""
     (B, H, P), b = S.shape, len(static)
     of_S, of_static = V[:, :H].expand(B, -1, -1), V[:, H:].expand(b, -1, -1)
-    pairs = max(1, BLOCK // (B * len(V)))
+    pairs = max(1, BLOCK // (max(1, B) * len(V)))
     for p in blocks.cut(P, pairs):
         alone = torch.baddbmm(a, of_static, static[..., p])  # of one sequence, where all have the same distances
         yield p, F.leaky_relu_(torch.baddbmm(alone, of_S, S[..., p]), SLOPE)

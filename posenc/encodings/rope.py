@@ -96,8 +96,10 @@ def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> 
     width = 2 * cos.shape[-1]
     head, tail = x[..., :width].to(cos.dtype), x[..., width:]
     if layout == "interleaved":
-        # A complex number starts at an even place, so an odd one (which no projection makes) is moved.
-        odd = x.shape[-1] % 2 or (not torch.compiler.is_compiling() and x.storage_offset() % 2)
+        # A complex number lies in one piece at an even place; what does not (no projection makes it) is moved.
+        *outer, last = head.stride()
+        odd = last != 1 or any(step % 2 for step in outer)
+        odd = odd or (not torch.compiler.is_compiling() and head.storage_offset() % 2)
         pairs = (head.clone(memory_format=torch.contiguous_format) if odd else head).unflatten(-1, (-1, 2))
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin)).flatten(-2)
     else:
