@@ -22,7 +22,7 @@ RESUMED = ("last.ckpt", "previous.ckpt")
 BEFORE, REPLACED = ".before", "replaced.json"
 BEGUN = "identity.json"
 """Beside the record of the config, from the beginning on: what the result will say of the run's identity."""
-SAID = ("schema", "config_hash", "data_digest")
+SAID = ("schema", "config_hash", "data_digest", "start_digest")
 
 
 @dataclass
@@ -61,10 +61,11 @@ def claim(
     force: bool,
     wait: bool,
     data: str | None = None,
+    start: str | None = None,
     former: str | None = None,
     root: Path | None = None,
 ) -> Iterator[Claim]:
-    """Hold `folder` for a run whose config_hash is `digest`, on data whose digest is `data`.
+    """Hold `folder` for a run whose config_hash is `digest`, on data with the digest `data`, from weights with `start`.
 
     force   set aside what is there, whatever it is
     wait    for a process that is at work there, else refuse
@@ -77,7 +78,7 @@ def claim(
         if between.is_symlink():
             raise ConfigError(f"{between} is a link to another folder; remove it, or choose another hydra.sweep.dir.")
     with hold(folder, wait=wait):
-        yield _look(folder, digest, force, data, former)
+        yield _look(folder, digest, force, data, start, former)
 
 
 def begin(folder: Path, record: Mapping[str, Any]) -> None:
@@ -121,7 +122,7 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def _look(folder: Path, digest: str, force: bool, data: str | None, former: str | None) -> Claim:
+def _look(folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: str | None) -> Claim:
     result = _read(folder / runs.RESULT, force)
     if not any((folder / name).exists() for name in (runs.RESULT, "metrics.csv", "checkpoints")):
         _discard(folder)
@@ -139,6 +140,7 @@ def _look(folder: Path, digest: str, force: bool, data: str | None, former: str 
     found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
     if finished or found:
         same_data(folder, (result or {}).get("data_digest") or begun(folder).get("data_digest"), data)
+        _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
     if finished:
         return Claim(folder, finished=result)
     (folder / runs.RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
@@ -155,6 +157,16 @@ def same_data(folder: Path, was: str | None, now: str | None) -> None:
             f"{folder} holds a run on other data: what dataset.path names had the digest {was} then and has {now} now; "
             "put the former data back, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
             "force=true."
+        )
+
+
+def _same_start(folder: Path, was: str | None, now: str | None) -> None:
+    """Raise ConfigError if the checkpoint that the run in `folder` began with has changed since; None is not known."""
+    if was is not None and now is not None and was != now:
+        raise ConfigError(
+            f"{folder} holds a run that began with other weights: what start_from names had the digest {was} then and "
+            f"has {now} now; put the former checkpoint back, choose another hydra.run.dir (or hydra.sweep.dir), or "
+            "replace the run with force=true."
         )
 
 

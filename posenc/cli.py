@@ -10,7 +10,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,19 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from posenc.checks import ConfigError
+from posenc.explain import explain, one_line
 from posenc.going_on import with_recorded
 from posenc.identity import watches
 from posenc.output import keep_going
 from posenc.records import plain_text
 from posenc.slurm import slurm_job
-from posenc.suggestions import did_you_mean
+from posenc.typed import check_options, check_overrides
 
 MISTAKE = 2
 """Exit status after a user's mistake."""
@@ -45,11 +45,9 @@ WATCHING = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboa
 NAME_LIMIT = 100
 LONGEST = 255
 """Bytes of a folder's name."""
-EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-"""Extras in pyproject.toml by the Hydra plugin that they bring."""
 
 BROKEN_OFF: list[Callable[[], object]] = []
-"""What tells of the jobs that have ended where a launcher's error takes a sweep to no end of its own."""
+"""What tells of the jobs that have ended where an error of Hydra's or of a launcher ends a sweep."""
 
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
@@ -58,11 +56,12 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
     keep_going()
+    BROKEN_OFF.clear()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     words = overrides_first(sys.argv[1:])
     with mistakes(configs):
         check_options(sys.argv[1:])
-        sys.argv[1:] = name_folders(with_recorded(words))
+        sys.argv[1:] = name_folders(with_recorded(words), configs)
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
     if asked == "1":
@@ -75,25 +74,6 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
         os.environ.pop("HYDRA_FULL_ERROR")
     if failed:
         sys.exit(1)
-
-
-def check_options(words: list[str]) -> None:
-    """Raise ConfigError for what Hydra's parser would answer with its usage."""
-    parser, wrong, said = get_args_parser(), list[str](), StringIO()
-    try:
-        with redirect_stderr(said):
-            wrong = parser.parse_known_intermixed_args(words)[1]
-    except SystemExit:
-        raise ConfigError(f"{said.getvalue().strip().splitlines()[-1].partition('error: ')[2]}; see --help.") from None
-    except TypeError:
-        return
-    if wrong:
-        key, equals, value = wrong[0].lstrip("-").partition("=")
-        after = words[words.index(wrong[0]) + 1 :][:1]
-        value = value if equals else after[0] if after and not after[0].startswith("-") else "VALUE"
-        raise ConfigError(
-            f"{wrong[0]} is no option of train.py; values of the config have no dashes: write {key}={value}."
-        )
 
 
 def overrides_first(words: list[str]) -> list[str]:
@@ -135,7 +115,7 @@ def failed_callbacks() -> Iterator[list[str]]:
         yield failed
 
 
-def name_folders(words: list[str]) -> list[str]:
+def name_folders(words: list[str], configs: Path) -> list[str]:
     """Name a sweep's folder by what its runs have in common, and their folders by what varies.
 
     Hydra can leave keys out of a folder's name, but cannot tell which vary: those with a list of values on the command
@@ -145,12 +125,12 @@ def name_folders(words: list[str]) -> list[str]:
         given = [word for word in words if re.match(r"~|[^-].*=", word)]
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
-        if "hydra.run.dir" in fixed and {"-m", "--multirun"} & {*words}:
-            raise ConfigError("hydra.run.dir is the folder of one run, and this is a sweep; write hydra.sweep.dir=...")
+        check_overrides(overrides, configs)
         excluded = sorted({*fixed, *PATH_KEYS})
-        names = [f"hydra.job.config.override_dirname.exclude_keys={excluded}"]
-        if "hydra.sweep.dir" not in fixed:
-            names.append(f"hydra.sweep.dir='runs/{sweep_name(overrides)}'")
+        names = [
+            f"hydra.job.config.override_dirname.exclude_keys={excluded}",
+            f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # the user's own stands behind it, and counts
+        ]
         job = slurm_job()
         if job and not {"name", "hydra.run.dir"} & fixed and not {"-m", "--multirun"} & {*words}:
             names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # so that a requeued job finds its run
@@ -226,6 +206,8 @@ def mistakes(configs: Path) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         print(f"error: {plain_text(explain(error, configs))}", file=sys.stderr)
+        while BROKEN_OFF:  # each tells once, also where several commands run in one process
+            BROKEN_OFF.pop()()
         sys.exit(MISTAKE)
     except YAMLError as error:
         print(f"error: a config file is not YAML: {plain_text(str(error))}", file=sys.stderr)
@@ -239,13 +221,13 @@ def mistakes(configs: Path) -> Iterator[None]:
     except Exception as error:
         hydras = isinstance(error, ValueError) and str(error).startswith("Unable to configure")  # its logging
         if hydras or (isinstance(error, TypeError | ValueError) and _composing(error)):
-            told = plain_text(_one_line(str(error)))
+            told = plain_text(one_line(str(error)))
             print(f"error: the command line does not make a config: {told}.", file=sys.stderr)
             sys.exit(MISTAKE)
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
             raise
-        for tell in BROKEN_OFF:
-            tell()
+        while BROKEN_OFF:
+            BROKEN_OFF.pop()()
         reason = (str(error).strip().splitlines() or [""])[0]
         print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
         print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)
@@ -257,83 +239,3 @@ def _composing(error: Exception) -> bool:
     files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
     inside = any(parts[-2:] == ("posenc", "job.py") for parts in files)
     return not inside and not {"hydra", "omegaconf"}.isdisjoint(files[-1])
-
-
-def explain(error: Exception, configs: Path) -> str:
-    """The message of an error; a misspelt option is answered by those that exist."""
-    text = str(error).strip()
-    if isinstance(error, OverrideParseException):
-        words = [*sys.argv, "", ""]
-        after = words[words.index(error.override) + 1 :] if error.override in words else []
-        if re.fullmatch(r"[\w.]+:?", error.override or "") and after[0]:
-            value = next((word for word in after if word != "="), "")
-            return f"{error.override} cannot be read; write {str(error.override).rstrip(':')}={value}, without spaces."
-        return (
-            f"{error.override} cannot be read; write it as KEY=VALUE, and a value with brackets, quotes, spaces or "
-            "letters beyond a to z as KEY='\"VALUE\"'."
-        )
-    key = re.search(r"Could not override '([^']+)'", text)
-    if key is not None:
-        return _unknown_key(key.group(1), configs) or text
-    plugin = re.search(r"Could not find 'hydra/(\w+)/(\w+)'", text)
-    if plugin is not None and plugin.group(2) in EXTRAS:
-        extra = EXTRAS[plugin.group(2)]
-        return (
-            f"{plugin.group(1)} {plugin.group(2)} needs packages that are not installed; "
-            f"pip install -c constraints.txt -e '.[{extra}]' brings them."
-        )
-    absent = r"Could not find '(\w+)/([^']+)'.*?Available options in '\w+':\n((?:\t[^\n]*\n?)*)"
-    if text.startswith("Ambiguous value for argument"):
-        word = text.partition("'")[2].partition("'")[0]
-        return f"{word} asks for several runs; add -m, or write {word.partition('=')[0]}=[...] for one list."
-    missing = re.search(absent, text, re.DOTALL)
-    if missing is not None:
-        group, wrong, options = missing.group(1), missing.group(2), missing.group(3).split()
-        return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{_nearest(wrong, options)}"
-    cause = error.__cause__
-    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        text += f" ({str(cause).splitlines()[0]})"
-    return _one_line(text)
-
-
-def _one_line(text: str) -> str:
-    """A message of Hydra's or OmegaConf's without what it says for those who read their source."""
-    where = re.search(r"full_key: (\S+)", text)
-    text = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)\b", text)[0]
-    text = " ".join(text.split())
-    return text if where is None or where.group(1) in text else f"{where.group(1)}: {text}"
-
-
-def _unknown_key(key: str, configs: Path) -> str | None:
-    """Name the keys that stand beside a key that does not exist."""
-    from hydra import compose, initialize_config_dir
-
-    chosen = [
-        word
-        for word in sys.argv[1:]
-        if re.fullmatch(r"(encoding|dataset|model|positions|trainer|callbacks|logger|experiment|profile)=\w+", word)
-    ]
-    try:
-        with initialize_config_dir(str(configs), version_base="1.3"):
-            config = compose("train", overrides=chosen)
-    except HydraException:  # an option from a folder of the user's own
-        return None
-    parent = key.rpartition(".")[0]
-    node = OmegaConf.select(config, parent) if parent else config
-    while parent and node is None:  # the mistake is further up
-        parent = parent.rpartition(".")[0]
-        node = OmegaConf.select(config, parent) if parent else config
-    if not OmegaConf.is_dict(node):
-        return f"{key} does not exist: {parent} has no options of its own."
-    options = [str(name) for name in node if not str(name).startswith("_")]
-    message = f"{key} does not exist; {parent or 'the config'} has {', '.join(options)}.{did_you_mean(key, config)}"
-    group = key.partition(".")[0]
-    several = [word for word in sys.argv[1:] if word.startswith(f"{group}=") and word not in chosen]
-    if group in config and several:
-        message = f"{key} does not exist in the base config; write ++{key}= to set it in the whole sweep."
-    return message
-
-
-def _nearest(wrong: str, options: list[str]) -> str:
-    near = get_close_matches(wrong, options, n=1)
-    return f" Did you mean {near[0]}?" if near else ""

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import composition
+from posenc import composition, launching
 from posenc.checks import ConfigError
 from posenc.suggestions import did_you_mean
 
@@ -39,6 +39,7 @@ def check(config: DictConfig, hydra: Any) -> None:
     hydra   Hydra's own part of it
     """
     check_keys(config, hydra)
+    launching.check(hydra)
     typed = [key for word in typed_words(hydra) if (key := key_of(word))]
     alone = hydra.mode != RunMode.MULTIRUN
     if alone and "launcher" in typed:
@@ -134,15 +135,3 @@ def _raw(config: DictConfig, name: str) -> Any:
     for part in name.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
-
-
-def check_search(config: DictConfig, hydra: Any) -> None:
-    """A search minimises the validation loss, so that every trial needs a validation; a sweep needs none."""
-    if hydra.sweeper._target_.endswith("BasicSweeper"):
-        return
-    steps, every = config.trainer.max_steps, config.trainer.validate_every
-    if isinstance(steps, int) and isinstance(every, int) and every > steps:
-        raise ConfigError(
-            f"a search compares trials by their validation loss, and with trainer.validate_every={every} there is no "
-            f"validation in trainer.max_steps={steps}; set trainer.validate_every={steps} or less."
-        )

@@ -26,7 +26,7 @@ WORDS = Path(".hydra", "overrides.yaml")
 CONFIG = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
 """What a run may go on with: more steps, or fewer."""
-OWN = ("hydra", "launcher", "logger", "force", "threads", "name", "ckpt_path", "start_from")
+OWN = ("hydra", "launcher", "logger", "force", "threads", "name", "ckpt_path")
 """Of what is recorded, not typed again: where a run lies and how it is watched."""
 
 
@@ -98,15 +98,26 @@ def _named(value: Any) -> Iterator[Any]:
             yield from _named(child)
 
 
-def check(plain: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the checkpoint that the resolved config goes on from is one of this run's config."""
+def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
+    """Raise ConfigError unless the checkpoint that the resolved config goes on from is one of this run's config.
+
+    own  the folder of the new run: with `force` nothing that is to be read may lie in it, since all is set aside
+    """
     path, start = plain["ckpt_path"], plain["start_from"]
-    if path is not None and start is not None:
-        raise ConfigError("ckpt_path goes on with a run and start_from begins another; write one of them.")
+    for key, named in (("ckpt_path", path), ("start_from", start)):
+        there = None if named is None else run_folder(named)
+        if plain["force"] and there is not None and own is not None and there.resolve() == own.resolve():
+            raise ConfigError(
+                f"force=true sets aside what is in {there}, and {key}={named} lies in it; leave force out, or choose "
+                "another hydra.run.dir."
+            )
     folder = None if path is None else run_folder(path)
+    old = {} if folder is None else settings(record_of(folder))
+    if path is not None and start is not None and old.get("start_from") != start:
+        raise ConfigError("ckpt_path goes on with a run and start_from begins another; write one of them.")
     if folder is None:
         return
-    old, new = settings(record_of(folder)), settings(plain)
+    new = settings(plain)
     if old.get("dataset._target_") is None:
         return  # no record of posenc's: the weights are checked all the same
     keys = [*new, *(key for key in old if key not in new)]

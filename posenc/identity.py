@@ -4,10 +4,17 @@ Two runs with one identity give one result. A finished run is skipped, a stopped
 several seeds are averaged, by it. Every key of a config is part of the identity unless it is named here.
 """
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from hydra.utils import to_absolute_path
+
 from posenc import corpus
+from posenc.files import open_file
 from posenc.runs import digest
 
 HARMLESS = (
@@ -90,3 +97,17 @@ def data_digest(dataset: Mapping[str, Any]) -> str | None:
     """Of the files that a task reads, which the option `path` names; None where it has no such option."""
     options = dict(_flat("dataset", dataset))
     return corpus.digest(options["dataset.path"]) if "dataset.path" in options else None
+
+
+def start_digest(path: str | None) -> str | None:
+    """Of the checkpoint that `start_from` names: its bytes, since a path may come to hold other weights.
+
+    None where nothing is named, or nothing can be read, which is said where the weights are loaded.
+    """
+    if path is None:
+        return None
+    with suppress(OSError, ValueError):
+        handle = open_file(Path(to_absolute_path(path)), os.O_RDONLY, follow=True)
+        with os.fdopen(handle, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    return None

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from posenc import composition, effect, going_on, runs, summary
 from posenc.checks import ConfigError
 from posenc.claims import Claim, claim, same_data
-from posenc.identity import config_hash, data_digest, former_hash
+from posenc.identity import config_hash, data_digest, former_hash, start_digest
 from posenc.journal import RUNNING, Journal, sweep_folder
 from posenc.output import keep_going
 
@@ -42,14 +42,15 @@ def job(config: DictConfig) -> float | None:
     try:
         effect.check(config, hydra)
         plain = composition.check(config)
-        going_on.check(plain)
+        going_on.check(plain, folder)
         if config.study is not None:
             from posenc.studies.conduct import conduct  # torch and matplotlib, which a finished sweep need not load
 
             conduct(config, folder)
             return None
         record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
-        options = {"data": record["data_digest"], "former": former_hash(plain)}
+        record["start_digest"] = start_digest(plain["start_from"])
+        options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hash(plain)}
         root = None if alone else sweep_folder(hydra)
         with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
             skipped = found.finished is not None
@@ -78,7 +79,7 @@ def job(config: DictConfig) -> float | None:
 
 def _again(folder: Path) -> str:
     """The command that goes on with a run that was stopped, in its folder."""
-    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", *NAMED))]
+    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *NAMED))]
     return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
 
 
@@ -94,6 +95,7 @@ def known(config: DictConfig) -> dict[str, Any]:
         "config_hash": "",
         "data_digest": None,
         "start_from": _value(config, "start_from"),
+        "start_digest": None,
     }
 
 

@@ -19,6 +19,8 @@ from posenc.records import read_json
 from posenc.runs import write_text
 
 RUNNING = "running"
+HYDRAS = "multirun.yaml"
+"""What Hydra writes into the folder of a sweep before its first job."""
 _OWN: dict[Path, dict[str, dict[str, Any]]] = {}
 """What this process wrote or could not write, by journal: a full disk takes nothing from the table of a sweep."""
 
@@ -67,6 +69,17 @@ class Journal:
                 notes[path.stem] = read_json(path)
         jobs = {int(name): note for name, note in notes.items() if name.isdecimal()}
         return notes["plan"], dict(sorted(jobs.items()))
+
+    def discard(self) -> None:
+        """Leave nothing of a command that came to no job, nor the folder of its sweep where that is empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _OWN.pop(self.folder, None)
+        journals, root = self.folder.parent, self.folder.parent.parent
+        with suppress(OSError):
+            journals.rmdir()
+            if [path.name for path in root.iterdir()] == [HYDRAS]:
+                (root / HYDRAS).unlink()
+            root.rmdir()
 
     def close(self) -> None:
         """Keep one file instead of one a job."""

@@ -145,20 +145,25 @@ def prepare(
     checkpoint, steps = config.ckpt_path, 0
     if checkpoint is not None:
         checkpoint = to_absolute_path(checkpoint)  # from where the command was started
-        check_checkpoint(checkpoint, parts.module)
+        taken = check_checkpoint(checkpoint, parts.module)
+        if taken > config.trainer.max_steps and not found.resume:
+            raise ConfigError(
+                f"ckpt_path={checkpoint} is of step {taken}, past trainer.max_steps={config.trainer.max_steps}; set "
+                f"trainer.max_steps={taken} or more."
+            )
         if config.get("start_from") is None and run_folder(checkpoint) is None and not found.resume:
             raise ConfigError(
                 f"ckpt_path={checkpoint} lies in no run folder, so that nothing says which run it belongs to; copy it "
                 f"with its folder, or begin a new run with its weights: start_from={checkpoint}."
             )
-    if config.get("start_from") is not None:
-        load_weights(config.start_from, parts.module)
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)
         for words in wrong:
             words = records.plain_text(words)
             print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
+    if checkpoint is None and config.get("start_from") is not None:  # what has begun needs its beginning no more
+        load_weights(config.start_from, parts.module)
     parts.module.rehearse(parts.trainer.strategy.root_device)
     if str(parts.trainer.precision).endswith("-true"):  # else Lightning converts after it has loaded a checkpoint
         parts.trainer.strategy.precision_plugin.convert_module(parts.module)

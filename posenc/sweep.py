@@ -20,11 +20,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from posenc import summary
+from posenc import launching, summary
 from posenc.checks import ConfigError
 from posenc.claims import FINISHED, refuse_links
 from posenc.cli import BROKEN_OFF, MISTAKE
-from posenc.effect import check_search, typed_words
+from posenc.effect import typed_words
 from posenc.journal import RUNNING, Journal, sweep_folder, time_left
 from posenc.records import read_json
 from posenc.runs import RESULT
@@ -58,7 +58,7 @@ class SweepSummary(Callback):
             root = sweep_folder(config.hydra)
             if root.is_dir():
                 refuse_links(root)
-            check_search(config, config.hydra)
+            launching.check_sweep(config, config.hydra)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on
@@ -80,7 +80,7 @@ class SweepSummary(Callback):
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
-        BROKEN_OFF[:] = [lambda: self._end(config)]
+        BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -121,6 +121,15 @@ class SweepSummary(Callback):
         BROKEN_OFF.clear()
         if not self._end(config):
             sys.exit(1)
+
+    def _break_off(self, config: DictConfig) -> None:
+        """Tell of the jobs that have ended, if there are any, where the command came to no end of its own."""
+        assert self._journal is not None
+        if self._journal.read()[1]:
+            self._end(config)
+        else:
+            self._ended.set()
+            self._journal.discard()
 
     def _end(self, config: DictConfig) -> bool:
         """Tell and close everything; whether all jobs completed and all was told."""

@@ -107,17 +107,6 @@ def test_a_file_without_its_package_line(command: Launch, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_a_search_without_a_validation_is_refused(composed: Callable[..., DictConfig]) -> None:
-    search, sweep = (
-        OmegaConf.create({"sweeper": {"_target_": f"plugins.{name}"}}) for name in ("OptunaSweeper", "BasicSweeper")
-    )
-    effect.check_search(composed("trainer.max_steps=100", "trainer.validate_every=100"), search)
-    never = composed("trainer.max_steps=100", "trainer.validate_every=101")
-    effect.check_search(never, sweep)
-    with pytest.raises(ConfigError, match=r"validate_every=101 there is no validation in trainer.max_steps=100; set"):
-        effect.check_search(never, search)
-
-
 @pytest.mark.parametrize("group", ["callbacks", "logger"])
 def test_what_watches_may_be_left_out(composed: Callable[..., DictConfig], group: str) -> None:
     assert build.make(composed(f"~{group}"), group) == {}

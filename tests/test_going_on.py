@@ -14,7 +14,9 @@ import yaml
 
 from posenc.build import build_module, make
 from posenc.checks import ConfigError
+from posenc.claims import begin, claim
 from posenc.going_on import WORDS, with_recorded
+from posenc.identity import config_hash, start_digest
 from posenc.module import SequenceModule
 from tests.conftest import Launch
 
@@ -83,6 +85,46 @@ def test_other_weights_are_recorded_and_stretched_from_where_they_were_trained(
     status, errors = command(*words, f"start_from={lone}", f"hydra.run.dir={first.parent / 'no'}")
     assert status == 2
     assert "set encoding.original_length" in errors
+
+
+def test_a_checkpoint_that_changed_is_no_beginning_of_the_same_run(tmp_path: Path) -> None:
+    path, folder = tmp_path / "last.ckpt", tmp_path / "run"
+    for content in (b"a", b"b"):
+        path.write_bytes(content)
+        record = {"schema": 2, "config_hash": "h", "start_digest": start_digest(str(path))}
+        if content == b"a":
+            folder.mkdir()
+            begin(folder, record)
+            (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
+            (folder / "checkpoints").mkdir()
+            (folder / "checkpoints" / "last.ckpt").touch()
+        digest, options = config_hash({"seed": 0}), {"start": record["start_digest"], "force": False, "wait": False}
+        if content == b"a":
+            with claim(folder, digest, **options) as found:
+                assert found.resume
+        else:
+            with pytest.raises(ConfigError, match="began with other weights"), claim(folder, digest, **options):
+                pass
+    assert start_digest(None) is start_digest(str(tmp_path / "nothing")) is None
+
+
+def test_a_run_that_began_with_other_weights_goes_on(command: Launch, first: Path) -> None:
+    start, folder = first / "checkpoints" / "last.ckpt", first.parent
+    assert command(*SMALL, "seed=4", f"start_from={start}", f"hydra.run.dir={folder / 'second'}")[0] == 0
+    path = f"ckpt_path={folder / 'second' / 'checkpoints' / 'last.ckpt'}"
+    status, errors = command(path, f"start_from={folder}/x.ckpt", f"hydra.run.dir={folder / 'no'}")
+    assert status == 2
+    assert "write one of them" in errors
+    start.unlink()
+    assert command(path, "trainer.max_steps=6", f"hydra.run.dir={folder / 'third'}")[0] == 0
+    assert (result(folder / "third")["start_from"], result(folder / "third")["steps"]) == (str(start), 6)
+    status, errors = command(path, "trainer.max_steps=2", f"hydra.run.dir={folder / 'less'}")
+    assert status == 2
+    assert "is of step 4, past trainer.max_steps=2" in errors
+    status, errors = command(path, "force=true", f"hydra.run.dir={folder / 'second'}")
+    assert status == 2
+    assert "force=true sets aside what is in" in errors
+    assert (folder / "second" / "result.json").exists()
 
 
 def test_words_of_a_record_are_data(tmp_path: Path) -> None:

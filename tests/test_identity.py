@@ -81,7 +81,6 @@ def test_what_is_harmless_changes_no_bit(command: Launch, tmp_path: Path) -> Non
         "trainer.log_every=1",
         "trainer.checkpoint_every=1",
         "data.eval_tokens_per_batch=64",
-        "name=b",
         "~callbacks",
     )
     assert command(*quiet, "model.dropout=0.1", *more, f"hydra.run.dir={tmp_path / 'b'}") == (0, "")

@@ -17,6 +17,7 @@ import pytest
 import tensorboard
 from hydra._internal.callbacks import Callbacks
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
@@ -322,8 +323,10 @@ def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
         "runtime": {"cwd": str(tmp_path)},
         "sweep": {"dir": "mine"},
         "callbacks": {"summary": {"id": "now"}},
-        "sweeper": {"_target_": "Another", "n_trials": 3},
-        "overrides": {"task": []},
+        "sweeper": {"_target_": "Another", "n_trials": 3, "params": {"seed": "1,2,3"}},
+        "overrides": {"task": [], "hydra": []},
+        "mode": RunMode.MULTIRUN,
+        "launcher": {},
     }
     config = OmegaConf.create({"hydra": of_hydra, "force": True, "trainer": {"max_steps": 1, "validate_every": 1}})
     watcher = SweepSummary("now")

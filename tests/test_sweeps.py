@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from posenc.claims import claim
-from posenc.cli import explain, overrides_first, sweep_name
+from posenc.cli import overrides_first, sweep_name
+from posenc.explain import explain
 from posenc.journal import time_left
 from posenc.summary import print_sweep
 from posenc.sweep import finished_before

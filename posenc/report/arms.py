@@ -96,8 +96,19 @@ def _settings(run: Run) -> dict[str, Any]:
     if not any(key.startswith("callbacks.") for key in flat):
         flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
     flat |= {key: run.result[name] for key, name in FOUND.items() if isinstance(run.result.get(name), str)}
+    if isinstance(flat.get("start_from"), str):
+        flat |= _started(flat["start_from"], run)
     follows = [key for key in flat if key.startswith("encoding.") and flat[key] == flat.get(f"model.{key[9:]}", object)]
     return {key: _plain(value) for key, value in flat.items() if key not in follows}
+
+
+def _started(path: str, run: Run) -> dict[str, Any]:
+    """What a run began with: one checkpoint for all, known by its digest, or that of its own encoding and seed."""
+    own = {f"seed{run.seed}": "seed*", run.encoding: "*"}
+    parts = path.split("/")
+    named, known = "/".join(own.get(part, part) for part in parts), run.result.get("start_digest")
+    shared = isinstance(known, str) and not own.keys() & {*parts}
+    return {"start_from": named} | ({"start_from.digest": known} if shared else {})
 
 
 def _plain(value: Any) -> Any:

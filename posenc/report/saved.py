@@ -82,7 +82,7 @@ def _record(run: Run, command: str | None) -> str:
     return json.dumps({key: value for key, value in found.items() if value is not None}, default=str)
 
 
-KEPT = ("references", "versions", "schema", "data_digest", "precision")
+KEPT = ("references", "versions", "schema", "data_digest", "start_digest", "precision")
 """Of a result, what has no column."""
 
 

@@ -136,6 +136,28 @@ def test_what_averaged_runs_were_made_with_is_named_where_it_differs(run: Make, 
     assert texts[1:] == ["runs that are averaged were made with different torch: 2.6 and 2.7."]
 
 
+def test_weights_of_a_seed_are_one_arm_and_a_path_with_other_weights_another(run: Make, root: Path) -> None:
+    for seed in range(3):
+        run("rope", seed, 0.5, config={"start_from": f"a/rope/seed{seed}/last.ckpt"}, start_digest=f"d{seed}")
+        run("t5", seed, 0.5, config={"start_from": "a/last.ckpt"}, start_digest="old" if seed else "new")
+    (facet,) = read(root).facets
+    assert {arm: len(facet.values(arm)) for arm in facet.arms} == {
+        "rope": 3,
+        "t5 (start_from.digest=new)": 1,
+        "t5 (start_from.digest=old)": 2,
+    }
+
+
+def test_arms_that_each_began_with_their_own_weights_are_compared(run: Make, root: Path) -> None:
+    for seed in range(3):
+        for arm, score in (("rope", 0.5 + 0.01 * seed), ("t5", 0.7)):
+            path = f"a/{arm}/seed{seed}/last.ckpt"
+            run(arm, seed, score, config={"start_from": path}, start_digest=f"{arm}{seed}")
+    comparison = read(root)
+    assert set(comparison.facets[0].arms) == {"rope", "t5"}
+    assert comparison.contrasts[0].difference.seeds == (0, 1, 2)
+
+
 def test_an_arm_that_began_with_other_weights_says_so_and_is_not_averaged_with_others(run: Make, root: Path) -> None:
     for seed in range(3):
         run("rope", seed, 0.5 + 0.01 * seed)
