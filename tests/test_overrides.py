@@ -130,6 +130,7 @@ MISTAKES = [
     ("+study.foo=1", "study"),
     ("profile=smoke", "profile=smoke has no effect: a run without an experiment has no profiles"),
     ("launcher=joblib", "launcher=joblib starts the runs of a sweep, and this is one run; add -m"),
+    ("--encoding rope", "^error: --encoding is no option of train.py; .*: write encoding=rope[.]\n$"),
     ("optimizer=adam", "optimizer must hold options by name, got 'adam'.*; write optimizer._target_=torch.optim.Adam"),
     ("data=x", "data must hold options by name, got 'x'.*; write data.OPTION=VALUE"),
     ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
@@ -166,6 +167,16 @@ def test_a_word_with_an_interpolation_is_kept_as_it_was_typed(give: Give) -> Non
     outcome = give(*SMALL, word, "hydra.run.dir=run")
     assert judge(outcome) == TRAINED, outcome
     assert word in shlex.split(json.loads(Path("run/result.json").read_text())["command"])
+
+
+def test_a_corpus_that_cannot_be_read_leaves_nothing(give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("posenc.corpus.read_bytes", refused)
+    outcome = give(*SMALL, "dataset=text", "dataset.path=../book.txt", "hydra.run.dir=run")
+    assert judge(outcome) == REFUSED, outcome
+    assert "book.txt cannot be written or read (Permission denied)" in outcome.errors
 
 
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake[:60] for mistake, _ in MISTAKES])

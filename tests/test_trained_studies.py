@@ -19,6 +19,7 @@ from posenc.measurements import Measurements
 from posenc.studies.base import Arm, Study
 from posenc.studies.locality import Locality, log2_size
 from posenc.studies.mixers import MIXERS, MixerArm
+from posenc.studies.position_fading import fade
 from posenc.studies.trainability import Trainability
 from posenc.studies.trained import Recipe, fit, skill_now
 from posenc.studies.workers import Ledger, Workers
@@ -184,6 +185,15 @@ def test_mixers_are_about_as_large_as_attention_and_see_as_far_as_they_say(mixer
     moved = (model.hidden(tokens) - model.hidden(changed)).abs().amax((0, 2)) > 1e-12
     reach = (moved.nonzero()[:, 0] - 6).abs().max()
     assert reach == (2 if mixer == "convolution" else 6)
+
+
+def test_a_fade_is_the_slope_of_the_shares_that_are_there() -> None:
+    """A floor under them would bend it: -.29 in place of -.5 with .01; below chance the layers end."""
+    shares, chance = [(0.5 * 10 ** (-0.5 * layer), 0.4) for layer in range(7)], (1e-5, 1e-5)
+    assert shares[-1][0] < 0.001
+    assert fade(shares, chance) == pytest.approx(-0.5)
+    assert fade([*shares[:4], (1e-6, 0.4), (0.3, 0.4)], chance) == pytest.approx(-0.5)
+    assert fade([*shares[:2], (1e-6, 0.4), *shares], chance) is None
 
 
 def test_the_size_at_which_a_curve_reaches_nine_tenths() -> None:

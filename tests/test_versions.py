@@ -1,5 +1,6 @@
 """What pyproject.toml asks for, what constraints.txt pins and what is installed agree."""
 
+import ast
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -7,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.conftest import ROOT
 
@@ -35,3 +37,34 @@ def test_each_dependency_has_a_floor_that_pin_and_installation_are_above(group: 
         assert group not in ("", "test")
         return
     assert asked.specifier.contains(installed), f"{asked}: {installed} is installed"
+
+
+SINCE = {
+    ("hydra.utils", "get_object"): Requirement("hydra-core==1.3.2"),
+    ("Trainer.fit", "weights_only"): Requirement("lightning==2.6.0"),
+}
+"""What once made a floor untrue: a name of a module, an argument of a call, and the release that has it first."""
+
+
+def used(tree: ast.AST) -> set[tuple[str, str]]:
+    """Names imported from modules, and arguments of a trainer's methods."""
+    found: set[tuple[str, str]] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {(node.module or "", alias.name) for alias in node.names}
+        elif isinstance(node, ast.Call) and re.search(r"trainer\.\w+$", ast.unparse(node.func)):
+            method = ast.unparse(node.func).rpartition(".")[2]
+            found |= {(f"Trainer.{method}", keyword.arg or "") for keyword in node.keywords}
+    return found
+
+
+def test_nothing_is_used_that_a_floor_lacks() -> None:
+    code = [ROOT / "train.py", *(ROOT / "posenc").rglob("*.py")]
+    names = set[tuple[str, str]]().union(*(used(ast.parse(path.read_text(encoding="utf-8"))) for path in code))
+    assert ("Trainer.fit", "weights_only") in names
+    for name in names & SINCE.keys():
+        first = SINCE[name]
+        floor = next(asked.specifier for group, asked in ASKED if not group and asked.name == first.name)
+        (lowest,) = [Version(part.version) for part in floor if part.operator == ">="]
+        (needed,) = [Version(part.version) for part in first.specifier]
+        assert lowest >= needed, f"{'.'.join(name)} came with {first}; raise the floor {floor}"

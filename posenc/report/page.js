@@ -55,18 +55,18 @@ for (const section of document.querySelectorAll("section.table")) {
 }
 
 const csvRows = (panels) => {
-  const rows = [["panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_holm"]];
+  const rows = [["panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_corrected"]];
   for (const panel of panels) {
     const across = panel.layout.kind === "rows"; // the value is x, and y only a place
     for (const trace of panel.traces) {
-      const { kind, arm, seeds, each, p_holm, values } = trace.meta;
+      const { kind, arm, seeds, each, p_corrected, values } = trace.meta;
       if (kind === "band") continue;
       let segment = 0;
       trace.x.forEach((x, k) => {
         if (x === null) { segment += 1; return; }
         const seed = each ? each[k] : seeds ? seeds[segment] : "";
         const [low, high] = trace.customdata?.[k] ?? ["", ""];
-        rows.push([panel.title, arm, kind, seed, across ? "" : x, across ? x : (values ?? trace.y)[k], low, high, p_holm ?? ""]);
+        rows.push([panel.title, arm, kind, seed, across ? "" : x, across ? x : (values ?? trace.y)[k], low, high, p_corrected ?? ""]);
       });
     }
   }

@@ -32,6 +32,16 @@ def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> N
     assert (write([root]).page.parent / "figures" / "matrix.svg").exists()
 
 
+def test_rows_are_in_the_order_of_mean_skill(run: Make, root: Path) -> None:
+    """By mean rank `a`, the best on four of five data sets, would lead though it fails on the fifth."""
+    skills = {"a": (0.96,) * 4 + (0.0,), "b": (0.2,) * 5, "y": (0.5,) * 5, "z": (0.95,) * 5}
+    for arm, values in skills.items():
+        for dataset, skill in zip(("copy", "needle", "parity", "pattern", "sorting"), values, strict=True):
+            run(arm, 0, {32: skill}, dataset=dataset)
+    (found,) = matrices(compare([root], None, 0.01).scored)
+    assert found.arms == ["z", "a", "y", "b"]
+
+
 def test_a_dataset_without_longer_tests_is_not_shown_twice(run: Make, root: Path) -> None:
     for dataset in ("copy", "pattern", "sorting"):
         for encoding in ("none", "rope", "t5"):

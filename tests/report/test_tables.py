@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from posenc.report.compare import compare
+from posenc.report.layout import difference_table
 from tests.report.conftest import Make
 
 
@@ -95,6 +96,21 @@ def test_differences_are_paired_by_seed(sweep: Path) -> None:
         assert one.improvement == pytest.approx(fmean(gap > 0 for gap in gaps))
         assert one.corrected is not None
         assert one.corrected >= min(1, 2 * one.difference.p)  # differences have half of the risk
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_fewer_than_three_seeds_have_no_p(run: Make, root: Path, seeds: int) -> None:
+    """Nor has the page or the summary: an empty cell, where 1.000 would read as a test that was made."""
+    for seed in range(seeds):
+        run("none", seed, 0.1)
+        run("rope", seed, 0.9)
+    comparison = compare([root], None, 0.01)
+    assert [one.corrected is None for one in comparison.contrasts] == [seeds < 3]
+    table = difference_table(comparison)
+    assert table is not None
+    for column in ("p", "p (corrected)"):
+        text, value = table.rows[0][table.columns.index(column)]
+        assert ((text, value) == ("", None)) == (seeds < 3), column
 
 
 def test_speed_across_sweeps_is_marked(run: Make, root: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from posenc.checks import ConfigError
-from posenc.report import page, write
+from posenc.report import interactive, layout, page, write
 from posenc.report.__main__ import main
+from posenc.report.compare import compare
 from tests.report.conftest import Make
 
 NASTY = "<script>alert(1)</script>"
@@ -114,6 +115,20 @@ def test_names_are_text_everywhere(run: Make, root: Path) -> None:
     assert not re.search(r"(?<!\\)\]\(javascript", summary)
 
 
+def test_the_script_reads_what_the_figures_write(run: Make, root: Path) -> None:
+    """A name that one of them changes alone leaves an empty column in what is downloaded."""
+    for dataset in ("copy", "pattern", "sorting"):  # as many as a matrix needs
+        for seed in range(3):
+            for place, encoding in enumerate(("none", "rope", "t5")):
+                run(encoding, seed, 0.3 * place + 0.01 * seed, dataset=dataset)
+    comparison = compare([root], None, 0.01)
+    panels = [panel for plot in layout.plots(comparison) for panel in interactive.panels(comparison, plot.name)]
+    written = {key for panel in panels for trace in panel["traces"] for key in trace["meta"]}
+    script = Path(page.__file__).with_name("page.js").read_text(encoding="utf-8")
+    (read,) = re.findall(r"const \{([^}]*)\} = trace\.meta;", script)
+    assert {key.strip() for key in read.split(",")} <= written
+
+
 def test_the_page_names_no_other_place(sweep: Path) -> None:
     parsed = Elements(write([sweep], sweep / "out").page.read_text())
     assert all(re.match(r"#|data:|figures/\w+\.(png|svg)$", address) for address in parsed.addresses)
@@ -137,8 +152,6 @@ def test_nothing_but_failures_still_makes_a_report(run: Make, root: Path) -> Non
 
 
 def test_sixty_arms_have_their_own_look(run: Make, root: Path) -> None:
-    from posenc.report.compare import compare
-
     for k in range(66):
         run(f"encoding{k:02}", 0, k / 66)
     looks = compare([root], None, 0.01).styles
