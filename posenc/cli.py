@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from posenc.checks import ConfigError
 from posenc.explain import explain, one_line
 from posenc.going_on import with_recorded
 from posenc.identity import watches
-from posenc.output import keep_going
+from posenc.output import keep_going, printing
 from posenc.records import plain_text
 from posenc.slurm import slurm_job
 from posenc.typed import check_options, check_overrides
@@ -34,6 +34,8 @@ from posenc.typed import check_options, check_overrides
 MISTAKE = 2
 """Exit status after a user's mistake."""
 
+SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
+"""Options with which printing is a command's work."""
 PATH_KEYS = ("dataset", "encoding", "seed")
 """They name folders below that of a sweep."""
 NAMELESS = ("hydra", "launcher", "logger", "force", "threads")
@@ -62,6 +64,13 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
     with mistakes(configs):
         check_options(sys.argv[1:])
         sys.argv[1:] = name_folders(with_recorded(words), configs)
+    told = {word.partition("=")[0] for word in words} & SHOWING
+    with printing() if told else nullcontext():
+        _run(main, configs)
+
+
+def _run(main: Callable[..., Any], configs: Path) -> None:
+    """Run Hydra over the words of the command."""
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
     if asked == "1":

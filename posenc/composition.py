@@ -60,7 +60,7 @@ def _no_options(group: str, value: Any) -> None:
         from torch import optim  # only here: a sweep that is finished needs no torch
 
         classes = {name.lower(): name for name in dir(optim) if inspect.isclass(getattr(optim, name))}
-        near = get_close_matches(str(value).lower(), [*classes], n=1)
+        near = get_close_matches(str(value).rpartition(".")[2].lower(), [*classes], n=1)
         write = f"optimizer._target_=torch.optim.{classes[near[0]] if near else 'AdamW'}"
     raise ConfigError(
         f"{group} must hold options by name, got {value!r:.60}, and has no files to choose from; write {write}."

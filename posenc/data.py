@@ -121,6 +121,17 @@ class SequenceData(L.LightningDataModule):
                 f"SequenceData: a curriculum grows through a range of lengths, but {one}; "
                 "set dataset.length=[shortest,longest] and leave data.train_size out, or set data.curriculum_steps=0."
             )
+        if train_size is not None:
+            if batch_size > train_size:
+                raise ConfigError(
+                    f"SequenceData: a batch of {batch_size} sequences is more than the {train_size} of train_size; "
+                    f"set data.batch_size={train_size} or less."
+                )
+            if task.length[0] != longest:
+                raise ConfigError(
+                    f"SequenceData: a fixed training set is drawn at one length, and dataset.length is {task.length}; "
+                    f"set dataset.length={longest}, or leave data.train_size out."
+                )
         self.task, self.seed = task, seed
         self.batch_size, self.eval_size, self.train_size = batch_size, eval_size, train_size
         self.eval_tokens, self.eval_tokens_per_batch = eval_tokens, eval_tokens_per_batch

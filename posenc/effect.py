@@ -1,7 +1,7 @@
 """Every word that is typed has an effect, or is refused: nothing that a user asks for is ignored."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hydra.types import RunMode
@@ -28,6 +28,19 @@ GLOBAL = ("experiment", "profile", "launcher")
 """Groups whose files hold values of the whole config."""
 STUDY = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
 """What every study reads."""
+IDLE: tuple[tuple[str, Callable[[DictConfig], bool], str], ...] = (
+    (
+        "dataset.mask",
+        lambda config: OmegaConf.select(config, "dataset.causal") is True,
+        "with dataset.causal=true the next byte is asked, and none is masked",
+    ),
+    (
+        "dataset.readout",
+        lambda config: "dataset.readout" not in names(_texts([_raw(config, "model.readout")])),
+        "model.readout is set by itself, and nothing else follows dataset.readout",
+    ),
+)
+"""Keys that nothing reads under some values of others: when, and why."""
 NAME = r"\$\{\s*\.*([\w.]+)\s*\}"
 """A key that an interpolation reads."""
 
@@ -51,6 +64,9 @@ def check(config: DictConfig, hydra: Any) -> None:
     if "profile" in typed and not profiled and "profile" not in " ".join(_texts(config)):
         chosen = hydra.runtime.choices.profile
         raise ConfigError(f"profile={chosen} has no effect: {_experiment(hydra)} has no profiles; leave it out.")
+    for key, idle, why in IDLE:
+        if key in typed and idle(config):
+            raise ConfigError(f"{key} has no effect: {why}; leave it out.")
     if OmegaConf.is_dict(config.get("study")):  # composition.check refuses another value
         _check_study(config, hydra, typed)
 

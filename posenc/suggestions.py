@@ -19,19 +19,22 @@ FEW = 3
 def did_you_mean(key: str, config: DictConfig) -> str:
     """` Did you mean optimizer.lr?`, or nothing where no key of `config` is like `key`.
 
-    First the keys that stand beside it, then those of the same name elsewhere, then those that begin like it.
+    First those of the same name elsewhere, then the keys that stand beside it, then those that begin like it.
     """
     known = [name for name in _keys(OmegaConf.to_container(config, resolve=False)) if not name.startswith(WATCH)]
     tops = [*dict.fromkeys([*GROUPS, *(name for name in known if "." not in name)])]
     head, _, rest = key.partition(".")
-    if rest and head not in tops:
+    last = key.rpartition(".")[2]
+    same = [name for name in known if "." in name and name.rpartition(".")[2] == last]
+    if not rest and same:
+        found = same
+    elif rest and head not in tops:
         near = get_close_matches(head, tops, n=1)
         found = [f"{near[0]}.{rest}"] if near else []
     else:
         parent, _, wrong = key.rpartition(".")
         beside = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent] if parent else tops
         found = get_close_matches(wrong, beside, n=1)
-    last = key.rpartition(".")[2]
     found += [] if found else [name for name in known if name.rpartition(".")[2] == last]
     found += [] if found else [name for name in tops if len(last) > 1 and name.startswith(last)]
     if not found:

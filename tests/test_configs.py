@@ -69,8 +69,8 @@ def test_every_experiment_composes(composed: Callable[..., DictConfig], experime
 FLOORS = {
     "checks": 0, "files": 0, "length_generalization": 0, "output": 0, "slurm": 0, "streams": 0, "suggestions": 0,
     "tables": 0, "trackio_logger": 0, "unpickle": 0,
-    "blocks": 1, "corpus": 1, "mask": 1, "measurements": 1, "positions": 1, "records": 1, "runs": 1, "shares": 1,
-    "statistics": 1, "stop": 1, "targets": 1,
+    "blocks": 1, "corpus": 1, "explain": 1, "launching": 1, "mask": 1, "measurements": 1, "positions": 1, "records": 1,
+    "runs": 1, "shares": 1, "statistics": 1, "stop": 1, "targets": 1, "typed": 1,
     "bias": 2, "composition": 2, "identity": 2, "journal": 2, "locks": 2, "logs": 2, "schemes": 2, "sealed": 2,
     "tasks": 2, "verdicts": 2,
     "by_pairs": 3, "by_query": 3, "claims": 3, "effect": 3, "flex": 3, "fused": 3,

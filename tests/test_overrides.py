@@ -132,6 +132,13 @@ MISTAKES = [
     ("launcher=joblib", "launcher=joblib starts the runs of a sweep, and this is one run; add -m"),
     ("--encoding rope", "^error: --encoding is no option of train.py; .*: write encoding=rope[.]\n$"),
     ("optimizer=adam", "optimizer must hold options by name, got 'adam'.*; write optimizer._target_=torch.optim.Adam"),
+    ("optimizer=torch.optim.Adam", "write optimizer._target_=torch.optim.Adam[.]"),
+    ("encoding_per_layer=true", "Did you mean model.encoding_per_layer[?]"),
+    ("dataset.test_lengths=[]", "test_lengths is empty; list a length, or write null"),
+    ("data.train_size=2", "a batch of 4 sequences is more than the 2 of train_size"),
+    ("data.train_size=10 dataset.length=[24,32]", "drawn at one length, .*; set dataset.length=32"),
+    ("dataset=text dataset.mask=0.5", "dataset.mask has no effect: with dataset.causal=true the next byte is asked"),
+    ("dataset.readout=last model.readout=mean", "dataset.readout has no effect: model.readout is set by itself"),
     ("data=x", "data must hold options by name, got 'x'.*; write data.OPTION=VALUE"),
     ("dataset=text dataset.path=''", "dataset.path must be a file, a folder or null, got ''"),
 ]

@@ -70,6 +70,14 @@ def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> 
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("word", ["--help", "--cfg=job"])
+def test_a_command_whose_work_is_printing_fails_where_it_cannot_print(word: str) -> None:
+    work = f"import sys; sys.argv[1:] = [{word!r}]; import train; train.launch(train.main, train.CONFIGS)"
+    with Path("/dev/full").open("w") as full:
+        assert script(work, stdout=full).returncode == 1
+    assert script(work).returncode == 0
+
+
 def test_every_command_with_options_of_its_own_prints_for_its_work() -> None:
     commands = [path for path in (ROOT / "posenc").rglob("*.py") if "argparse.ArgumentParser(" in path.read_text()]
     assert len(commands) > 5

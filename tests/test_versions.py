@@ -3,7 +3,7 @@
 import ast
 import re
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 import pytest
 from packaging.requirements import Requirement
@@ -37,6 +37,22 @@ def test_each_dependency_has_a_floor_that_pin_and_installation_are_above(group: 
         assert group not in ("", "test")
         return
     assert asked.specifier.contains(installed), f"{asked}: {installed} is installed"
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    """Not only brought along by something that is: that may change its mind."""
+    imported = set[str]()
+    for path in (ROOT / "posenc").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    brought = packages_distributions()
+    asked = {canonicalize_name(each.name) for _, each in ASKED}
+    known = imported & set(brought) - {"posenc"}
+    assert {"torch", "yaml"} <= known
+    assert {name for name in known if not {canonicalize_name(each) for each in brought[name]} & asked} == set()
 
 
 SINCE = {

@@ -79,10 +79,12 @@ class Task:
             raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
         if test_lengths is not None and (isinstance(test_lengths, str) or not isinstance(test_lengths, Sequence)):
             raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
+        if test_lengths is not None and not len(test_lengths):
+            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the usual ones.")
         for tested in test_lengths or ():
             checks.positive(self, maximum=LONGEST, length=tested)
         self.length = (shortest, longest)
-        if not test_lengths:
+        if test_lengths is None:
             further = (round(multiple * longest) for multiple in MULTIPLES)
             test_lengths = [longest, *(tested for tested in further if tested <= self.max_length)]
         self.test_lengths = sorted(set(test_lengths))
