@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import train
-from posenc.cli import launch
+from posenc.jobs.launch import launch
 
 Launch = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).parent.parent

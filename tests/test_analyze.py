@@ -13,12 +13,12 @@ import torch
 from omegaconf import OmegaConf
 
 import train
-from posenc import runs
-from posenc.analyze import encoding_figures, figures
-from posenc.analyze.__main__ import main
-from posenc.analyze.measure import analyse
-from posenc.cli import launch
-from posenc.measurements import Measurements
+from posenc.analysis import encoding_figures, figures
+from posenc.analysis.__main__ import main
+from posenc.analysis.measure import analyse
+from posenc.jobs.launch import launch
+from posenc.runs import result as runs
+from posenc.statistics.measurements import Measurements
 
 TINY = (
     "model.dim=16", "model.num_heads=2", "model.num_layers=2", "data.batch_size=8", "data.eval_size=64",
@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pictures, and an MLP probe that is hardly trained: test_probes.py holds what it must learn."""
-    write = sys.modules["posenc.analyze.write"]
+    write = sys.modules["posenc.analysis.write"]
     monkeypatch.setattr(write, "DPI", 30)
     monkeypatch.setattr(write, "analyse", partial(analyse, steps=2))
 
@@ -151,7 +151,7 @@ def test_too_little_memory_is_answered_in_words(
     def look(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(sys.modules["posenc.analyze.observe"], "look", look)
+    monkeypatch.setattr(sys.modules["posenc.analysis.observe"], "look", look)
     assert "do not fit into the memory" in refusal(capsys, run, "--length=24")
     assert not (run / "analysis").exists()
 
@@ -186,7 +186,7 @@ SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
         "is a run of another project",
     ),
     "a group is missing": (
-        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: posenc.encoder.Encoder\n"),
+        lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: posenc.model.encoder.Encoder\n"),
         "lacks dataset, encoding, positions",
     ),
     "a study": (lambda run: (run / "study.json").write_text("{}"), "holds a study"),
@@ -202,7 +202,7 @@ def test_a_spoiled_run_is_answered_in_words(how: str, run: Path, capsys: pytest.
 
 
 def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
-    from posenc.analyze.load import load
+    from posenc.analysis.load import load
 
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     found = load(run)

@@ -9,21 +9,21 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from posenc.analyze import words
-from posenc.analyze.encoding import overridden
-from posenc.analyze.encoding_words import describe
-from posenc.analyze.load import Finished
-from posenc.analyze.measure import Analysis, analyse
-from posenc.analyze.observe import look
-from posenc.attention import SelfAttention
-from posenc.bias import ByDistance
-from posenc.build import build_module, make
+from posenc.analysis import words
+from posenc.analysis.encoding import overridden
+from posenc.analysis.encoding_words import describe
+from posenc.analysis.load import Finished
+from posenc.analysis.measure import Analysis, analyse
+from posenc.analysis.observe import look
+from posenc.attention.bias import ByDistance
+from posenc.attention.layer import SelfAttention
+from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
+from posenc.config.build import build_module, make
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings import LearnedRelativePositionalBias
-from posenc.mask import Mask
-from posenc.module import SequenceModule
-from posenc.schemes import PositionScheme
+from posenc.positions.schemes import PositionScheme
+from posenc.training.module import SequenceModule
 from tests.conftest import options
 from tests.test_analyze import BATCH, SHORT, TINY
 

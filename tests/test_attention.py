@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posenc.attention import IMPLEMENTATIONS, SelfAttention, record_attention
-from posenc.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.layer import IMPLEMENTATIONS, SelfAttention, record_attention
+from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 from tests.encodings.proofs import proves
 
 MASKS = {"none": Mask(), "causal": Mask(causal=True), "window": Mask(window=2), "both": Mask(True, 1)}

@@ -12,8 +12,8 @@ from posenc.benchmark import models
 from posenc.benchmark.__main__ import main
 from posenc.benchmark.timing import Timing
 from posenc.encodings.base import PositionalEncoding
-from posenc.memory import saved_bytes
-from posenc.precision import bfloat16_units
+from posenc.training.memory import saved_bytes
+from posenc.training.precision import bfloat16_units
 
 
 def sections(folder: Path) -> dict[str, Any]:

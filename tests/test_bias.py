@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from posenc.bias import ByDistance, Dense
-from posenc.positions import Positions
+from posenc.attention.bias import ByDistance, Dense
+from posenc.positions.positions import Positions
 
 
 def expected(table: torch.Tensor, positions: Positions, batch: int) -> torch.Tensor:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posenc import by_pairs, flex
-from posenc.analyze.encoding import bias_curve
-from posenc.attention import SelfAttention, auto, explicit, record_attention
-from posenc.bias import Bias, ByDistance, ByPairs
+from posenc.analysis.encoding import bias_curve
+from posenc.attention.bias import Bias, ByDistance, ByPairs
+from posenc.attention.kernels import by_pairs, flex
+from posenc.attention.layer import SelfAttention, auto, explicit, record_attention
+from posenc.attention.mask import Mask
 from posenc.encodings import FIREPositionalBias, fire
-from posenc.mask import Mask
-from posenc.memory import saved_bytes
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
+from posenc.training.memory import saved_bytes
 
 H, C, THRESHOLD = 3, 8, 4.0
 
@@ -70,7 +70,7 @@ def test_it_is_the_definition(N: int, at: Any, mask: Mask, block: int, monkeypat
     layer, qkv, positions = encoding(), heads(N), at(N)
     whole = rows(layer, qkv[0], positions, monkeypatch)
     bias = pairs(layer, qkv[0], positions, monkeypatch)
-    monkeypatch.setattr("posenc.bias.BLOCK", block)
+    monkeypatch.setattr("posenc.attention.bias.BLOCK", block)
     torch.testing.assert_close(bias.matrix(positions), whole.matrix(positions))
     ours, theirs = auto(*qkv, bias, positions, mask), explicit(*qkv, whole, positions, mask)
     torch.testing.assert_close(ours, theirs)
@@ -81,7 +81,7 @@ def test_it_is_the_definition(N: int, at: Any, mask: Mask, block: int, monkeypat
 
 def test_gradients_are_those_of_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a bias of one head for all, that a parameter does not reach in some blocks."""
-    monkeypatch.setattr("posenc.bias.BLOCK", 1)
+    monkeypatch.setattr("posenc.attention.bias.BLOCK", 1)
     slope, late = torch.randn(2, 2, dtype=torch.float64)
 
     def logits(parameters: tuple[Tensor, ...], m: slice, n: slice) -> Tensor:

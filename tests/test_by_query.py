@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from posenc import by_query
-from posenc.attention import auto, explicit
-from posenc.bias import ByDistance, ByQuery
-from posenc.mask import Mask
-from posenc.memory import saved_bytes
-from posenc.positions import Positions
+from posenc.attention.bias import ByDistance, ByQuery
+from posenc.attention.kernels import by_query
+from posenc.attention.layer import auto, explicit
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+from posenc.training.memory import saved_bytes
 
 B, H = 2, 3
 MASKS = [Mask(), Mask(causal=True), Mask(window=3), Mask(True, 40)]

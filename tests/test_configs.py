@@ -14,13 +14,13 @@ from tests.conftest import CONFIGS, ROOT, options
 
 GROUPS = ("encoding", "positions", "dataset", "model", "trainer", "callbacks", "logger")
 BUILT_IN_CODE = {
-    "posenc.encoder.Encoder": {"encoding", "vocab_size", "num_outputs"},
-    "posenc.data.SequenceData": {"task", "seed"},
-    "posenc.module.SequenceModule": {"encoder", "positions", "task", "optimizer", "seed"},
-    "posenc.training.make_trainer": {"folder", "callbacks", "logger", "stop", "environment"},
+    "posenc.model.encoder.Encoder": {"encoding", "vocab_size", "num_outputs"},
+    "posenc.training.data.SequenceData": {"task", "seed"},
+    "posenc.training.module.SequenceModule": {"encoder", "positions", "task", "optimizer", "seed"},
+    "posenc.training.trainer.make_trainer": {"folder", "callbacks", "logger", "stop", "environment"},
     "torch.optim.AdamW": {"params"},
 }
-"""Arguments that posenc.build passes as objects."""
+"""Arguments that posenc.config.build passes as objects."""
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict]]:

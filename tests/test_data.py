@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from posenc.checks import ConfigError
-from posenc.data import CHUNK, SequenceData, TrainStream, evaluation_set
 from posenc.streams import default_stream, generator, stream_seed
 from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.pattern import PositionAwarePatternDataset
 from posenc.tasks.text import TextDataset
+from posenc.training.data import CHUNK, SequenceData, TrainStream, evaluation_set
 
 TASK = PositionAwarePatternDataset(length=[21, 40])
 

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from posenc.build import build, build_module, make
 from posenc.callbacks.layers import probe, quantities
+from posenc.config.build import build, build_module, make
 from posenc.diagnostics import QUANTITIES, capture, position_share
-from posenc.module import SequenceModule
 from posenc.tasks.base import Task
+from posenc.training.module import SequenceModule
 from tests.conftest import CONFIGS, Launch, options
 from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights

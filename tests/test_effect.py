@@ -9,9 +9,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from posenc import build, composition, effect, targets
-from posenc.build import KINDS
 from posenc.checks import ConfigError
+from posenc.config import allowed as targets
+from posenc.config import build, effect
+from posenc.config import shape as composition
+from posenc.config.build import KINDS
 from tests.conftest import CONFIGS, Launch
 
 

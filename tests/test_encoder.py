@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from posenc.attention import record_attention
+from posenc.attention.layer import record_attention
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
 from posenc.encodings.alibi import SymmetricALiBi
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
 from posenc.streams import initialise
 
 TOKENS = torch.randint(11, (3, 9), generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from posenc.build import build
-from posenc.sealed import read
+from posenc.config.build import build
+from posenc.training.checkpoint_file import read
 from tests.conftest import Launch
 from tests.test_identity import AVERAGE, S
 from tests.test_training import result, weights

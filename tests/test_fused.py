@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from posenc import fused
-from posenc.attention import auto, explicit, sdpa
-from posenc.bias import Bias, ByDistance, ByQuery, Dense
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.kernels import fused
+from posenc.attention.layer import auto, explicit, sdpa
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
 
 FORMS = {
     "table": lambda B, H, N: (1, H, 1, 2 * N - 1),

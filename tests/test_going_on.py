@@ -12,12 +12,12 @@ import pytest
 import torch
 import yaml
 
-from posenc.build import build_module, make
 from posenc.checks import ConfigError
-from posenc.claims import begin, claim
-from posenc.going_on import WORDS, with_recorded
-from posenc.identity import config_hash, start_digest
-from posenc.module import SequenceModule
+from posenc.config.build import build_module, make
+from posenc.config.resume import WORDS, with_recorded
+from posenc.runs.folder import begin, claim
+from posenc.runs.identity import config_hash, start_digest
+from posenc.training.module import SequenceModule
 from tests.conftest import Launch
 
 SMALL = (

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import corpus, identity
-from posenc.analyze.load import load
+from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.cli import WATCHING, folder_name, run_folder, sweep_name
-from posenc.report.compare import compare
+from posenc.jobs.launch import WATCHING, folder_name, run_folder, sweep_name
+from posenc.report.numbers.compare import compare
+from posenc.runs import identity
+from posenc.tasks.parts import corpus
 from tests.conftest import CONFIGS, Launch
 from tests.test_training import result, weights
 

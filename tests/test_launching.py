@@ -8,11 +8,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from posenc import launching
 from posenc.checks import ConfigError
-from posenc.explain import explain
-from posenc.journal import HYDRAS, Journal
-from posenc.typed import check_options, check_overrides
+from posenc.config import launching
+from posenc.config.explain import explain
+from posenc.config.typed import check_options, check_overrides
+from posenc.runs.sweep_journal import HYDRAS, Journal
 from tests.conftest import CONFIGS
 
 OURS = [f"{key}={value}" for key, value in zip(launching.ADDED, ("[]", "runs/sweep"), strict=True)]
@@ -20,7 +20,7 @@ SEARCH = ("experiment=search_rope_base", "hydra.mode=MULTIRUN")
 
 
 def composed(*words: str) -> Any:
-    """As posenc.cli would hand them to Hydra."""
+    """As posenc.jobs.launch would hand them to Hydra."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", overrides=[*OURS, *words], return_hydra_config=True)
 

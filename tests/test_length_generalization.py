@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posenc.length_generalization import aulc, k50, summarise
+from posenc.statistics.length import aulc, k50, summarise
 
 MULTIPLES = (1, 1.5, 2, 4, 8)
 skills = st.lists(st.floats(-0.5, 1), min_size=5, max_size=5)

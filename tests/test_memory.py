@@ -11,7 +11,7 @@ def test_freed_memory_stays_with_a_run() -> None:
     script = """
 import os, sys
 import torch
-from posenc.memory import keep_freed
+from posenc.training.memory import keep_freed
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

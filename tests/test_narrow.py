@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from posenc import narrow
-from posenc.attention import explicit
-from posenc.bias import Bias, ByDistance, ByQuery, Dense
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.kernels import bfloat16 as narrow
+from posenc.attention.layer import explicit
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
 
 
 def gradients(out: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,15 +7,14 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from posenc.build import build_module, make
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
+from posenc.config.build import build_module, make
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.encodings.rope_scaling import DynamicNTKRotaryPositionalEncoding
-from posenc.module import SequenceModule
-from posenc.positions import Positions
-from posenc.schemes import (
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import (
     OriginalLength,
     PositionScheme,
     RandomizedPositions,
@@ -25,6 +24,7 @@ from posenc.schemes import (
 )
 from posenc.tasks.addition import ReversedAdditionDataset
 from posenc.tasks.base import Task
+from posenc.training.module import SequenceModule
 from tests.conftest import options
 
 Composed = Callable[..., DictConfig]

@@ -180,7 +180,7 @@ def test_a_corpus_that_cannot_be_read_leaves_nothing(give: Give, monkeypatch: py
     def refused(path: Path, *_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("posenc.corpus.read_bytes", refused)
+    monkeypatch.setattr("posenc.tasks.parts.corpus.read_bytes", refused)
     outcome = give(*SMALL, "dataset=text", "dataset.path=../book.txt", "hydra.run.dir=run")
     assert judge(outcome) == REFUSED, outcome
     assert "book.txt cannot be written or read (Permission denied)" in outcome.errors

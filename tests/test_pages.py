@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from posenc.build import make
-from posenc.studies.base import Study
-from posenc.studies.workers import Workers
-from posenc.verdicts import verdicts
+from posenc.config.build import make
+from posenc.statistics.claims import verdicts
+from posenc.studies.method.base import Study
+from posenc.studies.method.workers import Workers
 from tests.conftest import CONFIGS
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "issues"

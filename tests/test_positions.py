@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.encodings import LearnedAbsolutePositionalEncoding
-from posenc.positions import Positions
-from posenc.schemes import PositionScheme, RandomizedPositions, ScaledPositions, ShiftedPositions, WithinNumber
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import (
+    PositionScheme,
+    RandomizedPositions,
+    ScaledPositions,
+    ShiftedPositions,
+    WithinNumber,
+)
 
 
 def test_distance_is_key_minus_query() -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from posenc import narrow, precision
-from posenc.attention import record_attention
-from posenc.encoder import Encoder
+from posenc.attention.kernels import bfloat16 as narrow
+from posenc.attention.layer import record_attention
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
 from posenc.encodings.rope import RotaryPositionalEncoding
-from posenc.precision import LinearBfloat16, automatic
+from posenc.model.encoder import Encoder
+from posenc.training import precision
+from posenc.training.precision import LinearBfloat16, automatic
 from tests.conftest import Launch
 
 ENCODINGS = {

@@ -23,19 +23,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from posenc import summary, sweep
 from posenc.callbacks import progress
 from posenc.checks import ConfigError
-from posenc.cli import failed_callbacks, mistakes
-from posenc.journal import Journal
-from posenc.logs import EVENTS, open_logs
-from posenc.stop import GracefulStop, Interrupted
-from posenc.sweep import SweepSummary
+from posenc.jobs import summary, sweep
+from posenc.jobs.launch import failed_callbacks, mistakes
+from posenc.jobs.sweep import SweepSummary
+from posenc.runs.sweep_journal import Journal
+from posenc.training.interrupt import GracefulStop, Interrupted
+from posenc.training.loggers.metrics_file import EVENTS, open_logs
 from tests.conftest import ROOT, Launch
 from tests.reliability.kills import differences, outcome
 from tests.test_training import SMALL
 
-WORDS = "from posenc.output import keep_going; keep_going()\n"
+WORDS = "from posenc.terminal import keep_going; keep_going()\n"
 
 
 def script(text: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
@@ -145,7 +145,7 @@ def test_a_journal_that_is_lost_or_cannot_be_written_takes_no_row(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "it")
 
-    monkeypatch.setattr("posenc.journal.write_text", full)
+    monkeypatch.setattr("posenc.runs.sweep_journal.write_text", full)
     for path in journal.folder.iterdir():
         path.unlink()
     record = {"status": "failed", "error": "no room", "encoding": "t5", "dataset": "pattern", "seed": 1}

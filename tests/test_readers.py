@@ -16,16 +16,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posenc import runs
-from posenc.analyze.load import load
-from posenc.checkpoints import check_weights
+from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.claims import hold
-from posenc.locks import LOCK, locked
-from posenc.logs import MetricsFile
-from posenc.sealed import DurableFiles, read
+from posenc.runs import result as runs
+from posenc.runs.folder import hold
+from posenc.runs.lock import LOCK, locked
+from posenc.studies.method.workers import Ledger
 from posenc.studies.panel import main as panel
-from posenc.studies.workers import Ledger
+from posenc.training.checkpoint_file import DurableFiles, read
+from posenc.training.checkpoints import check_weights
+from posenc.training.loggers.metrics_file import MetricsFile
 from tests.conftest import ROOT, Launch
 
 CODE = sorted([*(ROOT / "posenc").rglob("*.py"), ROOT / "train.py"])
@@ -37,18 +37,18 @@ FILES = (
 """What reads or writes a file by its path, in the standard library, torch, numpy, pandas and matplotlib."""
 ALLOWED: dict[str, set[str]] = {
     "posenc/files.py": {"open"},  # the reader
-    "posenc/runs.py": {"open", "savefig"},  # the writer
-    "posenc/records.py": {"load"},  # of a text that was read
-    "posenc/sealed.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
-    "posenc/report/series.py": {"read_csv"},  # of bytes that were read
+    "posenc/runs/result.py": {"open", "savefig"},  # the writer
+    "posenc/runs/reading.py": {"load"},  # of a text that was read
+    "posenc/training/checkpoint_file.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
+    "posenc/report/numbers/series.py": {"read_csv"},  # of bytes that were read
     "posenc/report/write.py": {"print_png", "print_svg"},  # into bytes that are written
-    "posenc/report/page.py": {"read_text"},  # page.css and page.js of the package
-    "posenc/task_catalog.py": {"read_text"},  # configs of the package
-    "posenc/catalog.py": {"read_text"},  # configs of the package, and those of its user
-    "posenc/corpus.py": {"rglob"},  # of its user
-    "posenc/output.py": {"open"},  # /dev/null
-    "posenc/summary.py": {"rglob"},  # names of event files, which are counted
-    "posenc/sweep.py": {"rglob"},  # names of results, which records.read_json reads
+    "posenc/report/pages/page.py": {"read_text"},  # page.css and page.js of the package
+    "posenc/catalog/tasks.py": {"read_text"},  # configs of the package
+    "posenc/catalog/encodings.py": {"read_text"},  # configs of the package, and those of its user
+    "posenc/tasks/parts/corpus.py": {"rglob"},  # of its user
+    "posenc/terminal.py": {"open"},  # /dev/null
+    "posenc/jobs/summary.py": {"rglob"},  # names of event files, which are counted
+    "posenc/jobs/sweep.py": {"rglob"},  # names of results, which records.read_json reads
 }
 
 

@@ -18,15 +18,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posenc import locks, runs
-from posenc.build import build
-from posenc.checkpoints import interval
 from posenc.checks import ConfigError
-from posenc.faults import Diverged
-from posenc.locks import locked
-from posenc.module import SequenceModule
-from posenc.sealed import Damaged, DurableFiles, read, seal
-from posenc.stop import GracefulStop, Interrupted
+from posenc.config.build import build
+from posenc.runs import lock as locks
+from posenc.runs import result as runs
+from posenc.runs.lock import locked
+from posenc.training.checkpoint_file import Damaged, DurableFiles, read, seal
+from posenc.training.checkpoints import interval
+from posenc.training.divergence import Diverged
+from posenc.training.interrupt import GracefulStop, Interrupted
+from posenc.training.module import SequenceModule
 from tests.conftest import ROOT, Launch
 from tests.reliability.kills import differences, outcome
 from tests.reliability.rank_kills import attempt

@@ -14,12 +14,15 @@ from omegaconf import OmegaConf
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from posenc import records, report, runs, summary
-from posenc.analyze.load import load
-from posenc.analyze.write import write as analyse
-from posenc.build import make
+from posenc import report
+from posenc.analysis.load import load
+from posenc.analysis.write import write as analyse
 from posenc.checks import ConfigError
+from posenc.config.build import make
 from posenc.encodings.base import PositionalEncoding
+from posenc.jobs import summary
+from posenc.runs import reading as records
+from posenc.runs import result as runs
 from tests.conftest import ROOT
 from tests.reliability import crafted, inputs
 from tests.reliability.crafted import Bench

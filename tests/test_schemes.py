@@ -6,10 +6,16 @@ from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posenc.catalog import Entry, entries
+from posenc.catalog.encodings import Entry, entries
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
-from posenc.schemes import PositionScheme, RandomizedPositions, ScaledPositions, ShiftedPositions, WithinNumber
+from posenc.model.encoder import Encoder
+from posenc.positions.schemes import (
+    PositionScheme,
+    RandomizedPositions,
+    ScaledPositions,
+    ShiftedPositions,
+    WithinNumber,
+)
 from tests.conftest import options
 
 ENCODINGS, SCHEMES = options("encoding"), options("positions")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from posenc.scores import Scores
 from posenc.tasks.base import IGNORE
+from posenc.training.scores import Scores
 
 
 @pytest.mark.parametrize("tokens", [None, 6])

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from posenc import by_pairs, by_query, fused, narrow
-from posenc.attention import IMPLEMENTATIONS, SelfAttention, explicit
-from posenc.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
+from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
+from posenc.attention.kernels import bfloat16 as narrow
+from posenc.attention.kernels import by_pairs, by_query, fused
+from posenc.attention.layer import IMPLEMENTATIONS, SelfAttention, explicit
+from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 B, H, N, C = 2, 3, 9, 8
 LAYOUTS: dict[str, Callable[..., Tensor]] = {

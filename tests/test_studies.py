@@ -15,21 +15,21 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import train
-from posenc.build import make
 from posenc.checks import ConfigError
-from posenc.cli import launch
+from posenc.config.build import make
 from posenc.diagnostics import capture, position_share
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
-from posenc.measurements import Measurements
+from posenc.jobs.launch import launch
+from posenc.statistics.claims import OUTCOMES
+from posenc.statistics.measurements import Measurements
 from posenc.studies import panel
-from posenc.studies.base import Arm, Study
 from posenc.studies.gradient_flow import GradientFlow
+from posenc.studies.method.base import Arm, Study
+from posenc.studies.method.workers import Workers
 from posenc.studies.quadratic_cost import QuadraticCost, count_bytes, count_flops
 from posenc.studies.rank_collapse import RankCollapse
-from posenc.studies.workers import Workers
-from posenc.verdicts import OUTCOMES
 
 Compose = Callable[..., DictConfig]
 STUDIES = ("rank_collapse", "quadratic_cost", "gradient_flow")

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from posenc.claims import claim
-from posenc.cli import overrides_first, sweep_name
-from posenc.explain import explain
-from posenc.journal import time_left
-from posenc.summary import print_sweep
-from posenc.sweep import finished_before
+from posenc.config.explain import explain
+from posenc.jobs.launch import overrides_first, sweep_name
+from posenc.jobs.summary import print_sweep
+from posenc.jobs.sweep import finished_before
+from posenc.runs.folder import claim
+from posenc.runs.sweep_journal import time_left
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import SMALL, process, result, weights
 

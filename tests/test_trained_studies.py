@@ -9,26 +9,26 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from posenc.build import make
 from posenc.checks import ConfigError
+from posenc.config.build import make
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
-from posenc.measurements import Measurements
-from posenc.studies.base import Arm, Study
+from posenc.statistics.claims import OUTCOMES
+from posenc.statistics.measurements import Measurements
 from posenc.studies.locality import Locality, log2_size
-from posenc.studies.mixers import MIXERS, MixerArm
+from posenc.studies.method.base import Arm, Study
+from posenc.studies.method.mixers import MIXERS, MixerArm
+from posenc.studies.method.trainability import Trainability
+from posenc.studies.method.trained import Recipe, fit, skill_now
+from posenc.studies.method.workers import Ledger, Workers
 from posenc.studies.position_fading import fade
-from posenc.studies.trainability import Trainability
-from posenc.studies.trained import Recipe, fit, skill_now
-from posenc.studies.workers import Ledger, Workers
 from posenc.tasks.base import Task
 from posenc.tasks.lookup import Lookup
 from posenc.tasks.places import RelativePattern
 from posenc.tasks.recall import Induction, Needle
 from posenc.tasks.regular import Parity
-from posenc.verdicts import OUTCOMES
 
 Compose = Callable[..., DictConfig]
 FEW = {

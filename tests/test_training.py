@@ -16,7 +16,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from posenc.build import build
+from posenc.config.build import build
 from posenc.tasks.text import TextDataset
 from tests.conftest import ROOT, Launch
 

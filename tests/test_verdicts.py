@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from posenc.checks import ConfigError
-from posenc.measurements import Measurements
 from posenc.statistics import Interval, success_difference
-from posenc.verdicts import (
+from posenc.statistics.claims import (
     CONTRADICTED,
     DIRECTION_ONLY,
     INCONCLUSIVE,
@@ -21,6 +20,7 @@ from posenc.verdicts import (
     judge,
     verdicts,
 )
+from posenc.statistics.measurements import Measurements
 
 SIDES: dict[str, Any] = {"quantity": "skill", "of": {"arm": "a", "at": 1}, "against": {"arm": "b", "at": 1}}
 

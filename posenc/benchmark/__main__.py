@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from posenc import checks, runs, tables
+from posenc import checks, tables
 from posenc.benchmark.attention import attention
 from posenc.benchmark.figure import draw
 from posenc.benchmark.loop import loop
 from posenc.benchmark.sections import Section, Shape, data, encodings, growth, peers
-from posenc.catalog import CONFIGS
-from posenc.cli import mistakes
-from posenc.memory import keep_freed
-from posenc.output import printing
-from posenc.precision import bfloat16_units
+from posenc.catalog.encodings import CONFIGS
+from posenc.jobs.launch import mistakes
+from posenc.runs import result as runs
+from posenc.terminal import printing
+from posenc.training.memory import keep_freed
+from posenc.training.precision import bfloat16_units
 
 DESCRIPTION = "What a training step costs: other libraries, every encoding, attention, length, Lightning, data."
 SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data")

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posenc.attention import Attend, auto, sdpa
+from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.layer import Attend, auto, sdpa
+from posenc.attention.mask import Mask
 from posenc.benchmark.models import DIM, HEADS
 from posenc.benchmark.sections import Row, Section, Shape
 from posenc.benchmark.timing import race
-from posenc.bias import Bias, ByDistance, ByQuery, Dense
-from posenc.mask import Mask
-from posenc.positions import Positions
-from posenc.precision import LinearBfloat16, automatic, narrowed
+from posenc.positions.positions import Positions
+from posenc.training.precision import LinearBfloat16, automatic, narrowed
 
 
 def attention(shapes: Sequence[Shape], rounds: int) -> Section:

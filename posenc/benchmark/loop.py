@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch.nn import functional as F
 
-import posenc.run  # noqa: F401  Lightning's notices are off from here on
+import posenc.jobs.run  # noqa: F401  Lightning's notices are off from here on
 from posenc.benchmark.sections import Section
 from posenc.benchmark.timing import WARM_UP, Timing
-from posenc.build import Parts, build
-from posenc.catalog import CONFIGS
+from posenc.catalog.encodings import CONFIGS
+from posenc.config.build import Parts, build
 
 
 class Alternate(L.Callback):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
-from posenc.precision import LinearBfloat16
-from posenc.shares import Batch
+from posenc.model.encoder import Encoder
 from posenc.tasks.base import IGNORE
+from posenc.training.precision import LinearBfloat16
+from posenc.training.share import Batch
 
 VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS = 20, 4, 128, 8, 3
 

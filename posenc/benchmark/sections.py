@@ -10,14 +10,15 @@ import torch
 from hydra.errors import ConfigCompositionException
 from torch import nn
 
-from posenc import catalog, task_catalog
 from posenc.benchmark import models
 from posenc.benchmark.timing import race
-from posenc.encoder import Encoder
+from posenc.catalog import encodings as catalog
+from posenc.catalog import tasks as task_catalog
 from posenc.encodings.base import PositionalEncoding
-from posenc.memory import saved_bytes
-from posenc.precision import automatic, bfloat16_units
+from posenc.model.encoder import Encoder
 from posenc.streams import generator
+from posenc.training.memory import saved_bytes
+from posenc.training.precision import automatic, bfloat16_units
 
 LIGHT = 1 / 8
 """Of memory: what keeps more for backward is not timed, as its backward pass takes several times as much."""

@@ -4,7 +4,7 @@ import lightning as L
 import torch
 from torch.optim import Optimizer
 
-from posenc.module import SequenceModule
+from posenc.training.module import SequenceModule
 
 
 class GradientNorm(L.Callback):

@@ -6,7 +6,7 @@ import lightning as L
 from torch.optim import Optimizer
 
 from posenc.diagnostics import gradient_norms
-from posenc.module import SequenceModule
+from posenc.training.module import SequenceModule
 
 
 class LayerGradients(L.Callback):

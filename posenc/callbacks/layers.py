@@ -7,9 +7,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from posenc.diagnostics import QUANTITIES, by_layer, capture
-from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
 from posenc.tasks.base import Task
+from posenc.training.module import SequenceModule
 
 SEQUENCES, TOKENS, LONGEST = 32, 1024, 512
 """A probe has 32 sequences, or as many as fit into 1,024 tokens but not fewer than 2, of at most 512 tokens each."""

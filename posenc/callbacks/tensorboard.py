@@ -9,11 +9,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from posenc.attention import record_attention
-from posenc.bias import ByPairs, Dense
+from posenc.attention.bias import ByPairs, Dense
+from posenc.attention.layer import record_attention
 from posenc.diagnostics.bias_curve import bias_curve
-from posenc.module import SequenceModule
 from posenc.streams import default_stream, generator
+from posenc.training.module import SequenceModule
 
 PROBES = 64
 """Sequences over which recorded attention is averaged."""
@@ -76,7 +76,7 @@ class TensorBoardExtras(L.Callback):
 @torch.no_grad()
 def draw(module: SequenceModule) -> dict[str, Figure]:
     """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
-    from posenc import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
+    from posenc.figures import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
 
     encoder, length = module.encoder, module.task.length[1]
     tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)

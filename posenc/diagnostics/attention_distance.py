@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 def attention_distance(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, " H"]:

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention import LayerRecord
-from posenc.bias import ByDistance
-from posenc.positions import Positions
+from posenc.attention.bias import ByDistance
+from posenc.attention.layer import LayerRecord
+from posenc.positions.positions import Positions
 
 
 @dataclass(frozen=True)

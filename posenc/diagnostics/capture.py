@@ -8,8 +8,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention import LayerRecord, record_attention
-from posenc.encoder import Encoder
+from posenc.attention.layer import LayerRecord, record_attention
+from posenc.model.encoder import Encoder
 
 
 @dataclass
@@ -35,7 +35,7 @@ def capture(encoder: Encoder) -> Iterator[Capture]:
             encoder(tokens)
         seen.streams[-1], seen.attention[0].weights
 
-    Inside, attention runs by the explicit implementation (`posenc.attention.record_attention`).
+    Inside, attention runs by the explicit implementation (`posenc.attention.layer.record_attention`).
     """
     with record_attention(encoder) as records, ExitStack() as hooks:
         seen = Capture(records)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posenc.attention import SelfAttention
-from posenc.encoder import Encoder
+from posenc.attention.layer import SelfAttention
+from posenc.model.encoder import Encoder
 
 GROUPS = ("query", "key", "value", "output", "mlp_in", "mlp_out")
 

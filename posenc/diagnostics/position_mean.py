@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.encoder import Encoder
+from posenc.model.encoder import Encoder
 
 
 @contextmanager

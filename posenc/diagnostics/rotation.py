@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from posenc.attention import SelfAttention
+from posenc.attention.layer import SelfAttention
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 WATCHED = 4
 """Sequences in which the turning of unit vectors is watched; content turns them in few encodings."""

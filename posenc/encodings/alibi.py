@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from posenc import checks
-from posenc.bias import ByDistance
+from posenc.attention.bias import ByDistance
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 def slopes(num_heads: int) -> Tensor:

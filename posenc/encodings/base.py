@@ -9,9 +9,9 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posenc.bias import Bias
+from posenc.attention.bias import Bias
 from posenc.checks import ConfigError
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class PositionalEncoding(nn.Module):
@@ -40,7 +40,7 @@ class PositionalEncoding(nn.Module):
     """
 
     inject: ClassVar[str] = "input"
-    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.encoder)."""
+    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model.encoder)."""
 
     per_layer: ClassVar[bool] = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, checks
-from posenc.bias import Dense, earlier
+from posenc import checks
+from posenc.attention.bias import Dense, earlier
+from posenc.attention.kernels import blocks
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 BLOCK, ROWS = 2**18, 64
 """Pairs of tokens, and queries, at once: few queries leave out most keys that none of them sees."""

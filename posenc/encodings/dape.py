@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, checks
-from posenc.bias import Dense
+from posenc import checks
+from posenc.attention.bias import Dense
+from posenc.attention.kernels import blocks
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.kerple import KerpleLogPositionalBias
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 BLOCK, SLOPE = 2**19, 0.01
 """Hidden units that are computed at once; LeakyReLU's slope."""

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.attention import Projection
-from posenc.bias import ByDistance, Dense
+from posenc.attention.bias import ByDistance, Dense
+from posenc.attention.layer import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import interpolate
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class DisentangledPositionalEncoding(PositionalEncoding):

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.bias import ByDistance
+from posenc.attention.bias import ByDistance
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import in_float32
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 DISTANCES = ("linear", "log")
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, checks
-from posenc.bias import ByDistance, ByPairs
+from posenc import checks
+from posenc.attention.bias import ByDistance, ByPairs
+from posenc.attention.kernels import blocks
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 EPSILON = 1e-6
 
@@ -29,7 +30,7 @@ class FIREPositionalBias(PositionalEncoding):
     model.encoding_per_layer=false) and in both implementations. L·(2·hidden + H·(hidden + 1) + 2) parameters in L
     layers. Defined at every length. Past the threshold no two queries share a row of distances: on a CPU, by
     attention=auto or fused, a long sequence then computes the network again in the backward pass, some queries at a
-    time, and keeps nothing for a pair (`posenc.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
+    time, and keeps nothing for a pair (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
     """
 
     depends_on = frozenset({"|distance|", "position"})

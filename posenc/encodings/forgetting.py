@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks
-from posenc.bias import Dense
+from posenc.attention.bias import Dense
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class ForgettingPositionalBias(PositionalEncoding):

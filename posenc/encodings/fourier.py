@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import Rms, check_rms, in_float32
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 NEAR = 64
 """Positions over which the start is measured."""

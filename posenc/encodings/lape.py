@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import read
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class LayerAdaptivePositionalEncoding(PositionalEncoding):

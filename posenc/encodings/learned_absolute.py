@@ -8,7 +8,7 @@ from posenc import checks
 from posenc.checks import UndefinedAtLength
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import Rms, check_rms, interpolate
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class LearnedAbsolutePositionalEncoding(PositionalEncoding):

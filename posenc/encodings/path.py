@@ -5,11 +5,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, checks
-from posenc.attention import Projection
-from posenc.bias import Dense, replacing
+from posenc import checks
+from posenc.attention.bias import Dense, replacing
+from posenc.attention.kernels import blocks
+from posenc.attention.layer import Projection
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 CHUNK = 32
 """Tokens whose reflections are multiplied out at once."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import angles
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class PolarPositionalEncoding(PositionalEncoding):

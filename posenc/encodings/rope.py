@@ -10,7 +10,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.sinusoidal import LAYOUTS
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class RotaryPositionalEncoding(PositionalEncoding):

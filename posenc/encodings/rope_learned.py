@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from posenc.encodings.rope import RotaryPositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class LearnedRotaryPositionalEncoding(RotaryPositionalEncoding):

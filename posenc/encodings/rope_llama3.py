@@ -7,8 +7,8 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.encodings.rope import RotaryPositionalEncoding
-from posenc.positions import Positions
-from posenc.schemes import Length, OriginalLength
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import Length, OriginalLength
 
 
 class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from posenc import blocks, checks
+from posenc import checks
+from posenc.attention.kernels import blocks
 from posenc.checks import ConfigError
 
 Rms = float | Literal["raw"]

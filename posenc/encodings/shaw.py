@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.bias import ByQuery
+from posenc.attention.bias import ByQuery
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import interpolate
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class ShawRelativePositionalEncoding(PositionalEncoding):
@@ -17,7 +17,7 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     own, as in the paper's models. All heads share them, as in the paper's big model; its base model has them for each
     head too, which is `per_head`. So has the relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
-    distance becomes a matrix here (`posenc.by_query`). Start: N(0, std²).
+    distance becomes a matrix here (`posenc.attention.kernels.by_query`). Start: N(0, std²).
     L·(1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters in L layers. Defined at every length;
     distances beyond the training length are untrained up to K and share the edge's vector beyond.
     """

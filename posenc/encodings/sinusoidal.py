@@ -9,7 +9,7 @@ from torch import Tensor
 from posenc import checks
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import Rms, check_rms
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 LAYOUTS = ("interleaved", "half_split")
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.bias import ByQuery
+from posenc.attention.bias import ByQuery
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.sinusoidal import sinusoids
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class TransformerXLPositionalEncoding(PositionalEncoding):

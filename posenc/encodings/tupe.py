@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.attention import Projection
-from posenc.bias import ByDistance
+from posenc.attention.bias import ByDistance
+from posenc.attention.layer import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import read
 from posenc.encodings.t5 import T5RelativePositionalBias
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 
 class UntiedPositionalEncoding(PositionalEncoding):

@@ -8,7 +8,7 @@ from torch import Tensor
 from posenc import checks
 from posenc.checks import UndefinedAtLength
 from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 LARGEST_EXPONENT = 80.0
 """e^80 is 5e34; float32 ends at 3e38."""

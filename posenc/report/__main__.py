@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from posenc.cli import mistakes
-from posenc.output import printing
+from posenc.jobs.launch import mistakes
 from posenc.report.write import write
+from posenc.terminal import printing
 
 
 @printing()

@@ -8,12 +8,14 @@ from typing import NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from posenc import checks, runs
+from posenc import checks
 from posenc.checks import ConfigError
-from posenc.report import markdown, page, static
-from posenc.report.compare import compare
-from posenc.report.finding import Finding
-from posenc.report.layout import Plot, plots
+from posenc.report.numbers.compare import compare
+from posenc.report.numbers.finding import Finding
+from posenc.report.pages import figures as static
+from posenc.report.pages import markdown, page
+from posenc.report.pages.layout import Plot, plots
+from posenc.runs import result as runs
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
 DPI = 140

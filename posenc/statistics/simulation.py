@@ -22,9 +22,9 @@ from rich.console import Console
 
 from posenc import tables
 from posenc.checks import ConfigError, positive
-from posenc.output import printing
 from posenc.statistics.intervals import Interval, mean_interval, success_rate
 from posenc.statistics.paired import paired_difference
+from posenc.terminal import printing
 
 EXPERIMENTS = 2000
 Law = Callable[[np.random.Generator, int], np.ndarray]

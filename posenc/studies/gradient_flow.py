@@ -13,17 +13,17 @@ from torch.nn import functional as F
 
 from posenc import checks, tables
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
-from posenc.encoder import Encoder
-from posenc.measurements import Measurements
+from posenc.model.encoder import Encoder
+from posenc.model.initialise import INITIALISATIONS
 from posenc.statistics import mean_interval
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.base import Arm, Study, draw_tokens
-from posenc.studies.curves import curves, label
-from posenc.studies.gradient_flow_figure import draw
-from posenc.studies.initialisation import INITIALISATIONS
-from posenc.studies.trainability import SUCCESS, Trainability
-from posenc.studies.trained import Row
-from posenc.verdicts import Claim, Verdict
+from posenc.studies.figures.gradient_flow import draw
+from posenc.studies.method.base import Arm, Study, draw_tokens
+from posenc.studies.method.curves import curves, label
+from posenc.studies.method.trainability import SUCCESS, Trainability
+from posenc.studies.method.trained import Row
 
 ROUNDING = -15
 """log10 below which a ratio of gradients in float64 is rounding errors."""
@@ -42,8 +42,8 @@ class GradientFlow(Study):
         query_to_value their log ratio: −∞ under rank collapse (Noci et al. 2022, https://arxiv.org/abs/2206.03126)
 
     depths           L for `slope`, of the arms in `sloped`
-    initialisations  names in posenc.studies.initialisation
-    trainability     what trains (posenc.studies.trainability); None: the first gradient alone
+    initialisations  names in posenc.model.initialise
+    trainability     what trains (posenc.studies.method.trainability); None: the first gradient alone
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class GradientFlow(Study):
         label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.gradient_flow_figure."""
+        """See posenc.studies.figures.gradient_flow."""
         figure = Figure(figsize=(16.4, 4.8 if self.trainability is None else 8.6), layout="constrained")
         part = figure
         if self.trainability is not None:

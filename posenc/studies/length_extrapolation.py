@@ -11,19 +11,19 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from posenc import checks, tables
-from posenc.attention import LayerRecord
+from posenc.attention.layer import LayerRecord
 from posenc.checks import ConfigError
-from posenc.data import evaluation_set
 from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
-from posenc.length_generalization import summarise
-from posenc.measurements import Measurements
-from posenc.module import SequenceModule
-from posenc.studies.base import Arm, Study, check_arms
-from posenc.studies.curves import curves, label
-from posenc.studies.length_extrapolation_figure import draw
-from posenc.studies.trained import Recipe, Row, fit
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.length import summarise
+from posenc.statistics.measurements import Measurements
+from posenc.studies.figures.length_extrapolation import draw
+from posenc.studies.method.base import Arm, Study, check_arms
+from posenc.studies.method.curves import curves, label
+from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.base import Task
-from posenc.verdicts import Claim, Verdict
+from posenc.training.data import evaluation_set
+from posenc.training.module import SequenceModule
 
 PROBES = 128
 """Sequences over which attention is averaged."""
@@ -36,7 +36,7 @@ class LengthExtrapolation(Study):
     where an encoding is not defined.
 
         skill            on the test set
-        aulc, k50        of that curve, `at` 0 (posenc.length_generalization); k50 is the largest k where skill stays
+        aulc, k50        of that curve, `at` 0 (posenc.statistics.length); k50 is the largest k where skill stays
                          above one half, and 0 where it starts below
         target_mass      attention of the asking query on the key that holds the answer, of the best head of all layers
         head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100
@@ -144,7 +144,7 @@ class LengthExtrapolation(Study):
         label(axis, "length, in training lengths", "skill")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.length_extrapolation_figure."""
+        """See posenc.studies.figures.length_extrapolation."""
         return draw(found, [*self.arms], self.norms, self.multiples, self.layers)
 
 

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from posenc import checks, tables
 from posenc.diagnostics import attention_distance, capture, uniform_distance
-from posenc.measurements import Measurements
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.base import Arm, Study, check_arms
-from posenc.studies.curves import curves, label
-from posenc.studies.locality_figure import draw
-from posenc.studies.trained import Recipe, Row, fit
+from posenc.studies.figures.locality import draw
+from posenc.studies.method.base import Arm, Study, check_arms
+from posenc.studies.method.curves import curves, label
+from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
-from posenc.verdicts import Claim, Verdict
 
 THRESHOLD = 0.9
 
@@ -139,7 +139,7 @@ class Locality(Study):
         label(axis, "training sequences", f"skill, offsets ±{self.reaches[0]} and ±{self.reaches[0] + 1}")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.locality_figure."""
+        """See posenc.studies.figures.locality."""
         return draw(found, [*self.arms], self.reaches, self.sizes)
 
 

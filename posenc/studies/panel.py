@@ -12,14 +12,15 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from posenc import records, runs
-from posenc.build import make
 from posenc.checks import ConfigError
-from posenc.figures import INK
-from posenc.measurements import Measurements
-from posenc.output import printing
-from posenc.studies.base import Study
-from posenc.verdicts import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
+from posenc.config.build import make
+from posenc.figures.figures import INK
+from posenc.runs import reading as records
+from posenc.runs import result as runs
+from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
+from posenc.statistics.measurements import Measurements
+from posenc.studies.method.base import Study
+from posenc.terminal import printing
 
 INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828"}
 COLUMNS = 3
@@ -30,7 +31,7 @@ TABLE = 16 * 2**20
 def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[dict[str, str]]]:
     """The study of a finished run, its numbers and its verdicts.
 
-    trust  the run is the user's own: build whatever its config names (posenc.targets)
+    trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
     """
     if not (folder / runs.STUDY).is_file():
         raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {runs.STUDY}.")

@@ -15,15 +15,15 @@ from rich.table import Table
 from posenc import checks, tables
 from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
 from posenc.diagnostics.position_mean import without_position_mean
-from posenc.encoder import Encoder
-from posenc.measurements import Measurements
+from posenc.model.encoder import Encoder
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.base import Arm, Study, check_arms, draw_tokens
-from posenc.studies.curves import curves, label
-from posenc.studies.position_fading_figure import draw
-from posenc.studies.trained import Recipe, Row, fit, skill_now
+from posenc.studies.figures.position_fading import draw
+from posenc.studies.method.base import Arm, Study, check_arms, draw_tokens
+from posenc.studies.method.curves import curves, label
+from posenc.studies.method.trained import Recipe, Row, fit, skill_now
 from posenc.tasks.base import Task
-from posenc.verdicts import Claim, Verdict
 
 SHARES = ("position", "token", "sequence", "residual")
 
@@ -186,7 +186,7 @@ class PositionFading(Study):
         label(axis, "layer (position at the input)", "distance of a linear probe's answer, 1: a guess")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.position_fading_figure."""
+        """See posenc.studies.figures.position_fading."""
         return draw(found, {name: _place(arm) for name, arm in self.arms.items()}, [*self.trained], self.depths)
 
 

@@ -19,12 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from posenc import checks, tables
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
-from posenc.measurements import Measurements
-from posenc.studies.base import Arm, Study
-from posenc.studies.curves import curves, label
-from posenc.studies.quadratic_cost_figure import draw
-from posenc.verdicts import Claim, Verdict
+from posenc.model.encoder import Encoder
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.measurements import Measurements
+from posenc.studies.figures.quadratic_cost import draw
+from posenc.studies.method.base import Arm, Study
+from posenc.studies.method.curves import curves, label
 
 
 class QuadraticCost(Study):
@@ -151,7 +151,7 @@ class QuadraticCost(Study):
         label(axis, "length N", "local slope: 1 linear, 2 quadratic")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.quadratic_cost_figure."""
+        """See posenc.studies.figures.quadratic_cost."""
         size = {name: self.options | arm.options for name, arm in self.arms.items()}
         alike = [name for name in size if all(size[name][key] == self.options[key] for key in ("dim", "num_layers"))]
         return draw(found, {name: self.crossover(name) for name in self.arms}, alike)

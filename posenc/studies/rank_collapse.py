@@ -14,12 +14,12 @@ from rich.table import Table
 from posenc import checks, tables
 from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
 from posenc.diagnostics.decay import FLOOR
-from posenc.encoder import Encoder
-from posenc.measurements import Measurements
-from posenc.studies.base import Arm, Study, draw_tokens
-from posenc.studies.curves import curves, label
-from posenc.studies.rank_collapse_figure import draw
-from posenc.verdicts import Claim, Verdict
+from posenc.model.encoder import Encoder
+from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.measurements import Measurements
+from posenc.studies.figures.rank_collapse import draw
+from posenc.studies.method.base import Arm, Study, draw_tokens
+from posenc.studies.method.curves import curves, label
 
 
 class RankCollapse(Study):
@@ -143,7 +143,7 @@ class RankCollapse(Study):
         label(axis, "layer", "log10 of the ratio of Dong: 0 different tokens")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.rank_collapse_figure."""
+        """See posenc.studies.figures.rank_collapse."""
         return draw(found, self.decays(found), self.panels, self.gains, self.skips, self.phase_layers)
 
 

@@ -8,7 +8,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator as stream
 from posenc.tasks.base import IGNORE, SYMBOLS
-from posenc.tasks.transduction import TransductionTask
+from posenc.tasks.parts.transduction import TransductionTask
 
 PLUS, EQUALS, INDEX = 11, 12, 13
 """Tokens: 0 to 9 are digits, 10 the empty slot, then +, = and the first of the index tokens."""

@@ -10,10 +10,10 @@ from posenc import checks
 from posenc.streams import generator as stream
 from posenc.tasks.base import Task
 from posenc.tasks.copying import mean_largest_share
-from posenc.tasks.counts import expected_largest_count
-from posenc.tasks.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
-from posenc.tasks.terminated import TerminatedTask, terminate
-from posenc.tasks.transduction import TransductionTask
+from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.parts.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
+from posenc.tasks.parts.terminated import TerminatedTask, terminate
+from posenc.tasks.parts.transduction import TransductionTask
 
 
 class ReverseString(TransductionTask):

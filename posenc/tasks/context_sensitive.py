@@ -6,12 +6,12 @@ from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.streams import generator as stream
-from posenc.tasks import bits
 from posenc.tasks.base import IGNORE, Task
 from posenc.tasks.copying import CopyDataset, mean_largest_share
-from posenc.tasks.counts import expected_largest_count
-from posenc.tasks.terminated import END, TerminatedTask, terminate
-from posenc.tasks.transduction import TransductionTask
+from posenc.tasks.parts import bits
+from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.parts.terminated import END, TerminatedTask, terminate
+from posenc.tasks.parts.transduction import TransductionTask
 
 
 class _OfUniformStrings(TransductionTask):

@@ -7,8 +7,8 @@ from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.tasks.base import Task
-from posenc.tasks.counts import expected_largest_count
-from posenc.tasks.transduction import TransductionTask
+from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.parts.transduction import TransductionTask
 
 
 def mean_largest_share(length: int, alphabet: int) -> float:

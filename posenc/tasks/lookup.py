@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import Task
-from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.parts.counts import expected_largest_count
 
 
 class Lookup(Task):

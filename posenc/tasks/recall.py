@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.counts import expected_largest_count
-from posenc.tasks.transduction import TransductionTask
+from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.parts.transduction import TransductionTask
 
 
 def largest(x: np.ndarray, count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator as stream
 from posenc.tasks.base import Task
-from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.parts.counts import expected_largest_count
 
 
 class EvenPairs(Task):

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from posenc import checks, corpus
+from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.near_copies import near_copies
+from posenc.tasks.parts import corpus
+from posenc.tasks.parts.near_copies import near_copies
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class TextDataset(Task):
     bytes) or a folder (its files that are UTF-8); by default the source files of the Python standard library that runs
     posenc, without its tests. A corpus of three files or more is split by file (in the order of a hash of their names:
     a tenth of the bytes each for test and validation), a smaller one in contiguous parts. Files that are near copies,
-    such as the tables of character sets, go to one split together (posenc.tasks.near_copies).
+    such as the tables of character sets, go to one split together (posenc.tasks.parts.near_copies).
 
     Masked: in every window the share `mask` of the places, at least one, chosen without replacement; all are replaced
     by M, not four fifths of them as in BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from posenc.attention import SelfAttention
+from posenc.attention.layer import SelfAttention
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
-from posenc.encoder import Encoder
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
+from posenc.model.encoder import Encoder
 
 
 def encoder(**options: object) -> Encoder:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from posenc.attention import SelfAttention
+from posenc.attention.layer import SelfAttention
 from posenc.diagnostics import ProbeScore, guessing_distance, head_similarity, layer_similarity, linear_probe, mlp_probe
 from posenc.diagnostics.probes import ridge_weights
 from posenc.diagnostics.rotation import rotary_usage, turned_pairs
@@ -16,7 +16,7 @@ from posenc.encodings.pope import PolarPositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.encodings.transformer_xl import TransformerXLPositionalEncoding
 from posenc.encodings.xpos import XPosPositionalEncoding
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 
 F64 = torch.float64
 N = 12

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from posenc import blocks
+from posenc.attention.kernels import blocks
 from posenc.encodings import cope, dape
 
 B, H, N = 2, 3, 13

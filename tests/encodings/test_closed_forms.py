@@ -14,12 +14,12 @@ from scipy.special import erf, softmax
 from torch import Tensor, nn
 
 from posenc import encodings as pe
-from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.lape import LayerAdaptivePositionalEncoding
 from posenc.encodings.rope import turn
-from posenc.positions import Positions
-from posenc.schemes import WithinNumber
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import WithinNumber
 from tests.encodings.proofs import FORMULA, proves
 
 Pair = Callable[[int, int, int, int], float]

@@ -9,11 +9,11 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from posenc import encodings as pe
-from posenc.attention import IMPLEMENTATIONS
-from posenc.bias import skew
+from posenc.attention.bias import skew
+from posenc.attention.layer import IMPLEMENTATIONS
+from posenc.attention.mask import Mask
 from posenc.encodings.base import PositionalEncoding
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 from tests.encodings.proofs import FORMULA, proves
 from tests.encodings.test_closed_forms import FLOAT32, Layer, agree, all_cases, array, cases, layer_norm, linear, loud
 

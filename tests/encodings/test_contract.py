@@ -10,11 +10,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from posenc.build import build_module
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
+from posenc.config.build import build_module
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
 from tests.conftest import options
 
 ENCODINGS = options("encoding")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from posenc.catalog import Entry, build, entries
+from posenc.catalog.encodings import Entry, build, entries
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
-from posenc.positions import Positions
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
 from tests.conftest import CONFIGS, OWN, options, search
 
 ENCODINGS = options("encoding")

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from posenc.attention import SelfAttention, attention_logits
-from posenc.bias import ByDistance, ByPairs, ByQuery
-from posenc.catalog import Entry, entries
+from posenc.attention.bias import ByDistance, ByPairs, ByQuery
+from posenc.attention.layer import SelfAttention, attention_logits
+from posenc.attention.mask import Mask
+from posenc.catalog.encodings import Entry, entries
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
-from posenc.mask import Mask
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 from tests.conftest import OWN, options
 
 ENCODINGS = options("encoding")

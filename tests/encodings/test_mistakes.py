@@ -17,7 +17,7 @@ from posenc.encodings import (
     SymmetricALiBi,
     T5RelativePositionalBias,
 )
-from posenc.schemes import WithinNumber
+from posenc.positions.schemes import WithinNumber
 
 BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: RotaryPositionalEncoding(12, 4), "the head width must be even, got 3"),

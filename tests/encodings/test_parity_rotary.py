@@ -19,7 +19,7 @@ from transformers.models.llama import modeling_llama as llama
 from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 from transformers.models.speecht5.modeling_speecht5 import SpeechT5ScaledPositionalEncoding
 
-from posenc.positions import Positions
+from posenc.positions.positions import Positions
 from tests.conftest import CONFIGS
 from tests.encodings.proofs import proves
 

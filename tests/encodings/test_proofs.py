@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posenc.catalog import Entry, entries, markdown
+from posenc.catalog.encodings import Entry, entries, markdown
 from tests.conftest import ROOT
 from tests.encodings.proofs import FORMULA, PROOFS
 
@@ -26,10 +26,10 @@ def test_proofs_are_what_the_tests_prove(catalogue: list[Entry]) -> None:
 
 
 def test_the_page_in_the_docs_is_the_catalogues(catalogue: list[Entry]) -> None:
-    """Every line of every encoding that the page holds is as `python -m posenc.catalog --markdown` prints it."""
+    """Every line of every encoding that the page holds is as `python -m posenc.catalog.encodings --markdown` prints it."""
     page = (ROOT / "docs" / "encodings.md").read_text()
     held = [entry for entry in catalogue if f"\n## {entry.name}\n" in page]
-    assert markdown(held) == page, "run: python -m posenc.catalog --markdown > docs/encodings.md"
+    assert markdown(held) == page, "run: python -m posenc.catalog.encodings --markdown > docs/encodings.md"
 
 
 def test_what_the_page_holds_is_proven(catalogue: list[Entry]) -> None:

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from posenc.bias import ByDistance
-from posenc.build import build_module
+from posenc.attention.bias import ByDistance
 from posenc.checks import ConfigError
-from posenc.encoder import Encoder
+from posenc.config.build import build_module
 from posenc.encodings import (
     CausalALiBi,
     ContinuousPositionalEncoding,
@@ -29,7 +28,8 @@ from posenc.encodings import (
 )
 from posenc.encodings.alibi import slopes
 from posenc.encodings.scale import interpolate
-from posenc.positions import Positions
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
 
 Build = Callable[..., Any]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import train
-from posenc.cli import launch
-from posenc.module import SequenceModule
-from posenc.sealed import DurableFiles
+from posenc.jobs.launch import launch
+from posenc.training.checkpoint_file import DurableFiles
+from posenc.training.module import SequenceModule
 
 PHASES = ("set-up", "training", "validation", "test", "checkpoint")
 

@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 
 import train
 from posenc import report
-from posenc.analyze.load import load
-from posenc.build import KINDS, build_module, make
-from posenc.checkpoints import check_checkpoint
+from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.cli import launch
+from posenc.config.build import KINDS, build_module, make
+from posenc.jobs.launch import launch
+from posenc.training.checkpoints import check_checkpoint
 from tests.reliability import inputs
 from tests.report.conftest import settings
 
@@ -82,7 +82,7 @@ class Bench:
         return found
 
     def analyze(self, config: dict[str, Any] | str | None = None, result: Any = None, weights: bytes = b"") -> str:
-        """Of `posenc.analyze`, as far as anything is read; the whole folder is fresh each time."""
+        """Of `posenc.analysis`, as far as anything is read; the whole folder is fresh each time."""
         folder = self.root / "foreign"
         shutil.copytree(self.run, folder)
         inputs.write(folder, self.config if config is None else config, self.result if result is None else result)
@@ -109,7 +109,7 @@ class Bench:
 
 
 def pickles(bench: Bench, whole: bool = False) -> Iterator[Tried]:
-    """Checkpoints, to ckpt_path= and to posenc.analyze; where `whole`, through train.py and by going on too."""
+    """Checkpoints, to ckpt_path= and to posenc.analysis; where `whole`, through train.py and by going on too."""
     for name, data in inputs.pickles(bench.mark).items():
         path = bench.root / "crafted.ckpt"
         path.write_bytes(data)
@@ -144,7 +144,7 @@ def targets(bench: Bench, groups: tuple[str, ...] = ("encoding",)) -> Iterator[T
 
 
 def records(bench: Bench) -> Iterator[Tried]:
-    """YAML in place of a record, to posenc.analyze and to the report; and values that ask what the machine knows."""
+    """YAML in place of a record, to posenc.analysis and to the report; and values that ask what the machine knows."""
     for name, text in inputs.yamls(bench.mark).items():
         yield "YAML, analyze", name, bench.analyze(text)
         inputs.write(bench.root / "reported", text, bench.result)
@@ -175,7 +175,7 @@ def names(bench: Bench, chosen: tuple[str, ...] = inputs.NAMES) -> Iterator[Trie
 
 
 def values(bench: Bench, every: int = 1) -> Iterator[Tried]:
-    """Values in every place of a result, to posenc.analyze and to the report, `every` so many in one report."""
+    """Values in every place of a result, to posenc.analysis and to the report, `every` so many in one report."""
     for name, result in list(inputs.spoiled(bench.result))[::every]:
         yield "value, analyze", name, bench.analyze(result=result)
         inputs.write(bench.root / "valued", bench.config, result)

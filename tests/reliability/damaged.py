@@ -23,11 +23,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from rich.progress import track
 
-from posenc.build import build_module, make
-from posenc.checkpoints import check_checkpoint
 from posenc.checks import ConfigError
-from posenc.module import SequenceModule
-from posenc.sealed import read, seal
+from posenc.config.build import build_module, make
+from posenc.training.checkpoint_file import read, seal
+from posenc.training.checkpoints import check_checkpoint
+from posenc.training.module import SequenceModule
 from tests.conftest import CONFIGS
 from tests.reliability.children import Child, finished
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from posenc import runs
-from posenc.sealed import DurableFiles, read
+from posenc.runs import result as runs
+from posenc.training.checkpoint_file import DurableFiles, read
 from tests.reliability.children import Child, finished
 from tests.reliability.kills import RUN, STEPS, differences, outcome
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
-from posenc import records
-from posenc.logs import MetricsFile
-from posenc.measurements import Measurements
-from posenc.sealed import Damaged, read
-from posenc.studies.workers import Ledger
+from posenc.runs import reading as records
+from posenc.statistics.measurements import Measurements
+from posenc.studies.method.workers import Ledger
+from posenc.training.checkpoint_file import Damaged, read
+from posenc.training.loggers.metrics_file import MetricsFile
 
 SECONDS, BYTES = 5, 200 * 2**20
 
@@ -147,7 +147,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def refuse() -> None:
-    """As posenc.studies.conduct does with a ledger of another study."""
+    """As posenc.studies.method.conduct does with a ledger of another study."""
     raise ValueError("another study")
 
 

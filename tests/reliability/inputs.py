@@ -69,7 +69,7 @@ def pickles(mark: Path) -> dict[str, bytes]:
         "torch's inline C++": ("torch.utils.cpp_extension", "load_inline", "x", touch),
         "torch's collect_env": ("torch.utils.collect_env", "run", touch),
         "a nested pickle": ("torch.storage", "_load_from_bytes", touch),
-        "posenc's own writer": ("posenc.runs", "write_text", str(mark), "x"),
+        "posenc's own writer": ("posenc.runs.result", "write_text", str(mark), "x"),
         "pathlib": ("pathlib", "Path.touch", str(mark)), "builtins.open": ("builtins", "open", str(mark), "w"),
         "importlib": ("importlib", "import_module", "antigravity"), "getattr": ("builtins", "getattr", "x", "y"),
     }  # fmt: skip
@@ -99,12 +99,12 @@ def targets(mark: Path) -> dict[str, dict[str, Any]]:
         name: {"_target_": name} | args
         for name in (
             "os.system", "posix.system", "subprocess.getoutput", "builtins.eval", "builtins.exec", "torch.os.system",
-            "torch.nn.modules.module.os.system", "posenc.run.traceback.sys.exit", "posenc.build.Path", "torch.load",
+            "torch.nn.modules.module.os.system", "posenc.jobs.run.traceback.sys.exit", "posenc.config.build.Path", "torch.load",
             "torch.hub.load", "torch.jit.load", "torch.utils.collect_env.run", "torch.utils.cpp_extension.load",
             "torch.package.PackageImporter", "torch.PyTorchFileWriter", "torch.distributed.TCPStore",
             "lightning.pytorch.cli.LightningCLI", "lightning.LightningModule.load_from_checkpoint",
             "hydra.utils.get_method", "hydra.utils.instantiate", "hydra.utils.call", "functools.partial",
-            "posenc.runs.write_text", "posenc.build.make", "posenc.claims.shutil.rmtree", "posenc.ranks.OneMachine",
+            "posenc.runs.result.write_text", "posenc.config.build.make", "posenc.runs.folder.shutil.rmtree", "posenc.jobs.ranks.OneMachine",
             "torch.optim.AdamW.__init__.__globals__", "torch.nn.Identity", "torch._C.PyTorchFileReader", "torch",
             "torch..os", ".os.system", "", "os", "ｏｓ.system", "torch.utils.data.DataLoader",
         )

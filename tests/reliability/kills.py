@@ -22,7 +22,7 @@ import torch
 from rich.progress import track
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from posenc.sealed import read
+from posenc.training.checkpoint_file import read
 from tests.reliability.children import Child, finished
 
 RUN = (

@@ -28,7 +28,7 @@ def followers(folder: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"posenc.follow" in words and str(folder).encode() in words:
+            if b"posenc.jobs.follow" in words and str(folder).encode() in words:
                 found.append(int(path.parent.name))
     return found
 

@@ -22,9 +22,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from rich.progress import Progress
 
-from posenc.build import build
-from posenc.logs import open_logs
-from posenc.run import train
+from posenc.config.build import build
+from posenc.jobs.run import train
+from posenc.training.loggers.metrics_file import open_logs
 from tests.conftest import CONFIGS
 
 EVERY = 50

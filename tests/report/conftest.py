@@ -16,12 +16,17 @@ def settings(encoding: str, dataset: str, positions: str, seed: int) -> dict[str
     """The groups of a config that matter to the report."""
     return {
         "seed": seed,
-        "data": {"_target_": "posenc.data.SequenceData", "batch_size": 128, "eval_size": 500, "train_size": None},
-        "module": {"_target_": "posenc.module.SequenceModule", "warmup_steps": 100},
+        "data": {
+            "_target_": "posenc.training.data.SequenceData",
+            "batch_size": 128,
+            "eval_size": 500,
+            "train_size": None,
+        },
+        "module": {"_target_": "posenc.training.module.SequenceModule", "warmup_steps": 100},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.003},
         "dataset": {"_target_": f"posenc.tasks.{dataset}.Task", "length": [8, 32], "test_lengths": [32, 64]},
-        "positions": {"_target_": f"posenc.schemes.{positions}"},
-        "model": {"_target_": "posenc.encoder.Encoder", "dim": 64, "num_layers": 2},
+        "positions": {"_target_": f"posenc.positions.schemes.{positions}"},
+        "model": {"_target_": "posenc.model.encoder.Encoder", "dim": 64, "num_layers": 2},
         "encoding": {"_target_": f"posenc.encodings.{encoding}.Encoding", "dim": 64},
         "trainer": {"max_steps": 1000, "precision": "32-true", "gradient_clip": 1.0},
     }

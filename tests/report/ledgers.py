@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from posenc.report import arms, tables
-from posenc.report.compare import Conclusions, conclude
-from posenc.report.read import Run
+from posenc.report.numbers import facets as tables
+from posenc.report.numbers.compare import Conclusions, conclude
+from posenc.report.reading import arms
+from posenc.report.reading.read import Run
 
 
 def a_run(

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from posenc.report.compare import Comparison, compare
+from posenc.report.numbers.compare import Comparison, compare
 from tests.report.conftest import Make
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from posenc.report import tables
-from posenc.report.arms import place as placed
-from posenc.report.finding import Finding
-from posenc.report.read import Run
+from posenc.report.numbers import facets as tables
+from posenc.report.numbers.finding import Finding
+from posenc.report.reading.arms import place as placed
+from posenc.report.reading.read import Run
 from tests.report.ledgers import a_run, concluded
 
 

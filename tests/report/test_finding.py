@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posenc.report.compare import Comparison, compare
+from posenc.report.numbers.compare import Comparison, compare
 from tests.report.conftest import Make
 
 

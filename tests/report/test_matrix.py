@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from posenc.report import write
-from posenc.report.compare import compare
-from posenc.report.matrix import draw, matrices, panel, written
+from posenc.report.numbers.compare import compare
+from posenc.report.pages.matrix import draw, matrices, panel, written
 from tests.report.conftest import Make
 
 

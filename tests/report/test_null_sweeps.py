@@ -7,9 +7,9 @@ speed; that the whole way from runs on says the same is a test of its own.
 import numpy as np
 import pytest
 
-from posenc.report.finding import of_meeting
-from posenc.report.judge import Judgement
-from posenc.report.meetings import Meeting
+from posenc.report.numbers.finding import of_meeting
+from posenc.report.numbers.judge import Judgement
+from posenc.report.numbers.meetings import Meeting
 from tests.report.ledgers import a_run, concluded
 
 SWEEPS, DATASETS, SEEDS = 200, 7, 12

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posenc.checks import ConfigError
-from posenc.report.compare import Comparison, compare
+from posenc.report.numbers.compare import Comparison, compare
 from tests.report.conftest import Make
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from posenc.checks import ConfigError
 from posenc.report import write
-from posenc.report.compare import Comparison, compare
-from posenc.report.saved import COLUMNS, read_table
+from posenc.report.numbers.compare import Comparison, compare
+from posenc.report.reading.saved import COLUMNS, read_table
 from tests.report.conftest import Make
 
 

@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 import pytest
 from scipy import stats
 
-from posenc.report.compare import compare
-from posenc.report.layout import difference_table
+from posenc.report.numbers.compare import compare
+from posenc.report.pages.layout import difference_table
 from tests.report.conftest import Make
 
 

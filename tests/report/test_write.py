@@ -13,9 +13,10 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from posenc.checks import ConfigError
-from posenc.report import interactive, layout, page, write
+from posenc.report import write
 from posenc.report.__main__ import main
-from posenc.report.compare import compare
+from posenc.report.numbers.compare import compare
+from posenc.report.pages import interactive, layout, page
 from tests.report.conftest import Make
 
 NASTY = "<script>alert(1)</script>"

@@ -16,7 +16,7 @@ from posenc.checks import ConfigError
 from posenc.streams import generator
 from posenc.tasks.base import IGNORE, Task
 from posenc.tasks.context_free import ModularArithmeticBrackets, ReverseString, SolveEquation, StackManipulation
-from posenc.tasks.expressions import draw_expressions, value_frequencies
+from posenc.tasks.parts.expressions import draw_expressions, value_frequencies
 
 
 def oracle_reverse(x: list[int]) -> list[int]:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from posenc.checks import ConfigError
 from posenc.streams import generator
-from posenc.tasks import bits
 from posenc.tasks.base import IGNORE, Task, skill
 from posenc.tasks.context_sensitive import (
     BinaryAddition,
@@ -24,6 +23,7 @@ from posenc.tasks.context_sensitive import (
     MissingDuplicate,
     OddsFirst,
 )
+from posenc.tasks.parts import bits
 
 
 def number(bits: list[int]) -> int:

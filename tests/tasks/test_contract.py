@@ -11,12 +11,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.nn import functional as F
 
-from posenc.build import build_module
 from posenc.checks import ConfigError
-from posenc.scores import Scores
+from posenc.config.build import build_module
 from posenc.streams import generator
 from posenc.tasks.base import IGNORE, Task, skill
 from posenc.tasks.counting import _PrefixTask
+from posenc.training.scores import Scores
 from tests.conftest import options
 
 TASKS = options("dataset")

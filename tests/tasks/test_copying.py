@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posenc.checks import ConfigError
-from posenc.schemes import WithinNumber
+from posenc.positions.schemes import WithinNumber
 from posenc.streams import generator
 from posenc.tasks.addition import AdditionIndexHintsDataset, ReversedAdditionDataset, add
 from posenc.tasks.base import IGNORE, Task
 from posenc.tasks.copying import CopyDataset, ReverseDataset, SortDataset, SumModDataset, mean_largest_share
-from posenc.tasks.counts import expected_largest_count
+from posenc.tasks.parts.counts import expected_largest_count
 
 REARRANGED = {
     "copy": (CopyDataset, {}, list),

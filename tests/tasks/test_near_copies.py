@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posenc.tasks.near_copies import near_copies
+from posenc.tasks.parts.near_copies import near_copies
 from posenc.tasks.text import TextDataset
 
 

@@ -13,8 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from posenc.encoder import Encoder
 from posenc.encodings.base import PositionalEncoding
+from posenc.model.encoder import Encoder
 from posenc.streams import generator
 from posenc.tasks.base import Task, skill
 from posenc.tasks.copying import CopyDataset, SortDataset, SumModDataset

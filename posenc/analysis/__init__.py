@@ -1,0 +1,5 @@
+"""The analysis: a finished run in, what its model does with position out. `python -m posenc.analysis RUN...`."""
+
+from posenc.analysis.write import write
+
+__all__ = ["write"]

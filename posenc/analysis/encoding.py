@@ -1,0 +1,110 @@
+"""What a trained encoding itself says: its bias by distance, its frequencies, its position vectors.
+
+Which of these an encoding has is seen from the hooks that it overrides, not from its name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from posenc.analysis.observe import Asked, look, reach, trained
+from posenc.attention.layer import LayerRecord
+from posenc.diagnostics import RotaryUsage, rotary_usage
+from posenc.diagnostics.bias_curve import Curve, bias_curve
+from posenc.encodings.base import PositionalEncoding
+from posenc.training.module import SequenceModule
+
+SEQUENCES = 4
+"""Over which a bias that depends on content is averaged."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoding as it was learned, by layer; what it does not have is empty.
+
+    curves    the bias, by layer, up to `length`
+    usage     the frequencies
+    vectors   (N, D) what `embed` adds at each place of a sequence of `length`: of the first layer alone where
+              it is added at the input
+    length    the length to which curves and vectors go
+    distance  the largest distance that training meets
+    position  the largest position that training meets
+    places    how many of the places of `length` stand at positions that training meets
+    hooks     the hooks that the encoding overrides
+    """
+
+    length: int
+    distance: float
+    position: float
+    places: int
+    hooks: tuple[str, ...]
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+    usage: Mapping[int, RotaryUsage] = field(default_factory=dict)
+    vectors: Mapping[int, Float[Tensor, "N D"]] = field(default_factory=dict)
+
+    def distinct(self) -> list[tuple[list[int], Curve]]:
+        """The curves that differ, each with the layers that have it."""
+        groups: list[tuple[list[int], Curve]] = []
+        for layer, curve in self.curves.items():
+            layers = next((layers for layers, known in groups if known.same(curve)), None)
+            if layers is None:
+                groups.append(([layer], curve))
+            else:
+                layers.append(layer)
+        return groups
+
+
+def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
+    """The encoding's shape; `asked` is what its layers gave it at `length`."""
+    further = reach(module, length)
+    records, beyond = look(module, further, SEQUENCES)
+    distance, position = trained(module)
+    curves = {layer: bias_curve(record, given.positions) for layer, (record, given) in _pair(records, beyond)}
+    usage = {layer: rotary_usage(each.layer, each.x, each.encoding, each.positions) for layer, each in enumerate(asked)}
+    return Shape(
+        length=further,
+        distance=distance,
+        position=position,
+        places=int((beyond[0].positions.values[0] <= position + 1e-6).sum()),
+        hooks=overridden(asked[0].encoding),
+        curves={layer: curve for layer, curve in curves.items() if curve is not None},
+        usage={layer: found for layer, found in usage.items() if found is not None},
+        vectors=_vectors(module, beyond),
+    )
+
+
+def overridden(encoding: PositionalEncoding) -> tuple[str, ...]:
+    """Which of embed, rotate and bias the encoding brings itself."""
+    hooks = ("embed", "rotate", "bias")
+    return tuple(hook for hook in hooks if getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook))
+
+
+def _pair(records: Sequence[LayerRecord], asked: Sequence[Asked]) -> list[tuple[int, tuple[LayerRecord, Asked]]]:
+    return list(enumerate(zip(records, asked, strict=True)))
+
+
+@torch.no_grad()
+def _vectors(module: SequenceModule, asked: Sequence[Asked]) -> dict[int, Float[Tensor, "N D"]]:
+    """What `embed` makes of tokens that are zero, in each layer that has one of its own."""
+    encoder = module.encoder
+    if "embed" not in overridden(asked[0].encoding):
+        return {}
+    layers = [0] if encoder.inject == "input" else range(len(encoder.encodings))
+    found = {}
+    for layer in layers:
+        positions = asked[layer].positions
+        origin = torch.zeros(len(positions.ids), positions.length, encoder.tokens.embedding_dim)
+        found[layer] = encoder.encoding(layer).embed(origin, positions)[0]
+    return found
+
+
+def span(layers: Sequence[int]) -> str:
+    """Layer 0; layers 0 and 1; layers 0 to 5; layers 0, 2 and 3."""
+    if len(layers) < 2:
+        return f"layer {layers[0]}"
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers {layers[0]} to {layers[-1]}"
+    return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"

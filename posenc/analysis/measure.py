@@ -1,0 +1,256 @@
+"""Every diagnostic of one run, as a long table.
+
+quantity,arm,at,seed,value      `at` is a layer unless said otherwise: stream l is h_l, what layer l reads (L: what the
+                                last one leaves); attention l is that of layer l, from 0
+
+variance_share                  arm position, token, sequence, residual
+dong_ratio                      arm stream; geometric mean over sequences
+token_cosine, effective_rank    arm stream
+probe_accuracy, probe_distance, probe_selectivity, probe_relative_distance
+                                arm linear, mlp; "linear on tokens alone" (at 0) reads embeddings without position
+attention_entropy, attention_distance, sink_rate, toeplitzness_relative, toeplitzness_absolute, target_mass
+                                arm "head h"; "uniform" is attention that is the same to all visible keys
+rollout_first_token             arm trained, uniform; what the last query holds of the first token after layer l
+head_similarity                 arm "heads g and h"
+layer_similarity                arm "layer l", at the other layer
+bias                            arm "layer l head h", at a signed distance
+rotary_rate                     arm "layer l", at the pair, the fastest first; radians a position
+rotary_usage                    arm "layer l head h", at the pair; `rotary_still` at 0: dimensions that do not turn
+position_cosine                 arm "layer l", at a distance in tokens: mean cosine of the vectors of two positions
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from posenc.analysis.encoding import Shape, shape
+from posenc.analysis.load import Finished
+from posenc.analysis.observe import Observed, check_length, check_size, observe
+from posenc.attention.layer import LayerRecord
+from posenc.checks import ConfigError
+from posenc.diagnostics import (
+    ProbeScore,
+    attention_distance,
+    attention_entropy,
+    dong_ratio,
+    effective_rank,
+    guessing_distance,
+    head_similarity,
+    layer_similarity,
+    linear_probe,
+    mlp_probe,
+    position_share,
+    rollout,
+    sink_rate,
+    target_mass,
+    toeplitzness,
+    token_cosine,
+)
+from posenc.diagnostics.probes import STEPS
+from posenc.statistics.measurements import Measurements
+from posenc.training.divergence import ran_out
+from posenc.training.module import SequenceModule
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One run in numbers, and what its figures are drawn from.
+
+    found      the long table
+    weights    of each layer, the mean over sequences of its attention, (H, N, N)
+    encoding   what the encoding itself says
+    length     the length of the sequences that was asked for; they have `tokens` tokens
+    sequences  how many were measured; of `attended` of them attention was kept
+    no_target  why there is no target mass, if there is none
+    """
+
+    run: Finished
+    found: Measurements
+    weights: list[Float[Tensor, "H N N"]]
+    encoding: Shape
+    length: int
+    tokens: int
+    sequences: int
+    attended: int
+    no_target: str
+
+    @property
+    def layers(self) -> int:
+        """Layers of attention."""
+        return len(self.weights)
+
+    @property
+    def heads(self) -> int:
+        """Heads of a layer."""
+        return len(self.weights[0])
+
+    @property
+    def title(self) -> str:
+        """Which run this is, at which length."""
+        result = self.run.result
+        names = (f"encoding={result['encoding']}", f"positions={result.get('positions', 'contiguous')}")
+        return " · ".join((str(result["dataset"]), *names, f"seed {self.run.seed}", f"length {self.length}"))
+
+    def pairs_of_heads(self, layer: int) -> dict[tuple[int, int], float]:
+        """Mean cosine of the attention of every two heads of a layer."""
+        pairs = combinations(range(self.heads), 2)
+        return {(g, h): self.row("head_similarity", f"heads {g} and {h}")[layer] for g, h in pairs}
+
+    def row(self, quantity: str, arm: str) -> dict[float, float]:
+        """`at` to value."""
+        return {at: sample[self.run.seed] for at, sample in self.found.along(quantity, arm).items()}
+
+
+class Table:
+    """Measurements of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.found, self.seed = Measurements(), seed
+
+    def add(self, quantity: str, arm: str, at: float, value: Tensor | float) -> None:
+        """One number."""
+        self.found.add(quantity, arm, at, self.seed, float(value))
+
+    def heads(self, quantity: str, layer: int, values: Float[Tensor, " H"]) -> None:
+        """One number a head."""
+        for head, value in enumerate(values):
+            self.add(quantity, f"head {head}", layer, value)
+
+
+def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: int = STEPS) -> Analysis:
+    """Measure a run on `batch` sequences of its test set.
+
+    length  of the sequences; None: the longest of training
+    steps   of training of the MLP probe
+
+    Raises ConfigError where the run is not defined at this length, or the memory is too small for it.
+    """
+    length = run.module.task.length[1] if length is None else length
+    try:
+        return _analyse(run, length, batch, steps)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise ConfigError(
+            f"--length {length} and --batch {batch} do not fit into the memory ({' '.join(str(error).split())}); lower "
+            "one of them."
+        ) from error
+
+
+def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
+    module = run.module
+    check_length(module, length)
+    check_size(module, length, batch)
+    seen = observe(module, length, batch)
+    table = Table(run.seed)
+    _streams(table, seen)
+    _probes(table, seen, steps)
+    _attention(table, seen.attention)
+    no_target = _target(table, module, seen)
+    found = shape(module, length, seen.asked)
+    _encoding(table, found)
+    return Analysis(
+        run=run,
+        found=table.found,
+        weights=[record.weights.mean(0) for record in seen.attention],
+        encoding=found,
+        length=length,
+        tokens=seen.tokens.shape[1],
+        sequences=len(seen.tokens),
+        attended=len(seen.attention[0].weights),
+        no_target=no_target,
+    )
+
+
+def _streams(table: Table, seen: Observed) -> None:
+    for layer, stream in enumerate(seen.streams):
+        for part, share in position_share(stream, seen.tokens).items():
+            table.add("variance_share", part, layer, share)
+        table.add("dong_ratio", "stream", layer, dong_ratio(stream).log().mean().exp())
+        table.add("token_cosine", "stream", layer, token_cosine(stream).mean())
+        table.add("effective_rank", "stream", layer, effective_rank(stream).mean())
+
+
+def _probes(table: Table, seen: Observed, steps: int) -> None:
+    """Probes read LayerNorm(h), without gain: what a pre-norm layer can read, whatever the size of the stream."""
+
+    def add(arm: str, layer: int, score: ProbeScore) -> None:
+        table.add("probe_accuracy", arm, layer, score.accuracy)
+        table.add("probe_distance", arm, layer, score.distance)
+        table.add("probe_relative_distance", arm, layer, score.distance / guessing_distance(seen.tokens.shape[1]))
+        table.add("probe_selectivity", arm, layer, score.selectivity)
+
+    def normed(x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:])
+
+    for layer, (fitted, scored) in enumerate(zip(seen.fitted, seen.streams, strict=True)):
+        add("linear", layer, linear_probe(normed(fitted), normed(scored)))
+        add("mlp", layer, mlp_probe(normed(fitted), normed(scored), steps))
+    fitted, scored = seen.plain
+    add("linear on tokens alone", 0, linear_probe(normed(fitted), normed(scored)))
+
+
+def uniform(record: LayerRecord) -> Float[Tensor, "1 1 N N"]:
+    """Attention that gives every key that the mask shows the same weight."""
+    visible = (record.logits[:1, :1] > float("-inf")).to(record.weights.dtype)
+    return visible / visible.sum(-1, keepdim=True)
+
+
+def _attention(table: Table, attention: Sequence[LayerRecord]) -> None:
+    even = [uniform(record) for record in attention]
+    for layer, record in enumerate(attention):
+        table.heads("attention_entropy", layer, attention_entropy(record.weights, record.logits))
+        table.heads("attention_distance", layer, attention_distance(record.weights))
+        table.add("attention_distance", "uniform", layer, attention_distance(even[layer]))
+        table.heads("sink_rate", layer, sink_rate(record.weights))
+        table.add("sink_rate", "uniform", layer, sink_rate(even[layer]))
+        for kind, share in toeplitzness(record.logits).items():
+            table.heads(f"toeplitzness_{kind}", layer, share)
+        alike = head_similarity(record.weights)
+        for g, h in combinations(range(len(alike)), 2):
+            table.add("head_similarity", f"heads {g} and {h}", layer, alike[g, h])
+    for name, weights in (("trained", [record.weights for record in attention]), ("uniform", even)):
+        for layer, total in enumerate(rollout(weights)):
+            table.add("rollout_first_token", name, layer, total[:, -1, 0].mean())
+    alike = layer_similarity([record.weights for record in attention])
+    for one, row in enumerate(alike):
+        for other, value in enumerate(row):
+            table.add("layer_similarity", f"layer {one}", other, value)
+
+
+def _target(table: Table, module: SequenceModule, seen: Observed) -> str:
+    """Mass on the key that holds the answer, if the task can say which (`Task.sources`); else why there is none."""
+    sources = module.task.sources(seen.tokens[: len(seen.attention[0].weights)])
+    if sources is None:
+        return f"{module.task} does not say at which token an answer stands."
+    weights = [record.weights for record in seen.attention]
+    target = F.pad(sources, (0, weights[0].shape[-1] - sources.shape[1]), value=-1)
+    if not bool((target >= 0).any()):
+        return f"{module.task} names no token at which an answer of these sequences stands."
+    for layer, each in enumerate(weights):
+        table.heads("target_mass", layer, target_mass(each, target))
+    return ""
+
+
+def _encoding(table: Table, found: Shape) -> None:
+    for layer, curve in found.curves.items():
+        for head, logits in enumerate(curve.logits):
+            for distance, logit in zip(curve.distances.tolist(), logits.tolist(), strict=True):
+                table.add("bias", f"layer {layer} head {head}", distance, logit)
+    for layer, usage in found.usage.items():
+        for pair, rate in enumerate(usage.rates):
+            table.add("rotary_rate", f"layer {layer}", pair, rate)
+        for head, (turning, still) in enumerate(zip(usage.usage, usage.still, strict=True)):
+            for pair, value in enumerate(turning):
+                table.add("rotary_usage", f"layer {layer} head {head}", pair, value)
+            table.add("rotary_still", f"layer {layer} head {head}", 0, still)
+    for layer, vectors in found.vectors.items():
+        unit = F.normalize(vectors.float(), dim=-1)
+        cosine = unit @ unit.T
+        for distance in range(len(unit)):
+            table.add("position_cosine", f"layer {layer}", distance, torch.diagonal(cosine, distance).mean())

@@ -1,0 +1,92 @@
+"""Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from posenc.analysis import figures, words
+from posenc.analysis.load import load
+from posenc.analysis.measure import analyse
+from posenc.checks import ConfigError, positive
+from posenc.runs import result as runs
+from posenc.runs.reading import read_table
+from posenc.statistics.measurements import COLUMNS
+
+TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
+NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
+"""Of figures that an analysis may have; those of an analysis before it that it does not have are removed."""
+DPI = 150
+
+
+class Written(NamedTuple):
+    """Where an analysis is, and its text."""
+
+    folder: Path
+    text: str
+    figures: list[str]
+
+
+def write(
+    folder: Path,
+    output: Path | None = None,
+    batch: int = 64,
+    length: int | None = None,
+    trust: bool = False,
+) -> Written:
+    """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
+
+    trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
+
+    Raises ConfigError where there is no such run, or the output cannot be written.
+    """
+    positive("analyze", batch=batch)
+    target = folder / FOLDER if output is None else output
+    run = load(folder, trust)
+    _check(target)
+    analysis = analyse(run, length, batch)
+    text = words.render(analysis)
+    drawn = figures.draw(analysis)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        runs.clear_parts(target)
+        runs.write_text(target / TABLE, analysis.found.csv())
+        for name, figure in drawn.items():
+            _save(figure, target / name)
+        for name in NAMES:
+            for ending in (".png", ".svg"):
+                if name not in drawn:
+                    (target / f"{name}{ending}").unlink(missing_ok=True)
+        runs.write_text(target / TEXT, text)
+    except OSError as error:
+        raise ConfigError(
+            f"the analysis cannot be written to {target} ({error.strerror}); choose another folder with --output."
+        ) from error
+    return Written(target, text, list(drawn))
+
+
+def _check(target: Path) -> None:
+    """An analysis replaces an analysis, and no other table of that name."""
+    if target.is_symlink():
+        raise ConfigError(f"{target} is a link to another folder; choose --output, such as {target.resolve()}.")
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{target} is a file, not a folder; choose another --output.")
+    table = target / TABLE
+    head = ",".join(COLUMNS).encode()
+    try:
+        known = read_table(table).startswith(head)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise ConfigError(f"{table} is not of an analysis and is not replaced; choose another --output.")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """PNG and SVG, the same bytes from the same numbers."""
+    with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
+        for ending, metadata in (("png", None), ("svg", {"Date": None})):
+            runs.write_picture(path.with_name(f"{path.name}.{ending}"), figure, dpi=DPI, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out once, for both

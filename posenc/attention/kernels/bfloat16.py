@@ -1,0 +1,118 @@
+"""Attention in bfloat16 on the CPU: matrix products and a softmax, block by block.
+
+torch's fused CPU attention is slower in bfloat16 than in float32, most of all its backward pass, while its matrix
+products are two to three times faster. Here both passes are products of blocks that stay in the caches, and nothing of
+N×N is kept: the backward pass computes the weights again, from the same numbers and so to the same bits.
+
+    P = softmax(q kᵀ / √d + bias),  dV = Pᵀ dO,  dP = dO Vᵀ,  dS = P ∘ (dP − rowsum(P ∘ dP))
+    dQ = dS K / √d,  dK = dSᵀ Q / √d,  dBias = dS, summed over the batch and over each distance
+
+as in FlashAttention (Dao et al. 2022, https://arxiv.org/abs/2205.14135), but that whole rows are computed, so that no
+sum is carried along. Products are of bfloat16 numbers, summed in float32 and rounded to bfloat16, as are the bias and
+the softmax. The bias is one table of distances; with the queries in reverse order its matrix is a view of it (see
+`posenc.attention.kernels.fused.Hankel`).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from posenc.attention.bias import Bias
+from posenc.attention.kernels import blocks, fused
+from posenc.attention.layer import biased, carry
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+
+BLOCK = 2**20
+"""Weights that are computed at once, or those of one head: 2 MiB, so that a block stays in the caches."""
+
+SHORT = 64
+"""Up to this length the weights are few, and kept for the backward pass: that is faster than computing them again."""
+
+LONGEST = 512
+"""From here on torch's kernel in float32 is as fast: a head no longer fits into the caches."""
+
+
+def pays(bias: Bias | None, positions: Positions, mask: Mask) -> bool:
+    """Whether it applies, to no bias or one table and open masks, and is faster than the kernels in float32."""
+    return (bias is None or fused.is_table(bias, positions)) and mask.open and SHORT < positions.length <= LONGEST
+
+
+def whole(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """The definition in bfloat16, for every bias and mask; q is scaled in the place of the N×N logits."""
+    q, k, v = (x.to(torch.bfloat16) for x in (q * v.shape[-1] ** -0.5, k, v))
+    return carry(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
+
+
+def attend(
+    q: Float[Tensor, "B H N c"],
+    k: Float[Tensor, "B H N c"],
+    v: Float[Tensor, "B H N d"],
+    bias: Bias | None,
+    positions: Positions,
+) -> Float[Tensor, "B H N d"]:
+    """softmax(q kᵀ / √d + bias) v in bfloat16, for what `pays` lets in, at any length."""
+    table = None if bias is None else fused.lay(bias, positions, Mask())[1]
+    q, k, v = blocks.operands(q, k, v, table, positions.length)
+    B, H, N, d = v.shape
+    q = (q * d**-0.5).to(torch.bfloat16)
+    k, v = k.to(torch.bfloat16), v.to(torch.bfloat16)
+    if table is None:
+        out = BlockedAttention.apply(*(x.reshape(1, B * H, N, -1) for x in (q, k, v)), None)
+        assert isinstance(out, Tensor)
+        return out.view(B, H, N, d)
+    table = table[0].to(torch.bfloat16).expand(H, -1)
+    out = BlockedAttention.apply(*(x.transpose(0, 1).contiguous() for x in (q.flip(-2), k, v)), table)
+    assert isinstance(out, Tensor)
+    return out.transpose(0, 1).flip(-2)
+
+
+class BlockedAttention(torch.autograd.Function):
+    """(q / √d, k, v), each (heads, batch, N, ·); a table (heads, 2N − 1), queries reversed, or None → as v."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None) -> Tensor:
+        """Keeps q, k, v and the table."""
+        ctx.save_for_backward(q, k, v, table)
+        out = torch.empty_like(v)
+        for h, b, weights, _ in _blocks(q, k, table):
+            torch.bmm(weights, v[h, b], out=out[h, b])
+        return out
+
+    @staticmethod
+    @blocks.once
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Block by block."""
+        q, k, v, table = ctx.saved_tensors
+        grad, N = grad.contiguous(), q.shape[-2]
+        dq, dk, dv = torch.empty_like(q), k.new_empty(k.mT.shape), v.new_empty(v.mT.shape)
+        by_pair = q.new_zeros(len(q), N, N, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        for h, b, weights, slopes in _blocks(q, k, table):
+            torch.bmm(grad[h, b].mT, weights, out=dv[h, b])  # its transpose takes half as long again
+            torch.bmm(grad[h, b], v[h, b].mT, out=slopes)
+            torch.ops.aten._softmax_backward_data.out(slopes, weights, -1, slopes.dtype, grad_input=weights)
+            torch.bmm(weights, k[h, b], out=dq[h, b])
+            torch.bmm(q[h, b].mT, weights, out=dk[h, b])
+            if by_pair is not None:
+                by_pair[h] += weights.sum(0)
+        dtable = None if by_pair is None else fused.diagonals(by_pair).to(torch.bfloat16)
+        return dq, dk.mT, dv.mT, dtable
+
+
+def _blocks(q: Tensor, k: Tensor, table: Tensor | None) -> Iterator[tuple[int, slice, Tensor, Tensor]]:
+    """Head, sequences, their weights, and room for as many numbers; both are overwritten by the next block."""
+    heads, batch, N, _ = q.shape
+    some = min(batch, max(1, BLOCK // (N * N)))
+    logits, weights = q.new_empty(2, some, N, N)
+    for h in range(heads):
+        bias = None if table is None else table[h].unfold(-1, N, 1).contiguous()
+        for b in blocks.cut(batch, some):
+            here, there = logits[: b.stop - b.start], weights[: b.stop - b.start]
+            torch.bmm(q[h, b], k[h, b].mT, out=here)
+            if bias is not None:
+                here += bias
+            torch.softmax(here, -1, out=there)
+            yield h, b, there, here

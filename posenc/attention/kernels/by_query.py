@@ -1,0 +1,190 @@
+"""Attention under a bias that each query reads from vectors of distances, on the CPU: block by block, nothing N×N kept.
+
+    logit(m, n) = q_m·k_n / √d + a_m·r[n − m],  out_m = Σ_n P(m, n) (v_n + s[n − m])
+
+with a the queries' own reading of the vectors r, and vectors s that some encodings add to the values. For some queries
+m .. m' only n + m' − m distances occur, and a_m·r of all of them is one product, a row of distances a query; read with
+a row stride that is one shorter, it is a row of keys a query (Huang et al. 2018, https://arxiv.org/abs/1809.04281,
+section 3.4.1). So logits lie *inside* rows of distances, and so, bordered by zeros, do weights and their gradients, and
+every product reads either form without a copy:
+
+    dS = P ∘ (dO Vᵀ + dO sᵀ − rowsum(dO ∘ O)),  dV = Pᵀ dO,  ds = Pᵀ dO
+    dQ = dS K,  dK = dSᵀ Q,  dA = dS r,  dr = dSᵀ A
+
+where the products with r and s are over distances. The backward pass computes the weights again, from the logarithm of
+each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691). Powers of two as in `posenc.attention.kernels.fused`.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from posenc.attention.bias import Bias, ByQuery
+from posenc.attention.kernels import blocks
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+
+BLOCK, ROWS, LEAST = 2**18, 128, 16
+"""Weights that are computed at once, 1 MiB in float32, as some arrays of this size must stay in the caches; and queries
+of a head, at most, as between few queries and the keys there are few more distances than keys, and at least."""
+
+Block = tuple[slice, slice, slice, slice]
+"""Heads, queries, keys, and which of the 2N − 1 distances lie between them."""
+
+
+def applies(bias: Bias | None, q: Tensor, v: Tensor, positions: Positions) -> TypeGuard[ByQuery]:
+    """Whether this is the definition's equal here: consecutive positions, a CPU, q and k as wide as v, no compiling."""
+    return isinstance(bias, ByQuery) and positions.consecutive and q.shape[-1] == v.shape[-1] and blocks.pays(q)
+
+
+def attend(
+    q: Float[Tensor, "B H N d"],
+    k: Float[Tensor, "B H N d"],
+    v: Float[Tensor, "B H N d"],
+    bias: ByQuery,
+    positions: Positions,
+    mask: Mask,
+) -> Float[Tensor, "B H N d"]:
+    """The definition's answer, where it `applies`; what is narrower than float32 is widened to it."""
+    dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
+    q, k, v = blocks.operands(q, k, v, bias.queries, N)
+    queries = bias.queries.expand(*q.shape[:-1], -1)
+    occur = slice(positions.span - N, positions.span + N - 1)
+    vectors = bias.vectors[:, occur].to(dtype)
+    values = None if bias.values is None else bias.values[:, occur].to(dtype)
+    first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, queries))
+    with blocks.without_autocast(q):  # the backward pass, outside it, must find the same weights
+        out = QueryAttention.apply(*first, vectors, values, mask)
+    assert isinstance(out, Tensor)
+    return out.transpose(0, 1).to(q.dtype)
+
+
+class QueryAttention(torch.autograd.Function):
+    """(q, k, v, a), each (H, B, N, ·), r and s, each (1 or H, 2N − 1, ·), s or None, mask → as v."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, r: Tensor, s: Tensor | None, mask: Mask
+    ) -> Tensor:
+        """Keeps what it was given, the output and one number a query."""
+        out, sums = torch.empty_like(v), q.new_empty(*q.shape[:-1], 1)
+        logits, weights = DistanceRows(q), DistanceRows(q)
+        scale, log2e = q.shape[-1] ** -0.5, math.log2(math.e)
+        for block in _blocks(q, mask):
+            h, m, n, t = block
+            by_key = logits.read(block, a[h, :, m] * log2e, r, mask)
+            by_key += (q[h, :, m] * (scale * log2e)) @ k[h, :, n].mT
+            top = by_key.amax(-1, keepdim=True)
+            by_distance = weights.of(block)
+            by_key = torch.sub(by_key, top, out=_keys(by_distance)).exp2_()
+            total = by_key.sum(-1, keepdim=True)
+            mixed = by_key @ v[h, :, n]
+            if s is not None:
+                mixed += _apply(by_distance, _of(s, h)[:, t])
+            out[h, :, m] = mixed / total
+            sums[h, :, m] = top + total.log2()
+        ctx.save_for_backward(q, k, v, a, r, s, out, sums)
+        ctx.mask = mask
+        return out
+
+    @staticmethod
+    @blocks.once
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """All of them: in training all are asked for, but for vectors that are fixed, whose part is small."""
+        q, k, v, a, r, s, out, sums = ctx.saved_tensors
+        H, B, N, d = q.shape
+        scale, log2e = d**-0.5, math.log2(math.e)
+        ones = q.new_ones(H, B, N, 1)
+        queries, keys = torch.cat((q * (scale * log2e), -sums), -1), torch.cat((k, ones), -1)
+        asked, values = torch.cat((grad, -(grad * out).sum(-1, keepdim=True)), -1), torch.cat((v, ones), -1)
+        dq, dk, dv, da, dr = (torch.zeros_like(x) for x in (q, k, v, a, r))
+        ds = torch.zeros_like(r if s is None else s)
+        read, bordered = DistanceRows(q), DistanceRows(q)
+        for block in _blocks(q, ctx.mask):
+            h, m, n, t = block
+            weights = read.read(block, a[h, :, m] * log2e, r, ctx.mask)
+            weights += queries[h, :, m] @ keys[h, :, n].mT
+            weights.exp2_()
+            dv[h, :, n] += weights.mT @ grad[h, :, m]
+            by_distance = bordered.of(block)
+            slopes = _keys(by_distance)
+            if s is None:
+                torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
+            else:
+                slopes.copy_(weights)
+                _gather(ds, h, t, by_distance, grad[h, :, m])
+                given = read.read(block, grad[h, :, m], s, Mask())  # in the place of the weights
+                given += asked[h, :, m] @ values[h, :, n].mT
+                slopes *= given
+            dq[h, :, m] = slopes @ k[h, :, n]
+            dk[h, :, n] += slopes.mT @ q[h, :, m]
+            da[h, :, m] = _apply(by_distance, _of(r, h)[:, t])
+            _gather(dr, h, t, by_distance, a[h, :, m])
+        return dq * scale, dk * scale, dv, da, dr, None if s is None else ds, None
+
+
+class DistanceRows:
+    """A row of distances for each query of a block, in memory that the next block uses again.
+
+    Those that are `read` are written whole. Others must be zero where no key stands: they start so, and only the places
+    of keys are ever written.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.held = like, like.new_empty(0)
+
+    def of(self, block: Block) -> Float[Tensor, "h B m W"]:
+        """What the last block left, or zeros where that has another shape."""
+        h, m, _, t = block
+        shape = (h.stop - h.start, self.like.shape[1], m.stop - m.start, t.stop - t.start)
+        if self.held.shape != shape:
+            self.held = self.like.new_zeros(shape)
+        return self.held
+
+    def read(self, block: Block, queries: Tensor, vectors: Tensor, mask: Mask) -> Float[Tensor, "h B m n"]:
+        """queries · vectors at the distance of each key, −∞ where the mask forbids it."""
+        rows, (h, _, _, t) = self.of(block), block
+        torch.bmm(queries.flatten(1, 2), _of(vectors, h)[:, t].expand(len(rows), -1, -1).mT, out=rows.flatten(1, 2))
+        allowed = mask.allowed_distances(self.like.shape[2], rows.device)
+        if allowed is not None:
+            rows.masked_fill_(~allowed[t], float("-inf"))
+        return _keys(rows)
+
+
+def _keys(rows: Float[Tensor, "h B m W"]) -> Float[Tensor, "h B m n"]:
+    """[m, n] = rows[m, n − m + (last m)]: a view with a row stride that is one shorter."""
+    h, B, m, W = rows.shape
+    return rows.as_strided((h, B, m, W - m + 1), (B * m * W, m * W, max(1, W - 1), 1), m - 1)
+
+
+def _of(vectors: Tensor, h: slice) -> Tensor:
+    """Those of some heads, or those that all heads share."""
+    return vectors if len(vectors) == 1 else vectors[h]
+
+
+def _apply(by_distance: Float[Tensor, "h B m W"], vectors: Float[Tensor, "g W c"]) -> Float[Tensor, "h B m c"]:
+    """Σ over distances."""
+    product = torch.bmm(by_distance.flatten(1, 2), vectors.expand(len(by_distance), -1, -1))
+    return product.unflatten(1, by_distance.shape[1:3])
+
+
+def _gather(
+    into: Tensor, h: slice, t: slice, by_distance: Float[Tensor, "h B m W"], x: Float[Tensor, "h B m c"]
+) -> None:
+    """Σ over sequences and queries (and heads, where they share vectors) of by_distance · x, at each distance."""
+    product = torch.bmm(by_distance.flatten(1, 2).mT, x.flatten(1, 2))
+    _of(into, h)[:, t] += product.sum(0, keepdim=True) if len(into) == 1 else product
+
+
+def _blocks(q: Tensor, mask: Mask) -> Iterator[Block]:
+    """Some queries of some heads, and the keys up to the last that one of them sees."""
+    H, B, N, _ = q.shape
+    rows = min(N, ROWS, max(LEAST, BLOCK // (max(1, B) * N)))
+    for h in blocks.cut(H, max(1, BLOCK // (max(1, B) * rows * N))):
+        for m in blocks.cut(N, rows):
+            n = slice(0, m.stop if mask.causal else N)
+            yield h, m, n, slice(N - m.stop, N - m.stop + n.stop + m.stop - m.start - 1)

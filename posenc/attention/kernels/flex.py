@@ -1,0 +1,90 @@
+"""Attention by torch's FlexAttention: one kernel on CUDA GPUs for whatever a `Bias` and a `Mask` say, and no N×N.
+
+    score_mod(s, b, h, m, n) = s + bias at (b, h, m, n),  read from the table or the logits that the bias holds
+    mask_mod(b, h, m, n)     = whether query m may see key n; whole blocks that see nothing are left out
+
+Dong et al. 2024 (https://arxiv.org/abs/2412.05496), https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html.
+Scores are scaled before the bias is added, as everywhere in posenc. torch has no backward pass for it on a CPU; the
+forward pass there is for tests. Where queries read vectors of distances, their table of N × (2N − 1) is built; what a
+bias adds to the values is beyond it, and is left to the definition.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+from posenc.attention.bias import Bias, ByPairs, Dense
+from posenc.attention.mask import Mask
+from posenc.checks import ConfigError
+from posenc.positions.positions import Positions
+
+ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def check_training(device: torch.device) -> None:
+    """Refuse to train where torch cannot."""
+    if device.type != "cuda":
+        raise ConfigError(
+            f"model.attention=flex trains on CUDA GPUs only, and this run is on {device.type}, for which torch has no "
+            "backward pass of it; set model.attention=auto."
+        )
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values."""
+    learned = any(x.requires_grad for x in (q, k, v)) or (bias is not None and bias.learned)
+    if torch.is_grad_enabled() and learned:
+        check_training(q.device)
+    blocks = None if mask.open else block_mask(mask, positions.length, q.device)
+    added = None if bias is None else score_mod(bias, positions)
+    scale = v.shape[-1] ** -0.5
+    if q.device.type == "cuda":
+        out = _compiled()(q, k, v, score_mod=added, block_mask=blocks, scale=scale)
+    else:
+        q, k, v = (x.detach() for x in (q, k, v))  # that one would need a gradient is refused even where none is made
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+            out = flex_attention(q, k, v, score_mod=added, block_mask=blocks, scale=scale)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
+    """Adds the bias to one score; axes of size 1 are read at 0."""
+    bias = Dense(bias.matrix(positions)) if isinstance(bias, ByPairs) else bias
+    if isinstance(bias, Dense):
+        logits, each, heads = bias.logits, bias.logits.shape[0] > 1, bias.logits.shape[1] > 1
+
+        def dense(score: Tensor, b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+            return score + logits[b if each else 0, h if heads else 0, m, n].to(score.dtype)
+
+        return dense
+    table, ids, zero = bias.table, positions.ids, positions.span - 1
+    several, by_query, own_ids = table.shape[0] > 1, table.shape[2] > 1, ids.shape[0] > 1
+
+    def by_distance(score: Tensor, b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+        row = b if own_ids else 0
+        distance = n - m if positions.consecutive else ids[row, n] - ids[row, m]
+        return score + table[b if several else 0, h, m if by_query else 0, distance + zero].to(score.dtype)
+
+    return by_distance
+
+
+@lru_cache(maxsize=64)
+def block_mask(mask: Mask, length: int, device: torch.device) -> BlockMask:
+    """Which blocks of 128 × 128 hold a pair that the mask allows; a function of all three arguments alone."""
+
+    def sees(b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+        allowed = n <= m if mask.causal else n == n
+        return allowed if mask.window is None else allowed & ((n - m).abs() <= mask.window)
+
+    return create_block_mask(sees, None, None, length, length, device=str(device))
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+    return torch.compile(flex_attention, dynamic=False)

@@ -1,0 +1,130 @@
+"""What Hydra and OmegaConf answer to a command, in the words of its user: what is wrong, and what to type."""
+
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from posenc.config.suggestions import GROUPS, did_you_mean
+
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
+"""Extras in pyproject.toml by the Hydra plugin that they bring."""
+CHOSEN = ("encoding", "dataset", "model", "positions", "trainer", "callbacks", "logger", "experiment", "profile")
+"""Groups whose choice decides which keys there are."""
+
+
+def explain(error: Exception, configs: Path) -> str:
+    """The message of an error; a misspelt option is answered by those that exist."""
+    text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return _unread(str(error.override or ""))
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key is not None:
+        return _unknown_key(key.group(1), configs) or text
+    plugin = re.search(r"Could not find 'hydra/(\w+)/(\w+)'", text)
+    if plugin is not None and plugin.group(2) in EXTRAS:
+        extra = EXTRAS[plugin.group(2)]
+        return (
+            f"{plugin.group(1)} {plugin.group(2)} needs packages that are not installed; "
+            f"pip install -c constraints.txt -e '.[{extra}]' brings them."
+        )
+    several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
+    if several is not None:
+        word = several.group(1)
+        group = word.partition("=")[0]
+        one = "" if group in GROUPS or not text.startswith("Ambiguous") else f", or write {group}=[...] for one list"
+        return f"{word} asks for several runs; add -m{one}."
+    there = re.match(r"Could not append to config. An item is already at '([^']+)'", text)
+    if there is not None:
+        word = next(
+            (word for word in sys.argv[1:] if word.startswith(f"+{there.group(1)}=")), f"+{there.group(1)}=VALUE"
+        )
+        return f"{there.group(1)} has a value already; write {word[1:]}, without +."
+    missing = re.search(
+        r"Could not find '([\w/]+)/([^']*)'.*?Available options in '[\w/]+':\n((?:\t[^\n]*\n?)*)", text, re.S
+    )
+    if missing is not None:
+        return no_option(missing.group(1), missing.group(2), missing.group(3).split())
+    cause = error.__cause__
+    if isinstance(error, HydraException) and cause is not None and type(cause).__module__.startswith("omegaconf"):
+        text += f" ({str(cause).splitlines()[0]})"
+    return one_line(text)
+
+
+def no_option(group: str, wrong: str, options: Sequence[str]) -> str:
+    """That a group has no such option, which it has, and which one was probably meant."""
+    near = get_close_matches(wrong.lower(), options, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{hint}"
+
+
+def one_line(text: str) -> str:
+    """A message of Hydra's or OmegaConf's without what it says for those who read their source."""
+    where = re.search(r"full_key: (\S+)", text)
+    text = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)\b", text)[0]
+    text = " ".join(text.split())
+    return text if where is None or where.group(1) in text else f"{where.group(1)}: {text}"
+
+
+def _unread(word: str) -> str:
+    """That a word is no override: two words that were meant as one, or letters that need quotes."""
+    words = [*sys.argv, "", ""]
+    after = words[words.index(word) + 1 :] if word in words else []
+    if re.fullmatch(r"[\w.]+:?", word) and after[0]:
+        value = next((each for each in after if each != "="), "").removeprefix("=")
+        return f"{word} cannot be read; write {word.rstrip(':')}={value}, without spaces."
+    return (
+        f"{word} cannot be read; write it as KEY=VALUE, and a value with brackets, quotes, spaces or "
+        "letters beyond a to z as KEY='\"VALUE\"'."
+    )
+
+
+def _unknown_key(key: str, configs: Path) -> str | None:
+    """Name the keys that stand beside a key that does not exist."""
+    chosen = [word for word in sys.argv[1:] if re.fullmatch(rf"({'|'.join(CHOSEN)})=\w+", word)]
+    try:
+        with initialize_config_dir(str(configs), version_base="1.3"):
+            config = compose("train", overrides=chosen, return_hydra_config=key.startswith("hydra."))
+            group = key.partition(".")[0]
+            several = [word for word in sys.argv[1:] if word.startswith(f"{group}=") and word not in chosen]
+            if group in GROUPS and any(_holds(key, [*chosen, one]) for word in several for one in _values(word)):
+                return f"{key} does not exist in the base config; write ++{key}= to set it in the whole sweep."
+    except HydraException:  # an option from a folder of the user's own
+        return None
+    parent = key.rpartition(".")[0]
+    node = OmegaConf.select(config, parent) if parent else config
+    while parent and node is None:  # the mistake is further up
+        parent = parent.rpartition(".")[0]
+        node = OmegaConf.select(config, parent) if parent else config
+    if not OmegaConf.is_dict(node):
+        return f"{key} does not exist: {parent} has no options of its own."
+    options = [str(name) for name in node if not str(name).startswith("_")]
+    has = f"{parent or 'the config'} has {', '.join(options) or 'no options'}"
+    if key.startswith("hydra.launcher."):
+        has += "; launcher=joblib, slurm or ray brings others"
+    return f"{key} does not exist; {has}.{'' if key.startswith('hydra.') else did_you_mean(key, config)}"
+
+
+def _values(word: str) -> list[str]:
+    """The words of the single runs that one word of a sweep asks for; of a glob none."""
+    with suppress(HydraException, ValueError):
+        override = OverridesParser.create().parse_override(word)
+        if override.is_choice_sweep() and not isinstance(override.value(), Glob):
+            return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
+    return []
+
+
+def _holds(key: str, words: list[str]) -> bool:
+    """Whether the config of these words has a key."""
+    config = compose("train", overrides=words)
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    return isinstance(node, DictConfig) and last in node

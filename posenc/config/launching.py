@@ -1,0 +1,104 @@
+"""What a command asks of Hydra itself has an effect, or is refused: where runs lie, what launches and what searches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from posenc.checks import ConfigError
+
+ADDED = ("hydra.job.config.override_dirname.exclude_keys", "hydra.sweep.dir")
+"""What posenc.jobs.launch sets before the words of the user, once each."""
+OF_SWEEPS = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra/sweeper", "hydra/launcher")
+"""What only a sweep reads."""
+
+
+def typed(hydra: Any) -> list[Override]:
+    """What the user has typed of Hydra's own options."""
+    words = [str(word) for word in OmegaConf.to_container(hydra.overrides.hydra, resolve=False) or ()]
+    found = OverridesParser.create().parse_overrides(words)
+    for key in ADDED:
+        own = next((each for each in found if each.key_or_group == key), None)
+        if own is not None:
+            found.remove(own)
+    return found
+
+
+def check(hydra: Any) -> None:
+    """Raise ConfigError for an option of Hydra's that nothing reads, in a single run or in a sweep."""
+    sweep = hydra.mode == RunMode.MULTIRUN
+    for override in typed(hydra):
+        key = override.key_or_group
+        if sweep and key == "hydra.run.dir":
+            raise ConfigError(f"{key} is the folder of one run, and this is a sweep; write hydra.sweep.dir=...")
+        if not sweep and any(key == root or key.startswith(f"{root}.") for root in OF_SWEEPS):
+            instead = "; a run's folder is hydra.run.dir" if key == "hydra.sweep.dir" else ""
+            raise ConfigError(f"{key} is read in a sweep, and this is one run; add -m, or leave it out{instead}.")
+        if (override.is_add() or override.is_force_add()) and not _known(key):
+            raise ConfigError(f"{key} is a key that nothing reads; leave it out.")
+
+
+def _known(key: str) -> bool:
+    """Whether Hydra has such an option, or leaves open what is there; a launcher and a sweeper say so themselves."""
+    if key.startswith(OF_SWEEPS[1:3]):
+        return True
+    node: Any = OmegaConf.structured(HydraConf)
+    for part in key.split(".")[1:]:
+        if not isinstance(node, DictConfig) or OmegaConf.get_type(node) is dict:
+            return True
+        if part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def check_sweep(config: DictConfig, hydra: Any) -> None:
+    """Raise ConfigError for a sweep or a search that could only end in an error, or in nothing."""
+    check(hydra)
+    sweeper = hydra.sweeper
+    if hydra.launcher is None or sweeper is None:
+        raise ConfigError("a sweep needs hydra.launcher and hydra.sweeper; choose a launcher by launcher=local.")
+    if sweeper._target_.endswith("BasicSweeper"):
+        if sweeper.get("max_batch_size") is not None and sweeper.max_batch_size < 1:
+            raise ConfigError(f"hydra.sweeper.max_batch_size must be ≥ 1 or null, got {sweeper.max_batch_size}.")
+        return
+    _check_search(config, hydra)
+
+
+def _check_search(config: DictConfig, hydra: Any) -> None:
+    """A search minimises the validation loss over values of something, so that each trial needs a validation."""
+    sweeper = hydra.sweeper
+    for name in ("n_trials", "n_jobs"):
+        if sweeper.get(name) is not None and sweeper[name] < 1:
+            raise ConfigError(f"hydra.sweeper.{name} must be a whole number ≥ 1, got {sweeper[name]}.")
+    direction = sweeper.get("direction", "minimize")
+    if OmegaConf.is_list(direction) or getattr(direction, "name", str(direction)) != "minimize":
+        raise ConfigError(
+            f"hydra.sweeper.direction={direction} would look for the worst or for nothing: a run answers with its "
+            "validation loss; write hydra.sweeper.direction=minimize."
+        )
+    if not [*_searched(hydra)]:
+        raise ConfigError(
+            "the search has nothing to search for: each value is fixed; write hydra.sweeper.params, or on the command "
+            "line such as 'encoding.base=tag(log, interval(2, 100000))'."
+        )
+    steps, every = config.trainer.max_steps, config.trainer.validate_every
+    if isinstance(steps, int) and isinstance(every, int) and every > steps:
+        raise ConfigError(
+            f"a search compares trials by their validation loss, and with trainer.validate_every={every} there is no "
+            f"validation in trainer.max_steps={steps}; set trainer.validate_every={steps} or less."
+        )
+
+
+def _searched(hydra: Any) -> Iterator[str]:
+    """The keys that a search gives values to: what is typed stands in the place of what the config says."""
+    parser, params = OverridesParser.create(), hydra.sweeper.get("params") or {}
+    words = [f"{key}={value}" for key, value in params.items()]
+    words += [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]
+    last = {override.key_or_group: override for override in parser.parse_overrides(words)}
+    yield from (key for key, override in last.items() if override.is_sweep_override())
+    yield from hydra.sweeper.get("search_space") or ()

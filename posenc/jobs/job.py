@@ -1,0 +1,138 @@
+"""One job of Hydra, alone or in a sweep: looks whether the work is done already, and tells what became of it."""
+
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from posenc.checks import ConfigError
+from posenc.config import effect
+from posenc.config import resume as going_on
+from posenc.config import shape as composition
+from posenc.jobs import summary
+from posenc.runs import result as runs
+from posenc.runs.folder import Claim, claim, same_data
+from posenc.runs.identity import config_hash, data_digest, former_hash, start_digest
+from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
+from posenc.terminal import keep_going
+
+NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
+"""What posenc.jobs.launch adds to a command."""
+
+
+def job(config: DictConfig) -> float | None:
+    """Train and test what `config` describes, or find its result in the run folder; the best validation loss.
+
+    A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
+    status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
+    was stopped with 128 + the signal. torch is imported only when there is something to train.
+    """
+    keep_going()  # in a launcher's worker too
+    hydra = HydraConfig.get()
+    folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
+    journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
+    if _value(config, "study") is not None and not alone:
+        raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+    if journal is not None:
+        journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
+    record = known(config)
+    try:
+        effect.check(config, hydra)
+        plain = composition.check(config)
+        going_on.check(plain, folder)
+        if config.study is not None:
+            from posenc.studies.method.conduct import (
+                conduct,  # torch and matplotlib, which a finished sweep need not load
+            )
+
+            conduct(config, folder)
+            return None
+        record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
+        record["start_digest"] = start_digest(plain["start_from"])
+        options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hash(plain)}
+        root = None if alone else sweep_folder(hydra)
+        with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
+            skipped = found.finished is not None
+            result, signum = _result(config, found, record, alone)
+    except (ConfigError, OmegaConfBaseException, OSError) as error:
+        with suppress(OSError):
+            folder.rmdir()  # Hydra has made it
+        if alone:
+            raise
+        result = record | {"status": "failed", "error": str(error).partition("\n")[0]}  # of this command, not on disk
+    if alone:
+        summary.print_run(folder, result)
+        if signum is not None:
+            print(f"to go on    {_again(folder)}", flush=True)
+            sys.exit(128 + signum)
+        if result["status"] != "completed":
+            sys.exit(1)
+        return objective(result)
+    if journal is not None:
+        journal.note(hydra.job.num, result["status"], began=began, skipped=skipped, folder=str(folder), result=result)
+    if signum is not None:
+        print("the same command goes on from here", flush=True)
+        sys.exit(128 + signum)
+    return objective(result)
+
+
+def _again(folder: Path) -> str:
+    """The command that goes on with a run that was stopped, in its folder."""
+    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *NAMED))]
+    return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
+
+
+def known(config: DictConfig) -> dict[str, Any]:
+    """What a result says before anything of the config is looked at."""
+    hydra = HydraConfig.get()
+    choices, seed = hydra.runtime.choices, _value(config, "seed")
+    record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
+    record |= {"command": shlex.join(["python", "train.py", *effect.typed_words(hydra)])}
+    record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
+    return record | {
+        "seed": seed if isinstance(seed, int | float | str | None) else str(seed),
+        "config_hash": "",
+        "data_digest": None,
+        "start_from": _value(config, "start_from"),
+        "start_digest": None,
+    }
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    """A value of the config; None where it cannot be resolved, which composition.check says in a moment."""
+    with suppress(OmegaConfBaseException):
+        return config.get(key)
+    return None
+
+
+def _result(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+    if found.finished is not None:
+        recorded = found.finished.get("data_digest")
+        if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
+            from posenc.config.build import make
+
+            same_data(found.folder, recorded, make(config, "dataset").digest)
+        found.complete(found.finished["status"])  # a kill may have come between
+        if alone:
+            print("this run is finished: what follows is its result; force=true runs it anew")
+        return found.finished, None
+    from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep need not pay
+
+    result, signum = run(config, found, record, alone=alone)
+    found.complete(result["status"])
+    if found.before is not None:
+        print(f"the result that force=true was to replace is kept in {found.before}")
+    return result, signum
+
+
+def objective(result: dict[str, Any]) -> float:
+    """What a search minimises: the best validation loss, never a test score; infinite where training did not end."""
+    best = result.get("validation", {}).get("best_loss")
+    return float("inf") if best is None or result["status"] != "completed" else best

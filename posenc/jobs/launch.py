@@ -1,0 +1,250 @@
+"""The command line: Hydra does the work; here a user's mistake becomes one clear message and an exit status."""
+
+import hashlib
+import os
+import re
+import shlex
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from posenc.checks import ConfigError
+from posenc.config.explain import explain, one_line
+from posenc.config.resume import with_recorded
+from posenc.config.typed import check_options, check_overrides
+from posenc.runs.identity import watches
+from posenc.runs.reading import plain_text
+from posenc.runs.slurm import slurm_job
+from posenc.terminal import keep_going, printing
+
+MISTAKE = 2
+"""Exit status after a user's mistake."""
+
+SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
+"""Options with which printing is a command's work."""
+PATH_KEYS = ("dataset", "encoding", "seed")
+"""They name folders below that of a sweep."""
+NAMELESS = ("hydra", "launcher", "logger", "force", "threads")
+"""They change no result, so a sweep keeps its folder when they change."""
+OBSERVERS = ("default", "quiet")
+"""Options of `callbacks` that only watch."""
+WATCHING = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
+"""What is in them."""
+NAME_LIMIT = 100
+LONGEST = 255
+"""Bytes of a folder's name."""
+
+BROKEN_OFF: list[Callable[[], object]] = []
+"""What tells of the jobs that have ended where an error of Hydra's or of a launcher ends a sweep."""
+
+
+def launch(main: Callable[..., Any], configs: Path) -> None:
+    """Run a `hydra.main` function over the folder `configs`.
+
+    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
+    """
+    keep_going()
+    BROKEN_OFF.clear()
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    words = overrides_first(sys.argv[1:])
+    with mistakes(configs):
+        check_options(sys.argv[1:])
+        sys.argv[1:] = name_folders(with_recorded(words), configs)
+    told = {word.partition("=")[0] for word in words} & SHOWING
+    with printing() if told else nullcontext():
+        _run(main, configs)
+
+
+def _run(main: Callable[..., Any], configs: Path) -> None:
+    """Run Hydra over the words of the command."""
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
+    if asked == "1":
+        main()
+        return
+    try:
+        with mistakes(configs), failed_callbacks() as failed:
+            main()
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+    if failed:
+        sys.exit(1)
+
+
+def overrides_first(words: list[str]) -> list[str]:
+    """The same words with all overrides before the options: Hydra's parser takes them in one run of words only."""
+    parser = get_args_parser()
+    try:
+        with redirect_stderr(StringIO()):  # what it cannot read, Hydra reads again and says so
+            overrides = parser.parse_known_intermixed_args(words)[0].overrides or []
+    except (SystemExit, TypeError):
+        return words
+    options, left = [], list(overrides)
+    for word in words:
+        if left and word == left[0]:
+            left.pop(0)
+        else:
+            options.append(word)
+    return words if left else [*overrides, *options]
+
+
+@contextmanager
+def failed_callbacks() -> Iterator[list[str]]:
+    """Hydra turns what one of its callbacks raises into a warning and ends with status 0; here it is an error.
+
+    Each is printed in a sentence and added to the list.
+    """
+    failed, pattern = list[str](), r"Callback \w+\.on_\w+ raised "
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=pattern, category=UserWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, *more: Any, **named: Any) -> None:
+            if re.match(pattern, str(message)) is None:
+                show(message, *more, **named)
+                return
+            failed.append(" ".join(str(message).split()))
+            print(f"error: {failed[-1]}", file=sys.stderr)
+
+        warnings.showwarning = shown
+        yield failed
+
+
+def name_folders(words: list[str], configs: Path) -> list[str]:
+    """Name a sweep's folder by what its runs have in common, and their folders by what varies.
+
+    Hydra can leave keys out of a folder's name, but cannot tell which vary: those with a list of values on the command
+    line do, and those that an experiment sweeps.
+    """
+    with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+        given = [word for word in words if re.match(r"~|[^-].*=", word)]
+        overrides = OverridesParser.create().parse_overrides(given)
+        fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
+        check_overrides(overrides, configs)
+        excluded = sorted({*fixed, *PATH_KEYS})
+        names = [
+            f"hydra.job.config.override_dirname.exclude_keys={excluded}",
+            f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # the user's own stands behind it, and counts
+        ]
+        job = slurm_job()
+        if job and not {"name", "hydra.run.dir"} & fixed and not {"-m", "--multirun"} & {*words}:
+            names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # so that a requeued job finds its run
+        return [*names, *words]
+    return words
+
+
+def sweep_name(overrides: list[Override]) -> str:
+    """`sweep`, or the experiment, and what was changed for all runs: `sweep_model.dim=32_trainer.max_steps=300`.
+
+    The same command finds its folder again, and so does one with more seeds, encodings or data sets, which have
+    folders of their own below. How runs are launched and watched leaves no trace in the name.
+    """
+    start, parts = "sweep", []
+    given = {override.key_or_group: override for override in overrides}  # the last one counts, as in Hydra
+    for override in (given[key] for key in sorted(given)):
+        key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
+        if key == "name" and value:
+            return str(value)
+        if key in PATH_KEYS or re.split("[./]", key)[0] in NAMELESS or _only_watches(key, given):
+            continue
+        if override.is_delete():
+            parts.append(f"~{key}")
+        elif key == "experiment" and value:
+            start = str(value)
+        else:
+            parts.append(key if override.is_sweep_override() else f"{key}={override.get_value_element_as_str()}")
+    name = "_".join([start, *parts])
+    plain = re.sub(r"[^\w.,=+~-]+", "-", name)
+    if plain == name and len(name) <= NAME_LIMIT:
+        return name
+    return f"{plain[:NAME_LIMIT]}_{_digest(name)}"
+
+
+def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:
+    """Where a run lies below the folder of its sweep: dataset/encoding/seed0/what else is varied."""
+    parts = [folder_name(str(part)) for part in (dataset, encoding, f"seed{seed}", varied)]
+    return "/".join(part for part in parts if part)
+
+
+def folder_name(text: str) -> str:
+    """`text` where it can be the name of one folder; else what is plain of it, and a digest that tells it from others.
+
+    A name never leads into another folder, is never hidden, and never longer than file systems allow.
+    """
+    plain = text.isprintable() and not set(text) & {"/", "\\"} and text[:1] != "." and text[-1:] not in {" ", "."}
+    if plain and len(text.encode()) <= LONGEST:
+        return text
+    start = re.sub(r"[^\w.,=+~-]+", "-", text, flags=re.ASCII).lstrip(".-")[:NAME_LIMIT]
+    return f"{start}_{_digest(text)}" if text else ""
+
+
+def _only_watches(key: str, given: Mapping[str, Override]) -> bool:
+    """Whether an override of `callbacks` changes nothing but what watches a run, as far as the words alone say."""
+    group, _, rest = key.partition(".")
+    if group != "callbacks":
+        return False
+    if given[key].is_delete() or not rest:
+        return given[key].is_delete() or given[key].value() in OBSERVERS
+    name = rest.partition(".")[0]
+    target = given.get(f"callbacks.{name}._target_")
+    return name in WATCHING if target is None else watches({"_target_": target.value()})
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
+
+
+@contextmanager
+def mistakes(configs: Path) -> Iterator[None]:
+    """A mistake in config or options prints one message and exits with status 2."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, ConfigError) as error:
+        print(f"error: {plain_text(explain(error, configs))}", file=sys.stderr)
+        while BROKEN_OFF:  # each tells once, also where several commands run in one process
+            BROKEN_OFF.pop()()
+        sys.exit(MISTAKE)
+    except YAMLError as error:
+        print(f"error: a config file is not YAML: {plain_text(str(error))}", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except OSError as error:
+        what = plain_text(str(error.filename or "a file"))
+        print(f"error: {what} cannot be written or read ({error.strerror}).", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except Exception as error:
+        hydras = isinstance(error, ValueError) and str(error).startswith("Unable to configure")  # its logging
+        if hydras or (isinstance(error, TypeError | ValueError) and _composing(error)):
+            told = plain_text(one_line(str(error)))
+            print(f"error: the command line does not make a config: {told}.", file=sys.stderr)
+            sys.exit(MISTAKE)
+        if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
+            raise
+        while BROKEN_OFF:
+            BROKEN_OFF.pop()()
+        reason = (str(error).strip().splitlines() or [""])[0]
+        print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
+        print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)
+        sys.exit(1)
+
+
+def _composing(error: Exception) -> bool:
+    """Whether Hydra raised it by itself over the command line: for some mistakes it has no type of its own."""
+    files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
+    inside = any(parts[-2:] == ("posenc", "job.py") for parts in files)
+    return not inside and not {"hydra", "omegaconf"}.isdisjoint(files[-1])

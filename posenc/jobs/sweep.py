@@ -1,0 +1,234 @@
+"""What a sweep tells while it goes on and when it has ended, whatever launches its jobs."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+
+from posenc.checks import ConfigError
+from posenc.config import launching
+from posenc.config.effect import typed_words
+from posenc.jobs import summary
+from posenc.jobs.launch import BROKEN_OFF, MISTAKE
+from posenc.runs.folder import FINISHED, refuse_links
+from posenc.runs.reading import read_json
+from posenc.runs.result import RESULT
+from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the journal while other processes work."""
+
+
+class SweepSummary(Callback):
+    """Prints a line for each job that ends and a table at the end; status 1 unless every job of the command completed.
+
+    Hydra sends a copy of this object to the processes that its launcher starts. Only the first process prints, from
+    the journal: after each of its own jobs, and in a thread that looks for those of the others.
+
+    id  names the journal of this command
+    """
+
+    def __init__(self, id: str) -> None:
+        self.id, self.parent, self._told = id, os.getpid(), set[int]()
+        self._journal: Journal | None = None
+        self._child = False
+        self._ended, self._turn = threading.Event(), threading.Lock()
+        self._failed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_ended", "_turn")}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Count the jobs, begin the journal, begin to watch."""
+        try:
+            root = sweep_folder(config.hydra)
+            if root.is_dir():
+                refuse_links(root)
+            launching.check_sweep(config, config.hydra)
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on
+        logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
+        self._journal = Journal.of(config.hydra)
+        assert self._journal is not None
+        jobs = None
+        with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+            jobs = jobs_of(config)
+        if jobs is not None and not jobs:
+            print(
+                "error: the sweep has no runs: one of its lists of values, ranges or globs is empty.", file=sys.stderr
+            )
+            sys.exit(MISTAKE)
+        total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
+        try:
+            self._journal.plan(total, typed_words(config.hydra), finished_before(config, jobs or ()))
+        except OSError as error:  # Hydra would go on after anything but an exit
+            reason = f"{error.filename} cannot be written ({error.strerror})"
+            print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
+            sys.exit(2)
+        BROKEN_OFF[:] = [lambda: self._break_off(config)]
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            with suppress(OSError, ValueError, KeyError):  # said at the end, if it lasts
+                self._tell(others=True)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See whether the first process started this one."""
+        self._child = os.getppid() == self.parent
+
+    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Tell of a job of this process; a worker that was left alone goes."""
+        if self._child and os.getppid() != self.parent:
+            os._exit(0)  # joblib's would wait for ever for more work from a process that was killed
+        if os.getpid() == self.parent and self._journal is not None:
+            self._tell(others=False)
+
+    def _tell(self, others: bool) -> None:
+        """Print a line for each job that has ended since the last time."""
+        assert self._journal is not None
+        with self._turn:
+            plan, jobs = self._journal.read()
+            for number, job in jobs.items():
+                if job["state"] == RUNNING or number in self._told or (others and job["pid"] == self.parent):
+                    continue
+                self._told.add(number)
+                line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(Path(job['folder']), job['result'])}"
+                line += " · finished before, skipped" if job["skipped"] else progress(plan, jobs)
+                Console().print(line, soft_wrap=True, highlight=False)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Tell of the last jobs, print the table, close the journal, set the exit status.
+
+        Hydra makes a warning of what is raised here. So each part is tried by itself, and one that fails is an error
+        of the command.
+        """
+        BROKEN_OFF.clear()
+        if not self._end(config):
+            sys.exit(1)
+
+    def _break_off(self, config: DictConfig) -> None:
+        """Tell of the jobs that have ended, if there are any, where the command came to no end of its own."""
+        assert self._journal is not None
+        if self._journal.read()[1]:
+            self._end(config)
+        else:
+            self._ended.set()
+            self._journal.discard()
+
+    def _end(self, config: DictConfig) -> bool:
+        """Tell and close everything; whether all jobs completed and all was told."""
+        journal = self._journal
+        assert journal is not None
+        self._ended.set()
+        root, complete = sweep_folder(config.hydra).absolute(), False
+        with self._part("the lines of the last runs"):
+            self._tell(others=False)
+        with self._part("the sweep's table"):
+            plan, jobs = journal.read()
+            complete = self._table(root, plan, jobs)
+        with self._part("the sweep's journal"):
+            journal.close()
+        with self._part("the report"):
+            report(root)
+        return complete and not self._failed
+
+    @contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        """A part of the end; whatever it raises is one sentence, and the other parts follow."""
+        try:
+            yield
+        except Exception as error:
+            self._failed = True
+            known = isinstance(error, ConfigError | OSError)
+            why = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+            print(f"error: {what} failed: {why}", file=sys.stderr)
+
+    @staticmethod
+    def _table(root: Path, plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Print the table of all jobs; whether all completed."""
+        ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
+        rows = [(Path(job["folder"]), job["result"]) for job in ended.values()]
+        summary.print_sweep(root, sorted(rows, key=lambda row: row[0]))  # two jobs may share a folder
+        skipped = sum(job["skipped"] for job in ended.values())
+        if skipped:
+            trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
+            print(f"{skipped} of {len(ended)} runs were finished before, {trained}; force=true runs them anew")
+        lost = (plan["total"] or len(jobs)) - len(ended)
+        if lost:
+            word = "job" if lost == 1 else "jobs"
+            why = f"their processes died, or could not write to {root}"
+            print(f"{lost} {word} left no result: {why}. The same command runs what is missing.")
+        return not lost and all(job["state"] == "completed" for job in ended.values())
+
+
+def report(root: Path) -> None:
+    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
+    from posenc.report import write  # two seconds of imports, which the jobs need not pay
+
+    page, finding = write([root])
+    print(f"{finding}\nreport      {page}")
+
+
+def jobs_of(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of each job that Hydra will make of the command; None if its sweeper does not say."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(BasicSweeper.__name__):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*words, *typed_words(config.hydra)])
+    return [job for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size) for job in batch]
+
+
+def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
+    """How many of the jobs have come to their end in the sweep's folder already, for an estimate of the time left.
+
+    A job is known by its data set, encoding and seed, which name folders: of those that differ in another value, as
+    many count as there are results.
+    """
+    if config.force:
+        return 0
+    known = {"dataset": config.hydra.runtime.choices.dataset, "encoding": config.hydra.runtime.choices.encoding}
+    asked = Counter[Path]()
+    for job in jobs:
+        own = known | {"seed": str(config.seed)} | dict(word.split("=", 1) for word in job if "=" in word)
+        asked[Path(sweep_folder(config.hydra), own["dataset"], own["encoding"], f"seed{own['seed']}")] += 1
+    return sum(min(count, _results_below(folder)) for folder, count in asked.items())
+
+
+def _results_below(folder: Path) -> int:
+    found = 0
+    for path in folder.rglob(RESULT):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found += read_json(path)["status"] in FINISHED
+    return found
+
+
+def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> str:
+    """What else is going on, and the time left."""
+    running = sum(job["state"] == RUNNING for job in jobs.values())
+    bad = sum(job["state"] not in (RUNNING, "completed") for job in jobs.values())
+    words = [f"{running} running"] if running else []
+    if bad:
+        words.append(f"{bad} not completed")
+    left = time_left(plan, jobs, time.time())
+    if left and left > 0:  # a clock may be set back
+        words.append(f"{timedelta(seconds=round(left))} left")
+    return "".join(f" · {word}" for word in words)

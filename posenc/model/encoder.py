@@ -1,0 +1,198 @@
+"""A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.attention.layer import Projection, SelfAttention, built_for
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions.positions import Positions
+from posenc.tasks.base import READOUTS
+
+NORMS = ("pre", "post", "none")
+INJECTIONS = ("input", "every_layer", "attention")
+DEEPEST = 4096
+"""Layers; more are built for hours."""
+
+
+class TokenEmbedding(nn.Embedding):
+    """Token vectors that start at N(0, rms²)."""
+
+    def __init__(self, vocab_size: int, dim: int, rms: float) -> None:
+        self.rms = rms
+        super().__init__(vocab_size, dim)
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors from N(0, rms²)."""
+        nn.init.normal_(self.weight, std=self.rms)
+
+
+class Block(nn.Module):
+    """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
+
+    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
+    residual  strength γ of the skip connection: x ← γ x + f(x); true is 1, and false or 0 leaves the x out
+    mlp_ratio 0 leaves the MLP out
+    inject    whether the encoding's `embed` runs on what attention reads
+    """
+
+    def __init__(
+        self,
+        attention: SelfAttention,
+        dim: int,
+        mlp_ratio: float,
+        norm: str,
+        residual: bool | float,
+        dropout: float,
+        inject: bool,
+    ) -> None:
+        super().__init__()
+        self.norm, self.residual, self.inject = norm, float(residual), inject
+        self.branches = nn.ModuleList([attention])
+        if mlp_ratio:
+            hidden = round(mlp_ratio * dim)
+            self.branches.append(nn.Sequential(Projection(dim, hidden), nn.GELU(), Projection(hidden, dim)))
+        self.norms = nn.ModuleList(nn.Identity() if norm == "none" else nn.LayerNorm(dim) for _ in self.branches)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
+        """One block."""
+        for branch, norm in zip(self.branches, self.norms, strict=True):
+            y = norm(x) if self.norm == "pre" else x
+            if isinstance(branch, SelfAttention):
+                y = encoding.embed(y, positions) if self.inject else y
+                y = branch(y, encoding, positions)
+            else:
+                y = branch(y)
+            y = self.dropout(y)
+            y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)
+            x = norm(y) if self.norm == "post" else y
+        return x
+
+
+class Encoder(nn.Module):
+    """Token ids → L blocks of self-attention → read-out → logits.
+
+    encoding            a PositionalEncoding; one object shared by all layers, or
+    encoding_per_layer  a copy for each layer, with weights of its own (but for those that the encoding says all layers
+                        share); None: as the encoding says
+    inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
+                        after the norm and outside the residual stream.  None: as the encoding says
+    norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
+    causal, window      which keys a query sees (see posenc.attention.layer.Mask)
+    readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
+                        the end (it takes a position of its own).  per_token: one answer a token
+    token_rms           root mean square of the token embeddings at the start
+    logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
+    dropout             on the embeddings and on each branch
+    attention           which implementation of attend: auto, explicit, flex, fused, sdpa, toeplitz (posenc.attention.layer)
+    """
+
+    def __init__(
+        self,
+        encoding: PositionalEncoding,
+        vocab_size: int,
+        num_outputs: int,
+        dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        mlp_ratio: float = 4.0,
+        norm: str = "pre",
+        residual: bool | float = True,
+        dropout: float = 0.0,
+        causal: bool = False,
+        window: int | None = None,
+        readout: str = "mean",
+        inject: str | None = None,
+        encoding_per_layer: bool | None = None,
+        token_rms: float = 1.0,
+        attention: str = "auto",
+        logit_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        checks.positive(self, maximum=DEEPEST, num_layers=num_layers)
+        checks.divisible(self, dim=dim, num_heads=num_heads)
+        checks.number(self, low=0, high=1e6, mlp_ratio=mlp_ratio)
+        hidden = round(mlp_ratio * dim)
+        if mlp_ratio and not hidden:
+            raise ConfigError(
+                f"Encoder: mlp_ratio={mlp_ratio:g} of dim {dim} is no hidden unit; set model.mlp_ratio=0 for no MLP."
+            )
+        checks.held(self, dim=dim, hidden=max(1, hidden))
+        checks.held(self, dim=dim, vocab_size=vocab_size)
+        checks.held(self, dim=dim, num_outputs=num_outputs)
+        checks.number(self, low=0, high=1, dropout=dropout)
+        checks.number(self, low=0, open_low=True, token_rms=token_rms)
+        if not isinstance(residual, bool):
+            checks.number(self, low=0, residual=residual)
+        checks.one_of(self, NORMS, norm=norm)
+        checks.one_of(self, READOUTS, readout=readout)
+        if not isinstance(encoding, PositionalEncoding):
+            raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
+        built_for(self, encoding, dim=dim, num_heads=num_heads, causal=causal)
+        inject = encoding.inject if inject is None else inject
+        checks.one_of(self, INJECTIONS, inject=inject)
+        per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer
+        checks.boolean(self, encoding_per_layer=per_layer)
+        self.readout, self.inject, self.causal, self.window = readout, inject, causal, window
+        self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
+        layers = encoding.for_layers(num_layers if per_layer else 1)
+        hooks, none = type(encoding), PositionalEncoding
+        asked_once = inject == "input" and (hooks.rotate, hooks.bias) == (none.rotate, none.bias)
+        if len(layers) > 1 and asked_once and any(True for _ in encoding.parameters()):
+            raise ConfigError(
+                f"Encoder: {hooks.__name__} is asked once, at the input, so copies for other layers would never learn; "
+                "set model.inject=every_layer, or model.encoding_per_layer=false."
+            )
+        self.encodings = nn.ModuleList(layers)
+        self.blocks = nn.ModuleList(
+            Block(
+                SelfAttention(dim, num_heads, causal, window, attention, logit_gain),
+                dim,
+                mlp_ratio,
+                norm,
+                residual,
+                dropout,
+                inject == "attention",
+            )
+            for _ in range(num_layers)
+        )
+        self.query = TokenEmbedding(1, dim, token_rms) if readout == "query" else None
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+        self.head = Projection(dim, num_outputs)
+
+    def encoding(self, layer: int) -> PositionalEncoding:
+        """The encoding that `layer` asks."""
+        encoding = self.encodings[layer % len(self.encodings)]
+        assert isinstance(encoding, PositionalEncoding)
+        return encoding
+
+    @property
+    def extra_positions(self) -> int:
+        """How many positions the read-out adds after the sequence."""
+        return int(self.query is not None)
+
+    def hidden(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Float[Tensor, "B N D"]:
+        """The residual stream after the last block."""
+        x = self.tokens(tokens)
+        if self.query is not None:
+            x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
+        positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
+        positions.fit(self, x)
+        for layer, block in enumerate(self.blocks):
+            if (layer == 0 and self.inject == "input") or self.inject == "every_layer":
+                x = self.encoding(layer).embed(x, positions)
+            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions)
+        return x
+
+    def forward(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Tensor:
+        """Logits, (B, C) or with `per_token` (B, N, C); positions default to 0, 1, ..., N − 1."""
+        x = self.norm(self.hidden(tokens, positions))
+        if self.readout == "mean":
+            x = x.mean(1)
+        elif self.readout in ("last", "query"):
+            x = x[:, -1]
+        return self.head(x)

@@ -1,0 +1,54 @@
+"""Other ways for an encoder's projections to start than posenc's N(0, 1/fan_in): each rescales what was drawn."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from posenc.attention.layer import SelfAttention
+from posenc.model.encoder import Encoder
+
+
+def unit(encoder: Encoder) -> None:
+    """N(0, 1/fan_in), posenc's own: unit variance in, unit variance out."""
+
+
+@torch.no_grad()
+def xavier(encoder: Encoder) -> None:
+    """N(0, 2/(fan_in + fan_out)), query, key and value each by itself.
+
+    Glorot & Bengio 2010 (https://proceedings.mlr.press/v9/glorot10a.html); the theory of Xiong et al. 2020 assumes it.
+    """
+    for weight, fan_out, _ in _projections(encoder):
+        weight *= (2 * weight.shape[1] / (weight.shape[1] + fan_out)) ** 0.5
+
+
+@torch.no_grad()
+def small(encoder: Encoder) -> None:
+    """N(0, 0.02²): BERT (https://arxiv.org/abs/1810.04805)."""
+    for weight, _, _ in _projections(encoder):
+        weight *= 0.02 * weight.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def scaled(encoder: Encoder) -> None:
+    """N(0, 1/fan_in), and what each branch ends with divided by √(2L): GPT-2 (section 2.3 of Radford et al. 2019)."""
+    for weight, _, ends_a_branch in _projections(encoder):
+        if ends_a_branch:
+            weight /= (2 * len(encoder.blocks)) ** 0.5
+
+
+INITIALISATIONS: dict[str, Callable[[Encoder], None]] = {each.__name__: each for each in (unit, xavier, small, scaled)}
+
+
+def _projections(encoder: Encoder) -> Iterator[tuple[Tensor, int, bool]]:
+    """(weight, fan_out, whether a branch ends with it) of every projection in the blocks; the head stays as it is."""
+    for block in encoder.blocks:
+        for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
+            if isinstance(branch, SelfAttention):
+                dim = branch.out.weight.shape[0]
+                yield branch.qkv.weight, dim, False
+                yield branch.out.weight, dim, True
+            else:
+                yield branch[0].weight, branch[0].weight.shape[0], False
+                yield branch[2].weight, branch[2].weight.shape[0], True

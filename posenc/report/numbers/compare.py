@@ -1,0 +1,157 @@
+"""Everything that the report says, computed once from the run folders; markdown, page and figures only lay it out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from posenc.checks import ConfigError
+from posenc.report.numbers import differences, finding, series
+from posenc.report.numbers import facets as tables
+from posenc.report.numbers.differences import Across, Contrast
+from posenc.report.numbers.facets import Facet, Row
+from posenc.report.numbers.finding import Finding
+from posenc.report.numbers.judge import Judgement
+from posenc.report.numbers.meetings import meetings
+from posenc.report.numbers.palette import Style, styles
+from posenc.report.numbers.series import Line
+from posenc.report.reading import arms, lost, saved
+from posenc.report.reading.arms import Placed
+from posenc.report.reading.lost import Lost
+from posenc.report.reading.read import Note, read
+
+Curves = tuple[str, str, Facet, list[Line]]
+"""Learning curves of a facet: what they are of, the logged column, the facet, a line for each arm."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer."""
+
+    placed: list[Placed]
+    facets: list[Facet]
+    baseline: str
+    delta: float
+    reference: str
+    """The encoding whose speed is 1."""
+    first: Finding
+    findings: list[Finding]
+    rows: list[Row]
+    contrasts: list[Contrast]
+    across: list[Across]
+    lost: list[Lost]
+    notes: list[Note]
+    long: pd.DataFrame
+    styles: dict[str, Style]
+    learning: list[Curves]
+    positions: list[tuple[Facet, int, list[Line]]]
+    commands: dict[str, str]
+    versions: list[tuple[str, str, int]]
+
+    @property
+    def scored(self) -> list[Facet]:
+        """The facets with at least one score."""
+        return [facet for facet in self.facets if any(facet.values(arm) for arm in facet.arms)]
+
+
+def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Comparison:
+    """Read, group, test, and state; `baseline` None is `none` where it has runs, else another.
+
+    Raises ConfigError where there is no run, or none of the baseline that is asked for.
+    """
+    tables_ = [root for root in roots if root.is_file()]
+    folders = [root for root in roots if not root.is_file()]
+    runs, notes = read(folders) if folders else ([], [])
+    for path in tables_:
+        more, said = saved.read_table(path)
+        runs += more
+        notes += said
+    if not runs:
+        raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
+    placed, refusals = arms.place(runs)
+    notes = notes + refusals
+    found = tables.facets(placed)
+    chosen, said = tables.choose_baseline(found, baseline)
+    if said:
+        notes.insert(0, Note("baseline", said))
+    said_by = conclude(found, chosen, delta)
+    notes += said_by.notes
+    commands = lost.sweep_commands(placed)
+    colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
+    reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
+    positions = [
+        (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines
+    ]
+    return Comparison(
+        placed=placed,
+        facets=found,
+        baseline=chosen,
+        delta=delta,
+        first=said_by.first,
+        findings=said_by.findings,
+        reference=reference,
+        rows=tables.summary(found, reference),
+        contrasts=said_by.contrasts,
+        across=said_by.across,
+        lost=lost.lost(placed),
+        learning=_learning(found, placed, notes),
+        positions=positions,
+        notes=notes,
+        long=saved.long_table(placed, commands),
+        styles=styles(found, colour_of),
+        commands=commands,
+        versions=lost.versions(placed),
+    )
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What facets allow to say, all of it judged as one family."""
+
+    first: Finding
+    findings: list[Finding]
+    contrasts: list[Contrast]
+    across: list[Across]
+    notes: list[Note]
+
+
+def conclude(found: Sequence[Facet], baseline: str, delta: float) -> Conclusions:
+    """The findings, the differences against the baseline, and the means across datasets."""
+    against, notes = differences.baseline_tests(found)
+    rows = differences.across(found, against)
+    groups = meetings(found)
+    tests = against | differences.across_tests(rows)
+    for group in groups.values():
+        for one in group:
+            tests |= one.tests()
+    judged = Judgement(tests, delta)
+    findings = [one for place, facet in enumerate(found) for one in finding.of_facet(facet, groups[place], judged)]
+    findings = findings or [_nothing()]
+    return Conclusions(
+        first=finding.overall(findings, rows, judged),
+        findings=findings,
+        contrasts=differences.contrasts(found, against, judged),
+        across=rows,
+        notes=notes + differences.without_baseline(found, baseline),
+    )
+
+
+def _nothing() -> Finding:
+    return Finding("nothing", "Nothing can be said yet, because no run has finished.")
+
+
+def _learning(found: Sequence[Facet], placed: Sequence[Placed], notes: list[Note]) -> list[Curves]:
+    wanted = ("train/loss", "validation/accuracy", "validation/bits")
+    folders = [
+        item.run.folder for item in placed if item.counted and not item.run.saved and item.run.status != "unfinished"
+    ]
+    curves = series.read_curves(folders, wanted, notes)
+    result: list[Curves] = []
+    for what in ("validation", "training"):
+        for facet in found:
+            column = "train/loss" if what == "training" else f"validation/{'bits' if facet.lower else 'accuracy'}"
+            lines = series.by_step(facet, curves, column)
+            if lines:
+                result.append((what, column, facet, lines))
+    return result

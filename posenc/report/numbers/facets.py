@@ -1,0 +1,324 @@
+"""The comparison in numbers: facets with what they are measured by, and a summary of each arm."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from posenc import statistics
+from posenc.checks import ConfigError
+from posenc.config.allowed import nearest
+from posenc.report.reading.arms import Placed
+from posenc.report.words import bounds
+from posenc.statistics import Interval
+
+SUCCESS = 0.9
+"""The skill from which on a run has solved its task."""
+DEFAULT = "none"
+"""The baseline where nobody asks for one."""
+SHOWN = 12
+"""Names in one message."""
+LOST = ("diverged", "failed")
+"""Runs that ended without a model: they count as skill 0. One that was interrupted may still go on, and does not."""
+Values = dict[int, float]
+"""One number for each seed."""
+
+
+@dataclass
+class Facet:
+    """A dataset under a position scheme, and the number by which its arms are compared."""
+
+    dataset: str
+    positions: str
+    members: list[Placed]
+    metric: str = "accuracy"
+    length: int = 0
+    trained: tuple[int, int] | None = None
+    arms: list[str] = field(default_factory=list)
+    """Those with at least one run; the best first."""
+    baseline: dict[str, str] = field(default_factory=dict)
+    """The arm that each arm is compared with: the baseline encoding in the same setting."""
+    ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
+    references: dict[str, float] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)
+    """{encoding: runs} of this dataset that have no result."""
+    title: str = ""
+    phrase: str = ""
+    """The title in a sentence."""
+
+    @property
+    def lower(self) -> bool:
+        """Whether less is better."""
+        return self.metric == "bits"
+
+    @property
+    def measure(self) -> str:
+        """The metric with its length."""
+        return f"{self.metric} at length {self.length}"
+
+    def of(self, arm: str) -> list[Placed]:
+        """The arm's runs that count, whatever became of them."""
+        return [item for item in self.members if item.arm == arm and item.counted]
+
+    def values(self, arm: str, metric: str | None = None, length: int | None = None) -> Values:
+        """The arm's number for each seed; its own metric and length where none is given.
+
+        A run that diverged or failed counts where another run of its arm has a number: as skill and AULC 0, as the
+        accuracy of the best order-blind model, as the most bits of any run here. An arm none of whose runs completed
+        has no values.
+        """
+        metric, length = metric or self.metric, length or self.length
+        found = self._completed(self.of(arm), metric, length)
+        worst = self._worst(metric, length) if found else None
+        if worst is not None:
+            lost = [item.run.seed for item in self.of(arm) if item.run.status in LOST]
+            found = dict.fromkeys(lost, worst) | found
+        return dict(sorted(found.items()))
+
+    @staticmethod
+    def _completed(items: Iterable[Placed], metric: str, length: int) -> Values:
+        found: Values = {}
+        for item in items:
+            if item.completed:
+                value = item.run.generalization(metric) if metric in ("aulc", "k50") else None
+                value = item.run.test.get(length, {}).get(metric) if value is None else value
+                if value is not None:
+                    found[item.run.seed] = value
+        return found
+
+    def _worst(self, metric: str, length: int) -> float | None:
+        if metric in ("skill", "aulc"):
+            return 0.0
+        if metric == "accuracy":
+            return self.ceilings.get(length, (None, None))[0] or 0.0
+        if metric == "bits":
+            counted = [item for item in self.members if item.counted]
+            return max(item.run.test.get(length, {}).get(metric, 0.0) for item in counted if item.completed)
+        return None
+
+    def reach(self, metric: str | None = None, length: int | None = None) -> float | None:
+        """The largest difference that two runs can have; nothing where it has no limit, or none is known."""
+        low, high = self.limits(metric, length)
+        return None if low is None or high is None else high - low
+
+    def limits(self, metric: str | None = None, length: int | None = None) -> tuple[float | None, float | None]:
+        """The smallest and the largest number that a run can have, as far as it is known."""
+        metric, length = metric or self.metric, length or self.length
+        if metric == "bits":
+            return 0.0, None
+        if metric == "accuracy":
+            return 0.0, 1.0
+        if metric not in ("skill", "aulc"):
+            return None, None
+        pairs = [self.ceilings.get(length, (None, None))] if metric == "skill" else list(self.ceilings.values())
+        known = [(blind, aware) for blind, aware in pairs if blind is not None and aware is not None and aware > blind]
+        return min((-blind / (aware - blind) for blind, aware in known), default=None), 1.0
+
+    def interval(self, arm: str, metric: str | None = None, length: int | None = None) -> Interval | None:
+        """Mean and interval over seeds, if there are any; cut at what is possible."""
+        values = self.values(arm, metric, length)
+        return clipped(statistics.mean_interval(list(values.values())), self.limits(metric, length)) if values else None
+
+    def lengths(self) -> list[int]:
+        """Every length at which a run was tested or is undefined."""
+        return sorted({n for item in self.members if item.counted for n in (*item.run.test, *item.run.undefined)})
+
+    def encoding(self, arm: str) -> str:
+        """The encoding of an arm."""
+        return next(item.run.encoding for item in self.members if item.arm == arm)
+
+    def setting(self, arm: str) -> str:
+        """The setting of an arm."""
+        return next(item.setting for item in self.members if item.arm == arm)
+
+
+def facets(placed: Sequence[Placed]) -> list[Facet]:
+    """The facets, by dataset and positions; of the arms in each, the best first."""
+    groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    unfinished: dict[str, dict[str, int]] = defaultdict(dict)
+    for item in placed:
+        if item.run.status != "unfinished":
+            groups[item.facet].append(item)
+        else:
+            known = unfinished[item.run.dataset]
+            known[item.run.encoding] = known.get(item.run.encoding, 0) + 1
+    schemes = {positions for _, positions in groups}
+    found: list[Facet] = []
+    for (dataset, positions), members in sorted(groups.items()):
+        facet = Facet(dataset, positions, members)
+        facet.title = dataset if len(schemes) == 1 else f"{dataset} · {positions}"
+        facet.phrase = dataset if len(schemes) == 1 else f"{dataset} with {positions} positions"
+        facet.unfinished = dict(sorted(unfinished[members[0].run.dataset].items()))
+        _measure(facet)
+        sign = 1 if facet.lower else -1
+        score = {arm: facet.values(arm) for arm in dict.fromkeys(item.arm for item in members if item.counted)}
+        facet.arms = sorted(score, key=lambda arm: (sign * fmean(score[arm].values()) if score[arm] else np.inf, arm))
+        found.append(facet)
+    return found
+
+
+def _measure(facet: Facet) -> None:
+    done = [item.run for item in facet.members if item.completed]
+    for run in done:
+        facet.ceilings |= run.ceilings
+        found = run.result.get("references")
+        facet.references |= {key: value for key, value in found.items() if value} if isinstance(found, dict) else {}
+    ranges = [run.trained for item in facet.members if (run := item.run).trained]
+    facet.trained = max(ranges, key=lambda pair: (pair[1], pair[0])) if ranges else None
+    for metric in ("skill", "bits", "accuracy"):
+        lengths = sorted({n for run in done for n, scores in run.test.items() if metric in scores})
+        if lengths:
+            inside = [n for n in lengths if facet.trained and n <= facet.trained[1]]
+            facet.metric, facet.length = metric, inside[-1] if inside else lengths[0]
+            return
+
+
+def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, str]:
+    """The baseline, and a sentence if it is another than `none`, which nobody asked for; sets every facet's arms.
+
+    Raises ConfigError where one is `wanted` that has no run here, or none that gave a number while others did.
+    """
+    present: dict[str, int] = defaultdict(int)
+    for facet in found:
+        for arm in facet.arms:
+            if facet.values(arm):
+                present[arm] += 1
+                if facet.encoding(arm) != arm:
+                    present[facet.encoding(arm)] += 1
+    if wanted is not None:
+        _has_runs(found, wanted, present)
+    chosen, said = wanted or DEFAULT, ""
+    if chosen not in present and present:
+        chosen = min(present, key=lambda name: (-present[name], name))
+        several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
+        said = (
+            f"The baseline {DEFAULT} has no completed run here; every encoding is compared with {chosen} instead."
+            if several
+            else ""
+        )
+    for facet in found:
+        for arm in facet.arms:
+            rivals = [other for other in facet.arms if chosen in (other, facet.encoding(other)) and facet.values(other)]
+            same = [other for other in rivals if other == chosen or facet.setting(other) == facet.setting(arm)]
+            if same and arm not in rivals:
+                facet.baseline[arm] = min(same, key=lambda other: (other != chosen, other))
+            elif same and arm not in same:
+                facet.baseline[arm] = same[0]
+    return chosen, said
+
+
+def _has_runs(found: Sequence[Facet], wanted: str, present: Collection[str]) -> None:
+    """Raise ConfigError unless something can be compared with the baseline that was asked for."""
+    known = {name for facet in found for arm in facet.arms for name in (arm, facet.encoding(arm))}
+    if wanted in present or (wanted in known and not present):
+        return
+    options = sorted(present or known)
+    what = "no run that completed" if wanted in known else "no run"
+    shown = ", ".join(options[:SHOWN]) + (f" and {len(options) - SHOWN} more" if len(options) > SHOWN else "")
+    raise ConfigError(
+        f"--baseline {shlex.quote(wanted)} has {what} here; choose one of {shown or 'none'}.{nearest(wanted, options)}"
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm of a facet in numbers."""
+
+    facet: Facet
+    arm: str
+    score: Interval | None
+    success: Interval | None
+    aulc: Interval | None
+    k50: float | None
+    parameters: float | None
+    encoding_parameters: float | None
+    tokens_per_second: float | None
+    speed: float | None
+    """Tokens per second relative to `none`, paired by sweep and seed."""
+    same_sweep: bool
+    lost: dict[str, int]
+    """How many runs did not complete, by status."""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the score rests on."""
+        return self.score.n if self.score else 0
+
+    @property
+    def label(self) -> str:
+        """What the number of seeds forbids."""
+        return statistics.label(self.seeds)
+
+
+def summary(found: Sequence[Facet], reference: str) -> list[Row]:
+    """Every arm of every facet; speed is relative to the encoding `reference`."""
+    return [_row(facet, arm, reference) for facet in found for arm in facet.arms]
+
+
+def clipped(found: Interval, limits: tuple[float | None, float | None]) -> Interval:
+    """The same interval without what is impossible."""
+    ends = bounds(found)
+    if ends is None:
+        return found
+    low, high = limits
+    # an estimate past a limit (a sample can be better than the best expectation) stays inside its interval
+    lowest = ends[0] if low is None else max(ends[0], min(low, found.estimate))
+    highest = ends[1] if high is None else min(ends[1], max(high, found.estimate))
+    return Interval(found.estimate, lowest, highest, found.n)
+
+
+def _row(facet: Facet, arm: str, reference: str) -> Row:
+    items = facet.of(arm)
+    lost: dict[str, int] = defaultdict(int)
+    for item in items:
+        if item.run.status != "completed":
+            lost[item.run.status] += 1
+    values = facet.values(arm)
+    outcomes = list(values.values()) or [-1e9] * sum(lost.get(status, 0) for status in LOST)  # none is a success
+    success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
+    crossed = list(facet.values(arm, "k50").values())
+    speed, same = _speed(facet, arm, reference)
+    rates = [rate for item in items if (rate := item.run.measured("tokens_per_second"))]
+    return Row(
+        facet=facet,
+        arm=arm,
+        score=facet.interval(arm),
+        success=success,
+        aulc=facet.interval(arm, "aulc"),
+        k50=median(crossed) if crossed else None,
+        parameters=_first(items, "parameters"),
+        encoding_parameters=_first(items, "encoding_parameters"),
+        tokens_per_second=fmean(rates) if rates else None,
+        speed=speed,
+        same_sweep=same,
+        lost=dict(lost),
+    )
+
+
+def _first(items: Iterable[Placed], key: str) -> float | None:
+    return next((value for item in items if (value := item.run.measured(key)) is not None), None)
+
+
+def _speed(facet: Facet, arm: str, reference: str) -> tuple[float | None, bool]:
+    """Geometric mean of tokens/s over that of the reference: by sweep and seed, else over all runs of the facet."""
+    setting = facet.setting(arm)
+    ours: dict[tuple[Path, int], float] = {}
+    theirs: dict[tuple[Path, int], float] = {}
+    for item in facet.members:
+        rate = item.run.measured("tokens_per_second")
+        if item.completed and rate:
+            key = (item.run.sweep, item.run.seed)
+            if item.arm == arm:
+                ours[key] = rate
+            if item.run.encoding == reference and item.setting == setting:
+                theirs[key] = rate
+    both = sorted(ours.keys() & theirs.keys())
+    if both:
+        return float(np.exp(np.mean([np.log(ours[key] / theirs[key]) for key in both]))), True
+    if ours and theirs:
+        return float(np.exp(np.mean(np.log(list(ours.values()))) - np.mean(np.log(list(theirs.values()))))), False
+    return None, False

@@ -1,0 +1,337 @@
+"""What the runs say, in sentences, computed; also where that is: nothing yet.
+
+The best arm is compared with every other arm on common seeds. It is the winner if it is better than each of them, after
+a correction for every comparison that this report makes (posenc.report.numbers.judge). Else those that it does not beat share
+the top: they are equal, tie, or their order is undecided. No large p is ever read as equality. Then follow the runs
+that were lost, the arms that are not compared with the reason, and the longer test lengths where the arms differ.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from posenc import statistics
+from posenc.report.numbers.differences import Across
+from posenc.report.numbers.facets import SUCCESS, Facet, clipped
+from posenc.report.numbers.judge import SHARE, Judgement, Pair
+from posenc.report.numbers.meetings import Key, Meeting
+from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share
+
+MANY = 40
+"""More names than a list of arms has."""
+WORTH = 0.1
+"""Skill below which nobody keeps anything that is worth a sentence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Some sentences, and the kind of answer that they give."""
+
+    kind: str
+    """nothing, alone, winner, equal, tie, undecided, several."""
+    text: str
+    label: str = ""
+    """What the number of seeds forbids."""
+    seeds: int = 0
+    """The fewest of any arm that is named."""
+    phrase: str = ""
+    """What it is about."""
+    lost: tuple[str, ...] = ()
+    """Runs that count as failures, by arm."""
+    left_out: tuple[str, ...] = ()
+    """Arms that are not compared or lack seeds, and why."""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.label})" if self.label else self.text
+
+
+def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> list[Finding]:
+    """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""
+    if not found:
+        states = tuple(f"{number} {status}" for status, number in sorted(_states(facet).items()))
+        lost = states if set(_states(facet)) - {"completed"} else ()
+        text = f"On {facet.phrase} nothing can be said yet, because {_no_scores(facet)}."
+        return [Finding("nothing", text, phrase=facet.phrase, lost=lost)]
+    return [of_meeting(one, judged) for one in found]
+
+
+def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
+    """What the arms of one meeting say."""
+    arms = meeting.arms
+    best = arms[0]
+    beside = _beside(meeting)
+    pairs = {other: pair for other in arms[1:] if (pair := meeting.pair(judged, best, other)) is not None}
+    seeds = min((pair.difference.n for pair in pairs.values()), default=len(meeting.values[meeting.length][best]))
+    if not pairs:
+        kind, text = "alone", _alone(meeting, best)
+    elif all(pair.kind == "none" for pair in pairs.values()):
+        kind, text = "nothing", _too_few(meeting, arms, max(pair.difference.n for pair in pairs.values()))
+    else:
+        kind, text = _verdict(meeting, pairs, judged.delta)
+    parts = [text, *beside.sentences, _further(meeting, judged, kind, pairs)]
+    text = " ".join(filter(None, parts))
+    return Finding(kind, text, statistics.label(seeds), seeds, meeting.phrase, beside.lost, beside.left_out)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    sentences: list[str]
+    lost: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def _beside(meeting: Meeting) -> _Beside:
+    """What is lost, what lacks seeds, and what is not compared."""
+    sentences: list[str] = []
+    lost = tuple(
+        f"{arm} {listing([f'{number} {status}' for status, number in states.items()], MANY)}"
+        for arm, states in meeting.lost.items()
+    )
+    if lost:
+        worst = "the most bits of any run" if meeting.lower else f"{meeting.metric} 0"
+        if meeting.metric == "accuracy":
+            worst = "the accuracy of chance, as far as it is known"
+        sentences.append(f"Runs that were lost count as {worst}: {listing(lost, MANY)}.")
+    lacking = [f"{arm} lacks {why}" for arm, why in meeting.lacking.items()]
+    if lacking:
+        sentences.append(f"Not every arm has every seed: {'; '.join(lacking)}.")
+    reasons: dict[str, list[str]] = {}
+    for arm, why in meeting.apart.items():
+        reasons.setdefault(why, []).append(arm)
+    apart = [f"{listing(arms, MANY)} ({why})" for why, arms in reasons.items()]
+    if apart:
+        sentences.append(f"Not compared: {'; '.join(apart)}.")
+    return _Beside(sentences, lost, (*lacking, *apart))
+
+
+def _score(meeting: Meeting, arm: str, length: int | None = None) -> str:
+    length = meeting.length if length is None else length
+    found = statistics.mean_interval(list(meeting.values[length][arm].values()))
+    reach, most = meeting.reach.get(length), None if meeting.lower else 1.0
+    low = 0.0 if meeting.lower else None if reach is None else 1.0 - reach
+    return estimate(clipped(found, (low, most)))
+
+
+def _alone(meeting: Meeting, best: str) -> str:
+    seeds = count(len(meeting.values[meeting.length][best]), "seed")
+    text = f"On {meeting.phrase} nothing can be compared yet, because {best} is the only encoding with a result"
+    if meeting.apart:
+        text = f"On {meeting.phrase} nothing can be compared, because no other arm can be held against {best}"
+    return f"{text}: {_measure(meeting)} {_score(meeting, best)} ({seeds})."
+
+
+def _measure(meeting: Meeting) -> str:
+    return f"{meeting.metric} at length {meeting.length}"
+
+
+def _too_few(meeting: Meeting, arms: Sequence[str], most: int) -> str:
+    best, length = arms[0], meeting.length
+    level = [arm for arm in arms[1:] if abs(meeting.mean(arm, length) - meeting.mean(best, length)) < 0.0005]
+    word = "lowest" if meeting.lower else "highest"
+    has = "has" if not level else "have"
+    top = f"{listing([best, *level], 2)} {has} the {word} {_measure(meeting)}, {_score(meeting, best)}"
+    why = "there is one seed" if most == 1 else f"there are only {most} seeds"
+    text = f"On {meeting.phrase} nothing can be said yet, because {why} and differences have no interval "
+    return text + f"({top}, which is no evidence): three seeds give an interval, ten a verdict."
+
+
+def _no_scores(facet: Facet) -> str:
+    states = _states(facet)
+    if not states:
+        return "its runs cannot be told apart and are refused"
+    if set(states) == {"completed"}:
+        return "no result holds a score"
+    found = listing([f"{number} {status}" for status, number in sorted(states.items())])
+    return f"none of its {count(sum(states.values()), 'run')} completed ({found})"
+
+
+def _states(facet: Facet) -> Counter[str]:
+    return Counter(item.run.status for item in facet.members if item.counted)
+
+
+def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[str, str]:
+    """(kind, sentence) of a meeting whose differences have intervals."""
+    best, word = meeting.arms[0], "lowest" if meeting.lower else "highest"
+    level = {other: pair for other, pair in pairs.items() if pair.kind != "better"}
+    own = len(meeting.values[meeting.length][best])
+    head = f"On {meeting.phrase}, {best} has the {word} {_measure(meeting)}, {_score(meeting, best)} "
+    head += f"({count(own, 'seed')}{_of_them(meeting, best)})"
+    base = meeting.baseline.get(best)
+    nearest = next(iter(pairs))
+    against = f", and {base} by {_gain(pairs[base])}" if base in pairs and base not in (*level, nearest) else ""
+    solved = _solved(meeting, [best, *(level or [nearest])])
+    if not level:
+        every = "it beats every other encoding" if not meeting.apart else f"it beats each of {_others(pairs)}"
+        beats = f"{every}, the next, {nearest} by {_gain(pairs[nearest])}{against}" if len(pairs) > 1 else ""
+        return "winner", f"{head}: {beats or f'it beats {nearest} by {_gain(pairs[nearest])}'}{solved}."
+    rest = [other for other in pairs if other not in level]
+    beaten = f"; {best} beats {'the other' if len(rest) == 1 else 'all others'}{against}" if rest else ""
+    kinds = {pair.kind for pair in level.values()}
+    if kinds <= {"equal", "tie"}:
+        names = [best, *level]
+        scores = listing([_score(meeting, name) for name in names], 3)
+        fewest = min(pair.difference.n for pair in level.values())
+        seeds = f"{meeting.metric} {scores}; {count(fewest, 'seed')}"
+        if kinds == {"equal"}:
+            text = (
+                f"On {meeting.phrase}, {listing(names, MANY)} are equal within ±{delta:g} at length {meeting.length} "
+            )
+            text += f"({seeds}): the interval of every difference lies inside, and on fewer than one seed in "
+            return "equal", f"{text}{1 / SHARE:g} they can differ grossly{beaten}{solved}."
+        most = max(pair.unseen for pair in level.values())
+        text = f"On {meeting.phrase}, {listing(names, MANY)} tie at length {meeting.length} ({seeds}): they differ by "
+        text += f"less than {delta:g}, but so few seeds allow more than that on up to {most:.0%} of all seeds"
+        return "tie", f"{text}{beaten}{solved}."
+    return "undecided", _undecided(meeting, pairs, level, head) + f"{beaten}{solved}."
+
+
+def _undecided(meeting: Meeting, pairs: dict[str, Pair], level: dict[str, Pair], head: str) -> str:
+    unclear = [other for other, pair in level.items() if not pair.clear]
+    ties = [other for other, pair in level.items() if pair.kind in ("equal", "tie")]
+    if not unclear:
+        near = next(other for other in level if other not in ties)
+        fewest = min(pair.difference.n for pair in level.values())
+        tied = f", in a tie with {listing(ties, MANY)}" if ties else ""
+        text = f"{head}{tied}, ahead of {near} by {_gain(level[near])}: the intervals leave 0 out, but "
+        return text + f"{count(fewest, 'seed')} cannot confirm it among all that this report compares"
+    near = next(other for other in unclear)
+    text = f"{head}, but it is undecided whether it is better than {listing(list(level), MANY)}: "
+    return text + f"{'ahead of' if level[near].gain >= 0 else 'on common seeds behind'} {near} by {_gain(level[near])}"
+
+
+def _others(pairs: dict[str, Pair]) -> str:
+    return f"the {len(pairs)} others that are compared" if len(pairs) > 1 else "the one that is compared"
+
+
+def _of_them(meeting: Meeting, arm: str) -> str:
+    states = meeting.lost.get(arm)
+    return f", of which {listing([f'{n} {status}' for status, n in states.items()], MANY)}" if states else ""
+
+
+def _solved(meeting: Meeting, names: Iterable[str]) -> str:
+    """Success rates, where some seeds of an arm solved the task and others did not."""
+    if meeting.metric != "skill":
+        return ""
+    rates = {name: statistics.success_rate([*meeting.values[meeting.length][name].values()], SUCCESS) for name in names}
+    if not any(0 < rate.estimate < 1 for rate in rates.values()):
+        return ""
+    return f"; solved: {listing([f'{name} {share(rate)}' for name, rate in rates.items()])}"
+
+
+def _gain(one: Pair) -> str:
+    """The lead with its interval, whichever way is better."""
+    found = bounds(one.difference)
+    turned = one.gain < 0
+    size = fixed(abs(one.gain))
+    if found is None:
+        return size
+    low, high = (-found[1], -found[0]) if one.lower != turned else found
+    p = f", p = {probability(one.corrected)} corrected".replace("= <", "<") if one.corrected is not None else ""
+    return f"{size} [{fixed(low)}, {fixed(high)}]{p}"
+
+
+def _further(meeting: Meeting, judged: Judgement[Key], kind: str, pairs: dict[str, Pair]) -> str:
+    """The longest test length at which the arms at the top differ by more than δ, or at which another arm leads."""
+    if not pairs:
+        return ""
+    best = meeting.arms[0]
+    focus = [best, *pairs]
+    if kind not in ("winner", "nothing"):
+        focus = [best, *(other for other, pair in pairs.items() if pair.kind not in ("better", "none"))]
+    if kind == "nothing":
+        near = meeting.mean(best, meeting.length)
+        focus = [arm for arm in focus if abs(meeting.mean(arm, meeting.length) - near) <= judged.delta]
+    for length in sorted((n for n in meeting.values if n > meeting.length), reverse=True):
+        arms = meeting.at(length, focus)
+        if not arms or (meeting.metric == "skill" and meeting.mean(arms[0], length) < WORTH):
+            continue
+        gaps = [abs(meeting.mean(arm, length) - meeting.mean(arms[0], length)) for arm in arms[1:]]
+        behind = [arm for arm, gap in zip(arms[1:], gaps, strict=True) if gap > judged.delta]
+        if not behind or (kind == "winner" and (arms[0] == best or best not in behind)):
+            continue
+        return _at_length(meeting, judged, length, arms, behind, best if kind == "winner" else "")
+    return ""
+
+
+def _at_length(
+    meeting: Meeting, judged: Judgement[Key], length: int, arms: Sequence[str], behind: Sequence[str], turned: str
+) -> str:
+    top = arms[0]
+    rivals = [turned] if turned else list(behind)
+    shown = [f"{arm} {fixed(meeting.mean(arm, length))}" for arm in rivals]
+    verb = "needs" if meeting.lower else "keeps"
+    start = f"At length {length} the order is another: {top}" if turned else f"At length {length} {top}"
+    text = f"{start} {verb} {fixed(meeting.mean(top, length))} and {listing(shown)}"
+    pairs = {arm: meeting.pair(judged, top, arm, length) for arm in rivals}
+    sure = [arm for arm, pair in pairs.items() if pair is not None and pair.kind == "better"]
+    known = [pair.corrected for pair in pairs.values() if pair is not None and pair.corrected is not None]
+    if not known:
+        return f"{text}, which so few seeds cannot confirm."
+    if len(sure) == len(rivals):
+        return f"{text} (p {_at_most(max(known))} corrected)."
+    return f"{text} ({'the order is undecided' if not sure else f'certain against {listing(sure)} only'})."
+
+
+def _at_most(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"≤ {p:.3f}"
+
+
+def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[Key]) -> Finding:
+    """The first sentences of the report."""
+    if len(found) == 1:
+        return found[0]
+    beside = _all_beside(found)
+    said = [one for one in found if one.kind not in ("nothing", "alone")]
+    fewest = min((one for one in (said or found) if one.label), key=lambda one: one.seeds, default=None)
+    label, seeds = (fewest.label, fewest.seeds) if fewest else ("", min((one.seeds for one in said), default=0))
+    if not said:
+        alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
+        why = f"because {alike.pop()}" if len(alike) == 1 else f"on any of {count(len(found), 'comparison')}"
+        return Finding("nothing", f"Nothing can be said yet, {why}; each is stated below.{beside}", label, seeds)
+    kinds = Counter(one.kind for one in found)
+    words = {
+        "winner": "with a winner", "equal": "with equals at the top", "tie": "with a tie at the top",
+        "undecided": "undecided", "nothing": "without an answer", "alone": "with one encoding only",
+    }  # fmt: skip
+    tally = listing([f"{kinds[kind]} {said}" for kind, said in words.items() if kinds[kind]], MANY)
+    counts = f"of {count(len(found), 'comparison')}, {tally}"
+    if len(rows) < 2:
+        return Finding("several", f"There is no common ranking: {counts}, each stated below.{beside}", label, seeds)
+    return Finding("several", f"{_ranking(rows, judged)}; {counts}.{beside}", label, seeds)
+
+
+def _ranking(rows: Sequence[Across], judged: Judgement[Key]) -> str:
+    first = rows[0]
+    second = next((row for row in rows[1:] if row.positions == first.positions), rows[1])
+    several = len({row.positions for row in rows}) > 1
+    names = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
+    key = ("across", first.positions, first.arm, second.arm)
+    pair = judged.get(key)
+    if pair is not None and pair.kind in ("tie", "equal"):
+        text = f"Across {len(first.datasets)} datasets {names[0]}, {_task_mean(first)}, and {names[1]}, "
+        text += f"{_task_mean(second)}, tie: their mean skills differ by less than {judged.delta:g}"
+    else:
+        text = f"Across {len(first.datasets)} datasets {names[0]} has the highest mean skill, {_task_mean(first)}, "
+        text += f"before {names[1]}, {_task_mean(second)}"
+        sure = pair is not None and pair.kind == "better"
+        text += f"; on common seeds it leads by {_gain(pair)}" if pair and sure else "; their order is undecided"
+        text += f": on common seeds {_gain(pair)}" if pair and not sure and pair.corrected is not None else ""
+    if first.missing:
+        lacking = [f"{arm} (no result on {where})" for arm, where in first.missing.items()]
+        text += f"; not ranked: {listing(lacking, MANY)}"
+    return text
+
+
+def _task_mean(row: Across) -> str:
+    unsolved = f"solves all {len(row.datasets)}"
+    if row.unsolved:
+        unsolved = f"does not solve {len(row.unsolved)} of {len(row.datasets)}"
+    return f"{fixed(row.mean)} (lowest {fixed(row.lowest)} on {row.hardest}; {unsolved})"
+
+
+def _all_beside(found: Sequence[Finding]) -> str:
+    """What is lost and left out anywhere, for the first sentences of the report."""
+    lost = [f"{words} on {one.phrase}" for one in found for words in one.lost]
+    apart = [f"{words} on {one.phrase}" for one in found for words in one.left_out]
+    text = f" Runs that were lost count as failures: {'; '.join(lost)}." if lost else ""
+    return text + (f" Not compared, or not on every seed: {'; '.join(apart)}." if apart else "")

@@ -1,0 +1,168 @@
+"""What the figures draw, before anybody draws it: numbers by length, by step and by position, with intervals."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+
+from posenc.report.numbers.facets import Facet, clipped
+from posenc.report.reading.read import Note
+from posenc.report.words import bounds
+from posenc.runs.reading import plain_text, read_table
+from posenc.statistics import mean_interval
+
+CURVE_POINTS = 120
+"""Points that a learning curve is thinned to."""
+WINDOWS = 32
+"""Windows of positions that a curve by position is averaged over."""
+Curve = dict[str, dict[float, float]]
+"""Logged columns of a run: {column: {step: value}}."""
+
+
+@dataclass
+class Line:
+    """One arm's curve: the mean over seeds, its interval, and every seed by itself."""
+
+    arm: str
+    x: list[float] = field(default_factory=list)
+    mean: list[float] = field(default_factory=list)
+    low: list[float | None] = field(default_factory=list)
+    high: list[float | None] = field(default_factory=list)
+    seeds: dict[int, tuple[list[float], list[float]]] = field(default_factory=dict)
+
+    def add(
+        self, x: float, values: Mapping[int, float], limits: tuple[float | None, float | None] = (None, None)
+    ) -> None:
+        """A point: the values of all seeds at x, and their interval as far as it is possible."""
+        if not values:
+            return
+        found = clipped(mean_interval(list(values.values())), limits)
+        low, high = bounds(found) or (None, None)
+        self.x.append(x)
+        self.mean.append(found.estimate)
+        self.low.append(low)
+        self.high.append(high)
+        for seed, value in sorted(values.items()):
+            xs, ys = self.seeds.setdefault(seed, ([], []))
+            xs.append(x)
+            ys.append(value)
+
+
+def by_length(facet: Facet, metric: str) -> list[Line]:
+    """A metric at every test length."""
+    lines = [Line(arm) for arm in facet.arms]
+    for line in lines:
+        for n in facet.lengths():
+            line.add(n, facet.values(line.arm, metric, n), facet.limits(metric, n))
+    return [line for line in lines if line.x]
+
+
+def has_lengths(facet: Facet, metric: str) -> bool:
+    """Whether a metric is drawn against length: bits only where they are what is compared."""
+    return len(facet.lengths()) > 1 and bool(by_length(facet, metric)) and (metric != "bits" or facet.lower)
+
+
+def by_step(facet: Facet, curves: Mapping[Path, Curve], column: str) -> list[Line]:
+    """A logged column: every seed, and the mean at the steps that all of an arm's seeds have."""
+    lines: list[Line] = []
+    for arm in facet.arms:
+        seeds: dict[int, dict[float, float]] = {}
+        for item in facet.of(arm):
+            values = curves.get(item.run.folder, {}).get(column)
+            if values:
+                seeds[item.run.seed] = values
+        line = Line(arm)
+        for seed, values in sorted(seeds.items()):
+            steps = _thin(sorted(values))
+            line.seeds[seed] = (steps, [values[step] for step in steps])
+        if seeds:
+            line.x = _thin(sorted(set.intersection(*(set(values) for values in seeds.values()))))
+            line.mean = [fmean(values[step] for values in seeds.values()) for step in line.x]
+            lines.append(line)
+    return lines
+
+
+def _thin(steps: list[float]) -> list[float]:
+    if len(steps) <= CURVE_POINTS:
+        return steps
+    return [steps[round(k * (len(steps) - 1) / (CURVE_POINTS - 1))] for k in range(CURVE_POINTS)]
+
+
+def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Note]) -> dict[Path, Curve]:
+    """Some columns of metrics.csv of each folder; a damaged file costs itself and a sentence."""
+    found: dict[Path, Curve] = {}
+    for folder in folders:
+        table = _read_csv(folder / "metrics.csv", ("step", *columns), notes)
+        if table is not None and "step" in table:
+            steps = table["step"]
+            kept = {name: values for name, values in table.items() if name != "step"}
+            found[folder] = {
+                name: {float(x): float(y) for x, y in zip(steps, values, strict=True) if np.isfinite((x, y)).all()}
+                for name, values in kept.items()
+            }
+    return found
+
+
+def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str, np.ndarray] | None:
+    """The columns as numbers, nan where there is none; nothing where there is no such file, or a damaged one."""
+    name = plain_text(str(path.parent))
+    try:
+        raw = read_table(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        notes.append(Note(name, f"{path.name} cannot be read ({why})."))
+        return None
+    if raw and not raw.endswith(b"\n"):
+        raw = raw[: raw.rfind(b"\n") + 1]
+        notes.append(Note(name, f"{path.name} ends within a line: its last row is left out."))
+    try:
+        if len({line.count(b",") for line in BytesIO(raw)}) > 1:  # pandas would shift or drop the fields of a row
+            raise ValueError
+        table = pd.read_csv(BytesIO(raw), usecols=lambda column: column in columns)
+    except pd.errors.EmptyDataError:
+        notes.append(Note(name, f"{path.name} is empty: this run has no curve."))
+        return None
+    except (ValueError, pd.errors.ParserError):
+        notes.append(Note(name, f"{path.name} is damaged: this run has no curve."))
+        return None
+    return {str(column): np.asarray(pd.to_numeric(table[column], errors="coerce"), float) for column in table.columns}
+
+
+def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
+    """Bits against the position in the context, by length, from by_position.csv."""
+    found: dict[int, dict[str, dict[int, dict[float, float]]]] = defaultdict(lambda: defaultdict(dict))
+    columns = ("length", "position", "bits")
+    for arm in facet.arms:
+        for item in facet.of(arm):
+            there = item.completed and not item.run.saved
+            table = _read_csv(item.run.folder / "by_position.csv", columns, notes) if there else None
+            if table is None or any(column not in table for column in columns):
+                continue
+            rows = np.stack([table[column] for column in columns], axis=1)
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            for length in np.unique(rows[:, 0]):
+                mine = rows[rows[:, 0] == length]
+                found[int(length)][arm][item.run.seed] = _windows(mine[np.argsort(mine[:, 1]), 1:])
+    lines: dict[int, list[Line]] = {}
+    for length, arms in sorted(found.items()):
+        for arm, seeds in arms.items():
+            line = Line(arm)
+            for place in sorted(set.intersection(*(set(values) for values in seeds.values()))):
+                line.add(place, {seed: values[place] for seed, values in seeds.items()}, facet.limits("bits"))
+            if line.x:
+                lines.setdefault(length, []).append(line)
+    return lines
+
+
+def _windows(rows: np.ndarray) -> dict[float, float]:
+    """{place: bits}: means over windows that grow with the place, counted from 1, as its axis is logarithmic."""
+    edges = np.unique(np.round(np.geomspace(1, rows[-1, 0] + 2, WINDOWS + 1)))
+    group = np.digitize(rows[:, 0] + 1, edges)
+    return {float(rows[group == g, 0].mean()) + 1: float(rows[group == g, 1].mean()) for g in np.unique(group)}

@@ -1,0 +1,60 @@
+"""comparison_summary.md: the answer for a terminal, a pull request or a paper's appendix."""
+
+import re
+from collections.abc import Sequence
+
+from posenc.report.numbers.compare import Comparison
+from posenc.report.numbers.finding import Finding
+from posenc.report.pages import layout
+from posenc.report.pages.layout import Plot, Table
+from posenc.runs.reading import plain_text
+
+
+def escape(text: str) -> str:
+    """Text that markdown shows as it is, in one line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[])|^\[|^[#+-](?=\s))", r"\\\1", text)
+
+
+def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
+    """The whole document."""
+    parts = ["# Comparison", escape(comparison.first.text) + _label(comparison.first)]
+    if len(comparison.findings) > 1:
+        parts.append("\n".join(f"* {escape(one.text)}{_label(one)}" for one in comparison.findings))
+    tables = [layout.summary_table(comparison), layout.across_table(comparison), layout.difference_table(comparison)]
+    tables += [layout.length_table(comparison), layout.lost_table(comparison)]
+    parts += [_table(table) for table in tables if table is not None]
+    if comparison.notes:
+        notes = "\n".join(f"* {escape(note.folder)}: {escape(note.text)}" for note in comparison.notes)
+        parts += ["## Notes", notes]
+    for plot in plots:
+        parts += [f"## {escape(plot.title)}", f"![{escape(plot.title)}](figures/{plot.name}.png)", escape(plot.about)]
+    parts += ["## Commands", _commands(comparison), "## Versions", _versions(comparison)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _label(finding: Finding) -> str:
+    return f" **{escape(finding.label)}**" if finding.label else ""
+
+
+def _table(table: Table) -> str:
+    lines = [f"## {escape(table.title)}", "", escape(table.about)]
+    if table.rows:
+        lines += ["", "| " + " | ".join(map(escape, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+        lines += ["| " + " | ".join(escape(text) for text, _ in row) + " |" for row in table.rows]
+    return "\n".join(lines)
+
+
+def _commands(comparison: Comparison) -> str:
+    lines = list(comparison.commands.values())
+    alone = [item.run for item in comparison.placed if plain_text(str(item.run.sweep)) not in comparison.commands]
+    lines += list(dict.fromkeys(run.command for run in alone if run.status != "unfinished"))[:50]
+    body = "\n".join(" ".join(line.split()) for line in lines)
+    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", body)), default=0))
+    return f"{fence}bash\n{body}\n{fence}\n\nThe command of every single run is in comparison_summary.csv."
+
+
+def _versions(comparison: Comparison) -> str:
+    return "\n".join(
+        f"* {escape(what)} {escape(version)} ({runs:,} runs)" for what, version, runs in comparison.versions
+    )

@@ -1,0 +1,97 @@
+"""Runs that are not there, or not whole, and why; and the commands that made the sweeps."""
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from posenc.report.reading.arms import Placed
+from posenc.report.reading.read import UNFINISHED
+from posenc.runs.reading import plain_text, read_yaml
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A run without a result."""
+
+    dataset: str
+    positions: str
+    arm: str
+    seed: int | None
+    status: str
+    why: str
+    folder: str
+
+
+def lost(placed: Sequence[Placed]) -> list[Lost]:
+    """Failed, diverged, interrupted and unfinished runs, and those that a sweep lacks."""
+    found = [
+        Lost(
+            item.dataset, item.positions, item.arm, None if item.run.seed < 0 else item.run.seed, item.run.status,
+            item.why_not or item.run.error or "no reason was recorded", item.run.name,
+        )
+        for item in placed
+        if item.run.status != "completed" or item.why_not.startswith("refused")
+    ]  # fmt: skip
+    return found + _missing(placed)
+
+
+def _missing(placed: Sequence[Placed]) -> list[Lost]:
+    """Seeds that one arm of a sweep has and another lacks."""
+    sweeps: dict[Path, list[Placed]] = defaultdict(list)
+    for item in placed:
+        sweeps[item.run.sweep].append(item)
+    found: list[Lost] = []
+    for sweep, items in sweeps.items():
+        seeds = {item.run.seed for item in items if item.run.seed >= 0}
+        arms: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+        unplaced = set()
+        for item in items:
+            if item.run.status == UNFINISHED:
+                unplaced.add((item.run.dataset, item.run.encoding, item.run.seed))
+            else:
+                arms[item.dataset, item.positions, item.arm].add(item.run.seed)
+        encodings = {(item.dataset, item.positions, item.arm): (item.run.dataset, item.run.encoding) for item in items}
+        for (dataset, positions, arm), there in sorted(arms.items()):
+            for seed in sorted(seeds - there):
+                if (*encodings[dataset, positions, arm], seed) not in unplaced:
+                    why = "no folder, although the sweep has this seed for other arms"
+                    found.append(Lost(dataset, positions, arm, seed, "missing", why, plain_text(str(sweep))))
+    return found
+
+
+def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
+    """The command of each sweep, from its multirun.yaml."""
+    commands: dict[str, str] = {}
+    for item in placed:
+        if item.run.sweep_command:
+            commands.setdefault(plain_text(str(item.run.sweep)), item.run.sweep_command)
+    for sweep in sorted({item.run.sweep for item in placed if not item.run.saved}):
+        try:
+            record = plain_text(read_yaml(sweep / "multirun.yaml"))
+            overrides = record["hydra"]["overrides"]
+            words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        hidden = (
+            "hydra.mode=",
+            "hydra.sweep.dir=",
+            "hydra.run.dir=",
+            "hydra.job.config.override_dirname.exclude_keys=",
+        )
+        kept = [shlex.quote(word) for word in words if not word.startswith(hidden)]
+        commands[plain_text(str(sweep))] = " ".join(["python train.py -m", *kept])
+    return commands
+
+
+def versions(placed: Sequence[Placed]) -> list[tuple[str, str, int]]:
+    """(what, version, runs) over all runs that recorded it."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for item in placed:
+        recorded = item.run.result.get("versions")
+        if isinstance(recorded, Mapping):
+            for what, version in recorded.items():
+                counts[str(what), re.sub(r"\s+", " ", str(version))] += 1
+    return [(what, version, number) for (what, version), number in sorted(counts.items())]

@@ -1,0 +1,253 @@
+"""Run folders on disk, read so that one damaged file costs one run and one sentence."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from posenc.checks import ConfigError
+from posenc.runs.identity import settings
+from posenc.runs.reading import plain_text, read_json, read_yaml, short
+from posenc.runs.result import LARGEST, RESULT, STATUSES, other_layout
+
+LONGEST = 10**9
+"""A sequence, in tokens; what claims to be longer is a damaged number."""
+UNFINISHED = "unfinished"
+"""The status of a run folder without a result."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the reader must know: about a folder, in one sentence."""
+
+    folder: str
+    text: str
+
+
+@dataclass
+class Run:
+    """One run folder that is ours."""
+
+    folder: Path
+    sweep: Path
+    result: dict[str, Any]
+    config: dict[str, Any] | None
+    name: str = ""
+    """Its path as the report writes it."""
+    saved: bool = False
+    """Whether it was read from a table of another report, without its folder."""
+    words: list[str] = field(default_factory=list)
+    """What tells its arm from others of its encoding, where the config is not known: `key=value`."""
+    sweep_command: str = ""
+    """The command of its sweep, where it was read from a table."""
+    test: dict[int, dict[str, float]] = field(default_factory=dict)
+    undefined: dict[int, str] = field(default_factory=dict)
+    ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        result = self.result
+        self.encoding, self.dataset = short(str(result["encoding"])), short(str(result["dataset"]))
+        self.positions = short(str(result.get("positions") or "contiguous"))
+        self.seed = int(result["seed"])
+        self.status = str(result.get("status") or ("completed" if result.get("test") else "failed"))
+        self.error = str(result["error"]) if result.get("error") else ""
+        self.config_hash = str(result.get("config_hash") or "")
+        self.undefined = {int(n): str(why) for n, why in _items(result.get("undefined")) if _is_length(n)}
+        for n, pair in _items(result.get("ceilings")):
+            if _is_length(n) and isinstance(pair, Mapping):
+                self.ceilings[int(n)] = (number(pair.get("order_blind")), number(pair.get("order_aware")))
+        for n, row in _items(result.get("test")):
+            if _is_length(n) and isinstance(row, Mapping):
+                scores = {str(key): number(value) for key, value in row.items()}
+                self.test[int(n)] = {key: value for key, value in scores.items() if value is not None}
+        for n, scores in self.test.items():
+            blind, aware = self.ceilings.get(n, (None, None))
+            if blind is not None and aware is not None and aware > blind and "accuracy" in scores:
+                scores.setdefault("skill", (scores["accuracy"] - blind) / (aware - blind))
+
+    @property
+    def trained(self) -> tuple[int, int] | None:
+        """The shortest and the longest training length, if the folder says so."""
+        found = self.result.get("trained_lengths")
+        if found is None and self.config is not None:
+            dataset = self.config.get("dataset")
+            found = dataset.get("length") if isinstance(dataset, Mapping) else None
+        first, last = found if isinstance(found, list) and len(found) == 2 else (found, found)
+        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= LONGEST:
+            return first, last
+        return None
+
+    def measured(self, key: str) -> float | None:
+        """A number of the result, or nothing."""
+        return number(self.result.get(key))
+
+    def generalization(self, key: str) -> float | None:
+        """A number of `length_generalization`, or nothing."""
+        found = self.result.get("length_generalization")
+        return number(found.get(key)) if isinstance(found, Mapping) else None
+
+    @property
+    def command(self) -> str:
+        """The command that makes this run again: as recorded, else every value of its config as an override."""
+        if self.result.get("command"):
+            return str(self.result["command"])
+        words = [
+            f"{group}={self.result[group]}" for group in ("dataset", "encoding", "positions") if group in self.result
+        ]
+        for key, value in sorted(settings(self.config or {}).items()):
+            added = key.startswith("callbacks.")
+            if added or (not key.endswith("_target_") and "._" not in key and key != "seed"):
+                words.append(f"{'+' * added}{key}={_word(value)}")
+        return " ".join(["python train.py", *words, f"seed={self.seed}"])
+
+
+def _is_length(name: Any) -> bool:
+    return re.fullmatch("[1-9][0-9]{0,8}", str(name)) is not None
+
+
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    return iter(value.items() if isinstance(value, Mapping) else ())
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        return None
+    return float(value)
+
+
+def _word(value: Any) -> str:
+    text = "null" if value is None else json.dumps(value, separators=(",", ":"), default=str).replace('"', "")
+    return text if re.fullmatch(r"[\w.+-]*", text) else "'" + text.replace("'", "'\\''") + "'"
+
+
+def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
+    """Every run below the roots, by path, and what could not be read. Raises ConfigError where there is nothing."""
+    for root in roots:
+        if not root.is_dir():
+            raise ConfigError(f"{root} is not a folder; give the folder of a run or of a sweep, such as runs/<name>.")
+    runs: list[Run] = []
+    notes: list[Note] = []
+    foreign: list[str] = []
+    seen: set[Path] = set()
+    for root in roots:
+        for folder in _candidates(root):
+            if folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            run = _read_run(folder, root, notes, foreign)
+            if run is not None:
+                runs.append(run)
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        named = ", ".join(foreign[:3]) + more
+        notes.append(Note(named, f"{_count(len(foreign), 'folder')} of another project: no run of posenc, left out."))
+    if not runs:
+        why = f" ({notes[0].folder}: {notes[0].text})" if notes else ""
+        places = ", ".join(map(str, roots))
+        raise ConfigError(
+            f"no run of posenc in {places}{why}; a run folder holds {RESULT}. "
+            "`python train.py -m encoding=none,rope seed=0,1,2` makes six."
+        )
+    return runs, notes
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def _candidates(root: Path) -> Iterator[Path]:
+    """Folders that look like those of a run, by path."""
+    for here, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in ("checkpoints", "figures") and name[0] != ".")
+        if RESULT in files or "metrics.csv" in files or (Path(here) / ".hydra" / "config.yaml").is_file():
+            yield Path(here)
+
+
+def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -> Run | None:
+    name = plain_text(str(folder))
+    config = _read_config(folder, notes)
+    model = (config or {}).get("model")
+    target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
+    if not os.path.lexists(folder / RESULT):
+        if not target.startswith("posenc."):
+            foreign.append(name)
+            return None
+        result = _from_path(folder, config or {})
+        return Run(folder, _sweep_of(folder, root), result, config, name)
+    try:
+        result = plain_text(read_json(folder / RESULT))
+    except OSError as error:
+        notes.append(Note(name, f"{RESULT} cannot be read ({error.strerror}): left out."))
+        return None
+    except json.JSONDecodeError:
+        notes.append(Note(name, f"{RESULT} is not JSON, probably cut off while it was copied: left out."))
+        return None
+    except ValueError as error:
+        notes.append(Note(name, f"{RESULT} cannot be read ({error}): left out."))
+        return None
+    lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
+    if len(lacking) == 3:
+        foreign.append(name)
+        return None
+    why = other_layout(result)
+    if why is not None:
+        notes.append(Note(name, f"{RESULT} is not read: {why}."))
+        return None
+    if lacking:
+        notes.append(Note(name, f"{RESULT} does not say {' and '.join(lacking)}: left out."))
+        return None
+    seed = result["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        said = short(repr(seed)) if not isinstance(seed, int) or abs(seed) < 2**99 else "of more than 99 bits"
+        notes.append(Note(name, f"{RESULT} has the seed {said}, which is not a whole number: left out."))
+        return None
+    run = Run(folder, _sweep_of(folder, root), result, config, name)
+    if run.status not in STATUSES:
+        notes.append(Note(name, f"{RESULT} has the unknown status {short(run.status)}; its scores are not used."))
+    return run
+
+
+def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config = plain_text(read_yaml(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        text = f".hydra/config.yaml cannot be read ({why}): its settings are unknown."
+        notes.append(Note(plain_text(str(folder)), text))
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def _from_path(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a run that left no result: <dataset>/<encoding>/seed<k>, as the sweep named its folder."""
+    seed = config.get("seed")
+    known = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
+    result = {"seed": seed if known else -1, "status": UNFINISHED, "encoding": "?", "dataset": "?"}
+    parts = folder.parts
+    for place, part in enumerate(parts):
+        if re.fullmatch(r"seed-?\d+", part) and place >= 2:
+            result |= {"dataset": plain_text(parts[place - 2]), "encoding": plain_text(parts[place - 1])}
+    result["error"] = f"no {RESULT}: it was killed, or is still running"
+    return result
+
+
+def _sweep_of(folder: Path, root: Path) -> Path:
+    """The folder of the sweep that a run belongs to."""
+    for parent in folder.parents:
+        if (parent / "multirun.yaml").is_file():
+            return parent
+        if parent == root or root not in parent.parents:
+            break
+    for parent in folder.parents:
+        if re.fullmatch(r"seed-?\d+", parent.name) and len(parent.parents) > 2:
+            return parent.parents[2]
+    if re.fullmatch(r"seed-?\d+", folder.name) and len(folder.parents) > 2:
+        return folder.parents[2]
+    return root

@@ -1,0 +1,243 @@
+"""What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from posenc.checks import ConfigError
+from posenc.files import INNER
+from posenc.runs import identity
+from posenc.runs import reading as records
+from posenc.runs import result as runs
+from posenc.runs.lock import LOCK, locked
+
+FINISHED = ("completed", "diverged")
+"""Statuses that the same config would reach again; a failed or interrupted run is worth another try."""
+RESUMED = ("last.ckpt", "previous.ckpt")
+BEFORE, REPLACED = ".before", "replaced.json"
+BEGUN = "identity.json"
+"""Beside the record of the config, from the beginning on: what the result will say of the run's identity."""
+SAID = ("schema", "config_hash", "data_digest", "start_digest")
+
+
+@dataclass
+class Claim:
+    """A run folder that this process holds.
+
+    finished  the result, where this config has come to its end here before
+    resume    the checkpoints of a run of this config that was stopped before its end, the newest first
+    """
+
+    folder: Path
+    finished: dict[str, Any] | None = None
+    resume: list[Path] = field(default_factory=list)
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing was written here yet."""
+        return not [path for path in self.folder.iterdir() if path.name != LOCK]
+
+    @property
+    def before(self) -> Path | None:
+        """Where the result is that `force` was to replace, until the new one is complete."""
+        return self.folder / BEFORE if (self.folder / BEFORE / REPLACED).exists() else None
+
+    def complete(self, status: str) -> None:
+        """A result is written: the one before it, if it was kept, is no longer needed."""
+        if status in FINISHED:
+            shutil.rmtree(self.folder / BEFORE, ignore_errors=True)
+
+
+@contextmanager
+def claim(
+    folder: Path,
+    digest: str,
+    *,
+    force: bool,
+    wait: bool,
+    data: str | None = None,
+    start: str | None = None,
+    former: str | None = None,
+    root: Path | None = None,
+) -> Iterator[Claim]:
+    """Hold `folder` for a run whose config_hash is `digest`, on data with the digest `data`, from weights with `start`.
+
+    force   set aside what is there, whatever it is
+    wait    for a process that is at work there, else refuse
+    former  identity.former_hash of the same config
+    root    of the sweep that `folder` lies in: no link leads from there to it
+    """
+    for between in (folder, *folder.parents) if root in folder.parents else ():
+        if between == root:
+            break
+        if between.is_symlink():
+            raise ConfigError(f"{between} is a link to another folder; remove it, or choose another hydra.sweep.dir.")
+    with hold(folder, wait=wait):
+        yield _look(folder, digest, force, data, start, former)
+
+
+def begin(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write down whose folder this is before there is anything that another run could take for its own."""
+    said = {key: record.get(key) for key in SAID}
+    runs.write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
+
+
+@contextmanager
+def hold(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold `folder`, made if it is not there, as the only process; one that stays empty is removed again."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(folder)
+    except OSError as error:
+        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+    try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder / LOCK, wait))
+            except OSError as error:
+                raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+            for each in (folder, folder / ".hydra", folder / "checkpoints"):
+                runs.clear_parts(each)
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise ConfigError if anything in a folder that a command is to write to is a link: it might lead out of it."""
+    inner = [folder / name for name in (*INNER, "checkpoints")]
+    for here in (folder, *(each for each in inner if each.is_dir() and not each.is_symlink())):
+        with os.scandir(here) as found:
+            links = sorted(entry.name for entry in found if entry.is_symlink())
+        if links:
+            raise ConfigError(
+                f"{here / links[0]} is a link: what is written through it would land elsewhere; remove it, or choose "
+                "another folder (hydra.run.dir, in a sweep hydra.sweep.dir)."
+            )
+
+
+def _look(folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: str | None) -> Claim:
+    result = _read(folder / runs.RESULT, force)
+    if not any((folder / name).exists() for name in (runs.RESULT, "metrics.csv", "checkpoints")):
+        _discard(folder)
+        return Claim(folder)
+    if force:
+        _set_aside(folder, result)
+        return Claim(folder)
+    finished = result is not None and result["status"] in FINISHED
+    theirs = _hash_of(folder) or (result or {}).get("config_hash")
+    if theirs != digest and (finished or theirs != former or _hash_of(folder) is not None):
+        raise ConfigError(
+            f"{folder} already holds a run of another config, which would be overwritten; choose another "
+            "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
+        )
+    found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
+    if finished or found:
+        same_data(folder, (result or {}).get("data_digest") or begun(folder).get("data_digest"), data)
+        _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
+    if finished:
+        return Claim(folder, finished=result)
+    (folder / runs.RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
+    if found:
+        return Claim(folder, resume=found)
+    _discard(folder)
+    return Claim(folder)
+
+
+def same_data(folder: Path, was: str | None, now: str | None) -> None:
+    """Raise ConfigError if the data of the run in `folder` have changed since; None is not known."""
+    if was is not None and now is not None and was != now:
+        raise ConfigError(
+            f"{folder} holds a run on other data: what dataset.path names had the digest {was} then and has {now} now; "
+            "put the former data back, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
+            "force=true."
+        )
+
+
+def _same_start(folder: Path, was: str | None, now: str | None) -> None:
+    """Raise ConfigError if the checkpoint that the run in `folder` began with has changed since; None is not known."""
+    if was is not None and now is not None and was != now:
+        raise ConfigError(
+            f"{folder} holds a run that began with other weights: what start_from names had the digest {was} then and "
+            f"has {now} now; put the former checkpoint back, choose another hydra.run.dir (or hydra.sweep.dir), or "
+            "replace the run with force=true."
+        )
+
+
+def _read(path: Path, force: bool) -> dict[str, Any] | None:
+    """A result; a file that is none is taken for an unfinished run's. Raises ConfigError for one of another layout."""
+    try:
+        found = records.plain_text(records.read_json(path))
+    except (OSError, ValueError):
+        return None
+    if not force:
+        same_layout(path, found)
+    return found if runs.is_result(found) else None
+
+
+def same_layout(path: Path, record: Any) -> None:
+    """Raise ConfigError if a record was written by another version of posenc."""
+    why = runs.other_layout(record) if isinstance(record, dict) else None
+    if why is not None:
+        raise ConfigError(
+            f"{path} is not touched: {why}, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
+            "force=true."
+        )
+
+
+def begun(folder: Path) -> dict[str, Any]:
+    """What the run that began here said of itself. Raises ConfigError where that is of another layout."""
+    path = folder / ".hydra" / BEGUN
+    try:
+        found = records.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    same_layout(path, found)
+    return found if isinstance(found, dict) else {}
+
+
+def _hash_of(folder: Path) -> str | None:
+    """config_hash of the run that began here, from its record, whatever hash its posenc made of it."""
+    try:
+        plain = OmegaConf.to_container(records.read_config(folder / ".hydra" / "config.yaml"))
+        return identity.config_hash(cast(dict[str, Any], plain))
+    except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
+        return None
+
+
+def _own(folder: Path) -> list[Path]:
+    """What a run writes; other runs may lie in folders below."""
+    names = (runs.RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
+    names += ("metrics_damaged.csv",)
+    names += ("by_position.csv", "by_position.png", "length.png")
+    found = [folder / name for name in names if (folder / name).exists()]
+    return [*found, *folder.glob("events.out.tfevents.*"), *folder.glob("rank*.log")]
+
+
+def _discard(folder: Path) -> None:
+    for path in _own(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
+    """Keep a finished run under .before/; an unfinished one that was to replace such a run is given up instead."""
+    before = folder / BEFORE
+    finished = result is not None and result["status"] in FINISHED
+    if before.exists() and not finished:
+        _discard(folder)
+        return
+    shutil.rmtree(before, ignore_errors=True)
+    before.mkdir()
+    for path in _own(folder):
+        path.rename(before / (REPLACED if path.name == runs.RESULT else path.name))  # no reader may count it

@@ -1,0 +1,113 @@
+"""What a run is: every value that can change its result, as a digest and as plain values. Needs no torch.
+
+Two runs with one identity give one result. A finished run is skipped, a stopped one is gone on with, and runs of
+several seeds are averaged, by it. Every key of a config is part of the identity unless it is named here.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import to_absolute_path
+
+from posenc.files import open_file
+from posenc.runs.result import digest
+from posenc.tasks.parts import corpus
+
+HARMLESS = (
+    "force", "threads", "name", "logger", "trainer.log_every", "trainer.checkpoint_every",
+    "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
+)  # fmt: skip
+"""Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
+GONE = ("allow",)
+"""Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
+OURS = "posenc.callbacks."
+"""Callbacks below this module only watch; tests/test_identity.py holds them to it."""
+WATCHERS = (
+    "DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "ProgressBar", "RichModelSummary",
+    "RichProgressBar", "ThroughputMonitor", "TQDMProgressBar",
+)  # fmt: skip
+"""Callbacks of Lightning's that only watch. All others count: they may average weights, end training, freeze layers."""
+FORMER: dict[str, tuple[str, ...]] = {
+    "encoding": (), "positions": (), "dataset": (), "model": (), "optimizer": (), "module": (),
+    "data": ("_target_", "batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
+    "trainer": ("max_steps", "precision", "gradient_clip"),
+    "seed": (),
+}  # fmt: skip
+"""What `former_hash` is made of; () is the whole group."""
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that can change its result."""
+    kept: dict[str, Any] = {}
+    for group, node in config.items():
+        if group in HARMLESS or group in GONE:
+            continue
+        if group == "callbacks" and isinstance(node, Mapping):
+            node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
+        elif isinstance(node, Mapping):
+            node = {key: child for key, child in node.items() if f"{group}.{key}" not in HARMLESS}
+        if node is not None:
+            kept[group] = node
+    return kept
+
+
+def watches(callback: Any) -> bool:
+    """Whether this node of a config builds a callback that is known to change nothing."""
+    target = str(callback.get("_target_")) if isinstance(callback, Mapping) else ""
+    return target.startswith(OURS) or (target.startswith("lightning.") and target.rpartition(".")[2] in WATCHERS)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over the identity."""
+    return digest(identity(config))
+
+
+def former_hash(config: Mapping[str, Any]) -> str | None:
+    """The config_hash that results have which were written when it left out callbacks and unknown keys."""
+    try:
+        chosen = {
+            group: {key: config[group][key] for key in keys} if keys else config[group]
+            for group, keys in FORMER.items()
+        }
+    except (KeyError, TypeError):
+        return None
+    if config.get("ckpt_path") is not None:
+        chosen["ckpt_path"] = config["ckpt_path"]
+    return digest(chosen)
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity as {dotted key: value}; lists are values."""
+    return dict(_flat("", identity(config)))
+
+
+def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, Mapping):
+        yield key, node
+        return
+    for name, child in node.items():
+        yield from _flat(f"{key}.{name}" if key else str(name), child)
+
+
+def data_digest(dataset: Mapping[str, Any]) -> str | None:
+    """Of the files that a task reads, which the option `path` names; None where it has no such option."""
+    options = dict(_flat("dataset", dataset))
+    return corpus.digest(options["dataset.path"]) if "dataset.path" in options else None
+
+
+def start_digest(path: str | None) -> str | None:
+    """Of the checkpoint that `start_from` names: its bytes, since a path may come to hold other weights.
+
+    None where nothing is named, or nothing can be read, which is said where the weights are loaded.
+    """
+    if path is None:
+        return None
+    with suppress(OSError, ValueError):
+        handle = open_file(Path(to_absolute_path(path)), os.O_RDONLY, follow=True)
+        with os.fdopen(handle, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    return None

@@ -1,0 +1,177 @@
+"""A run on disk: the contract between training and everything that reads it.
+
+<run folder>/.hydra/config.yaml    the resolved record of what was run
+             metrics.csv           every logged row
+             result.json           written last, atomically
+             by_position.csv       test scores against the place in the sequence, of tasks that ask several tokens
+             checkpoints/          last.ckpt, previous.ckpt before it, best.ckpt by validation loss
+             events.out.tfevents.* TensorBoard
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from posenc.checks import ConfigError
+from posenc.files import link_above, open_file
+
+RESULT = "result.json"
+STUDY = "study.json"
+"""In the place of result.json where nothing is trained (posenc.studies)."""
+SCHEMA = 2
+"""Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
+LARGEST = 1e30
+"""Of a number in a result; larger ones overflow where they are averaged."""
+PART = ".part"
+"""The end of a name under which a file is written, before it has its own."""
+STATUSES = ("completed", "diverged", "failed", "interrupted")
+
+
+def other_layout(record: Mapping[str, Any]) -> str | None:
+    """Why a record of another posenc is not read, in words; None where its layout is this one's."""
+    found = record.get("schema")
+    if found == SCHEMA and not isinstance(found, bool):
+        return None
+    said = "does not say its layout" if found is None else f"has layout (schema) {found!r:.20}"
+    return f"it {said}, and this posenc reads and writes layout {SCHEMA}; use the posenc that wrote it"
+
+
+def digest(plain: Any) -> str:
+    """16 hexadecimal digits over a plain value."""
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, as one of several processes that may do so at once; the last one stays.
+
+    A link of that name is replaced and not followed. Raises ConfigError where a folder of posenc's own is one.
+    """
+    above = link_above(path)
+    if above is not None:
+        raise ConfigError(f"{above} is a link to another folder; remove it, or choose another folder.")
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # half a file helps nobody, least of all on a full disk
+            part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    flush_folder(path.parent)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they were writing."""
+    for part in folder.glob(f".*-*{PART}"):
+        process = part.name.rpartition("-")[0].rpartition(".")[2]
+        if process.isdecimal() and not _lives(int(process)):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def write_picture(path: Path, figure: Any, **how: Any) -> None:
+    """Write a figure of matplotlib, in the form that the ending names, whole or not at all.
+
+    how  options of savefig, such as dpi; savefig itself would write through a link
+    """
+    ending, data = path.suffix[1:].lower(), io.BytesIO()
+    if ending not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"{path} cannot be written as a figure; choose a name that ends in .png or .svg.")
+    figure.savefig(data, format=ending, **how)
+    write_bytes(path, data.getvalue())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring renamings in a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_positions(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write by_position.csv, atomically, if there is anything to write."""
+    if rows:
+        lines = [",".join(rows[0]), *(",".join(f"{value:.6g}" for value in row.values()) for row in rows)]
+        write_text(folder / "by_position.csv", "\n".join(lines) + "\n")
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write result.json, atomically."""
+    assert result["status"] in STATUSES
+    write_text(folder / RESULT, json.dumps(_finite(result), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_result(found: Any) -> bool:
+    """Whether a value is a result that can be told (posenc.jobs.summary): its names are names, its numbers are numbers."""
+    names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
+    if not isinstance(found, dict) or not names.keys() <= found.keys():
+        return False
+    if not all(isinstance(found[key], kind) for key, kind in names.items()):
+        return False
+    tables = [found.get(key, {}) for key in ("test", "ceilings")]
+    groups = [found.get(key, {}) for key in ("undefined", "references", "validation", "length_generalization")]
+    if found["status"] not in STATUSES or not all(isinstance(each, dict) for each in (*tables, *groups)):
+        return False
+    rows = [row for table in tables for row in table.values()]
+    if not all(isinstance(row, dict) for row in rows):
+        return False
+    test, ceilings = tables
+    needed = [row.get(key) for row in test.values() for key in ("accuracy", "accuracy_standard_error")]
+    if "parameters" in found:
+        if "tokens_per_second" not in found:
+            return False
+        needed += [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds")]
+    values = [*needed, found.get("tokens_per_second"), *(v for part in (*rows, *groups[1:]) for v in part.values())]
+    if not all(isinstance(value, int | float | None) and abs(value or 0) < LARGEST for value in values):
+        return False
+    if not all(isinstance(why, str) for why in groups[0].values()) or any(
+        r.get("skill", 0) is None for r in test.values()
+    ):
+        return False
+    told = {"undefined", "references", "length_generalization", "ceilings"} <= set(found)
+    told = told and all({"order_blind", "order_aware"} <= set(ceilings.get(length, ())) for length in test)
+    return None not in needed and (told or not test) and _reaches(found.get("length_generalization"))
+
+
+def _reaches(summary: Mapping[str, Any] | None) -> bool:
+    return not summary or ({"aulc", "k50", "tested_to"} <= set(summary) and summary["tested_to"] is not None)

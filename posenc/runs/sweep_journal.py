@@ -1,0 +1,107 @@
+"""What became of each job of one sweep command, on disk, where every launcher's processes can write it.
+
+<sweep folder>/.sweeps/<id>/plan.json     how many jobs, when it began, the overrides
+                            <number>.json one job: running, or its status
+               .sweeps/<id>.json          all of it in one file, when the command has ended
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posenc.runs.reading import read_json
+from posenc.runs.result import write_text
+
+RUNNING = "running"
+HYDRAS = "multirun.yaml"
+"""What Hydra writes into the folder of a sweep before its first job."""
+_OWN: dict[Path, dict[str, dict[str, Any]]] = {}
+"""What this process wrote or could not write, by journal: a full disk takes nothing from the table of a sweep."""
+
+
+def sweep_folder(hydra: Any) -> Path:
+    """The folder of a sweep: hydra.sweep.dir, relative to where the command began, wherever a job has gone since."""
+    return Path(hydra.runtime.cwd, hydra.sweep.dir)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of one command."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, hydra: Any) -> "Journal | None":
+        """The journal that Hydra's config names, or None outside of a sweep."""
+        watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
+        if watcher is None or hydra.sweep.dir is None:
+            return None
+        return cls(sweep_folder(hydra) / ".sweeps" / watcher.id)
+
+    def plan(self, total: int | None, overrides: Sequence[str], finished: int = 0) -> None:
+        """Begin, with the number of jobs where it is known, and how many of them are finished already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan = {"total": total, "finished": finished, "began": time.time(), "overrides": list(overrides)}
+        self._write("plan", plan)
+
+    def note(self, number: int, state: str, **more: Any) -> None:
+        """Say what a job does or did: `running` or a status. Where that cannot be written, only this process knows."""
+        content = {"number": number, "state": state, "pid": os.getpid(), **more}
+        with suppress(OSError):
+            self._write(str(number), content)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        _OWN.setdefault(self.folder, {})[name] = content
+        if self.folder.exists():
+            write_text(self.folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+
+    def read(self) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+        """The plan, and the newest note of each job by its number."""
+        notes = dict(_OWN.get(self.folder, {}))
+        for path in self.folder.glob("*.json"):
+            if path.stem not in notes:
+                notes[path.stem] = read_json(path)
+        jobs = {int(name): note for name, note in notes.items() if name.isdecimal()}
+        return notes["plan"], dict(sorted(jobs.items()))
+
+    def discard(self) -> None:
+        """Leave nothing of a command that came to no job, nor the folder of its sweep where that is empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _OWN.pop(self.folder, None)
+        journals, root = self.folder.parent, self.folder.parent.parent
+        with suppress(OSError):
+            journals.rmdir()
+            if [path.name for path in root.iterdir()] == [HYDRAS]:
+                (root / HYDRAS).unlink()
+            root.rmdir()
+
+    def close(self) -> None:
+        """Keep one file instead of one a job."""
+        plan, jobs = self.read()
+        content = json.dumps(plan | {"jobs": list(jobs.values())}, indent=1) + "\n"
+        write_text(self.folder.with_name(self.folder.name + ".json"), content)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        _OWN.pop(self.folder, None)
+
+
+def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], now: float) -> float | None:
+    """Seconds until the last job ends, at the pace so far; jobs that were or will be skipped take no time.
+
+    still to train · (now − first start) / trained; jobs that run at the same time make the pace by themselves.
+    """
+    if plan["total"] is None:
+        return None
+    ended = [job for job in jobs.values() if job["state"] != RUNNING]
+    trained = [job for job in ended if not job["skipped"]]
+    if not trained:
+        return None
+    start = min(job["began"] for job in trained)
+    to_skip = max(0, plan.get("finished", 0) - (len(ended) - len(trained)))
+    to_train = max(0, plan["total"] - len(ended) - to_skip)
+    return to_train * (now - start) / len(trained)

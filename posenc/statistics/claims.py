@@ -1,0 +1,204 @@
+"""What a measurement says about a claim that was written down before it: one rule for all experiments.
+
+A claim stands in the experiment's yaml. Its effect is a difference d, counted in the claimed direction, with a 95 %
+interval [lo, hi] over seeds; δ is the smallest effect that would matter.
+
+    direction: above, below                              direction: equal (to within δ)
+    INVALID         the gate does not hold, or the       INVALID       the same
+                    numbers were not measured
+    REPRODUCED      lo > 0 and d ≥ δ                     REPRODUCED    −δ < lo and hi < δ
+    DIRECTION ONLY  lo > 0 and d < δ                     CONTRADICTED  lo ≥ δ or hi ≤ −δ
+    NOT REPRODUCED  otherwise, −δ < lo and hi < δ        INCONCLUSIVE  otherwise
+    CONTRADICTED    otherwise, hi < 0
+    INCONCLUSIVE    otherwise, and where so few seeds allow no interval
+
+Where every value is 0 or 1, a failure or a success, the interval is that of a difference of rates
+(`statistics.success_difference`): a t-interval of runs that all succeed has no width, and would call equal what twelve
+seeds cannot tell from a failure in five. A quantity that has two modes without being 0 or 1 is to be claimed by its
+success.
+
+NOT REPRODUCED is a finding, "as good as no effect", and needs an interval inside (−δ, δ) (equivalence; Schuirmann 1987,
+https://doi.org/10.1007/BF01068419); a wide interval around 0 is INCONCLUSIVE.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.statistics import Interval, equivalent, label, paired_difference, success_difference
+from posenc.statistics.measurements import Measurements, Unmeasured
+
+REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED = "REPRODUCED", "DIRECTION ONLY", "NOT REPRODUCED"
+CONTRADICTED, INCONCLUSIVE, INVALID = "CONTRADICTED", "INCONCLUSIVE", "INVALID"
+OUTCOMES = (REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, INVALID)
+DIRECTIONS = ("above", "below", "equal")
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome with what it rests on: `estimate` and interval of the contrast as measured, whatever the direction.
+
+    None where it was not measured, or where so few seeds allow no interval.
+    """
+
+    statement: str
+    outcome: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    level: float
+    smallest_effect: float
+    contrast: str
+    gate: str | None
+    note: str
+
+
+def judge(interval: Interval, direction: str, smallest_effect: float) -> str:
+    """The outcome of one contrast whose gate holds (see the module)."""
+    low, high = interval.low, interval.high
+    if low is None or high is None:
+        return INCONCLUSIVE
+    if direction == "equal":
+        if equivalent(interval, smallest_effect):
+            return REPRODUCED
+        return CONTRADICTED if low >= smallest_effect or high <= -smallest_effect else INCONCLUSIVE
+    sign = -1 if direction == "below" else 1
+    low, high = sorted((sign * low, sign * high))
+    if low > 0:
+        return REPRODUCED if sign * interval.estimate >= smallest_effect else DIRECTION_ONLY
+    if equivalent(interval, smallest_effect):
+        return NOT_REPRODUCED
+    return CONTRADICTED if high < 0 else INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a contrast: where to read a quantity."""
+
+    arm: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.arm} at {self.at:g}"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What must hold for a claim to be judged at all: the mean of a quantity is at_least or at_most something."""
+
+    quantity: str
+    arm: str
+    at: float
+    at_least: float = float("-inf")
+    at_most: float = float("inf")
+
+    def holds(self, found: Measurements) -> bool:
+        """Whether the mean over seeds lies in the limits."""
+        values = found.sample(self.quantity, self.arm, self.at).values()
+        return self.at_least <= sum(values) / len(values) <= self.at_most
+
+    def __str__(self) -> str:
+        limits = [f"≥ {self.at_least:g}"] * (self.at_least > float("-inf"))
+        limits += [f"≤ {self.at_most:g}"] * (self.at_most < float("inf"))
+        return f"{self.quantity} of {self.arm} at {self.at:g} {' and '.join(limits)}"
+
+
+class Claim:
+    """A sentence that can come out false, as it stands in an experiment's yaml.
+
+    statement        the sentence
+    quantity         what is compared: a quantity of the study
+    of, against      the two sides, {arm, at}; `against` may be a number instead
+    direction        above: of > against.  below.  equal: the two differ by less than the smallest effect
+    smallest_effect  the smallest difference that would matter, in the quantity's unit
+    exact            the quantity is counted, not sampled: every seed gives the same number, which is its own interval
+    gate             see Gate: where it does not hold the verdict is INVALID
+    """
+
+    def __init__(
+        self,
+        statement: str,
+        quantity: str,
+        of: Mapping[str, Any],
+        against: Mapping[str, Any] | float,
+        direction: str,
+        smallest_effect: float,
+        exact: bool = False,
+        gate: Mapping[str, Any] | None = None,
+    ) -> None:
+        checks.one_of(self, DIRECTIONS, direction=direction)
+        checks.number(self, low=0, open_low=True, smallest_effect=smallest_effect)
+        checks.boolean(self, exact=exact)
+        self.statement, self.quantity, self.direction = statement, quantity, direction
+        self.smallest_effect, self.exact = smallest_effect, exact
+        self.of = _read(Side, "of", of)
+        self.against = _read(Side, "against", against) if isinstance(against, Mapping) else against
+        self.gate = None if gate is None else _read(Gate, "gate", gate)
+
+    def __str__(self) -> str:
+        return f"{self.quantity}: {self.of} {self.direction} {self.against}"
+
+    def interval(self, found: Measurements, level: float) -> Interval:
+        """of − against over the common seeds."""
+        left = found.sample(self.quantity, self.of.arm, self.of.at)
+        if isinstance(self.against, Side):
+            right = found.sample(self.quantity, self.against.arm, self.against.at)
+        else:
+            right = dict.fromkeys(left, self.against)
+        binary = not self.exact and {*left.values()} <= {0, 1}
+        if binary and not isinstance(self.against, Side):
+            return success_difference(list(left.values()), self.against, level)
+        seeds = sorted(left.keys() & right.keys())
+        if binary and seeds and {*right.values()} <= {0, 1}:
+            return success_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds], level)
+        if not self.exact:
+            return paired_difference(left, right, level)
+        differences = {round(left[seed] - right[seed], 12) for seed in left if seed in right}
+        if len(differences) != 1:
+            raise ConfigError(
+                f"claim '{self.statement}': {self.quantity} is not exact, it has {len(differences)} values."
+            )
+        (value,) = differences
+        return Interval(value, value, value, 1)
+
+    def verdict(self, found: Measurements, level: float = LEVEL) -> Verdict:
+        """Judge the claim by what was found, with an interval of this level."""
+        gate = None if self.gate is None else str(self.gate)
+        try:
+            interval = self.interval(found, level)
+            holds = self.gate is None or self.gate.holds(found)
+        except Unmeasured as error:  # another setting of the study; what it did measure is not lost for that
+            nothing = None, None, None, 0
+            return Verdict(self.statement, INVALID, *nothing, level, self.smallest_effect, str(self), gate, str(error))
+        outcome, note = judge(interval, self.direction, self.smallest_effect), ""
+        if not holds:
+            outcome, note = INVALID, "the gate does not hold"
+        elif self.exact:
+            note = "counted, not sampled"
+        else:
+            note = label(interval.n)
+        ends = interval.estimate, interval.low, interval.high, interval.n
+        return Verdict(self.statement, outcome, *ends, level, self.smallest_effect, str(self), gate, note)
+
+
+def verdicts(claims: Sequence[Claim], found: Measurements) -> list[Verdict]:
+    """Judge the claims of one experiment together: of m sampled ones each has an interval of level 1 − .05/m.
+
+    All the intervals then hold the truth at once with 95 % (Bonferroni; Dunn 1961,
+    https://doi.org/10.1080/01621459.1961.10482090).
+    """
+    sampled = sum(not claim.exact for claim in claims)
+    level = 1 - (1 - LEVEL) / max(1, sampled)
+    return [claim.verdict(found, level) for claim in claims]
+
+
+def _read(kind: Any, name: str, values: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**values)
+    except TypeError as error:
+        known = ", ".join(kind.__dataclass_fields__)
+        raise ConfigError(f"claim: {name}={dict(values)} is not complete; it is made of {known}.") from error

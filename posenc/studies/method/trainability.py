@@ -1,0 +1,135 @@
+"""Which depths train at which learning rates: one training for each cell and seed."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+from posenc import checks
+from posenc.figures.figures import INK
+from posenc.statistics.measurements import Measurements
+from posenc.studies.method.base import Arm, check_arms
+from posenc.studies.method.trained import Recipe, Row, fit
+from posenc.studies.method.workers import Workers
+from posenc.tasks.base import Task
+
+SUCCESS = 0.9
+"""The skill from which on a training counts as a success."""
+
+
+class Trainability:
+    """Success against learning rate, depth and arm; an arm of the table is "<arm> lr <rate>", `at` the depth.
+
+        success    1 where the skill on the test set reaches .9 after `recipe.steps` steps, else 0
+        skill      that skill; 0 where the loss left the finite numbers
+        diverged   1 where it did
+
+    Also "<arm> best lr": the success at the learning rate that is best for that depth, by seed. The rate is chosen on
+    `choosing_seeds` seeds after those that are tested, since the best of several rates on the tested seeds themselves
+    would look better than it is: most successes, then the highest mean skill. `chosen_lr` holds it, log10, `at` the
+    depth. Gradients are clipped at norm 1, as in every run: without, more would diverge.
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, Arm],
+        task: Task,
+        recipe: Recipe,
+        rates: Sequence[float],
+        depths: Sequence[int],
+        seeds: int,
+        choosing_seeds: int,
+        dim: int,
+        num_heads: int,
+    ) -> None:
+        checks.positive(self, seeds=seeds, choosing_seeds=choosing_seeds)
+        for rate in rates:
+            checks.number(self, low=0, open_low=True, rates=rate)
+        for depth in depths:
+            checks.positive(self, depths=depth)
+        self.arms, self.task, self.recipe = dict(arms), task, recipe
+        self.rates, self.depths, self.seeds = sorted(rates), sorted(depths), seeds
+        self.choosing_seeds = choosing_seeds
+        self.options: dict[str, Any] = {
+            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
+            "readout": task.readout, "causal": task.causal,
+        }  # fmt: skip
+        check_arms(self.arms, **self.options)
+
+    def measure(self, found: Measurements, seed: int, workers: Workers) -> None:
+        """All trainings, the deepest first, since they take longest."""
+        tested = range(seed, seed + self.seeds)
+        choosing = range(tested.stop, tested.stop + self.choosing_seeds)
+        for row in self._trained(tested, workers, "trainings"):
+            found.add(*row)
+        others = Measurements()
+        for row in self._trained(choosing, workers, "trainings that choose the learning rate"):
+            others.add(*row)
+        for name, depth in product(self.arms, self.depths):
+            rate = max(self.rates, key=partial(self._merit, others, name, depth))
+            found.add("chosen_lr", name, depth, seed, math.log10(rate))
+            for each, value in found.sample("success", cell(name, rate), depth).items():
+                found.add("success", f"{name} best lr", depth, each, value)
+
+    def _trained(self, seeds: range, workers: Workers, title: str) -> list[Row]:
+        cases = list(product(self.depths[::-1], seeds, self.arms, self.rates))
+        return sorted(workers.spread(self.train, cases, title))
+
+    def _merit(self, found: Measurements, name: str, depth: int, rate: float) -> tuple[float, float]:
+        """Successes, then the sum of skill, at one learning rate."""
+        successes, skills = (found.sample(q, cell(name, rate), depth).values() for q in ("success", "skill"))
+        return sum(successes), sum(skills)
+
+    def train(self, case: tuple[int, int, str, float]) -> list[Row]:
+        """One training."""
+        depth, seed, name, rate = case
+        encoder = self.arms[name].build(seed, **(self.options | {"num_layers": depth})).float()
+        trained = fit(encoder, self.task, seed, self.recipe, lr=rate)
+        skill, arm = trained.skills[self.task.length[1]], cell(name, rate)
+        return [
+            ("skill", arm, depth, seed, skill),
+            ("success", arm, depth, seed, float(skill >= SUCCESS)),
+            ("diverged", arm, depth, seed, float(trained.diverged)),
+        ]
+
+    def rows(self, found: Measurements) -> Iterator[tuple[str, list[str]]]:
+        """(arm and learning rate, successes of all seeds at each depth), to be read in the terminal."""
+        for name, rate in product(self.arms, self.rates):
+            samples = [found.sample("success", cell(name, rate), depth).values() for depth in self.depths]
+            yield cell(name, rate), [f"{sum(sample):.0f}/{len(sample)}" for sample in samples]
+
+    def draw(self, figure: SubFigure, found: Measurements) -> None:
+        """One heat map an arm: the mean skill, and how many of the seeds succeeded."""
+        axes = figure.subplots(1, len(self.arms), squeeze=False)[0]
+        image = None
+        for axis, name in zip(axes, self.arms, strict=True):
+            image = self._map(axis, found, name)
+        assert image is not None
+        axes[0].set_ylabel("peak learning rate", color=INK)
+        bar = figure.colorbar(image, ax=list(axes), pad=0.01)
+        bar.set_label(f"mean skill after {self.recipe.steps} steps", fontsize=8, color=INK)
+
+    def _map(self, axis: Axes, found: Measurements, name: str) -> Any:
+        samples = [[found.sample("skill", cell(name, rate), d).values() for d in self.depths] for rate in self.rates]
+        mean = np.array([[np.mean([*sample]) for sample in row] for row in samples])
+        image = axis.imshow(mean, cmap=matplotlib.colormaps["viridis"], vmin=0, vmax=1, origin="lower", aspect="auto")
+        for i, j in np.ndindex(*mean.shape):
+            won = sum(value >= SUCCESS for value in samples[i][j])
+            text = f"{won}/{len(samples[i][j])}"
+            axis.text(j, i, text, ha="center", va="center", fontsize=9, color="black" if mean[i, j] > 0.6 else "white")
+        axis.set_xticks(range(len(self.depths)), [str(depth) for depth in self.depths])
+        axis.set_yticks(range(len(self.rates)), [f"{rate:g}" for rate in self.rates])
+        axis.set_xlabel("depth", color=INK)
+        axis.set_title(f"{name.replace('_', ' ')}: seeds with skill ≥ {SUCCESS:g}", fontsize=9.5, color=INK, loc="left")
+        return image
+
+
+def cell(arm: str, rate: float) -> str:
+    """The name of an arm at a learning rate in the table."""
+    return f"{arm} lr {rate:g}"

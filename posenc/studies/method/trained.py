@@ -1,0 +1,111 @@
+"""Trainings inside a study: the same data, loss, optimizer and schedule as a run of train.py, and nothing on disk."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import lightning as L
+import torch
+from torch.optim import AdamW
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.model.encoder import Encoder
+from posenc.positions.schemes import PositionScheme
+from posenc.tasks.base import IGNORE, Task, skill
+from posenc.training.data import SequenceData, evaluation_set
+from posenc.training.divergence import Diverged, StopOnDivergence
+from posenc.training.module import SequenceModule
+
+Row = tuple[str, str, float, int, float]
+"""quantity, arm, at, seed, value, as posenc.statistics.measurements.Measurements takes them."""
+
+
+class Recipe:
+    """How each arm of a study is trained: AdamW, linear warm-up, cosine to zero, gradients clipped at norm 1.
+
+    steps, batch_size    of training
+    lr                   the peak learning rate
+    warmup_steps         steps up to it
+    eval_size            sequences in each test set
+    """
+
+    def __init__(self, steps: int, batch_size: int, lr: float, warmup_steps: int = 100, eval_size: int = 2000) -> None:
+        checks.positive(self, steps=steps, batch_size=batch_size, eval_size=eval_size)
+        checks.positive(self, minimum=0, warmup_steps=warmup_steps)
+        checks.number(self, low=0, open_low=True, lr=lr)
+        self.steps, self.batch_size, self.lr = steps, batch_size, lr
+        self.warmup_steps, self.eval_size = warmup_steps, eval_size
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training.
+
+    module    the trained module
+    skills    test length to skill; a diverged training has 0 everywhere, what an untrained guess has
+    undefined test lengths at which the encoding is not defined
+    diverged  whether the loss left the finite numbers
+    """
+
+    module: SequenceModule
+    skills: dict[int, float]
+    undefined: Sequence[int]
+    diverged: bool
+
+
+def fit(
+    encoder: Encoder,
+    task: Task,
+    seed: int,
+    recipe: Recipe,
+    *,
+    lr: float | None = None,
+    train_size: int | None = None,
+) -> Trained:
+    """Train `encoder` on `task` by the recipe, with another peak learning rate or a finite training set if given."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a notice for each of a hundred trainings
+    optimizer = partial(AdamW, lr=recipe.lr if lr is None else lr, weight_decay=0.01)
+    module = SequenceModule(encoder, PositionScheme(), task, optimizer, seed, recipe.warmup_steps)
+    module.rehearse(torch.device("cpu"))
+    if skill(1.0, *module.ceilings[task.length[1]]) is None:
+        raise ConfigError(
+            f"{task} has no skill under this mask and read-out, which a study compares (its ceilings are "
+            f"{module.ceilings[task.length[1]]}); choose another dataset, or its own mask and read-out."
+        )
+    data = SequenceData(task, seed, batch_size=recipe.batch_size, eval_size=recipe.eval_size, train_size=train_size)
+    data.test_lengths = module.test_lengths
+    trainer = L.Trainer(
+        max_steps=recipe.steps,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        accelerator="cpu",
+        callbacks=[StopOnDivergence()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+    )
+    diverged = False
+    try:
+        trainer.fit(module, datamodule=data)
+        trainer.test(module, datamodule=data, verbose=False)
+    except Diverged:
+        diverged = True
+    scores = {} if diverged else trainer.callback_metrics
+    skills = {n: float(scores.get(f"test/{n}/skill", 0.0)) for n in module.test_lengths}
+    module.eval()
+    return Trained(module, skills, sorted(module.undefined), diverged)
+
+
+@torch.no_grad()
+def skill_now(module: SequenceModule, length: int, size: int) -> float:
+    """The skill of a module as it is now, hooks and all, on the first `size` sequences of a test set."""
+    tokens, targets = evaluation_set(module.task, "test", length, size)
+    right = (module(tokens).argmax(-1) == targets)[targets != IGNORE].double().mean()
+    value = skill(float(right), *module.ceilings[length])
+    assert value is not None, f"{module.task} has no ceilings at length {length}"
+    return value

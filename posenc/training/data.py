@@ -1,0 +1,169 @@
+"""Batches for Lightning: a training stream drawn on the fly, and fixed evaluation sets that every encoding shares."""
+
+from collections.abc import Iterator
+from itertools import count
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.streams import generator
+from posenc.tasks.base import Task
+from posenc.training.share import Batch, Shares, share
+
+CHUNK = 1024
+"""Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
+
+LEAST = 1000
+"""Sequences in an evaluation set, however long they are."""
+
+SHORT = 1024
+"""Up to this length an evaluation batch is limited by its tokens, beyond by its pairs of tokens: attention's memory."""
+
+
+class TrainStream(IterableDataset):
+    """Batch t is a function of (seed, t) alone: of fresh sequences, or of a finite pool.
+
+    With `train_size` a pool of that many sequences is drawn once (at the longest training length) and read in epochs,
+    each in an order of its own; the last batch of an epoch may be smaller. With `curriculum_steps` the longest length
+    that is drawn grows from the shortest to the longest of the training range over the first so many batches.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batch_size: int,
+        seed: int,
+        train_size: int | None = None,
+        start: int = 0,
+        curriculum_steps: int = 0,
+    ) -> None:
+        self.task, self.batch_size, self.seed, self.train_size, self.start = task, batch_size, seed, train_size, start
+        self.curriculum_steps = curriculum_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.fresh(t) for t in count(self.start)) if self.train_size is None else self._epochs(self.train_size)
+
+    def fresh(self, t: int) -> Batch:
+        """Batch t of the infinite stream, at one length drawn from the training range."""
+        stream = generator(self.seed, f"data/train/{t}")
+        shortest, longest = self.task.length
+        if t < self.curriculum_steps:
+            longest = shortest + (longest - shortest) * t // self.curriculum_steps
+        length = shortest
+        if longest > shortest:
+            length = int(torch.randint(shortest, longest + 1, (), generator=stream))
+        return self.task.sample(stream, self.batch_size, length)
+
+    def _epochs(self, size: int) -> Iterator[Batch]:
+        tokens, targets = self.task.sample(generator(self.seed, "data/pool"), size, self.task.length[1])
+        batches = -(-size // self.batch_size)
+        for epoch in count(self.start // batches):
+            order = torch.randperm(size, generator=generator(self.seed, f"data/order/{epoch}"))
+            first = self.start - epoch * batches if epoch == self.start // batches else 0
+            for chosen in order.split(self.batch_size)[first:]:
+                yield tokens[chosen], targets[chosen]
+
+
+def evaluation_set(task: Task, split: str, length: int, size: int) -> Batch:
+    """`size` sequences that depend on (task, split, length) alone: not on the seed, the encoding or the batch size."""
+    part = task.split(split)
+    chunks = [
+        part.sample(generator(0, f"{task}/{split}/{length}/{i}"), min(CHUNK, size - first), length)
+        for i, first in enumerate(range(0, size, CHUNK))
+    ]
+    tokens, targets = zip(*chunks, strict=True)
+    return torch.cat(tokens), torch.cat(targets)
+
+
+class SequenceData(L.LightningDataModule):
+    """Training stream, validation set (longest training length) and one test set for each test length.
+
+    batch_size             sequences in a training batch
+    eval_size              sequences in the validation set and in each test set ...
+    eval_tokens            ... or as many as fit into this many tokens, but not fewer than 1,000 (or eval_size)
+    eval_tokens_per_batch  tokens in an evaluation batch up to length 1,024; beyond, as many pairs of tokens as there
+    train_size             None for fresh sequences without end, else the size of a fixed training set
+    curriculum_steps       batches over which the longest training length grows from the shortest; 0: none
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        batch_size: int = 128,
+        eval_size: int = 10_000,
+        eval_tokens: int = 524_288,
+        eval_tokens_per_batch: int = 32_768,
+        train_size: int | None = None,
+        curriculum_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        checks.positive(
+            self,
+            batch_size=batch_size,
+            eval_size=eval_size,
+            eval_tokens=eval_tokens,
+            eval_tokens_per_batch=eval_tokens_per_batch,
+        )
+        checks.positive(self, minimum=0, curriculum_steps=curriculum_steps)
+        longest = task.length[1]
+        checks.held(self, batch_size=batch_size, length=longest)
+        if train_size is not None:
+            checks.held(self, train_size=train_size, length=longest)
+        for tested in {longest, *task.test_lengths}:
+            checks.held(self, eval_size=min(eval_size, max(LEAST, eval_tokens // tested)), length=tested)
+        if curriculum_steps and (train_size is not None or task.length[0] == task.length[1]):
+            one = "a fixed training set has one" if train_size is not None else f"dataset.length is {task.length[1]}"
+            raise ConfigError(
+                f"SequenceData: a curriculum grows through a range of lengths, but {one}; "
+                "set dataset.length=[shortest,longest] and leave data.train_size out, or set data.curriculum_steps=0."
+            )
+        if train_size is not None:
+            if batch_size > train_size:
+                raise ConfigError(
+                    f"SequenceData: a batch of {batch_size} sequences is more than the {train_size} of train_size; "
+                    f"set data.batch_size={train_size} or less."
+                )
+            if task.length[0] != longest:
+                raise ConfigError(
+                    f"SequenceData: a fixed training set is drawn at one length, and dataset.length is {task.length}; "
+                    f"set dataset.length={longest}, or leave data.train_size out."
+                )
+        self.task, self.seed = task, seed
+        self.batch_size, self.eval_size, self.train_size = batch_size, eval_size, train_size
+        self.eval_tokens, self.eval_tokens_per_batch = eval_tokens, eval_tokens_per_batch
+        self.curriculum_steps = curriculum_steps
+        self.test_lengths = task.test_lengths
+
+    def train_dataloader(self) -> DataLoader:
+        """Starts at the trainer's step, so a resumed run goes on with the batches it has not seen."""
+        start = 0 if self.trainer is None else self.trainer.global_step
+        stream = TrainStream(
+            self.task.split("train"), self.batch_size, self.seed, self.train_size, start, self.curriculum_steps
+        )
+        return DataLoader(Shares(stream, *self._rank), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation set."""
+        return self._evaluation("validation", self.task.length[1])
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """One loader for each of `test_lengths`, in their order."""
+        return [self._evaluation("test", length) for length in self.test_lengths]
+
+    @property
+    def _rank(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _evaluation(self, split: str, length: int) -> DataLoader:
+        dataset = TensorDataset(*share(evaluation_set(self.task, split, length, self.size(length)), *self._rank))
+        tokens = dataset.tensors[0].shape[1]
+        return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch * min(SHORT, tokens) // tokens**2))
+
+    def size(self, length: int) -> int:
+        """Sequences in an evaluation set."""
+        return min(self.eval_size, max(LEAST, self.eval_tokens // self.task.tokens(length)))

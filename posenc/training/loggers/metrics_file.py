@@ -1,0 +1,230 @@
+"""Logs in a run folder that may hold the beginnings of the same run."""
+
+import csv
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from posenc.checks import ConfigError
+from posenc.files import open_file, read_bytes
+from posenc.runs import result as runs
+from posenc.runs.reading import TABLE
+
+EVENTS = "events.out.tfevents."
+"""TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
+
+
+class MetricsFile(Logger):
+    """<save_dir>/metrics.csv: one row for each time that something is logged, in the order of time.
+
+    A row is on disk when it was logged. A new column means that the file is written anew, beside its place and then
+    renamed: whenever the process is killed, the rows so far are there. (Lightning's own logger writes it in place.)
+    """
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        if not isinstance(save_dir, str):
+            raise ConfigError(f"MetricsFile: save_dir must be a folder, got {save_dir!r}.")
+        self.path = Path(save_dir) / "metrics.csv"
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Nothing: the folder is the run's own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing: the folder is the run's own."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    def begin(self, steps: int) -> None:
+        """Keep the rows of the first `steps` steps; Lightning calls the first step 0. One that was cut off goes too.
+
+        A row that is damaged, as by a flipped bit, is set aside in metrics_damaged.csv, and said: the run is whole.
+        """
+        if not steps:
+            self.path.unlink(missing_ok=True)
+            return
+        try:
+            text = read_bytes(self.path, TABLE).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.path} cannot be read ({error}); remove it to go on without the rows so far."
+            ) from error
+        columns, kept, damaged = whole_rows(text, steps)
+        if damaged:
+            aside = self.path.with_name("metrics_damaged.csv")
+            with self._open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+                file.writelines(f"{line}\n" for line in damaged)
+            rows = "1 row is" if len(damaged) == 1 else f"{len(damaged):,} rows are"
+            print(f"{self.path}: {rows} damaged and set aside in {aside.name}; the run goes on.", flush=True)
+        self._columns = columns
+        self._write(kept)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """They are in .hydra/config.yaml."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a row."""
+        row = {**metrics, "step": step}
+        new = set(row) - set(self._columns)
+        if new:
+            columns = sorted({*self._columns, *new})
+            places = [self._columns.index(name) if name in self._columns else None for name in columns]
+            rows = [["" if k is None else old[k] for k in places] for old in self._rows()]
+            self._columns = columns
+            self._write([*rows, self._fields(row)])
+            return
+        with self._open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+            csv.writer(file).writerow(self._fields(row))
+
+    def flush(self) -> None:
+        """Bring the rows to the disk, should the machine itself go down; `save`, asked after each row, does not."""
+        with suppress(FileNotFoundError), self._open(self.path, os.O_WRONLY | os.O_APPEND) as file:
+            os.fsync(file.fileno())
+
+    @staticmethod
+    def _open(path: Path, flags: int) -> TextIO:
+        return os.fdopen(open_file(path, flags), "a", newline="", encoding="utf-8")
+
+    def _fields(self, row: Mapping[str, Any]) -> list[Any]:
+        return [row.get(name, "") for name in self._columns]
+
+    def _rows(self) -> list[list[str]]:
+        """The rows that this process has written or kept."""
+        if not self._columns:
+            return []
+        text = read_bytes(self.path, sys.maxsize).decode("utf-8")
+        return [*csv.reader(io.StringIO(text, newline=""))][1:]
+
+    def _write(self, rows: Sequence[Sequence[Any]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([self._columns, *rows] if self._columns else [])
+        runs.write_text(self.path, text.getvalue())
+
+
+def whole_rows(text: str, steps: int) -> tuple[list[str], list[list[str]], list[str]]:
+    """(columns, rows of the first `steps` steps, lines that are damaged) of a metrics.csv.
+
+    A line stands by itself: a flipped bit can make a comma, a quote or the end of a line, and must cost no other line.
+    Its fields are numbers or empty, as many as there are columns, and its step is a whole number. One without an end,
+    the last, was cut off when the process was killed, and rows of later steps are run again: neither is damage.
+    """
+    *ended, _ = text.split("\n")
+    head, *lines = [line.removesuffix("\r") for line in ended] or [""]
+    columns = _fields_of(head)
+    doubtful = len({*columns}) < len(columns) or "\ufffd" in head or not head.isprintable()
+    if "step" not in columns or doubtful:
+        return [], [], [head, *lines] if ended else []
+    place = columns.index("step")
+    kept, damaged, later = list[list[str]](), list[str](), list[str]()
+    for line in lines:
+        fields = _fields_of(line)
+        whole = len(fields) == len(columns) and all(map(_is_number, fields))
+        if not whole or not re.fullmatch("[0-9]{1,18}", fields[place]):
+            damaged.append(line)
+        elif int(fields[place]) >= steps:
+            later.append(line)
+        else:
+            damaged += later  # between earlier steps it is none of a later one
+            later = []
+            kept.append(fields)
+    return columns, kept, damaged
+
+
+def _fields_of(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> None:
+    """Create the log files; a run that goes on from step `steps` keeps what was logged up to there.
+
+    Trackers other than metrics.csv and TensorBoard, which has its own, are told the config.
+    """
+    for logger in loggers:
+        if isinstance(logger, MetricsFile):
+            logger.begin(steps)
+        elif isinstance(logger, TensorBoardLogger):
+            order_events(Path(logger.log_dir))
+            logger._kwargs.setdefault("purge_step", steps)  # events of later steps, if any, are shown no more
+            _ = logger.experiment
+        else:
+            _ = getattr(logger, "experiment", None)
+            logger.log_hyperparams(config)
+
+
+def order_events(folder: Path) -> None:
+    """Rename event files that a clock which was set back would put behind the next one.
+
+    TensorBoard reads the files of a run in the order of their names, which hold the time at which they were begun, and
+    takes back what stands before the beginning of a run. A later file must have a later name.
+    """
+    files = sorted(folder.glob(f"{EVENTS}*"))
+    if not files or _begun(files[-1]) < int(time.time()):
+        return
+    for number, path in enumerate(files):
+        rest = path.name.removeprefix(EVENTS).partition(".")[2]
+        path.rename(path.with_name(f"{EVENTS}{number:010}.{rest}"))
+
+
+def _begun(path: Path) -> int:
+    """Seconds in the name of an event file."""
+    digits = path.name.removeprefix(EVENTS).partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def check_logs(loggers: Sequence[Logger], run: Path) -> None:
+    """Each folder that a logger writes to must have a name, and a place where it can be made.
+
+    Inside of the folder of the run no link may lead to it: what is logged would land elsewhere.
+    """
+    for logger in loggers:
+        if isinstance(logger, MetricsFile | CSVLogger | TensorBoardLogger):
+            try:
+                folder = Path(logger.log_dir or logger.save_dir).absolute()
+            except TypeError as error:
+                raise ConfigError(
+                    f"logger: {type(logger).__name__} cannot name its folder ({error}); "
+                    "save_dir, name and version must be words."
+                ) from error
+            for way in (folder, *folder.parents):
+                if run.absolute() in way.parents and way.is_symlink():
+                    raise ConfigError(f"logger: {way} is a link to another folder; remove it, or choose another name.")
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK):
+                raise ConfigError(f"logger: {folder} cannot be made in {there}; choose another save_dir or name.")
+
+
+def close_logs(loggers: Sequence[Logger]) -> None:
+    """End what a tracker would carry over into the next run of a sweep; Lightning leaves it open."""
+    for logger in loggers:
+        finish = getattr(getattr(logger, "experiment", None), "finish", None)
+        if callable(finish):
+            finish()

@@ -1,0 +1,231 @@
+"""The LightningModule: loss, metrics, optimizer."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from posenc import checks
+from posenc.attention.layer import SelfAttention
+from posenc.checks import ConfigError, UndefinedAtLength
+from posenc.encodings.base import PositionalEncoding
+from posenc.model.encoder import Encoder
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import PositionScheme
+from posenc.streams import default_stream, generator, stream_seed
+from posenc.tasks.base import IGNORE, Task, skill
+from posenc.training.data import Batch
+from posenc.training.divergence import check_gradient, ran_out
+from posenc.training.scores import Scores
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """The share of the peak learning rate at `step`: linear up to it over `warmup` steps, then a cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+class SequenceModule(L.LightningModule):
+    """Cross-entropy of an encoder on a task; accuracy and skill beside what is achievable.
+
+    optimizer     makes an optimizer from parameters
+    warmup_steps  steps of linear warm-up; then a cosine to zero at the trainer's last step
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        positions: PositionScheme,
+        task: Task,
+        optimizer: OptimizerFactory,
+        seed: int,
+        warmup_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        checks.positive(self, minimum=0, warmup_steps=warmup_steps)
+        task.check_mask(encoder.causal)
+        self.encoder, self.positions, self.task = encoder, positions, task
+        self.optimizer, self.seed, self.warmup_steps = optimizer, seed, warmup_steps
+        self.ceilings = {
+            length: task.ceilings(length, causal=encoder.causal, readout=encoder.readout, window=encoder.window)
+            for length in {task.length[1], *task.test_lengths}
+        }
+        self.references = task.references()
+        self.trained_tokens = task.tokens(task.length[1]) + encoder.extra_positions
+        positions.trained_at(self.trained_tokens)
+        for layer in encoder.encodings:
+            assert isinstance(layer, PositionalEncoding)
+            layer.trained_at(positions.reach(self.trained_tokens))
+        self.undefined: dict[int, str] = {}
+        self.validation = Scores(task.num_outputs, self._places(task.length[1]))
+        self.tests = nn.ModuleDict(
+            {str(length): Scores(task.num_outputs, self._places(length)) for length in task.test_lengths}
+        )
+        self.by_position: list[dict[str, float]] = []
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits, at positions drawn by the scheme."""
+        positions = self.place(tokens)
+        if self.training and self.global_rank:  # positions are those of the whole batch, dropout this rank's own
+            torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}/rank/{self.global_rank}"))
+        return self.encoder(tokens, positions)
+
+    def place(self, tokens: Tensor) -> Positions:
+        """Where the scheme puts these tokens, the read-out's own included."""
+        return self.positions(tokens, training=self.training, extra=self.encoder.extra_positions)
+
+    def _places(self, length: int) -> int | None:
+        """Tokens in a sequence of this length, if each is asked something."""
+        _, targets = self.task.sample(generator(0, "places"), 1, length)
+        return targets.shape[1] if targets.ndim == 2 else None
+
+    @property
+    def test_lengths(self) -> list[int]:
+        """The test lengths at which the encoding is defined, in their order."""
+        return [length for length in self.task.test_lengths if length not in self.undefined]
+
+    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        tokens, targets = batch
+        logits = self(tokens)
+        if logits.shape[:-1] != targets.shape:
+            asked = "one answer a token" if targets.ndim == 2 else "one answer a sequence"
+            fit = "per_token" if targets.ndim == 2 else "mean, last or query"
+            raise ConfigError(f"{self.task} asks {asked}; set model.readout={fit}, not {self.encoder.readout}.")
+        return logits.float(), targets
+
+    @torch.no_grad()
+    def rehearse(self, device: torch.device) -> None:
+        """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts.
+
+        It runs where the weights are; `device` is where the training will be.
+
+        A length longer than those of training at which the encoding or the position scheme is not defined is noted in
+        `undefined`, with the reason, and not tested.
+        """
+        try:
+            self.optimizer(self.parameters())
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer: {error}.") from error
+        for layer in self.modules():
+            if isinstance(layer, SelfAttention):
+                layer.check_training(device)
+        with default_stream(self.seed, "rehearsal"):
+            for length in sorted(self.ceilings):
+                try:
+                    self._answer(self.task.sample(torch.default_generator, 1, length))
+                except UndefinedAtLength as error:
+                    if length <= self.task.length[1]:
+                        raise
+                    self.undefined[length] = str(error)
+                except (RuntimeError, MemoryError) as error:
+                    if not ran_out(error):
+                        raise
+                    raise ConfigError(
+                        f"not one sequence of length {length} fits into the memory; lower dataset.length, leave it "
+                        "out of dataset.test_lengths, or lower model.dim."
+                    ) from error
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout and random positions of a step depend on (seed, step) alone."""
+        torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}"))
+
+    @property
+    def logs_this_step(self) -> bool:
+        """Whether the trainer writes a row after the step in hand."""
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
+        logits, targets = self._answer(batch)
+        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+        weight = self._weight(targets)
+        if weight is not None:
+            loss = loss * weight
+        if self.logs_this_step:
+            asked = targets != IGNORE
+            accuracy = (logits.detach().argmax(-1) == targets)[asked].float().mean()
+            accuracy = accuracy if weight is None else accuracy * weight
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            rows = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/learning_rate": rate}
+            self.log_dict(rows, sync_dist=weight is not None)
+        self._loss = loss.detach()
+        return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradient's norm to `gradient_clip_val`, if there is one. Raises Diverged where it is not finite."""
+        if gradient_clip_val is None:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        else:
+            norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        check_gradient(self.trainer, norm, self._loss)
+
+    def _weight(self, targets: Tensor) -> Tensor | None:
+        """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""
+        if self.trainer.world_size == 1:
+            return None
+        asked = (targets != IGNORE).sum().float()
+        return asked * self.trainer.world_size / self.trainer.strategy.reduce(asked.clone(), reduce_op="sum")
+
+    def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
+        values = scores.compute()
+        relative = skill(values["accuracy"], *self.ceilings[length])
+        if relative is None:
+            return values
+        blind, aware = self.ceilings[length]
+        assert blind is not None
+        assert aware is not None
+        error = values["accuracy_standard_error"] / (aware - blind)
+        return values | {"skill": relative, "skill_standard_error": error}
+
+    def _log_epoch(self, values: dict[str, float]) -> None:
+        """Log values that all processes agree on, since their scores are gathered; Lightning cannot know, and asks."""
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect accuracy and loss."""
+        self.validation(*self._answer(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores and, so that charts can show them, the ceilings."""
+        length = self.task.length[1]
+        scores = self._scores(self.validation, length)
+        self._log_epoch({f"validation/{key}": value for key, value in scores.items()})
+        ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
+        ceilings |= {f"reference/{key}": value for key, value in self.references.items()}
+        self._log_epoch({key: value for key, value in ceilings.items() if value is not None})
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect accuracy and loss of one test length."""
+        self.tests[str(self.test_lengths[dataloader_idx])](*self._answer(batch))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`.
+
+        Their row says its step itself: Lightning's count is one less in a run that was resumed after its last step.
+        """
+        self.by_position = []
+        self._log_epoch({"step": float(self.global_step)})
+        for length in self.test_lengths:
+            scores = self.tests[str(length)]
+            assert isinstance(scores, Scores)
+            self._log_epoch({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
+            self.by_position += [{"length": length} | row for row in scores.by_place()]
+
+    def configure_optimizers(self) -> dict:
+        """The optimizer under linear warm-up and cosine decay, stepped every step."""
+        optimizer = self.optimizer(self.parameters())
+        # A fused optimizer offers to unscale float16's gradients itself, and Lightning then refuses to clip them.
+        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,118 @@
+"""The Lightning trainer as posenc uses it: counted in steps, checkpointed durably, stopped gracefully."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
+from lightning.pytorch.loggers import Logger
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.training.checkpoint_file import DurableFiles
+from posenc.training.checkpoints import Checkpoints
+from posenc.training.divergence import StopOnDivergence
+from posenc.training.interrupt import GracefulStop
+from posenc.training.precision import LinearBfloat16, automatic
+
+PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mixed", "bf16-true")
+
+
+class Stopwatch(L.Callback):
+    """Seconds and tokens of training alone, evaluation and figures left out; a run that goes on counts on."""
+
+    def __init__(self) -> None:
+        self.seconds, self.tokens, self._began = 0.0, 0, 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *_: Any) -> None:
+        """Start the watch."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Stop the watch."""
+        self.seconds += time.perf_counter() - self._began
+        self.tokens += batch[0].numel() * trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds and tokens so far."""
+        return {"seconds": self.seconds, "tokens": self.tokens}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from what the checkpoint says."""
+        self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
+
+
+def make_trainer(
+    folder: Path,
+    callbacks: Sequence[L.Callback] = (),
+    logger: Sequence[Logger] = (),
+    stop: GracefulStop | None = None,
+    environment: ClusterEnvironment | None = None,
+    max_steps: int = 1000,
+    validate_every: int = 250,
+    checkpoint_every: int | str = 500,
+    log_every: int = 50,
+    precision: str = "auto",
+    gradient_clip: float | None = 1.0,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> L.Trainer:
+    """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them.
+
+    `checkpoint_every` may be a time: 30s, 10min, 2h. With 0 there is a checkpoint at the end and none before it.
+
+    Several devices divide each batch among processes that `environment` knows (Lightning's DDP). `precision` is
+    Lightning's, or `bf16-linear`, or `auto` (see posenc.training.precision).
+    """
+    checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
+    checks.one_of("trainer", PRECISIONS, precision=precision)
+    if not isinstance(accelerator, str):
+        raise ConfigError(f"trainer: accelerator must be a word such as auto, cpu or gpu, got {accelerator!r}.")
+    if gradient_clip is not None:
+        checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
+    for callback in callbacks:
+        if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
+            raise ConfigError(
+                "callbacks: GradientAccumulationScheduler is not supported: a run that is stopped between two batches "
+                "of one step could not go on as if it had not been stopped; raise data.batch_size instead."
+            )
+    precision = automatic(accelerator) if precision == "auto" else precision
+    plugins: list[Any] = [DurableFiles()]
+    if environment is not None:
+        plugins.append(environment)  # else Lightning would look for SLURM's
+    stop = stop or GracefulStop()
+    checkpoints = Checkpoints(folder / "checkpoints", checkpoint_every, stop)
+    if precision == LinearBfloat16.precision:
+        plugins.append(LinearBfloat16())
+    try:
+        trainer = L.Trainer(
+            default_root_dir=folder,
+            callbacks=[StopOnDivergence(), stop, *callbacks, checkpoints],
+            logger=list(logger),
+            max_steps=max_steps,
+            val_check_interval=validate_every,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=log_every,
+            precision=None if precision == LinearBfloat16.precision else precision,  # pyright: ignore[reportArgumentType]
+            gradient_clip_val=gradient_clip,
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            plugins=plugins,
+            use_distributed_sampler=False,  # posenc.training.share divides batches, and pads none
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {error}") from error
+    # Lightning's handlers of signals would end the process with status 0, or talk to other processes inside of one.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
