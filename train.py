@@ -5,14 +5,15 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from posenc.jobs.launch import launch, mistakes
+from posenc.config.mistakes import mistakes
+from posenc.jobs.launch import launch
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Build, fit, test, write the result (see posenc/jobs/job.py and run.py); the best validation loss, for searches."""
+    """Build, fit, test, write the result (see posenc/jobs); the best validation loss, for searches."""
     from posenc.jobs.job import job
 
     with mistakes(CONFIGS):

@@ -1,5 +1,9 @@
 """posenc: which positional encoding should my transformer use, and why?
 
-Nothing is imported here, so that `import posenc` costs nothing; take what you need from the modules:
-`posenc.encodings`, `posenc.attention.layer`, `posenc.model.encoder`, `posenc.tasks`.
+Nothing heavy is imported here, so that `import posenc` costs nothing; take what you need from the rooms:
+`posenc.encodings`, `posenc.attention`, `posenc.model`, `posenc.tasks`.
 """
+
+from posenc.runs.former import install
+
+install()

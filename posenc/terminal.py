@@ -1,12 +1,15 @@
-"""What a command prints never decides whether its work is done, unless printing is its work."""
+"""The terminal: how a table looks, and output that never decides whether work is done, unless printing is the work."""
 
 import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 GONE = (errno.EPIPE, errno.EIO)
 """The reader has left (`| head`), or the terminal is closed: whoever did that knows it."""
@@ -80,3 +83,15 @@ def _lasting(stream: TextIO, errors: str) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(file), encoding=stream.encoding, errors=errors, line_buffering=True, newline=None
     )
+
+
+def table(title: str, *heads: str, left: Collection[str] = (), caption: str | None = None) -> "Table":
+    """A table without columns yet, or with these: the first and those in `left` are text, the others numbers."""
+    from rich.box import SIMPLE_HEAD  # a tenth of a second, which --help need not pay
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made.caption = caption
+    for number, head in enumerate(heads):
+        made.add_column(head, justify="left" if number == 0 or head in left else "right", no_wrap=True)
+    return made

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import train
+from posenc.catalog.encodings import Entry, entries
 from posenc.jobs.launch import launch
 
 Launch = Callable[..., tuple[int, str]]
@@ -53,11 +56,18 @@ def _one_thread() -> None:
 def composed() -> Callable[..., DictConfig]:
     """Compose the config that `python train.py OVERRIDES` would run."""
 
-    def composer(*overrides: str) -> DictConfig:
+    @cache
+    def once(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose("train", overrides=[*overrides, *search()])
 
-    return composer
+    return lambda *overrides: deepcopy(once(*overrides))  # a test may change its own
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> dict[str, Entry]:
+    """Every encoding as `python -m posenc encodings` builds it, by name; whoever changes one takes a copy."""
+    return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
 
 
 @pytest.fixture(scope="session")

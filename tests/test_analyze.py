@@ -13,11 +13,11 @@ import torch
 from omegaconf import OmegaConf
 
 import train
+from posenc.__main__ import main
 from posenc.analysis import encoding_figures, figures
-from posenc.analysis.__main__ import main
 from posenc.analysis.measure import analyse
 from posenc.jobs.launch import launch
-from posenc.runs import result as runs
+from posenc.runs.writing import write_bytes
 from posenc.statistics.measurements import Measurements
 
 TINY = (
@@ -60,7 +60,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The one sentence or two with which a command ends."""
     with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in words])
+        main(["analyze", *map(str, words)])
     text = capsys.readouterr()
     assert stop.value.code == 2
     assert text.err.startswith("error: ")
@@ -109,12 +109,12 @@ def test_an_analysis_is_replaced_by_its_own_files_only(
     target.mkdir()
     for name in ("notes.txt", "position_vectors.png", "analysis.md"):
         (target / name).write_text("mine")
-    main([str(run), f"--batch={BATCH}", "--length=22"])
+    main(["analyze", str(run), f"--batch={BATCH}", "--length=22"])
     assert (target / "notes.txt").read_text() == "mine"
     assert not (target / "position_vectors.png").exists()  # of another model: this one adds no vectors
     assert (target / "analysis.md").read_text() != "mine"
     first = {path.name: path.read_bytes() for path in target.iterdir()}
-    main([str(run), f"--batch={BATCH}", "--length=22"])
+    main(["analyze", str(run), f"--batch={BATCH}", "--length=22"])
     assert {path.name: path.read_bytes() for path in target.iterdir()} == first
     (target / "analysis.csv").write_text("a,b\n1,2\n")
     assert "is not of an analysis and is not replaced" in refusal(capsys, run)
@@ -213,6 +213,6 @@ def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
 
 
 def test_bytes_are_written_whole(tmp_path: Path) -> None:
-    runs.write_bytes(tmp_path / "new" / "file", b"\x00\xff")
+    write_bytes(tmp_path / "new" / "file", b"\x00\xff")
     assert (tmp_path / "new" / "file").read_bytes() == b"\x00\xff"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]

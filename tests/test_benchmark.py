@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from posenc.__main__ import main
 from posenc.benchmark import models
-from posenc.benchmark.__main__ import main
 from posenc.benchmark.timing import Timing
 from posenc.encodings.base import PositionalEncoding
 from posenc.training.memory import saved_bytes
@@ -21,7 +21,7 @@ def sections(folder: Path) -> dict[str, Any]:
 
 
 def test_a_smoke_run_has_every_section_and_contestant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["profile=smoke", "rope", "cope", "alibi_causal", "--folder", str(tmp_path)])
+    main(["benchmark", "profile=smoke", "rope", "cope", "alibi_causal", "--folder", str(tmp_path)])
     found = sections(tmp_path)
     assert (tmp_path / "benchmark.png").stat().st_size > 10_000
     names = {name: [row["contestant"] for row in section["rows"]] for name, section in found.items()}
@@ -48,7 +48,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--folder", str(tmp_path)], "holds a benchmark already"),
     ):
         with pytest.raises(SystemExit) as stop:
-            main(words)
+            main(["benchmark", *words])
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / "benchmark.json").read_text() == "{}"

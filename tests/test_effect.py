@@ -10,9 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from posenc.checks import ConfigError
-from posenc.config import allowed as targets
-from posenc.config import build, effect
-from posenc.config import shape as composition
+from posenc.config import allowed, build, effect, shape
 from posenc.config.build import KINDS
 from tests.conftest import CONFIGS, Launch
 
@@ -64,7 +62,7 @@ def test_no_key_is_added_that_nothing_reads(composed: Callable[..., DictConfig])
             elif group in KINDS and rest:
                 node = OmegaConf.create(plain[group])
                 OmegaConf.update(node, rest, 1, force_add=True)
-                targets.check(OmegaConf.to_container(node), group, KINDS[group], GIVEN.get(group, ()))
+                allowed.check(OmegaConf.to_container(node), group, KINDS[group], GIVEN.get(group, ()))
             else:
                 continue
         except ConfigError as error:
@@ -113,4 +111,4 @@ def test_a_file_without_its_package_line(command: Launch, tmp_path: Path) -> Non
 def test_what_watches_may_be_left_out(composed: Callable[..., DictConfig], group: str) -> None:
     assert build.make(composed(f"~{group}"), group) == {}
     node = composed(f"~{group}", "~callbacks" if group == "logger" else "~logger")  # they resolve outside of a run only
-    assert group not in composition.check(node)
+    assert group not in shape.check(node)

@@ -62,7 +62,7 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_config_is_answered_in_words(idea: Path, how: str) -> None:
     (idea / "configs" / "encoding" / "mine.yaml").write_text(BROKEN[how] + "\n")
-    done = run(idea, "-m", "posenc.catalog.encodings", "mine", "--config-dir", str(idea / "configs"))
+    done = run(idea, "-m", "posenc", "encodings", "mine", "--config-dir", str(idea / "configs"))
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -83,7 +83,8 @@ def test_the_catalogue_lists_and_draws_it(idea: Path) -> None:
     done = run(
         idea,
         "-m",
-        "posenc.catalog.encodings",
+        "posenc",
+        "encodings",
         "mine",
         "--config-dir",
         str(idea / "configs"),

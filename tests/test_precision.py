@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from posenc.attention.kernels import bfloat16 as narrow
+from posenc.attention.kernels import bfloat16
 from posenc.attention.layer import record_attention
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
@@ -27,7 +27,7 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize("readout", ["mean", "per_token"])
-@pytest.mark.parametrize("N", [9, narrow.SHORT + 1, precision.SHORT + 1])
+@pytest.mark.parametrize("N", [9, bfloat16.SHORT + 1, precision.SHORT + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int, readout: str) -> None:

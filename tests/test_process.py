@@ -1,6 +1,5 @@
 """What a command's process promises: its output, its status, the order of its words, its signals."""
 
-import importlib
 import io
 import os
 import re
@@ -23,12 +22,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from posenc.__main__ import main as door
 from posenc.callbacks import progress
 from posenc.checks import ConfigError
+from posenc.config.mistakes import mistakes
 from posenc.jobs import summary, sweep
-from posenc.jobs.launch import failed_callbacks, mistakes
+from posenc.jobs.launch import failed_callbacks
 from posenc.jobs.sweep import SweepSummary
 from posenc.runs.sweep_journal import Journal
+from posenc.statistics import simulation
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import EVENTS, open_logs
 from tests.conftest import ROOT, Launch
@@ -298,24 +300,20 @@ def test_more_runs_than_tensorboard_selects_are_said(
 
 
 @pytest.mark.parametrize(
-    "name", ["report", "analyze", "benchmark", "catalog", "task_catalog", "studies.panel", "statistics"]
+    "words", [["--help"], ["report", "--help"], ["benchmark", "--help"], ["coverage"]], ids=" ".join
 )
-def test_a_command_that_prints_fails_where_its_output_is_lost(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_prints_fails_where_its_output_is_lost(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Status 1 on a full disk, with a sentence; a reader that has gone (`| head`) makes no failure of it."""
-    where = {"report": "report.__main__", "analyze": "analyze.__main__", "benchmark": "benchmark.__main__"}
-    where["statistics"] = "statistics.simulation"
-    module = importlib.import_module(f"posenc.{where.get(name, name)}")
-    words = [["--help"]]
-    if name == "statistics":  # it has no options
-        monkeypatch.setattr(module, "LAWS", ())
-        words = []
+    monkeypatch.setattr(simulation, "LAWS", ())
     for full in (True, False):
         reading, writing = os.pipe()
         os.close(reading)
         with Path("/dev/full").open("w") if full else os.fdopen(writing, "w") as lost:
             monkeypatch.setattr(sys, "stdout", lost)
             try:
-                module.main(*words)
+                door(words)
                 status = 0
             except SystemExit as end:
                 status = int(end.code or 0)

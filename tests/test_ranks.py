@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posenc.checks import ConfigError
-from posenc.training.share import Shares, share
+from posenc.training.data import Shares, share
 from tests.conftest import Launch
 from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights

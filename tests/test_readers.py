@@ -16,13 +16,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posenc.__main__ import main
 from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.runs import result as runs
 from posenc.runs.folder import hold
 from posenc.runs.lock import LOCK, locked
+from posenc.runs.writing import clear_parts, write_bytes, write_text
 from posenc.studies.method.workers import Ledger
-from posenc.studies.panel import main as panel
 from posenc.training.checkpoint_file import DurableFiles, read
 from posenc.training.checkpoints import check_weights
 from posenc.training.loggers.metrics_file import MetricsFile
@@ -36,7 +36,7 @@ FILES = (
 )  # fmt: skip
 """What reads or writes a file by its path, in the standard library, torch, numpy, pandas and matplotlib."""
 ALLOWED: dict[str, set[str]] = {
-    "posenc/files.py": {"open"},  # the reader
+    "posenc/runs/files.py": {"open"},  # the reader
     "posenc/runs/result.py": {"open", "savefig"},  # the writer
     "posenc/runs/reading.py": {"load"},  # of a text that was read
     "posenc/training/checkpoint_file.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
@@ -173,14 +173,14 @@ def test_a_run_folder_may_be_named_by_a_link(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "latest").symlink_to("run")
     with hold(tmp_path / "latest", wait=False):
-        runs.write_text(tmp_path / "latest" / ".hydra" / "config.yaml", "a: 1\n")
+        write_text(tmp_path / "latest" / ".hydra" / "config.yaml", "a: 1\n")
     assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == "a: 1\n"
 
 
 def test_many_may_write_one_name(tmp_path: Path) -> None:
     def write(k: int) -> None:
-        runs.write_bytes(tmp_path / "index.html", bytes([k]) * 1000)
-        runs.clear_parts(tmp_path)  # and of nobody who is at work
+        write_bytes(tmp_path / "index.html", bytes([k]) * 1000)
+        clear_parts(tmp_path)  # and of nobody who is at work
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(write, k) for k in range(100)]:
@@ -272,7 +272,7 @@ def test_a_study_that_cannot_be_read_is_a_sentence(
     for each, text in (files | {name: content}).items():
         (tmp_path / each).write_bytes(text)
     with pytest.raises(SystemExit) as stop:
-        panel([str(tmp_path), "--output", str(tmp_path / "panel.png")])
+        main(["panel", str(tmp_path), "--output", str(tmp_path / "panel.png")])
     said = capsys.readouterr().err
     assert stop.value.code == 2
     assert said.startswith(f"error: the study in {tmp_path} cannot be read (")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from posenc.checks import ConfigError
 from posenc.config.build import build
-from posenc.runs import lock as locks
-from posenc.runs import result as runs
+from posenc.runs import lock
 from posenc.runs.lock import locked
+from posenc.runs.result import write_result
 from posenc.training.checkpoint_file import Damaged, DurableFiles, read, seal
 from posenc.training.checkpoints import interval
 from posenc.training.divergence import Diverged
@@ -95,7 +95,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 
 def test_numbers_that_json_has_not_become_null(tmp_path: Path) -> None:
-    runs.write_result(tmp_path, {"status": "completed", "test": {"32": {"loss": float("nan"), "all": [float("inf")]}}})
+    write_result(tmp_path, {"status": "completed", "test": {"32": {"loss": float("nan"), "all": [float("inf")]}}})
     assert json.loads((tmp_path / "result.json").read_text())["test"] == {"32": {"loss": None, "all": [None]}}
 
 
@@ -180,25 +180,25 @@ def test_memory_that_cannot_be_had(
 def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    with locked(folder / locks.LOCK, wait=False):
+    with locked(folder / lock.LOCK, wait=False):
         status, errors = command(*SMALL, f"hydra.run.dir={folder}")
     assert status == 2
     assert f"(process {os.getpid()}, since " in errors
-    (folder / locks.LOCK).write_text(
+    (folder / lock.LOCK).write_text(
         '{"process": 999999999, "machine": "', encoding="utf-8"
     )  # of a dead one, and cut off
     assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
-    assert not (folder / locks.LOCK).exists()
+    assert not (folder / lock.LOCK).exists()
 
 
 def test_without_locks_of_the_system_the_words_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "fcntl", None)
-    path = tmp_path / locks.LOCK
+    monkeypatch.setattr(lock, "fcntl", None)
+    path = tmp_path / lock.LOCK
     with locked(path, wait=False), pytest.raises(ConfigError, match=f"process {os.getpid()}.*or remove"):
         locked(path, wait=False).__enter__()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    words = {"process": dead.pid, "machine": locks._self()["machine"], "since": "then", "command": "train.py"}
+    words = {"process": dead.pid, "machine": lock._self()["machine"], "since": "then", "command": "train.py"}
     path.write_text(json.dumps(words))
     with locked(path, wait=False):
         assert json.loads(path.read_text())["process"] == os.getpid()

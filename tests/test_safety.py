@@ -21,8 +21,8 @@ from posenc.checks import ConfigError
 from posenc.config.build import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.jobs import summary
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import reading
+from posenc.runs.result import is_result
 from tests.conftest import ROOT
 from tests.reliability import crafted, inputs
 from tests.reliability.crafted import Bench
@@ -182,7 +182,7 @@ def test_what_never_ends_is_not_read(bench: Bench, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "run" / name)
     report.write([tmp_path / "run"])
     with pytest.raises(ValueError, match="too deeply"):
-        records.read_json(_file(tmp_path, "[" * 100_000))
+        reading.read_json(_file(tmp_path, "[" * 100_000))
     with pytest.raises(ConfigError):
         load(tmp_path / "run")
 
@@ -193,9 +193,9 @@ def _file(folder: Path, text: str) -> Path:
 
 
 def test_a_result_is_one_only_if_it_can_be_told(bench: Bench) -> None:
-    assert runs.is_result(json.loads(json.dumps(bench.result)))
+    assert is_result(json.loads(json.dumps(bench.result)))
     for _, result in inputs.spoiled(bench.result):
-        if runs.is_result(result):
+        if is_result(result):
             summary.line(bench.run, result)
             summary.print_run(bench.run, result)
 

@@ -6,7 +6,6 @@ from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posenc.catalog.encodings import Entry, entries
 from posenc.checks import ConfigError
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import (
@@ -19,11 +18,6 @@ from posenc.positions.schemes import (
 from tests.conftest import options
 
 ENCODINGS, SCHEMES = options("encoding"), options("positions")
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> dict[str, Entry]:
-    return {entry.name: entry for entry in entries()}
 
 
 @pytest.fixture(scope="module")

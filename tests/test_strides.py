@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
-from posenc.attention.kernels import bfloat16 as narrow
-from posenc.attention.kernels import by_pairs, by_query, fused
+from posenc.attention.kernels import bfloat16, by_pairs, by_query, fused
 from posenc.attention.layer import IMPLEMENTATIONS, SelfAttention, explicit
 from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
@@ -107,7 +106,7 @@ def test_no_layout_changes_the_answer(
 
 
 @pytest.mark.parametrize(
-    "attend", [fused.attend, by_query.attend, by_pairs.attend, lambda *args: narrow.attend(*args[:5])]
+    "attend", [fused.attend, by_query.attend, by_pairs.attend, lambda *args: bfloat16.attend(*args[:5])]
 )
 @pytest.mark.parametrize("wrong", ["queries", "keys", "heads", "batch", "bias"])
 def test_what_no_kernel_can_read_is_refused(attend: Any, wrong: str) -> None:

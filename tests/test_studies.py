@@ -15,6 +15,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import train
+from posenc.__main__ import main
 from posenc.checks import ConfigError
 from posenc.config.build import make
 from posenc.diagnostics import capture, position_share
@@ -264,7 +265,7 @@ def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path
     status, told, errors = command(*arguments)
     assert (status, errors) == (0, "")
     assert "this study is finished" in told
-    panel.main([str(folder), "--output", str(tmp_path / "panel.png")])
+    main(["panel", str(folder), "--output", str(tmp_path / "panel.png")])
     assert (tmp_path / "panel.png").stat().st_size > 10_000
     (folder / "study.csv").unlink()
     with pytest.raises(ConfigError, match=r"has lost study.csv; run its study again"):

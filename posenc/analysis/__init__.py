@@ -1,4 +1,4 @@
-"""The analysis: a finished run in, what its model does with position out. `python -m posenc.analysis RUN...`."""
+"""The analysis: a finished run in, what its model does with position out. `python -m posenc analyze RUN...`."""
 
 from posenc.analysis.write import write
 

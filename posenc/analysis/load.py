@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.config.build import build_module, make
-from posenc.runs import reading as records
-from posenc.runs import result as runs
-from posenc.runs.identity import data_digest
+from posenc.runs import reading
+from posenc.runs.result import RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
+from posenc.tasks.parts import corpus
 from posenc.training.checkpoints import check_weights
 from posenc.training.module import SequenceModule
 
@@ -58,7 +58,7 @@ def load(folder: Path, trust: bool = False) -> Finished:
         )
     path = str(folder / "checkpoints" / name)
     task: Task = make(config, "dataset", trusted=trust)
-    now = data_digest(cast(dict[str, Any], OmegaConf.to_container(config.dataset))) or task.digest
+    now = corpus.data_digest(cast(dict[str, Any], OmegaConf.to_container(config.dataset))) or task.digest
     if result.get("data_digest") not in (None, now):
         raise ConfigError(
             f"{folder} was trained on other data: what dataset.path names had the digest {result['data_digest']} then "
@@ -75,16 +75,16 @@ def load(folder: Path, trust: bool = False) -> Finished:
 
 def _config(folder: Path) -> DictConfig:
     path = folder / ".hydra" / "config.yaml"
-    if (folder / runs.STUDY).is_file():
+    if (folder / STUDY).is_file():
         raise ConfigError(f"{folder} holds a study, which keeps no models; its numbers are in study.csv.")
     if not path.exists() and not path.is_symlink():
-        below = next((Path(here) for here, _, files in islice(os.walk(folder), LOOKED) if runs.RESULT in files), None)
+        below = next((Path(here) for here, _, files in islice(os.walk(folder), LOOKED) if RESULT in files), None)
         hint = (
             "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
         )
         raise ConfigError(f"{folder} is no run of posenc, for it has no .hydra/config.yaml; {hint}.")
     try:
-        config = records.read_config(path)
+        config = reading.read_config(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}), so the model cannot be rebuilt.") from error
     if not _ours(config):
@@ -103,24 +103,24 @@ def _ours(config: DictConfig) -> bool:
 def _result(folder: Path) -> dict[str, Any]:
     again = "the command that started it goes on with it"
     try:
-        result = records.plain_text(records.read_json(folder / runs.RESULT))
+        result = reading.plain_text(reading.read_json(folder / RESULT))
     except FileNotFoundError as error:
-        why = f"there is no {runs.RESULT}: it was killed, or is still running"
+        why = f"there is no {RESULT}: it was killed, or is still running"
         raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{folder / runs.RESULT} is not JSON, probably cut off while it was copied.") from error
+        raise ConfigError(f"{folder / RESULT} is not JSON, probably cut off while it was copied.") from error
     except ValueError as error:
-        raise ConfigError(f"{folder / runs.RESULT} cannot be read ({error}).") from error
-    why = runs.other_layout(result) if isinstance(result, dict) else None
+        raise ConfigError(f"{folder / RESULT} cannot be read ({error}).") from error
+    why = other_layout(result) if isinstance(result, dict) else None
     if why is not None:
-        raise ConfigError(f"{folder / runs.RESULT} is not read: {why}.")
+        raise ConfigError(f"{folder / RESULT} is not read: {why}.")
     lacking = [
         key for key in ("encoding", "dataset", "seed", "status") if not isinstance(result, dict) or key not in result
     ]
     if lacking:
-        raise ConfigError(f"{folder / runs.RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
-    if not runs.is_result(result):
-        raise ConfigError(f"{folder / runs.RESULT} holds values that no result of posenc has.")
+        raise ConfigError(f"{folder / RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
+    if not is_result(result):
+        raise ConfigError(f"{folder / RESULT} holds values that no result of posenc has.")
     if result["status"] != "completed":
         why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
         raise ConfigError(f"{folder} did not complete ({why}); only a run that did can be analysed.")

@@ -1,5 +1,7 @@
 """Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +12,8 @@ from posenc.analysis import figures, words
 from posenc.analysis.load import load
 from posenc.analysis.measure import analyse
 from posenc.checks import ConfigError, positive
-from posenc.runs import result as runs
 from posenc.runs.reading import read_table
+from posenc.runs.writing import clear_parts, write_picture, write_text
 from posenc.statistics.measurements import COLUMNS
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
@@ -50,15 +52,15 @@ def write(
     drawn = figures.draw(analysis)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        runs.clear_parts(target)
-        runs.write_text(target / TABLE, analysis.found.csv())
+        clear_parts(target)
+        write_text(target / TABLE, analysis.found.csv())
         for name, figure in drawn.items():
             _save(figure, target / name)
         for name in NAMES:
             for ending in (".png", ".svg"):
                 if name not in drawn:
                     (target / f"{name}{ending}").unlink(missing_ok=True)
-        runs.write_text(target / TEXT, text)
+        write_text(target / TEXT, text)
     except OSError as error:
         raise ConfigError(
             f"the analysis cannot be written to {target} ({error.strerror}); choose another folder with --output."
@@ -88,5 +90,25 @@ def _save(figure: Figure, path: Path) -> None:
     """PNG and SVG, the same bytes from the same numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
         for ending, metadata in (("png", None), ("svg", {"Date": None})):
-            runs.write_picture(path.with_name(f"{path.name}.{ending}"), figure, dpi=DPI, metadata=metadata)
+            write_picture(path.with_name(f"{path.name}.{ending}"), figure, dpi=DPI, metadata=metadata)
             figure.set_layout_engine("none")  # laid out once, for both
+
+
+def show(
+    runs: Sequence[Path], output: Path | None = None, batch: int = 64, length: int | None = None, trust: bool = False
+) -> None:
+    """`python -m posenc analyze`: analyse every run, print what it says and where the files are."""
+    for run, target in places(runs, output):
+        done = write(run, target, batch, length, trust)
+        print(done.text)
+        print(f"numbers     {done.folder}/analysis.csv")
+        print(f"figures     {done.folder}/*.png, *.svg: {', '.join(done.figures)}", flush=True)
+
+
+def places(folders: Sequence[Path], output: Path | None) -> list[tuple[Path, Path | None]]:
+    """Each run once, with the folder for its analysis; several get folders below `output`, by their paths."""
+    chosen = list({folder.resolve(): folder for folder in folders}.values())
+    if output is None or len(chosen) == 1:
+        return [(folder, output) for folder in chosen]
+    shared = os.path.commonpath([folder.resolve() for folder in chosen])
+    return [(folder, output / folder.resolve().relative_to(shared)) for folder in chosen]

@@ -1,0 +1,23 @@
+"""Self-attention: its definition, the layer, biases and masks, and in `kernels` faster ways to the same numbers."""
+
+from posenc.attention.bias import Bias
+from posenc.attention.layer import (
+    Projection,
+    SelfAttention,
+    attention_logits,
+    biased,
+    explicit,
+    record_attention,
+)
+from posenc.attention.mask import Mask
+
+__all__ = [
+    "Bias",
+    "Mask",
+    "Projection",
+    "SelfAttention",
+    "attention_logits",
+    "biased",
+    "explicit",
+    "record_attention",
+]

@@ -95,7 +95,7 @@ def by_table(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
 
 
 def by_fusion(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """`posenc.attention.kernels.by_query`, `by_pairs` or `fused` for every bias that one of them knows, on a CPU; else sdpa."""
+    """On a CPU the kernel `by_query`, `by_pairs` or `fused` for every bias that one of them knows; else sdpa."""
     if by_query.applies(bias, q, v, positions):
         return by_query.attend(q, k, v, bias, positions, mask)
     if by_pairs.applies(bias, q):

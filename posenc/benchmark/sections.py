@@ -14,6 +14,7 @@ from posenc.benchmark import models
 from posenc.benchmark.timing import race
 from posenc.catalog import encodings as catalog
 from posenc.catalog import tasks as task_catalog
+from posenc.catalog.page import options
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.streams import generator
@@ -130,13 +131,13 @@ def _none(causal: bool) -> str:
 
 
 def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalEncoding, bool]]:
-    options = sorted(path.stem for path in (catalog.CONFIGS / "encoding").glob("*.yaml"))
+    files = options("encoding")
     shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
-    for name in names or options:
+    for name in names or files:
         try:
-            encoding, causal = catalog.build(name, [*shape, f"encoding.max_length={longest}"])
+            encoding, causal = catalog.build(files[name], *shape, f"encoding.max_length={longest}")
         except ConfigCompositionException:  # it is defined at every length
-            encoding, causal = catalog.build(name, shape)
+            encoding, causal = catalog.build(files[name], *shape)
         if type(encoding) is not PositionalEncoding:
             yield name, encoding, causal
 

@@ -1,0 +1,1 @@
+"""Pages of all encodings and of all tasks, from their own docstrings."""

@@ -1,10 +1,9 @@
-"""The catalogue: `python -m posenc.catalog.encodings` lists every encoding, `python -m posenc.catalog.encodings rope` draws its card.
+"""The catalogue: `python -m posenc encodings` lists every encoding, `python -m posenc encodings rope` draws its card.
 
 What it says is read from the code: formula, parameters and reach from the class's docstring (tests hold them true),
 where position enters from the hooks that the class overrides, what it is proven against from the head of its yaml file.
 """
 
-import argparse
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -12,21 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 from rich.markup import escape
 
-from posenc import checks, tables
+from posenc import checks, terminal
+from posenc.catalog.page import configured, console, markdown_table, options
 from posenc.checks import ConfigError
 from posenc.config.build import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.figures.portrait import Portrait, portray
-from posenc.jobs.launch import mistakes
-from posenc.runs import result as runs
-from posenc.terminal import printing
+from posenc.runs.writing import write_picture
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PICTURES = Path("runs/catalog")
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 MODEL = "D = 64, H = 4, 2 layers"
@@ -122,15 +117,11 @@ def overrides(encoding: PositionalEncoding, hook: str) -> bool:
 
 def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[Entry]:
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
-    if folder is not None and not (folder / "encoding").is_dir():
-        raise ConfigError(f"--config-dir {folder} has no folder `encoding`.")
-    folders = [CONFIGS, *([folder.resolve()] if folder else [])]
-    files = {file.stem: file for root in folders for file in sorted((root / "encoding").glob("*.yaml"))}
+    files = options("encoding", folder)
     for name in names:
         checks.one_of("catalogue", sorted(files), encoding=name)
-    search = [f"hydra.searchpath=[{', '.join(f'file://{root}' for root in folders[1:])}]"]
     for name in names or sorted(files):
-        encoding, causal = build(name, search)
+        encoding, causal = build(files[name])
         lines = files[name].read_text().splitlines()
         head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
         layers = encoding.for_layers(2 if encoding.per_layer else 1)
@@ -138,21 +129,18 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
         yield Entry(name, encoding, causal, sum(parameters.values()), head)
 
 
-def build(name: str, overrides: Sequence[str] = ()) -> tuple[PositionalEncoding, bool]:
-    """The encoding as the default model builds it, and whether it is defined under a causal mask only."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        for causal in (False, True):
-            mask = f"model.causal={str(causal).lower()}"
-            try:
-                config = compose("train", overrides=[f"encoding={name}", mask, *overrides])
-                encoding = make(config, "encoding")
-            except ConfigError as error:
-                if causal or "model.causal=true" not in str(error):
-                    raise
-                continue
-            encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
-            return encoding, causal
+def build(file: Path, *overrides: str) -> tuple[PositionalEncoding, bool]:
+    """The encoding of a config file in the default model, and whether it is defined under a causal mask only."""
+    for causal in (False, True):
+        try:
+            config = configured("encoding", file, f"model.causal={str(causal).lower()}", *overrides)
+            encoding = make(config, "encoding")
+        except ConfigError as error:
+            if causal or "model.causal=true" not in str(error):
+                raise
+            continue
+        encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
+        return encoding, causal
     raise AssertionError
 
 
@@ -167,8 +155,6 @@ COLUMNS = (
     "proof",
     "source",
 )
-WIDTH = 150
-"""Characters in a line of the table where the output is not a terminal."""
 
 
 def row(entry: Entry) -> tuple[str, ...]:
@@ -183,38 +169,34 @@ def row(entry: Entry) -> tuple[str, ...]:
 
 def print_table(found: Sequence[Entry]) -> None:
     """The catalogue in the terminal."""
-    console = Console()
-    console.width = console.width if console.is_terminal else WIDTH
     title = f"{len(found)} encodings · parameters for {MODEL}"
-    table = tables.table(title)
+    table = terminal.table(title)
     for column in COLUMNS:
         whole = column in ("encoding", "parameters", "source")
         table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=whole)
     for entry in found:
         table.add_row(*map(escape, row(entry)))
-    console.print(table)
-    console.print("One card: python -m posenc.catalog.encodings NAME", highlight=False)
+    screen = console()
+    screen.print(table)
+    screen.print("One card: python -m posenc encodings NAME", highlight=False)
 
 
-def markdown(found: Sequence[Entry]) -> str:
+def page(found: Sequence[Entry]) -> str:
     """The page docs/encodings.md."""
     lines = [
         "# The encodings",
         "",
-        "Made by `python -m posenc.catalog.encodings --markdown > docs/encodings.md`; a test holds that it is up to date. "
+        "Made by `python -m posenc encodings --markdown > docs/encodings.md`; a test holds that it is up to date. "
         f"Parameters are those of the default model ({MODEL}); *in each layer* says whether all layers share them or "
         "each has its own, which `model.encoding_per_layer` changes. *Proof* names the implementations that a test "
         "compares each encoding with to 1e-5, or `formula`: the paper's formula in numpy, written independently.",
         "",
         "![every encoding's logit between equal tokens against their distance](encodings.png)",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
     ]
-    for entry in found:
-        name, *cells, source = row(entry)
-        cells += [f"[{source}]({entry.source})"]
-        lines.append(f"| [{name}](#{entry.name}) | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    rows = {entry.name: row(entry) for entry in found}
+    linked = {entry.name: f"[{rows[entry.name][-1]}]({entry.source})" for entry in found}
+    lines += markdown_table(COLUMNS, {name: (*cells[:-1], linked[name]) for name, cells in rows.items()})
     for entry in found:
         lines += ["", f"## {entry.name}", "", f"`{entry.formula}`", "", entry.prose.replace("\n", "\n\n"), ""]
         lines += [f"`python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}`"]
@@ -241,41 +223,32 @@ def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{entry.name}.png"
-    runs.write_picture(picture, figures.encoding_card(entry.name, portrait), dpi=120)
+    write_picture(picture, figures.encoding_card(entry.name, portrait), dpi=120)
     for label, text in {**facts, "picture": str(picture)}.items():
         console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
 
 
-@printing()
-def main(words: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m posenc.catalog.encodings", description="Every positional encoding, in words and in pictures."
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="encodings to draw a card of; none: the whole table")
-    parser.add_argument("--markdown", action="store_true", help="print the documentation page instead")
-    parser.add_argument("--gallery", type=Path, metavar="FILE", help="write one picture of all encodings")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of configs of your own")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", default=PICTURES, help=f"for cards ({PICTURES})")
-    asked = parser.parse_args(words)
+def show(
+    names: Sequence[str],
+    markdown: bool = False,
+    gallery: Path | None = None,
+    config_dir: Path | None = None,
+    pictures: Path = Path("runs", "catalog"),
+) -> None:
+    """`python -m posenc encodings`: the table, the page, one picture of all, or a card of each that is named."""
     torch.manual_seed(0)
-    with mistakes(CONFIGS):
-        found = list(entries(asked.names, asked.config_dir))
-        if asked.gallery:
-            from posenc.figures import figures
+    found = list(entries(names, config_dir))
+    if gallery:
+        from posenc.figures import figures
 
-            if asked.gallery.suffix not in PICTURE_FORMATS:
-                raise ConfigError(f"--gallery {asked.gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
-            pictures = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
-            runs.write_picture(asked.gallery, figures.encoding_gallery(pictures), dpi=80)
-        if asked.markdown:
-            print(markdown(found), end="")
-        elif asked.names:
-            for entry in found:
-                print_card(entry, portray(entry.encoding, entry.causal), asked.pictures)
-        elif not asked.gallery:
-            print_table(found)
-
-
-if __name__ == "__main__":
-    main()
+        if gallery.suffix not in PICTURE_FORMATS:
+            raise ConfigError(f"--gallery {gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
+        portraits = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
+        write_picture(gallery, figures.encoding_gallery(portraits), dpi=80)
+    if markdown:
+        print(page(found), end="")
+    elif names:
+        for entry in found:
+            print_card(entry, portray(entry.encoding, entry.causal), pictures)
+    elif not gallery:
+        print_table(found)

@@ -13,11 +13,12 @@ from types import ModuleType
 from typing import Any
 
 from posenc.checks import ConfigError
+from posenc.runs.former import now
 
 SAFE = (
-    "posenc.callbacks", "posenc.model.encoder", "posenc.encodings", "posenc.training.module", "posenc.positions.schemes", "posenc.studies",
-    "posenc.tasks", "posenc.statistics.claims", "torch.nn", "torch.optim", "torchmetrics.classification",
-    "torchmetrics.regression",
+    "posenc.callbacks", "posenc.encodings", "posenc.model.encoder", "posenc.positions.schemes",
+    "posenc.statistics.claims", "posenc.studies", "posenc.tasks", "posenc.training.module", "torch.nn", "torch.optim",
+    "torchmetrics.classification", "torchmetrics.regression",
 )  # fmt: skip
 """Where the classes are that do nothing when they are built. Others start processes, write files or connect."""
 TARGET = "_target_"
@@ -93,7 +94,7 @@ def walk(node: Any, where: str, trusted: bool = True) -> Iterator[tuple[str, Map
 def _refuse(where: str, target: str) -> None:
     raise ConfigError(
         f"{where}: the record names _target_={target}, which posenc does not define, and it may run anything; if the "
-        "run is yours, posenc.analysis and posenc.studies.panel build it with --trust."
+        "run is yours, python -m posenc analyze and panel build it with --trust."
     )
 
 
@@ -132,7 +133,7 @@ def _handed_on(where: str, found: Any) -> list[str] | None:
 
 def locate(where: str, target: str) -> Any:
     """The object of this name. No module is reached through another that only imports it, as torch.os would be."""
-    names = target.split(".")
+    names = now(target).split(".")
     found: Any = None
     for index in range(len(names)):
         name = ".".join(names[: index + 1])

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 
 from posenc.checks import ConfigError
-from posenc.config import allowed as targets
+from posenc.config import allowed
 from posenc.config.resume import record_of, run_folder
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
@@ -174,7 +174,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
         node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
     if not isinstance(node, dict):
         raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
-    targets.check(node, group, kind, objects, trusted)
+    allowed.check(node, group, kind, objects, trusted)
     try:
         made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
     except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
@@ -207,5 +207,5 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
     several = isinstance(made, dict)
     for each in made.values() if several else () if node.get("_partial_") else [made]:
         if not isinstance(each, kind):
-            raise ConfigError(f"{group}: _target_ must build {targets.a(kind)}, got {each!r:.60}.")
+            raise ConfigError(f"{group}: _target_ must build {allowed.a(kind)}, got {each!r:.60}.")
     return made

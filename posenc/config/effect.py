@@ -8,13 +8,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.config import launching
-from posenc.config import shape as composition
+from posenc.config import launching, shape
 from posenc.config.suggestions import did_you_mean
 
 KNOWN = {
-    *composition.REQUIRED,
-    *composition.TOP,
+    *shape.REQUIRED,
+    *shape.TOP,
     "callbacks",
     "logger",
     "ckpt_path",
@@ -68,7 +67,7 @@ def check(config: DictConfig, hydra: Any) -> None:
     for key, idle, why in IDLE:
         if key in typed and idle(config):
             raise ConfigError(f"{key} has no effect: {why}; leave it out.")
-    if OmegaConf.is_dict(config.get("study")):  # composition.check refuses another value
+    if OmegaConf.is_dict(config.get("study")):  # shape.check refuses another value
         _check_study(config, hydra, typed)
 
 

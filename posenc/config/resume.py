@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from posenc.checks import ConfigError
 from posenc.config.allowed import SAFE, TARGET, under
 from posenc.config.effect import key_of
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import reading
 from posenc.runs.identity import settings
+from posenc.runs.result import RESULT
 
 WORDS = Path(".hydra", "overrides.yaml")
 """The words that a run was started with, in its folder."""
@@ -58,9 +58,9 @@ def with_recorded(words: list[str]) -> list[str]:
 def _recorded(folder: Path) -> list[str]:
     try:
         if (folder / WORDS).exists():
-            found = records.read_yaml(folder / WORDS)
+            found = reading.read_yaml(folder / WORDS)
         else:
-            found = shlex.split(records.read_json(folder / runs.RESULT)["command"])[2:]
+            found = shlex.split(reading.read_json(folder / RESULT)["command"])[2:]
     except (OSError, ValueError, TypeError, KeyError):
         return []
     return [word for word in found if isinstance(word, str)] if isinstance(found, list) else []
@@ -125,7 +125,7 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
     keys.sort(key=lambda key: (key != "encoding._target_", key.startswith("encoding.")))  # its options follow others
     for key in keys:
         if key not in MAY_DIFFER and old.get(key) != new.get(key):
-            there = records.plain_text(old.get(key))
+            there = reading.plain_text(old.get(key))
             raise ConfigError(
                 f"ckpt_path={path} goes on with the run that wrote it, and {key} is {there!r} "
                 f"there and {new.get(key)!r} here; leave out what sets it, or begin a new run with these weights by "
@@ -136,6 +136,6 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
 def record_of(folder: Path) -> Any:
     """The recorded config of a run, plain. Raises ConfigError where it cannot be read."""
     try:
-        return OmegaConf.to_container(records.read_config(folder / CONFIG))
+        return OmegaConf.to_container(reading.read_config(folder / CONFIG))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder / CONFIG} cannot be read ({error}), so the run cannot be gone on with.") from error

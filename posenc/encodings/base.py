@@ -40,7 +40,7 @@ class PositionalEncoding(nn.Module):
     """
 
     inject: ClassVar[str] = "input"
-    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model.encoder)."""
+    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model)."""
 
     per_layer: ClassVar[bool] = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.

@@ -30,7 +30,8 @@ class FIREPositionalBias(PositionalEncoding):
     model.encoding_per_layer=false) and in both implementations. L·(2·hidden + H·(hidden + 1) + 2) parameters in L
     layers. Defined at every length. Past the threshold no two queries share a row of distances: on a CPU, by
     attention=auto or fused, a long sequence then computes the network again in the backward pass, some queries at a
-    time, and keeps nothing for a pair (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
+    time, and keeps nothing for a pair (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for
+    each pair of places.
     """
 
     depends_on = frozenset({"|distance|", "position"})

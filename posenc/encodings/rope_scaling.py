@@ -61,8 +61,8 @@ class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPosition
 
     Dynamic NTK scaling (emozilla 2023; section 3.3 of YaRN, https://arxiv.org/abs/2309.00071, in the form of Hugging
     Face transformers, whose factor 1 is the paper's s = N/L). N is the largest position of a sequence plus one, L the
-    number of positions in training (posenc.positions.schemes.OriginalLength): up to L it is plain RoPE, beyond, the base follows
-    the sequence. 0 parameters. Defined at every length.
+    number of positions in training (posenc.positions.schemes.OriginalLength): up to L it is plain RoPE, beyond, the
+    base follows the sequence. 0 parameters. Defined at every length.
 
     Deviation from transformers: N is that of each sequence, not of the batch, so that no sequence changes another.
     """

@@ -1,0 +1,1 @@
+"""Figures of matplotlib that several rooms draw."""

@@ -1,4 +1,6 @@
-"""`python -m posenc.jobs.follow RANK WORLD PORT FOLDER`: what the processes of a run other than the first do; see ranks.py.
+"""What the processes of a run other than the first do, started by ranks.py.
+
+`python -m posenc.jobs.follow RANK WORLD PORT FOLDER`.
 
 The composed config comes on standard input; none comes if the first process found a mistake in it.
 """

@@ -13,14 +13,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from posenc.checks import ConfigError
-from posenc.config import effect
-from posenc.config import resume as going_on
-from posenc.config import shape as composition
+from posenc.config import effect, resume, shape
 from posenc.jobs import summary
-from posenc.runs import result as runs
 from posenc.runs.folder import Claim, claim, same_data
-from posenc.runs.identity import config_hash, data_digest, former_hash, start_digest
+from posenc.runs.identity import config_hash, former_hashes, start_digest
+from posenc.runs.result import SCHEMA
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
+from posenc.tasks.parts import corpus
 from posenc.terminal import keep_going
 
 NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
@@ -45,8 +44,8 @@ def job(config: DictConfig) -> float | None:
     record = known(config)
     try:
         effect.check(config, hydra)
-        plain = composition.check(config)
-        going_on.check(plain, folder)
+        plain = shape.check(config)
+        resume.check(plain, folder)
         if config.study is not None:
             from posenc.studies.method.conduct import (
                 conduct,  # torch and matplotlib, which a finished sweep need not load
@@ -54,9 +53,9 @@ def job(config: DictConfig) -> float | None:
 
             conduct(config, folder)
             return None
-        record |= {"config_hash": config_hash(plain), "data_digest": data_digest(plain["dataset"])}
+        record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
         record["start_digest"] = start_digest(plain["start_from"])
-        options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hash(plain)}
+        options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
         root = None if alone else sweep_folder(hydra)
         with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
             skipped = found.finished is not None
@@ -93,7 +92,7 @@ def known(config: DictConfig) -> dict[str, Any]:
     """What a result says before anything of the config is looked at."""
     hydra = HydraConfig.get()
     choices, seed = hydra.runtime.choices, _value(config, "seed")
-    record: dict[str, Any] = {"schema": runs.SCHEMA, "status": "completed", "error": None}
+    record: dict[str, Any] = {"schema": SCHEMA, "status": "completed", "error": None}
     record |= {"command": shlex.join(["python", "train.py", *effect.typed_words(hydra)])}
     record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
     return record | {
@@ -106,7 +105,7 @@ def known(config: DictConfig) -> dict[str, Any]:
 
 
 def _value(config: DictConfig, key: str) -> Any:
-    """A value of the config; None where it cannot be resolved, which composition.check says in a moment."""
+    """A value of the config; None where it cannot be resolved, which shape.check says in a moment."""
     with suppress(OmegaConfBaseException):
         return config.get(key)
     return None

@@ -4,9 +4,7 @@ import hashlib
 import os
 import re
 import shlex
-import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
@@ -19,20 +17,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from posenc.checks import ConfigError
-from posenc.config.explain import explain, one_line
+from posenc.config.mistakes import BROKEN_OFF, mistakes
 from posenc.config.resume import with_recorded
 from posenc.config.typed import check_options, check_overrides
 from posenc.runs.identity import watches
-from posenc.runs.reading import plain_text
 from posenc.runs.slurm import slurm_job
 from posenc.terminal import keep_going, printing
-
-MISTAKE = 2
-"""Exit status after a user's mistake."""
 
 SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
 """Options with which printing is a command's work."""
@@ -47,9 +38,6 @@ WATCHING = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboa
 NAME_LIMIT = 100
 LONGEST = 255
 """Bytes of a folder's name."""
-
-BROKEN_OFF: list[Callable[[], object]] = []
-"""What tells of the jobs that have ended where an error of Hydra's or of a launcher ends a sweep."""
 
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
@@ -206,45 +194,3 @@ def _only_watches(key: str, given: Mapping[str, Override]) -> bool:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
-
-
-@contextmanager
-def mistakes(configs: Path) -> Iterator[None]:
-    """A mistake in config or options prints one message and exits with status 2."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException, ConfigError) as error:
-        print(f"error: {plain_text(explain(error, configs))}", file=sys.stderr)
-        while BROKEN_OFF:  # each tells once, also where several commands run in one process
-            BROKEN_OFF.pop()()
-        sys.exit(MISTAKE)
-    except YAMLError as error:
-        print(f"error: a config file is not YAML: {plain_text(str(error))}", file=sys.stderr)
-        sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except OSError as error:
-        what = plain_text(str(error.filename or "a file"))
-        print(f"error: {what} cannot be written or read ({error.strerror}).", file=sys.stderr)
-        sys.exit(MISTAKE)
-    except Exception as error:
-        hydras = isinstance(error, ValueError) and str(error).startswith("Unable to configure")  # its logging
-        if hydras or (isinstance(error, TypeError | ValueError) and _composing(error)):
-            told = plain_text(one_line(str(error)))
-            print(f"error: the command line does not make a config: {told}.", file=sys.stderr)
-            sys.exit(MISTAKE)
-        if type(error).__module__.partition(".")[0] not in ("joblib", "submitit", "ray"):
-            raise
-        while BROKEN_OFF:
-            BROKEN_OFF.pop()()
-        reason = (str(error).strip().splitlines() or [""])[0]
-        print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
-        print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)
-        sys.exit(1)
-
-
-def _composing(error: Exception) -> bool:
-    """Whether Hydra raised it by itself over the command line: for some mistakes it has no type of its own."""
-    files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
-    inside = any(parts[-2:] == ("posenc", "job.py") for parts in files)
-    return not inside and not {"hydra", "omegaconf"}.isdisjoint(files[-1])

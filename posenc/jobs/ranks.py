@@ -24,7 +24,7 @@ from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from posenc.checks import ConfigError
-from posenc.files import open_file, read_end
+from posenc.runs.files import open_file, read_end
 from posenc.runs.reading import plain_text
 
 HOST = "127.0.0.1"

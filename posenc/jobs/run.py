@@ -22,10 +22,11 @@ from posenc.checks import ConfigError
 from posenc.config.build import Parts, build
 from posenc.config.resume import WORDS, run_folder
 from posenc.jobs.ranks import ranks
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import reading
 from posenc.runs.folder import Claim, begin, begun, same_data
+from posenc.runs.result import write_positions, write_result
 from posenc.runs.slurm import requeue, slurm_job
+from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.length import summarise
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
@@ -60,13 +61,13 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
                     if found.resume:
                         same_data(folder, begun(folder).get("data_digest"), parts.task.digest)
                 begin(folder, record)
-                runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-                runs.write_text(folder / WORDS, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
+                write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+                write_text(folder / WORDS, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, plain, steps)
                 group.begin(config, checkpoint, parts.trainer.strategy.root_device)
                 record |= train(parts, checkpoint)
-                runs.write_positions(folder, parts.module.by_position)
+                write_positions(folder, parts.module.by_position)
         except ConfigError as error:
             if alone and found.untouched:
                 raise
@@ -83,7 +84,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
         except Exception as error:
             record |= {"status": "failed", "error": reason(error, parts)}
             with suppress(OSError):  # there may be no room for it
-                runs.write_text(folder / "traceback.txt", traceback.format_exc())
+                write_text(folder / "traceback.txt", traceback.format_exc())
         if parts is not None:
             with suppress(OSError):
                 close_logs(parts.trainer.loggers)
@@ -100,7 +101,7 @@ def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -
 def _write(folder: Path, record: dict[str, Any]) -> None:
     """Write the result; where it cannot be, say what it was."""
     try:
-        runs.write_result(folder, record)
+        write_result(folder, record)
     except OSError as error:
         state = record["status"] + (f": {record['error']}" if record["error"] else "")
         raise OSError(error.errno, f"{error.strerror}; the run itself: {state}", error.filename) from error
@@ -162,7 +163,7 @@ def prepare(
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)
         for words in wrong:
-            words = records.plain_text(words)
+            words = reading.plain_text(words)
             print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
     if checkpoint is None and config.get("start_from") is not None:  # what has begun needs its beginning no more
@@ -205,11 +206,11 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
     from posenc.figures import figures  # matplotlib takes most of a second
 
     if len(record.get("test", {})) > 1:
-        runs.write_picture(folder / "length.png", figures.length_curves(record), dpi=150)
+        write_picture(folder / "length.png", figures.length_curves(record), dpi=150)
     if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
         title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
         figure = figures.position_curves(parts.module.by_position, parts.module.validation.places, title)
-        runs.write_picture(folder / "by_position.png", figure, dpi=150)
+        write_picture(folder / "by_position.png", figure, dpi=150)
 
 
 def measured(parts: Parts) -> dict[str, Any]:

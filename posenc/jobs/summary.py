@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from posenc import tables
+from posenc import terminal
 
 Result = Mapping[str, Any]
 COLOURS = {"completed": "green", "interrupted": "yellow"}
@@ -54,7 +54,7 @@ def print_run(folder: Path, result: Result) -> None:
             console.print(f"traceback   {escape(str(folder / 'traceback.txt'))}", soft_wrap=True, highlight=False)
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
-        table = tables.table(escape(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}"))
+        table = terminal.table(escape(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}"))
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
         names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
@@ -140,7 +140,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         title = f"{kept.pop('encoding')[0]} · {title}"
     if len(set(kept["dataset"])) == 1:
         title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
-    table = tables.table(title)
+    table = terminal.table(title)
     words = ("dataset", "encoding", "varied", "status")
     for name in kept:
         folds = name == "varied"

@@ -23,8 +23,8 @@ from rich.console import Console
 from posenc.checks import ConfigError
 from posenc.config import launching
 from posenc.config.effect import typed_words
+from posenc.config.mistakes import BROKEN_OFF, MISTAKE
 from posenc.jobs import summary
-from posenc.jobs.launch import BROKEN_OFF, MISTAKE
 from posenc.runs.folder import FINISHED, refuse_links
 from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT

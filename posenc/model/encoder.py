@@ -87,7 +87,7 @@ class Encoder(nn.Module):
     token_rms           root mean square of the token embeddings at the start
     logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
     dropout             on the embeddings and on each branch
-    attention           which implementation of attend: auto, explicit, flex, fused, sdpa, toeplitz (posenc.attention.layer)
+    attention           which implementation of attend: auto, explicit, flex, fused, sdpa, toeplitz (posenc.attention)
     """
 
     def __init__(

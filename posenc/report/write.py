@@ -15,7 +15,7 @@ from posenc.report.numbers.finding import Finding
 from posenc.report.pages import figures as static
 from posenc.report.pages import markdown, page
 from posenc.report.pages.layout import Plot, plots
-from posenc.runs import result as runs
+from posenc.runs.writing import clear_parts, write_bytes, write_text
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
 DPI = 140
@@ -54,12 +54,12 @@ def write(
     try:
         (target / FIGURES).mkdir(parents=True, exist_ok=True)
         for folder in (target, target / FIGURES):
-            runs.clear_parts(folder)
-        runs.write_text(target / TABLE, comparison.long.to_csv(index=False))
+            clear_parts(folder)
+        write_text(target / TABLE, comparison.long.to_csv(index=False))
         for plot in found:
             _draw(plot, target / FIGURES)
-        runs.write_text(target / SUMMARY, markdown.render(comparison, found))
-        runs.write_text(target / PAGE, page.render(comparison, found))
+        write_text(target / SUMMARY, markdown.render(comparison, found))
+        write_text(target / PAGE, page.render(comparison, found))
     except OSError as error:
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
@@ -76,5 +76,12 @@ def _draw(plot: Plot, folder: Path) -> None:
         FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 2})
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
-    runs.write_bytes(folder / f"{plot.name}.png", picture.getvalue())
-    runs.write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
+    write_bytes(folder / f"{plot.name}.png", picture.getvalue())
+    write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
+
+
+def show(runs: Sequence[Path], output: Path | None = None, baseline: str | None = None, delta: float = 0.01) -> None:
+    """`python -m posenc report`: write the report, print its finding and where it is."""
+    page, finding = write(runs, output, baseline, delta)
+    print(finding)
+    print(f"report      {page}")

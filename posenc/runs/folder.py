@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.files import INNER
-from posenc.runs import identity
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import identity, reading
+from posenc.runs.files import INNER
 from posenc.runs.lock import LOCK, locked
+from posenc.runs.result import RESULT, is_result, other_layout
+from posenc.runs.writing import clear_parts, write_text
 
 FINISHED = ("completed", "diverged")
 """Statuses that the same config would reach again; a failed or interrupted run is worth another try."""
@@ -64,14 +64,14 @@ def claim(
     wait: bool,
     data: str | None = None,
     start: str | None = None,
-    former: str | None = None,
+    former: Sequence[str] = (),
     root: Path | None = None,
 ) -> Iterator[Claim]:
     """Hold `folder` for a run whose config_hash is `digest`, on data with the digest `data`, from weights with `start`.
 
     force   set aside what is there, whatever it is
     wait    for a process that is at work there, else refuse
-    former  identity.former_hash of the same config
+    former  identity.former_hashes of the same config
     root    of the sweep that `folder` lies in: no link leads from there to it
     """
     for between in (folder, *folder.parents) if root in folder.parents else ():
@@ -86,7 +86,7 @@ def claim(
 def begin(folder: Path, record: Mapping[str, Any]) -> None:
     """Write down whose folder this is before there is anything that another run could take for its own."""
     said = {key: record.get(key) for key in SAID}
-    runs.write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
+    write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def hold(folder: Path, *, wait: bool) -> Iterator[None]:
             except OSError as error:
                 raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
             for each in (folder, folder / ".hydra", folder / "checkpoints"):
-                runs.clear_parts(each)
+                clear_parts(each)
             yield
     finally:
         with suppress(OSError):
@@ -124,9 +124,9 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def _look(folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: str | None) -> Claim:
-    result = _read(folder / runs.RESULT, force)
-    if not any((folder / name).exists() for name in (runs.RESULT, "metrics.csv", "checkpoints")):
+def _look(folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: Sequence[str]) -> Claim:
+    result = _read(folder / RESULT, force)
+    if not any((folder / name).exists() for name in (RESULT, "metrics.csv", "checkpoints")):
         _discard(folder)
         return Claim(folder)
     if force:
@@ -134,7 +134,7 @@ def _look(folder: Path, digest: str, force: bool, data: str | None, start: str |
         return Claim(folder)
     finished = result is not None and result["status"] in FINISHED
     theirs = _hash_of(folder) or (result or {}).get("config_hash")
-    if theirs != digest and (finished or theirs != former or _hash_of(folder) is not None):
+    if theirs != digest and (finished or theirs not in former or _hash_of(folder) is not None):
         raise ConfigError(
             f"{folder} already holds a run of another config, which would be overwritten; choose another "
             "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
@@ -145,7 +145,7 @@ def _look(folder: Path, digest: str, force: bool, data: str | None, start: str |
         _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
     if finished:
         return Claim(folder, finished=result)
-    (folder / runs.RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
+    (folder / RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
     if found:
         return Claim(folder, resume=found)
     _discard(folder)
@@ -175,17 +175,17 @@ def _same_start(folder: Path, was: str | None, now: str | None) -> None:
 def _read(path: Path, force: bool) -> dict[str, Any] | None:
     """A result; a file that is none is taken for an unfinished run's. Raises ConfigError for one of another layout."""
     try:
-        found = records.plain_text(records.read_json(path))
+        found = reading.plain_text(reading.read_json(path))
     except (OSError, ValueError):
         return None
     if not force:
         same_layout(path, found)
-    return found if runs.is_result(found) else None
+    return found if is_result(found) else None
 
 
 def same_layout(path: Path, record: Any) -> None:
     """Raise ConfigError if a record was written by another version of posenc."""
-    why = runs.other_layout(record) if isinstance(record, dict) else None
+    why = other_layout(record) if isinstance(record, dict) else None
     if why is not None:
         raise ConfigError(
             f"{path} is not touched: {why}, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
@@ -197,7 +197,7 @@ def begun(folder: Path) -> dict[str, Any]:
     """What the run that began here said of itself. Raises ConfigError where that is of another layout."""
     path = folder / ".hydra" / BEGUN
     try:
-        found = records.read_json(path)
+        found = reading.read_json(path)
     except (OSError, ValueError):
         return {}
     same_layout(path, found)
@@ -207,7 +207,7 @@ def begun(folder: Path) -> dict[str, Any]:
 def _hash_of(folder: Path) -> str | None:
     """config_hash of the run that began here, from its record, whatever hash its posenc made of it."""
     try:
-        plain = OmegaConf.to_container(records.read_config(folder / ".hydra" / "config.yaml"))
+        plain = OmegaConf.to_container(reading.read_config(folder / ".hydra" / "config.yaml"))
         return identity.config_hash(cast(dict[str, Any], plain))
     except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
         return None
@@ -215,7 +215,7 @@ def _hash_of(folder: Path) -> str | None:
 
 def _own(folder: Path) -> list[Path]:
     """What a run writes; other runs may lie in folders below."""
-    names = (runs.RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
+    names = (RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
     names += ("metrics_damaged.csv",)
     names += ("by_position.csv", "by_position.png", "length.png")
     found = [folder / name for name in names if (folder / name).exists()]
@@ -240,4 +240,4 @@ def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir()
     for path in _own(folder):
-        path.rename(before / (REPLACED if path.name == runs.RESULT else path.name))  # no reader may count it
+        path.rename(before / (REPLACED if path.name == RESULT else path.name))  # no reader may count it

@@ -1,10 +1,12 @@
 """What a run is: every value that can change its result, as a digest and as plain values. Needs no torch.
 
 Two runs with one identity give one result. A finished run is skipped, a stopped one is gone on with, and runs of
-several seeds are averaged, by it. Every key of a config is part of the identity unless it is named here.
+several seeds are averaged, by it. Every key of a config is part of the identity unless it is named here. A class of
+posenc's counts by its name alone, so that moving a file makes no other run; no two of its classes have one name.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,9 +15,8 @@ from typing import Any
 
 from hydra.utils import to_absolute_path
 
-from posenc.files import open_file
-from posenc.runs.result import digest
-from posenc.tasks.parts import corpus
+from posenc.runs.files import open_file
+from posenc.runs.former import before, renamed
 
 HARMLESS = (
     "force", "threads", "name", "logger", "trainer.log_every", "trainer.checkpoint_every",
@@ -37,11 +38,15 @@ FORMER: dict[str, tuple[str, ...]] = {
     "trainer": ("max_steps", "precision", "gradient_clip"),
     "seed": (),
 }  # fmt: skip
-"""What `former_hash` is made of; () is the whole group."""
+"""What the oldest of `former_hashes` is made of; () is the whole group."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change its result."""
+    return renamed(_chosen(config), lambda path: path.rpartition(".")[2] if path.startswith("posenc.") else path)
+
+
+def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for group, node in config.items():
         if group in HARMLESS or group in GONE:
@@ -66,18 +71,22 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return digest(identity(config))
 
 
-def former_hash(config: Mapping[str, Any]) -> str | None:
-    """The config_hash that results have which were written when it left out callbacks and unknown keys."""
-    try:
+def former_hashes(config: Mapping[str, Any]) -> list[str]:
+    """The config_hash that a former posenc wrote into the results of this config.
+
+    In one of them a class has the module that it was defined in; the other leaves out callbacks and unknown keys too.
+    """
+    config = renamed(config, before)
+    hashes = [digest(_chosen(config))]
+    with suppress(KeyError, TypeError):
         chosen = {
             group: {key: config[group][key] for key in keys} if keys else config[group]
             for group, keys in FORMER.items()
         }
-    except (KeyError, TypeError):
-        return None
-    if config.get("ckpt_path") is not None:
-        chosen["ckpt_path"] = config["ckpt_path"]
-    return digest(chosen)
+        if config.get("ckpt_path") is not None:
+            chosen["ckpt_path"] = config["ckpt_path"]
+        hashes.append(digest(chosen))
+    return hashes
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,12 +102,6 @@ def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
         yield from _flat(f"{key}.{name}" if key else str(name), child)
 
 
-def data_digest(dataset: Mapping[str, Any]) -> str | None:
-    """Of the files that a task reads, which the option `path` names; None where it has no such option."""
-    options = dict(_flat("dataset", dataset))
-    return corpus.digest(options["dataset.path"]) if "dataset.path" in options else None
-
-
 def start_digest(path: str | None) -> str | None:
     """Of the checkpoint that `start_from` names: its bytes, since a path may come to hold other weights.
 
@@ -111,3 +114,8 @@ def start_digest(path: str | None) -> str | None:
         with os.fdopen(handle, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
     return None
+
+
+def digest(plain: Any) -> str:
+    """16 hexadecimal digits over a plain value."""
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from posenc.checks import ConfigError
-from posenc.files import open_file
+from posenc.runs.files import open_file
 from posenc.runs.reading import plain_text
 
 try:
@@ -87,9 +87,7 @@ def _taken(file: TextIO, path: Path) -> bool | None:
 
 
 def _self() -> dict[str, Any]:
-    words = [
-        word for word in sys.argv[1:] if not word.startswith("hydra.job.config.override_dirname")
-    ]  # posenc.jobs.launch's
+    words = [word for word in sys.argv[1:] if not word.startswith("hydra.job.config.override_dirname")]  # launch's
     command = shlex.join([Path(sys.argv[0]).name, *words])
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
     return {"process": os.getpid(), "machine": platform.node(), "since": since, "command": command[:500]}

@@ -13,7 +13,8 @@ from typing import Any, cast
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from posenc.files import read_bytes
+from posenc.runs.files import read_bytes
+from posenc.runs.former import now, renamed
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
 JSON, YAML, CONFIG, TABLE = 2 * 2**20, 2**20, 2**18, 64 * 2**20
@@ -98,7 +99,7 @@ def _measure(text: str) -> None:
 
 
 def read_config(path: Path) -> DictConfig:
-    """The record of a config. Raises OSError, or ValueError for what is none.
+    """The record of a config, its classes under today's names. Raises OSError, or ValueError for what is none.
 
     It was resolved when it was written. One that is not would be resolved here, with what this machine knows.
     """
@@ -109,7 +110,8 @@ def read_config(path: Path) -> DictConfig:
     if "${" in json.dumps(found, default=str, skipkeys=True):
         raise ValueError("it is not resolved: it holds ${")
     try:
-        return cast(DictConfig, OmegaConf.create(text))
+        plain = OmegaConf.to_container(OmegaConf.create(text))
+        return cast(DictConfig, OmegaConf.create(renamed(plain, now)))
     except Exception as error:  # keys and values that YAML knows and a config does not
         raise ValueError("it is no config") from error
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from posenc.runs.reading import read_json
-from posenc.runs.result import write_text
+from posenc.runs.writing import write_text
 
 RUNNING = "running"
 HYDRAS = "multirun.yaml"

@@ -1,7 +1,7 @@
 """What the seeds of runs allow one to say: estimates with intervals, tests, and what a number of seeds is good for.
 
 The unit of analysis is the run: one seed, one number. Numpy and scipy only; every function takes plain numbers.
-`python -m posenc.statistics` shows how often the intervals hold the truth.
+`python -m posenc coverage` shows how often the intervals hold the truth.
 """
 
 from posenc.statistics.aggregates import (

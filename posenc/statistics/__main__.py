@@ -1,5 +1,5 @@
-"""`python -m posenc.statistics`: how often the intervals hold the truth."""
+"""The former name of a command of `python -m posenc`."""
 
-from posenc.statistics.simulation import main
+from posenc.runs.former import command
 
-main()
+command("posenc.statistics")

@@ -8,7 +8,7 @@ are all alike give an interval of width 0. Nominal 95 % intervals of normal scor
     interquartile mean, nine tasks                         86 %   91 %   93 %
     probability of improvement, paired, truth .7           63 %   81 %   88 %
 
-Where runs succeed or fail they hold it far less often (`python -m posenc.statistics`). Verdicts rest on
+Where runs succeed or fail they hold it far less often (`python -m posenc coverage`). Verdicts rest on
 `paired_difference`. Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice,
 https://arxiv.org/abs/2108.13264 (rliable).
 """

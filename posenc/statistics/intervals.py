@@ -35,7 +35,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
     Values that are all equal give an interval of width 0 at them. It says that the runs agree, not that the next will.
     Runs that either succeed or fail are not normal and are covered far less often than `level`: where one in ten fails,
-    in 41, 57 and 72 % at 5, 8 and 12 seeds (`python -m posenc.statistics`). Report their `success_rate`.
+    in 41, 57 and 72 % at 5, 8 and 12 seeds (`python -m posenc coverage`). Report their `success_rate`.
     """
     check_level("mean_interval", level)
     array = sample("mean_interval", "values", values)

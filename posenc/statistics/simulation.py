@@ -1,6 +1,6 @@
 """How often an interval holds the truth, in simulated experiments whose truth is known.
 
-`python -m posenc.statistics` prints it for the 95 % t-intervals under four laws of a run's score, and for Wilson's
+`python -m posenc coverage` prints it for the 95 % t-intervals under four laws of a run's score, and for Wilson's
 interval of the rate of success:
 
     normal    as after training that always ends well
@@ -20,11 +20,10 @@ from collections.abc import Callable
 import numpy as np
 from rich.console import Console
 
-from posenc import tables
+from posenc import terminal
 from posenc.checks import ConfigError, positive
 from posenc.statistics.intervals import Interval, mean_interval, success_rate
 from posenc.statistics.paired import paired_difference
-from posenc.terminal import printing
 
 EXPERIMENTS = 2000
 Law = Callable[[np.random.Generator, int], np.ndarray]
@@ -93,11 +92,10 @@ def of_success(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
     return coverage(lambda rng: success_rate(draw(rng, n), 0.5), SUCCESSES[law], experiments)
 
 
-@printing()
-def main() -> None:
-    """Print the table."""
+def show() -> None:
+    """`python -m posenc coverage`: print the table."""
     title = f"coverage, %, of {EXPERIMENTS:,} 95 % intervals"
-    table = tables.table(title, "law", "seeds", "mean (t)", "paired difference (t)", "success (Wilson)")
+    table = terminal.table(title, "law", "seeds", "mean (t)", "paired difference (t)", "success (Wilson)")
     for law in LAWS:
         for n in (5, 8, 12) if law == "rare" else (3, 5, 12):
             rate = f"{100 * of_success(law, n):.1f}" if law in SUCCESSES else "–"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from torch.nn import functional as F
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
 from posenc.model.encoder import Encoder
 from posenc.model.initialise import INITIALISATIONS
@@ -137,7 +137,7 @@ class GradientFlow(Study):
             f"First gradient: slope over depths {self.depths[0]} to {self.depths[-1]}; profile in {self.profile_depth}"
         )
         heads = "slope", "95 % interval", "input/last", "query/value, last"
-        table = tables.table(title, "arm, initialisation", *heads)
+        table = terminal.table(title, "arm, initialisation", *heads)
         slopes = self.summary(found)
         for arm in found.arms("stream"):
             slope = slopes.get(arm, {})
@@ -155,7 +155,7 @@ class GradientFlow(Study):
         yield table
         if self.trainability is not None:
             title = f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}"
-            table = tables.table(title, "arm", *(f"depth {depth}" for depth in self.trainability.depths))
+            table = terminal.table(title, "arm", *(f"depth {depth}" for depth in self.trainability.depths))
             for name, row in self.trainability.rows(found):
                 table.add_row(name.replace("_", " "), *row)
             yield table

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.attention.layer import LayerRecord
 from posenc.checks import ConfigError
 from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
@@ -122,7 +122,7 @@ class LengthExtrapolation(Study):
         title = f"Skill on {self.task} at multiples of the training length {self.task.length[1]}"
         last = f"{self.multiples[-1]:g}×"
         heads = *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}"
-        table = tables.table(title, "arm, norm", *heads)
+        table = terminal.table(title, "arm, norm", *heads)
         for arm, row in self.summary(found).items():
             skills, masses = found.along("skill", arm), found.along("target_mass", arm)
             table.add_row(

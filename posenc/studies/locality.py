@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.diagnostics import attention_distance, capture, uniform_distance
 from posenc.statistics.claims import Claim, Verdict
 from posenc.statistics.measurements import Measurements
@@ -119,7 +119,7 @@ class Locality(Study):
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm and reach."""
         heads = *(f"N {size}" for size in self.sizes), "N90", "distance"
-        table = tables.table("Skill by size of the training set", "arm", *heads)
+        table = terminal.table("Skill by size of the training set", "arm", *heads)
         local = found.arms("distance")
         known = found.arms("n90")
         for arm in found.arms("area"):

@@ -1,10 +1,8 @@
 """Finished studies on one picture, the chart that stands for each and its first verdict.
 
-python -m posenc.studies.panel runs/rank_collapse_quick_... runs/locality_quick_... --output panel.png
+python -m posenc panel runs/rank_collapse_quick_... runs/locality_quick_... --output panel.png
 """
 
-import argparse
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +13,13 @@ from omegaconf import OmegaConf
 from posenc.checks import ConfigError
 from posenc.config.build import make
 from posenc.figures.figures import INK
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import reading
+from posenc.runs.former import command
+from posenc.runs.result import STUDY
+from posenc.runs.writing import write_picture
 from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study
-from posenc.terminal import printing
 
 INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828"}
 COLUMNS = 3
@@ -33,22 +32,22 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
 
     trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
     """
-    if not (folder / runs.STUDY).is_file():
-        raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {runs.STUDY}.")
+    if not (folder / STUDY).is_file():
+        raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {STUDY}.")
     lost = [name for name in (".hydra/config.yaml", "study.csv", "verdict.json") if not (folder / name).is_file()]
     if lost:
         raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
     try:
-        config = records.read_config(folder / ".hydra" / "config.yaml")
-        judged = records.read_json(folder / "verdict.json")
+        config = reading.read_config(folder / ".hydra" / "config.yaml")
+        judged = reading.read_json(folder / "verdict.json")
         if (
             not isinstance(judged, list)
             or not judged
             or not all({"statement", "outcome"} <= set(one) for one in judged)
         ):
             raise ValueError("no verdict")
-        judged = [{key: str(records.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
-        found = Measurements.read(records.read_table(folder / "study.csv", TABLE).decode("utf-8"))
+        judged = [{key: str(reading.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
+        found = Measurements.read(reading.read_table(folder / "study.csv", TABLE).decode("utf-8"))
         if OmegaConf.select(config, "study._target_") is None:
             raise ValueError("its config has no study")
         return make(config, "study", Study, trusted=trust), found, judged
@@ -78,22 +77,11 @@ def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
     return figure
 
 
-@printing()
-def main(words: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m posenc.studies.panel", description=__doc__.splitlines()[0])  # pyright: ignore[reportOptionalMemberAccess]
-    parser.add_argument("folders", nargs="+", type=Path, help="run folders of studies")
-    parser.add_argument("--output", type=Path, default=Path("panel.png"), help="where the picture goes")
-    parser.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
-    given = parser.parse_args(words)
-    try:
-        figure = draw(given.folders, given.trust)
-        runs.write_picture(given.output, figure, dpi=110)
-    except (ConfigError, OSError) as error:
-        print(f"error: {records.plain_text(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    print(given.output)
+def show(folders: Sequence[Path], output: Path = Path("panel.png"), trust: bool = False) -> None:
+    """`python -m posenc panel`: draw it, print where it is."""
+    write_picture(output, draw(folders, trust), dpi=110)
+    print(output)
 
 
 if __name__ == "__main__":
-    main()
+    command("posenc.studies.panel")

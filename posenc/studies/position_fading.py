@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.model.encoder import Encoder
@@ -159,7 +159,7 @@ class PositionFading(Study):
         """One row an arm at the start; one row a trained arm."""
         title = f"At the start: shares of variance and probe at layers 0 and {self.layers}"
         heads = "position 0", f"{self.layers}", "token 0", f"{self.layers}", "probe 0", f"{self.layers}", "fade"
-        table = tables.table(title, "arm", *heads)
+        table = terminal.table(title, "arm", *heads)
         known = found.arms("fade")
         for name in self.arms:
             numbers = [_mean(found, q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
@@ -169,7 +169,7 @@ class PositionFading(Study):
         yield table
         title = f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest"
         skills = (f"skill {depth}" for depth in self.depths)
-        table = tables.table(title, "arm", *skills, "used at 0", "1/4", "1/2", "3/4", "1")
+        table = terminal.table(title, "arm", *skills, "used at 0", "1/4", "1/2", "3/4", "1")
         for name in self.trained:
             used = found.along("used", f"{name} depth {self.depths[-1]}")
             places = np.array([*used])

@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.checks import ConfigError
 from posenc.model.encoder import Encoder
 from posenc.statistics.claims import Claim, Verdict
@@ -119,7 +119,7 @@ class QuadraticCost(Study):
         low, high, timed = self.lengths[0], self.lengths[-1], max(n for n in self.lengths if n <= self.timed)
         title = "Cost against length: slope of operations, bytes for backward, time"
         heads = "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"
-        table = tables.table(title, "arm", *heads)
+        table = terminal.table(title, "arm", *heads)
         for name, row in self.summary(found).items():
             (slope_low,), (slope_high,), (kept,), (kept_slope,) = (
                 found.sample(quantity, name, at).values()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 from rich.table import Table
 
-from posenc import checks, tables
+from posenc import checks, terminal
 from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
 from posenc.diagnostics.decay import FLOOR
 from posenc.model.encoder import Encoder
@@ -120,7 +120,7 @@ class RankCollapse(Study):
         title = "Ratio of Dong by layer: 0 where all tokens are one vector"
         last = self.layers
         heads = "after 3", f"after {last}", "decay", "misfit: 1, 2", "order"
-        table = tables.table(title, "arm", *heads, left=["decay"])
+        table = terminal.table(title, "arm", *heads, left=["decay"])
         for name, fit in self.decays(found).items():
             ratio = {at: float(np.mean([*s.values()])) for at, s in found.along("log10_dong_ratio", name).items()}
             orders = [*found.sample("order", name, 0).values()]

@@ -1,0 +1,1 @@
+"""Training: data, the Lightning module, the trainer, checkpoints, and what ends a run."""

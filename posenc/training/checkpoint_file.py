@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from posenc.files import read_bytes, read_end
-from posenc.runs import result as runs
+from posenc.runs.files import read_bytes, read_end
 from posenc.runs.reading import plain_text
+from posenc.runs.writing import write_bytes
 from posenc.training import unpickle
 
 MARK, DIGITS = b"blake2b:", 64
@@ -49,7 +49,7 @@ def limit(module: torch.nn.Module) -> int:
 
 
 def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[str, Any]:
-    """What a checkpoint of at most so many bytes holds: plain values and tensors (posenc.training.unpickle). Raises Damaged.
+    """What a checkpoint of at most so many bytes holds: plain values and tensors (see unpickle.py). Raises Damaged.
 
     A file without the digest of `seal`, as torch.save writes it, passes by the checksums of its own members.
 
@@ -109,7 +109,7 @@ class DurableFiles(CheckpointIO):
         """Whole or not at all."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        runs.write_bytes(Path(path), seal(buffer.getvalue()))
+        write_bytes(Path(path), seal(buffer.getvalue()))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """What `read` returns; the file was held to `limit` before (posenc.training.checkpoints)."""

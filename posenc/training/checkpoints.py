@@ -14,8 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.runs import result as runs
 from posenc.runs.reading import plain_text, short
+from posenc.runs.writing import flush_folder
 from posenc.training.checkpoint_file import Damaged, limit, read
 from posenc.training.divergence import Diverged
 from posenc.training.interrupt import GracefulStop, Interrupted
@@ -72,7 +72,7 @@ class Checkpoints(L.Callback):
         if last.exists():
             last.replace(self.folder / "previous.ckpt")
         taken.replace(last)
-        runs.flush_folder(self.folder)
+        flush_folder(self.folder)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget what a process that was killed has taken and not published."""

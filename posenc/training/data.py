@@ -1,17 +1,19 @@
 """Batches for Lightning: a training stream drawn on the fly, and fixed evaluation sets that every encoding shares."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator
 from posenc.tasks.base import Task
-from posenc.training.share import Batch, Shares, share
+
+Batch = tuple[Tensor, Tensor]
 
 CHUNK = 1024
 """Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
@@ -21,6 +23,27 @@ LEAST = 1000
 
 SHORT = 1024
 """Up to this length an evaluation batch is limited by its tokens, beyond by its pairs of tokens: attention's memory."""
+
+
+def share(batch: Batch, rank: int, world: int) -> Batch:
+    """Sequences rank, rank + world, ... of a batch: over all ranks each is taken once."""
+    tokens, targets = batch
+    if len(tokens) < world:
+        raise ConfigError(
+            f"a batch of {len(tokens)} sequences cannot be divided among {world} processes; raise data.batch_size or "
+            "data.eval_size, make data.train_size a multiple of data.batch_size, or lower trainer.devices."
+        )
+    return (tokens, targets) if world == 1 else (tokens[rank::world], targets[rank::world])
+
+
+class Shares(IterableDataset):
+    """One rank's share of every batch of a stream."""
+
+    def __init__(self, batches: Iterable[Batch], rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (share(batch, self.rank, self.world) for batch in self.batches)
 
 
 class TrainStream(IterableDataset):

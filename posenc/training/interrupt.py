@@ -29,7 +29,7 @@ class GracefulStop(L.Callback):
     """The first SIGINT, SIGTERM or SIGHUP ends training after the step in hand; the second ends the process at once.
 
     Active inside `listening()`. There the first signal raises `Interrupted` where it arrives, but inside `deferred()`
-    it is only noted: `stopping` then says so between two steps, and posenc.training.checkpoints raises when it has written one.
+    it is only noted: `stopping` then says so between two steps, and checkpoints.py raises when it has written one.
     In a SLURM batch job SIGUSR1 is taken the same way.
     """
 

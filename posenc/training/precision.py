@@ -3,8 +3,9 @@
 On a GPU with bfloat16 units `auto` is Lightning's bf16-mixed. On a CPU with them bf16-mixed is a trap: it runs
 attention in bfloat16 too, and torch's fused CPU attention is several times slower there than in float32, so that the
 whole step is slower. `bf16-linear` multiplies in bfloat16 where it pays: the linear layers of the blocks always, q·k
-and weights·v in short sequences, or up to 512 tokens where `posenc.attention.kernels.bfloat16` applies. Other attention is the float32
-kernels'; weights, optimizer, normalisation, residual stream, encodings and the read-out are float32 throughout.
+and weights·v in short sequences, or up to 512 tokens where `posenc.attention.kernels.bfloat16` applies. Other
+attention is the float32 kernels'; weights, optimizer, normalisation, residual stream, encodings and the read-out are
+float32 throughout.
 """
 
 import torch
@@ -12,7 +13,7 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
 from posenc.attention.bias import Bias
-from posenc.attention.kernels import bfloat16 as narrow
+from posenc.attention.kernels import bfloat16
 from posenc.attention.layer import Attend, Projection, SelfAttention
 from posenc.attention.mask import Mask
 from posenc.model.encoder import Block
@@ -21,7 +22,7 @@ from posenc.positions.positions import Positions
 SHORT = 128
 """Up to this length attention with a bias is plain products in bfloat16; beyond, a kernel in float32.
 
-Where the bias adds to the values, only up to `narrow.SHORT`. On two Zen 4 cores with torch 2.13, in batches of
+Where the bias adds to the values, only up to `bfloat16.SHORT`. On two Zen 4 cores with torch 2.13, in batches of
 64 × 128, products take 0.6 of the kernel's time under a bias of logits, 1.0 under one that queries read, 1.3 with
 values.
 """
@@ -60,10 +61,10 @@ def narrowed(attend: Attend) -> Attend:
     """`attend`, but in bfloat16 where that is faster."""
 
     def faster(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-        if narrow.pays(bias, positions, mask):
-            return narrow.attend(q, k, v, bias, positions)
-        if positions.length <= (narrow.SHORT if bias is None or bias.carries else SHORT):
-            return narrow.whole(q, k, v, bias, positions, mask)
+        if bfloat16.pays(bias, positions, mask):
+            return bfloat16.attend(q, k, v, bias, positions)
+        if positions.length <= (bfloat16.SHORT if bias is None or bias.carries else SHORT):
+            return bfloat16.whole(q, k, v, bias, positions, mask)
         q, k, v = (x.to(torch.float32) for x in (q, k, v))
         return attend(q, k, v, bias, positions, mask)
 

@@ -105,7 +105,7 @@ def make_trainer(
             devices=devices,
             strategy="ddp" if devices > 1 else "auto",
             plugins=plugins,
-            use_distributed_sampler=False,  # posenc.training.share divides batches, and pads none
+            use_distributed_sampler=False,  # posenc.training.data divides batches, and pads none
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             enable_checkpointing=False,

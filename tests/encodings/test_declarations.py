@@ -11,23 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from posenc.catalog.encodings import Entry, build, entries
+from posenc.catalog.encodings import Entry, build
+from posenc.catalog.page import options as files
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
-from tests.conftest import CONFIGS, OWN, options, search
+from tests.conftest import CONFIGS, OWN, options
 
 ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
 D, H, N = 64, 4, 20
 SOON = {"threshold": 8.0, "original_length": 8}
 """Arguments that say from which length on something happens, set so low that it happens here."""
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> dict[str, Entry]:
-    return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
 
 
 def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
@@ -204,7 +200,9 @@ def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, Entry], name
 @pytest.mark.parametrize("heads", [1, 6])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_one_head_and_six(name: str, heads: int) -> None:
-    encoding, causal = build(name, ["model.dim=48", f"model.num_heads={heads}", *search()])
+    encoding, causal = build(
+        files("encoding", OWN[0] if OWN else None)[name], "model.dim=48", f"model.num_heads={heads}"
+    )
     encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=causal)
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
 

@@ -14,19 +14,14 @@ from torch.utils.checkpoint import checkpoint
 from posenc.attention.bias import ByDistance, ByPairs, ByQuery
 from posenc.attention.layer import SelfAttention, attention_logits
 from posenc.attention.mask import Mask
-from posenc.catalog.encodings import Entry, entries
+from posenc.catalog.encodings import Entry
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
-from tests.conftest import OWN, options
+from tests.conftest import options
 
 ENCODINGS = options("encoding")
 D, H, N = 64, 4, 12
-
-
-@pytest.fixture(scope="module")
-def catalogue() -> dict[str, Entry]:
-    return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
 
 
 def loud(entry: Entry) -> PositionalEncoding:

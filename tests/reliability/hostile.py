@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from posenc.runs import reading as records
+from posenc.runs import reading
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.workers import Ledger
 from posenc.training.checkpoint_file import Damaged, read
@@ -135,11 +135,11 @@ def texts() -> Iterator[tuple[str, str, str]]:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "yaml": records.read_yaml,
-    "config": records.read_config,
-    "json": records.read_json,
-    "table": records.read_table,
-    "study": lambda path: Measurements.read(records.read_table(path).decode()),
+    "yaml": reading.read_yaml,
+    "config": reading.read_config,
+    "json": reading.read_json,
+    "table": reading.read_table,
+    "study": lambda path: Measurements.read(reading.read_table(path).decode()),
     "ledger": lambda path: Ledger.open(path, "this") or refuse(),
     "metrics": lambda path: MetricsFile(str(path.parent)).begin(1),
     "checkpoint": lambda path: read(path, 10**8),

@@ -99,13 +99,15 @@ def targets(mark: Path) -> dict[str, dict[str, Any]]:
         name: {"_target_": name} | args
         for name in (
             "os.system", "posix.system", "subprocess.getoutput", "builtins.eval", "builtins.exec", "torch.os.system",
-            "torch.nn.modules.module.os.system", "posenc.jobs.run.traceback.sys.exit", "posenc.config.build.Path", "torch.load",
-            "torch.hub.load", "torch.jit.load", "torch.utils.collect_env.run", "torch.utils.cpp_extension.load",
+            "torch.nn.modules.module.os.system", "posenc.jobs.run.traceback.sys.exit",
+            "posenc.config.build.Path", "torch.load", "torch.hub.load", "torch.jit.load", "torch.utils.collect_env.run",
+            "torch.utils.cpp_extension.load",
             "torch.package.PackageImporter", "torch.PyTorchFileWriter", "torch.distributed.TCPStore",
             "lightning.pytorch.cli.LightningCLI", "lightning.LightningModule.load_from_checkpoint",
             "hydra.utils.get_method", "hydra.utils.instantiate", "hydra.utils.call", "functools.partial",
-            "posenc.runs.result.write_text", "posenc.config.build.make", "posenc.runs.folder.shutil.rmtree", "posenc.jobs.ranks.OneMachine",
-            "torch.optim.AdamW.__init__.__globals__", "torch.nn.Identity", "torch._C.PyTorchFileReader", "torch",
+            "posenc.runs.result.write_text", "posenc.config.build.make", "posenc.runs.folder.shutil.rmtree",
+            "posenc.jobs.ranks.OneMachine", "torch.optim.AdamW.__init__.__globals__", "torch.nn.Identity",
+            "torch._C.PyTorchFileReader", "torch",
             "torch..os", ".os.system", "", "os", "ｏｓ.system", "torch.utils.data.DataLoader",
         )
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from posenc.report.numbers import facets as tables
+from posenc.report.numbers import facets
 from posenc.report.numbers.compare import Conclusions, conclude
 from posenc.report.reading import arms
 from posenc.report.reading.read import Run
@@ -27,6 +27,6 @@ def a_run(
 def concluded(runs: list[Run], delta: float = 0.01, baseline: str | None = None) -> Conclusions:
     """What the report says of them."""
     placed, _ = arms.place(runs)
-    found = tables.facets(placed)
-    chosen, _ = tables.choose_baseline(found, baseline)
+    found = facets.facets(placed)
+    chosen, _ = facets.choose_baseline(found, baseline)
     return conclude(found, chosen, delta)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from posenc.report.numbers import facets as tables
+from posenc.report.numbers import facets
 from posenc.report.numbers.finding import Finding
 from posenc.report.reading.arms import place as placed
 from posenc.report.reading.read import Run
@@ -120,7 +120,7 @@ def test_the_best_mean_leads_across_datasets_and_failures_stand_beside_it() -> N
 
 def test_intervals_end_where_scores_do() -> None:
     runs = [a_run("rope", seed, {32: skill, 64: skill}) for seed, skill in enumerate((1.0, 1.0, 0.2))]
-    (facet,) = tables.facets(placed(runs)[0])
+    (facet,) = facets.facets(placed(runs)[0])
     for metric, low in (("skill", -1.0), ("accuracy", 0.0)):
         found = facet.interval("rope", metric)
         assert found is not None

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
+from posenc.__main__ import main
 from posenc.checks import ConfigError
 from posenc.report import write
-from posenc.report.__main__ import main
 from posenc.report.numbers.compare import compare
 from posenc.report.pages import interactive, layout, page
 from tests.report.conftest import Make
@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line_and_status_2(
     root: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([word.format(root=root) for word in words])
+        main(["report", *(word.format(root=root) for word in words)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(said)
 
@@ -194,7 +194,7 @@ def test_a_baseline_without_runs_is_refused_and_nothing_is_written(
         run("fire", seed, status="diverged", error="loss is nan")
     before = contents(root)
     with pytest.raises(SystemExit) as stop:
-        main([str(root), "--baseline", word])
+        main(["report", str(root), "--baseline", word])
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"error: --baseline {shlex.quote(word)} {said}\n"
     assert contents(root) == before
@@ -215,7 +215,7 @@ def test_an_output_that_cannot_be_written_says_what_to_do(run: Make, root: Path)
 def test_the_command_line_starts_without_torch(run: Make, root: Path) -> None:
     run("rope", 0, 0.9)
     code = (
-        "import sys; from posenc.report.__main__ import main; main(sys.argv[1:]); "
+        "import sys; from posenc.__main__ import main; main(['report', *sys.argv[1:]]); "
         "print(sorted({'torch', 'lightning'} & set(sys.modules)))"
     )
     done = subprocess.run(

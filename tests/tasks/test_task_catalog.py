@@ -3,20 +3,21 @@
 import subprocess
 import sys
 
-from posenc.catalog.tasks import entries, markdown
+from posenc.catalog.tasks import entries
+from posenc.catalog.tasks import page as markdown
 from tests.conftest import ROOT
 
 
 def test_the_page_in_the_docs_is_the_catalogues() -> None:
-    """Every line of every task that the page holds is as `python -m posenc.catalog.tasks --markdown` prints it."""
+    """Every line of every task that the page holds is as `python -m posenc tasks --markdown` prints it."""
     page = (ROOT / "docs" / "tasks.md").read_text()
     held = [entry for entry in entries() if f"\n## {entry.name}\n" in page]
     assert len(held) >= 30
-    assert markdown(held) == page, "run: python -m posenc.catalog.tasks --markdown > docs/tasks.md"
+    assert markdown(held) == page, "run: python -m posenc tasks --markdown > docs/tasks.md"
 
 
 def test_a_misspelt_task_is_answered_with_those_that_exist() -> None:
-    words = [sys.executable, "-m", "posenc.catalog.tasks", "rel_patern"]
+    words = [sys.executable, "-m", "posenc", "tasks", "rel_patern"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Did you mean rel_pattern?" in done.stderr

@@ -12,7 +12,8 @@ every product reads either form without a copy:
     dQ = dS K,  dK = dSᵀ Q,  dA = dS r,  dr = dSᵀ A
 
 where the products with r and s are over distances. The backward pass computes the weights again, from the logarithm of
-each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691). Powers of two as in `posenc.attention.kernels.fused`.
+each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691). Powers of two as in
+`posenc.attention.kernels.fused`.
 """
 
 import math

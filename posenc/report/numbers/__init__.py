@@ -1,0 +1,1 @@
+"""Arms into differences, verdicts and sentences."""

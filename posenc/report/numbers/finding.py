@@ -1,8 +1,8 @@
 """What the runs say, in sentences, computed; also where that is: nothing yet.
 
 The best arm is compared with every other arm on common seeds. It is the winner if it is better than each of them, after
-a correction for every comparison that this report makes (posenc.report.numbers.judge). Else those that it does not beat share
-the top: they are equal, tie, or their order is undecided. No large p is ever read as equality. Then follow the runs
+a correction for every comparison that this report makes (see judge.py). Else those that it does not beat share the
+top: they are equal, tie, or their order is undecided. No large p is ever read as equality. Then follow the runs
 that were lost, the arms that are not compared with the reason, and the longer test lengths where the arms differ.
 """
 

@@ -1,0 +1,1 @@
+"""Sentences and numbers into figures and pages."""

@@ -225,7 +225,7 @@ def _members(
 def _identity(run: Run, known: Mapping[int, Mapping[str, Any]]) -> str:
     if run.config_hash:
         plain = run.config or {}
-        former = run.config_hash == identity.former_hash(plain)
+        former = run.config_hash in identity.former_hashes(plain)
         return identity.config_hash(plain) if former else run.config_hash
     return repr(sorted(known[id(run)].items())) if run.config is not None else run.name
 

@@ -19,7 +19,7 @@ from posenc.checks import ConfigError
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED, Note, Run
 from posenc.report.words import count
-from posenc.runs import reading as records
+from posenc.runs import reading
 from posenc.runs.identity import settings
 from posenc.runs.reading import plain_text, short
 from posenc.runs.result import STATUSES
@@ -102,7 +102,7 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
     """
     name = plain_text(str(path))
     try:
-        reader = csv.DictReader(io.StringIO(records.read_table(path).decode("utf-8")), strict=True)
+        reader = csv.DictReader(io.StringIO(reading.read_table(path).decode("utf-8")), strict=True)
         lacking = [column for column in NEEDED if column not in (reader.fieldnames or ())]
         if lacking:
             raise ConfigError(

@@ -1,0 +1,1 @@
+"""What all studies share: arms, starts, training, verdicts, processes."""

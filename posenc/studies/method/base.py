@@ -81,7 +81,7 @@ class Study(ABC):
 
     @abstractmethod
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """The one chart that stands for the study among others (posenc.studies.panel)."""
+        """The one chart that stands for the study among others (python -m posenc panel)."""
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """What study.json holds beside the verdicts: nothing, unless a study says more."""

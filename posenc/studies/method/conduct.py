@@ -30,9 +30,11 @@ from rich.console import Console
 from posenc.checks import ConfigError
 from posenc.config.build import check_seed, make
 from posenc.config.effect import typed_words
-from posenc.runs import reading as records
-from posenc.runs import result as runs
+from posenc.runs import reading
 from posenc.runs.folder import hold
+from posenc.runs.identity import digest
+from posenc.runs.result import RESULT, SCHEMA, STUDY, other_layout
+from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 from posenc.statistics.measurements import Measurements, is_row
 from posenc.studies.method.base import Study
@@ -47,7 +49,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
     seed = check_seed(config.seed)
     with hold(folder, wait=False):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-        identity = runs.digest({"study": plain["study"], "seed": seed})
+        identity = digest({"study": plain["study"], "seed": seed})
         study: Study = make(config, "study", Study)
         known = _finished(folder, identity)
         if known is not None and not config.force:
@@ -63,11 +65,11 @@ def conduct(config: DictConfig, folder: Path) -> None:
         judged = verdicts(study.claims, found)
         seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
         save(study.figure(found, judged), folder)
-        runs.write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        runs.write_text(folder / "study.csv", found.csv())
-        runs.write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
+        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        write_text(folder / "study.csv", found.csv())
+        write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
         record = {
-            "schema": runs.SCHEMA,
+            "schema": SCHEMA,
             "status": "completed",
             "study": plain["study"]["_target_"],
             "seed": seed,
@@ -86,7 +88,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
                 "threads": 1,  # of each process
             },
         }
-        runs.write_text(folder / runs.STUDY, json.dumps(record, indent=2) + "\n")
+        write_text(folder / STUDY, json.dumps(record, indent=2) + "\n")
         (folder / LEDGER).unlink()  # it is in study.csv
     console = _show(study, found, judged)
     cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
@@ -105,13 +107,13 @@ def _show(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Conso
 def _finished(folder: Path, identity: str) -> Measurements | None:
     """What this study has found in this folder before. Raises ConfigError for a record of another posenc."""
     try:
-        record = records.read_json(folder / runs.STUDY)
-        why = runs.other_layout(record) if isinstance(record, dict) else None
+        record = reading.read_json(folder / STUDY)
+        why = other_layout(record) if isinstance(record, dict) else None
         if why is not None:
-            raise ConfigError(f"{folder / runs.STUDY} is not touched: {why}, or choose another hydra.run.dir.")
+            raise ConfigError(f"{folder / STUDY} is not touched: {why}, or choose another hydra.run.dir.")
         if not isinstance(record, dict) or record.get("config_hash") != identity:
             return None  # it is refused as another's
-        return Measurements.read(records.read_table(folder / "study.csv").decode("utf-8"))
+        return Measurements.read(reading.read_table(folder / "study.csv").decode("utf-8"))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -129,7 +131,7 @@ def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
 
     again  this very study is finished here and is measured anew; its result stays until the new one is written
     """
-    if not again and any((folder / name).exists() for name in (runs.RESULT, runs.STUDY, "metrics.csv", "checkpoints")):
+    if not again and any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
@@ -162,8 +164,8 @@ def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
 def save(figure: Figure, folder: Path) -> None:
     """figure.png and figure.svg, the same bytes from the same numbers."""
     with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
-        runs.write_picture(folder / "figure.png", figure, dpi=150)
-        runs.write_picture(folder / "figure.svg", figure, metadata={"Date": None})
+        write_picture(folder / "figure.png", figure, dpi=150)
+        write_picture(folder / "figure.svg", figure, metadata={"Date": None})
 
 
 def tell(console: Console, judged: Sequence[Verdict]) -> None:

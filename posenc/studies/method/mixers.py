@@ -55,7 +55,7 @@ class MixerArm(Arm):
         self.mixer = MIXERS[mixer]
 
     def build(self, seed: int, **options: Any) -> Encoder:
-        """As posenc.studies.method.base.Arm.build; the rest of the encoder has the weights it would have with attention."""
+        """As `Arm.build`; the rest of the encoder has the weights that it would have with attention."""
         encoder = super().build(seed, **options).float()  # weights are drawn in float32, as everywhere
         for block in encoder.blocks:
             branches = block.branches

@@ -20,8 +20,8 @@ import torch
 from rich.progress import track
 
 from posenc.checks import ConfigError
-from posenc.files import open_file, read_bytes
-from posenc.runs.result import write_text
+from posenc.runs.files import open_file, read_bytes
+from posenc.runs.writing import write_text
 
 LEDGER = 4 * 2**20
 """Bytes of the answers of a study that is not finished; they have some thousand."""

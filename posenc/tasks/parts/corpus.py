@@ -2,14 +2,14 @@
 
 import hashlib
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import to_absolute_path
 
 from posenc.checks import ConfigError
-from posenc.files import read_bytes
+from posenc.runs.files import read_bytes
 
 LARGEST = 2**30
 """Bytes of a corpus."""
@@ -78,3 +78,9 @@ def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
     for name, data in files:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0" + data)
     return state.hexdigest()[:16]
+
+
+def data_digest(dataset: Mapping[str, Any]) -> str | None:
+    """Of the files that a task reads, which the option `path` names; None where it has no such option."""
+    options = {f"dataset.{key}": value for key, value in dataset.items()}
+    return digest(options["dataset.path"]) if "dataset.path" in options else None

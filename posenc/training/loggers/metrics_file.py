@@ -14,9 +14,9 @@ from typing import Any, TextIO
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from posenc.checks import ConfigError
-from posenc.files import open_file, read_bytes
-from posenc.runs import result as runs
+from posenc.runs.files import open_file, read_bytes
 from posenc.runs.reading import TABLE
+from posenc.runs.writing import write_text
 
 EVENTS = "events.out.tfevents."
 """TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
@@ -116,7 +116,7 @@ class MetricsFile(Logger):
     def _write(self, rows: Sequence[Sequence[Any]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text).writerows([self._columns, *rows] if self._columns else [])
-        runs.write_text(self.path, text.getvalue())
+        write_text(self.path, text.getvalue())
 
 
 def whole_rows(text: str, steps: int) -> tuple[list[str], list[list[str]], list[str]]:

@@ -1,0 +1,96 @@
+"""The door beside train.py: `python -m posenc COMMAND`. Every command and every option of theirs is declared here."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from posenc.terminal import printing
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options. What a command needs is imported when it runs, for torch takes seconds."""
+    door = argparse.ArgumentParser(
+        "python -m posenc", description="Which positional encoding should my transformer use, and why?",
+        epilog="python train.py --help says how to train.",
+    )  # fmt: skip
+    commands = door.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
+    one = command("encodings", "every positional encoding as a table, or a card of each that is named")
+    one.add_argument("names", nargs="*", metavar="NAME", help="encodings to draw a card of; none: the whole table")
+    one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
+    one.add_argument("--gallery", type=Path, metavar="FILE", help="write one picture of all encodings")
+    one.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of configs of your own")
+    pictures = Path("runs", "catalog")
+    one.add_argument("--pictures", type=Path, metavar="DIR", default=pictures, help=f"for cards ({pictures})")
+
+    one = command("tasks", "every task and what is achievable on it, or those that are named in full")
+    one.add_argument("names", nargs="*", metavar="NAME", help="tasks to explain; none: the whole table")
+    one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
+
+    one = command("report", "from run folders to an answer: tables, figures and one page")
+    one.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps, or a comparison_summary.csv"
+    )
+    one.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (the first folder of RUNS)")
+    one.add_argument("--baseline", metavar="ENCODING", help="what others are compared with (none)")
+    one.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
+
+    one = command("analyze", "from finished runs to what their models do with position")
+    one.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that has completed")
+    one.add_argument("--output", type=Path, metavar="DIR", help="where the analysis goes (RUN/analysis)")
+    one.add_argument("--batch", type=int, default=64, metavar="B", help="sequences that are measured (64)")
+    one.add_argument("--length", type=int, metavar="N", help="of the sequences (the longest of training)")
+    one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
+
+    one = command("panel", "finished studies on one picture: the chart that stands for each, and its first verdict")
+    one.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders of studies")
+    one.add_argument("--output", type=Path, metavar="FILE", default=Path("panel.png"), help="the picture (panel.png)")
+    one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
+
+    one = command("benchmark", "what a step costs: other libraries, every encoding, attention, length, Lightning, data")
+    one.add_argument("words", nargs="*", metavar="WORD", help="profile=smoke|quick|full; encodings to time (all)")
+    one.add_argument("--only", nargs="+", metavar="SECTION", help="sections to measure (all)")
+    one.add_argument("--folder", type=Path, metavar="DIR", help="where to write (runs/benchmark/<date and time>)")
+
+    command("coverage", "how often the intervals of a report hold the truth, simulated")
+    return door
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Run the command that was asked for."""
+    given = dict(vars(asked))
+    match given.pop("command"):
+        case "encodings":
+            from posenc.catalog.encodings import show
+        case "tasks":
+            from posenc.catalog.tasks import show
+        case "report":
+            from posenc.report.write import show
+        case "analyze":
+            from posenc.analysis.write import show
+        case "panel":
+            from posenc.studies.panel import show
+        case "benchmark":
+            from posenc.benchmark.measure import show
+        case _:
+            from posenc.statistics.simulation import show
+    show(**given)
+
+
+@printing()
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    asked = parser().parse_args(words)
+    from posenc.config.mistakes import mistakes  # Hydra, which --help need not load
+
+    with mistakes(CONFIGS):
+        run(asked)
+
+
+if __name__ == "__main__":
+    main()

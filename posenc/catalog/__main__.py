@@ -1,0 +1,5 @@
+"""The former name of a command of `python -m posenc`."""
+
+from posenc.runs.former import command
+
+command("posenc.catalog")

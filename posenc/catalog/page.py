@@ -1,0 +1,62 @@
+"""What the pages of encodings and of tasks share: the files of a config group, what each of them builds, tables."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from posenc.checks import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+WIDTH = 150
+"""Characters in a line of a table where the output is not a terminal."""
+
+
+def options(group: str, own: Path | None = None) -> dict[str, Path]:
+    """The files of a group by the name of their option, those of the user's config folder `own` too."""
+    if own is not None and not (own / group).is_dir():
+        raise ConfigError(f"--config-dir {own} has no folder `{group}`.")
+    folders = [CONFIGS, *([own.resolve()] if own else [])]
+    return {file.stem: file for folder in folders for file in sorted((folder / group).glob("*.yaml"))}
+
+
+def configured(group: str, file: Path, *overrides: str) -> DictConfig:
+    """The config that `python train.py GROUP=NAME OVERRIDES` has, for an option's file.
+
+    Composing takes Hydra a fifth of a second, so an option without defaults of its own is put into a config that is
+    composed once.
+    """
+    node = OmegaConf.load(file)
+    if "defaults" in node or any(word.startswith(f"{group}.") for word in overrides):
+        return _composed(f"{group}={file.stem}", *overrides, f"hydra.searchpath=[file://{file.parents[1]}]")
+    config = deepcopy(_composed(*overrides))
+    OmegaConf.set_struct(config, False)
+    config[group] = node
+    return config
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def console() -> Console:
+    """A terminal, or lines of a width in which a table fits."""
+    made = Console()
+    made.width = made.width if made.is_terminal else WIDTH
+    return made
+
+
+def markdown_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column, the keys of `rows`, links to the headings of that name."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for name, (first, *cells) in rows.items():
+        lines.append(f"| [{first}](#{name}) | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines

@@ -1,0 +1,85 @@
+"""Files written whole or not at all, below no link."""
+
+import io
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from posenc.checks import ConfigError
+from posenc.runs.files import link_above, open_file
+
+PART = ".part"
+"""The end of a name under which a file is written, before it has its own."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, as one of several processes that may do so at once; the last one stays.
+
+    A link of that name is replaced and not followed. Raises ConfigError where a folder of posenc's own is one.
+    """
+    above = link_above(path)
+    if above is not None:
+        raise ConfigError(f"{above} is a link to another folder; remove it, or choose another folder.")
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # half a file helps nobody, least of all on a full disk
+            part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    flush_folder(path.parent)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they were writing."""
+    for part in folder.glob(f".*-*{PART}"):
+        process = part.name.rpartition("-")[0].rpartition(".")[2]
+        if process.isdecimal() and not _lives(int(process)):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def write_picture(path: Path, figure: Any, **how: Any) -> None:
+    """Write a figure of matplotlib, in the form that the ending names, whole or not at all.
+
+    how  options of savefig, such as dpi; savefig itself would write through a link
+    """
+    ending, data = path.suffix[1:].lower(), io.BytesIO()
+    if ending not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"{path} cannot be written as a figure; choose a name that ends in .png or .svg.")
+    figure.savefig(data, format=ending, **how)
+    write_bytes(path, data.getvalue())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring renamings in a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
