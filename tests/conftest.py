@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import train
-from posenc.catalog.encodings import Entry, entries
+from posenc.catalog.encodings import EncodingEntry, entries
 from posenc.jobs.launch import launch
 
 Launch = Callable[..., tuple[int, str]]
@@ -65,7 +65,7 @@ def composed() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture(scope="session")
-def catalogue() -> dict[str, Entry]:
+def catalogue() -> dict[str, EncodingEntry]:
     """Every encoding as `python -m posenc encodings` builds it, by name; whoever changes one takes a copy."""
     return {entry.name: entry for entry in entries(folder=OWN[0] if OWN else None)}
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from posenc.__main__ import main
 from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.runs.folder import hold
+from posenc.runs.folder import lock_folder
 from posenc.runs.lock import LOCK, locked
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 from posenc.studies.method.workers import Ledger
@@ -147,7 +147,7 @@ def test_a_run_folder_with_a_link_is_refused_before_anything_is_written(name: st
     path.parent.mkdir(parents=True)
     path.symlink_to(tmp_path / "elsewhere" / ("" if name in ("checkpoints", ".hydra") else "precious"))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ConfigError, match="is a link: what is written"), hold(tmp_path / "run", wait=False):
+    with pytest.raises(ConfigError, match="is a link: what is written"), lock_folder(tmp_path / "run", wait=False):
         pass
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "elsewhere" / "precious").read_text() == "mine"
@@ -172,7 +172,7 @@ def test_a_command_ends_with_a_sentence_at_a_link(
 def test_a_run_folder_may_be_named_by_a_link(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "latest").symlink_to("run")
-    with hold(tmp_path / "latest", wait=False):
+    with lock_folder(tmp_path / "latest", wait=False):
         write_text(tmp_path / "latest" / ".hydra" / "config.yaml", "a: 1\n")
     assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == "a: 1\n"
 
@@ -195,7 +195,7 @@ def test_what_a_killed_process_left_of_a_file_goes(tmp_path: Path) -> None:
     (tmp_path / f".result.json.{dead.pid}-abc.part").write_text("{")
     (tmp_path / f".result.json.{os.getpid()}-abc.part").write_text("of one that lives")
     (tmp_path / "kept.part").write_text("of its user")
-    with hold(tmp_path, wait=False):
+    with lock_folder(tmp_path, wait=False):
         assert {path.name for path in tmp_path.iterdir()} == {LOCK, "kept.part", f".result.json.{os.getpid()}-abc.part"}
 
 

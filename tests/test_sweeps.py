@@ -23,7 +23,6 @@ from posenc.config.explain import explain
 from posenc.jobs.launch import overrides_first, sweep_name
 from posenc.jobs.summary import print_sweep
 from posenc.jobs.sweep import finished_before
-from posenc.runs.folder import claim
 from posenc.runs.sweep_journal import time_left
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import SMALL, process, result, weights
@@ -132,7 +131,7 @@ def test_another_config_in_the_folder_is_a_row_and_left_alone(command: Launch, t
 
 def test_a_folder_in_which_another_process_is_at_work_is_refused(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with claim(folder, "0" * 16, force=False, wait=False):
+    with open_run(folder, "0" * 16, force=False, wait=False):
         status, errors = command(*SMALL, f"hydra.run.dir={folder}")
     assert status == 2
     assert "another process is at work" in errors

@@ -106,7 +106,7 @@ class Analysis:
         return {at: sample[self.run.seed] for at, sample in self.found.along(quantity, arm).items()}
 
 
-class Table:
+class AnalysisTable:
     """Measurements of one seed."""
 
     def __init__(self, seed: int) -> None:
@@ -147,7 +147,7 @@ def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
     check_length(module, length)
     check_size(module, length, batch)
     seen = observe(module, length, batch)
-    table = Table(run.seed)
+    table = AnalysisTable(run.seed)
     _streams(table, seen)
     _probes(table, seen, steps)
     _attention(table, seen.attention)
@@ -167,7 +167,7 @@ def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
     )
 
 
-def _streams(table: Table, seen: Observed) -> None:
+def _streams(table: AnalysisTable, seen: Observed) -> None:
     for layer, stream in enumerate(seen.streams):
         for part, share in position_share(stream, seen.tokens).items():
             table.add("variance_share", part, layer, share)
@@ -176,7 +176,7 @@ def _streams(table: Table, seen: Observed) -> None:
         table.add("effective_rank", "stream", layer, effective_rank(stream).mean())
 
 
-def _probes(table: Table, seen: Observed, steps: int) -> None:
+def _probes(table: AnalysisTable, seen: Observed, steps: int) -> None:
     """Probes read LayerNorm(h), without gain: what a pre-norm layer can read, whatever the size of the stream."""
 
     def add(arm: str, layer: int, score: ProbeScore) -> None:
@@ -201,7 +201,7 @@ def uniform(record: LayerRecord) -> Float[Tensor, "1 1 N N"]:
     return visible / visible.sum(-1, keepdim=True)
 
 
-def _attention(table: Table, attention: Sequence[LayerRecord]) -> None:
+def _attention(table: AnalysisTable, attention: Sequence[LayerRecord]) -> None:
     even = [uniform(record) for record in attention]
     for layer, record in enumerate(attention):
         table.heads("attention_entropy", layer, attention_entropy(record.weights, record.logits))
@@ -223,7 +223,7 @@ def _attention(table: Table, attention: Sequence[LayerRecord]) -> None:
             table.add("layer_similarity", f"layer {one}", other, value)
 
 
-def _target(table: Table, module: SequenceModule, seen: Observed) -> str:
+def _target(table: AnalysisTable, module: SequenceModule, seen: Observed) -> str:
     """Mass on the key that holds the answer, if the task can say which (`Task.sources`); else why there is none."""
     sources = module.task.sources(seen.tokens[: len(seen.attention[0].weights)])
     if sources is None:
@@ -237,7 +237,7 @@ def _target(table: Table, module: SequenceModule, seen: Observed) -> str:
     return ""
 
 
-def _encoding(table: Table, found: Shape) -> None:
+def _encoding(table: AnalysisTable, found: Shape) -> None:
     for layer, curve in found.curves.items():
         for head, logits in enumerate(curve.logits):
             for distance, logit in zip(curve.distances.tolist(), logits.tolist(), strict=True):

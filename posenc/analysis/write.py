@@ -22,7 +22,7 @@ NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequ
 DPI = 150
 
 
-class Written(NamedTuple):
+class WrittenAnalysis(NamedTuple):
     """Where an analysis is, and its text."""
 
     folder: Path
@@ -36,7 +36,7 @@ def write(
     batch: int = 64,
     length: int | None = None,
     trust: bool = False,
-) -> Written:
+) -> WrittenAnalysis:
     """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
 
     trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
@@ -65,7 +65,7 @@ def write(
         raise ConfigError(
             f"the analysis cannot be written to {target} ({error.strerror}); choose another folder with --output."
         ) from error
-    return Written(target, text, list(drawn))
+    return WrittenAnalysis(target, text, list(drawn))
 
 
 def _check(target: Path) -> None:

@@ -29,7 +29,7 @@ MODEL = "D = 64, H = 4, 2 layers"
 
 
 @dataclass(frozen=True)
-class Entry:
+class EncodingEntry:
     """One `encoding=NAME`."""
 
     name: str
@@ -115,7 +115,7 @@ def overrides(encoding: PositionalEncoding, hook: str) -> bool:
     return getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook)
 
 
-def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[Entry]:
+def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[EncodingEntry]:
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
     files = options("encoding", folder)
     for name in names:
@@ -126,7 +126,7 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
         head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
         layers = encoding.for_layers(2 if encoding.per_layer else 1)
         parameters = {id(p): p.numel() for layer in layers for p in layer.parameters()}
-        yield Entry(name, encoding, causal, sum(parameters.values()), head)
+        yield EncodingEntry(name, encoding, causal, sum(parameters.values()), head)
 
 
 def build(file: Path, *overrides: str) -> tuple[PositionalEncoding, bool]:
@@ -157,7 +157,7 @@ COLUMNS = (
 )
 
 
-def row(entry: Entry) -> tuple[str, ...]:
+def row(entry: EncodingEntry) -> tuple[str, ...]:
     """An entry's cells."""
     name = entry.name + (" (causal)" if entry.causal else "")
     past = "defined" if entry.reach.startswith("Defined") else "to max_length"
@@ -167,7 +167,7 @@ def row(entry: Entry) -> tuple[str, ...]:
     return name, entry.enters, entry.depends, count, entry.layers, past, published, entry.proof, source
 
 
-def print_table(found: Sequence[Entry]) -> None:
+def print_table(found: Sequence[EncodingEntry]) -> None:
     """The catalogue in the terminal."""
     title = f"{len(found)} encodings · parameters for {MODEL}"
     table = terminal.table(title)
@@ -181,7 +181,7 @@ def print_table(found: Sequence[Entry]) -> None:
     screen.print("One card: python -m posenc encodings NAME", highlight=False)
 
 
-def page(found: Sequence[Entry]) -> str:
+def page(found: Sequence[EncodingEntry]) -> str:
     """The page docs/encodings.md."""
     lines = [
         "# The encodings",
@@ -203,7 +203,7 @@ def page(found: Sequence[Entry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def print_card(entry: Entry, portrait: Portrait, folder: Path) -> None:
+def print_card(entry: EncodingEntry, portrait: Portrait, folder: Path) -> None:
     """One encoding in words and in a picture."""
     from posenc.figures import figures
 

@@ -15,7 +15,7 @@ COLUMNS = ("task", "asks", "answers", "length", "order-blind", "order-aware")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TaskEntry:
     """One `dataset=NAME`."""
 
     name: str
@@ -31,17 +31,17 @@ class Entry:
         return self.name, self.question, answers[self.task.readout], str(length), *shown
 
 
-def entries(names: Sequence[str] = ()) -> Iterator[Entry]:
+def entries(names: Sequence[str] = ()) -> Iterator[TaskEntry]:
     """The tasks of configs/dataset, by name; only `names` if there are any."""
     files = options("dataset")
     for name in names:
         checks.one_of("tasks", files, dataset=name)
     for name in names or files:
         question = files[name].read_text().splitlines()[0].removeprefix("# ")
-        yield Entry(name, make(configured("dataset", files[name]), "dataset"), question)
+        yield TaskEntry(name, make(configured("dataset", files[name]), "dataset"), question)
 
 
-def print_table(found: Sequence[Entry]) -> None:
+def print_table(found: Sequence[TaskEntry]) -> None:
     """All tasks in the terminal."""
     title = f"{len(found)} tasks · ceilings of accuracy at the default length"
     table = terminal.table(title)
@@ -52,7 +52,7 @@ def print_table(found: Sequence[Entry]) -> None:
     console().print(table)
 
 
-def page(found: Sequence[Entry]) -> str:
+def page(found: Sequence[TaskEntry]) -> str:
     """The page docs/tasks.md."""
     lines = [
         "# The tasks",

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.jobs.ranks import OneMachine, lost
 from posenc.jobs.run import prepare, thread_limit, train
-from posenc.runs.folder import Claim
+from posenc.runs.folder import RunFolder
 from posenc.training.divergence import Diverged
 from posenc.training.interrupt import GracefulStop, Interrupted
 
@@ -27,7 +27,7 @@ def follow(rank: int, world: int, port: int, folder: Path) -> None:
     config, stop = cast(DictConfig, OmegaConf.create(text)), GracefulStop()
     with suppress(Diverged, Interrupted), stop.listening(), thread_limit(config.threads):
         meeting = OneMachine(rank, world, port)
-        parts, checkpoint, _ = prepare(config, Claim(folder), meeting, stop)
+        parts, checkpoint, _ = prepare(config, RunFolder(folder), meeting, stop)
         meeting.join(parts.trainer.strategy.root_device)
         train(parts, checkpoint)
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from posenc.checks import ConfigError
 from posenc.config import effect, resume, shape
 from posenc.jobs import summary
-from posenc.runs.folder import Claim, claim, same_data
+from posenc.runs.folder import RunFolder, open_run, same_data
 from posenc.runs.identity import config_hash, former_hashes, start_digest
 from posenc.runs.result import SCHEMA
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
@@ -57,7 +57,7 @@ def job(config: DictConfig) -> float | None:
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
         root = None if alone else sweep_folder(hydra)
-        with claim(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
+        with open_run(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
             skipped = found.finished is not None
             result, signum = _result(config, found, record, alone)
     except (ConfigError, OmegaConfBaseException, OSError) as error:
@@ -111,7 +111,9 @@ def _value(config: DictConfig, key: str) -> Any:
     return None
 
 
-def _result(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+def _result(
+    config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool
+) -> tuple[dict[str, Any], int | None]:
     if found.finished is not None:
         recorded = found.finished.get("data_digest")
         if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own

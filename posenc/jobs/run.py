@@ -23,7 +23,7 @@ from posenc.config.build import Parts, build
 from posenc.config.resume import WORDS, run_folder
 from posenc.jobs.ranks import ranks
 from posenc.runs import reading
-from posenc.runs.folder import Claim, begin, begun, same_data
+from posenc.runs.folder import RunFolder, begin, begun, same_data
 from posenc.runs.result import write_positions, write_result
 from posenc.runs.slurm import requeue, slurm_job
 from posenc.runs.writing import write_picture, write_text
@@ -43,7 +43,7 @@ THREADS = 1024
 """More than any machine has; the system refuses to start so many, and ends the process."""
 
 
-def run(config: DictConfig, found: Claim, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+def run(config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
     """Train and test what `config` describes and complete `record`; it is written last.
 
     Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
@@ -138,7 +138,7 @@ def thread_limit(threads: int | None) -> Iterator[None]:
 
 
 def prepare(
-    config: DictConfig, found: Claim, environment: ClusterEnvironment, stop: GracefulStop | None = None
+    config: DictConfig, found: RunFolder, environment: ClusterEnvironment, stop: GracefulStop | None = None
 ) -> tuple[Parts, str | None, int]:
     """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
 

@@ -21,7 +21,7 @@ SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv
 DPI = 140
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """Where the page is, and what the report finds first."""
 
     page: Path
@@ -30,7 +30,7 @@ class Written(NamedTuple):
 
 def write(
     roots: Sequence[Path | str], output: Path | str | None = None, baseline: str | None = None, delta: float = 0.01
-) -> Written:
+) -> WrittenReport:
     """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
 
     roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report in the place of its runs
@@ -64,7 +64,7 @@ def write(
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
         ) from error
-    return Written(target / PAGE, comparison.first)
+    return WrittenReport(target / PAGE, comparison.first)
 
 
 def _draw(plot: Plot, folder: Path) -> None:

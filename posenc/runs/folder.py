@@ -28,7 +28,7 @@ SAID = ("schema", "config_hash", "data_digest", "start_digest")
 
 
 @dataclass
-class Claim:
+class RunFolder:
     """A run folder that this process holds.
 
     finished  the result, where this config has come to its end here before
@@ -56,7 +56,7 @@ class Claim:
 
 
 @contextmanager
-def claim(
+def open_run(
     folder: Path,
     digest: str,
     *,
@@ -66,7 +66,7 @@ def claim(
     start: str | None = None,
     former: Sequence[str] = (),
     root: Path | None = None,
-) -> Iterator[Claim]:
+) -> Iterator[RunFolder]:
     """Hold `folder` for a run whose config_hash is `digest`, on data with the digest `data`, from weights with `start`.
 
     force   set aside what is there, whatever it is
@@ -79,7 +79,7 @@ def claim(
             break
         if between.is_symlink():
             raise ConfigError(f"{between} is a link to another folder; remove it, or choose another hydra.sweep.dir.")
-    with hold(folder, wait=wait):
+    with lock_folder(folder, wait=wait):
         yield _look(folder, digest, force, data, start, former)
 
 
@@ -90,7 +90,7 @@ def begin(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def hold(folder: Path, *, wait: bool) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: bool) -> Iterator[None]:
     """Hold `folder`, made if it is not there, as the only process; one that stays empty is removed again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,14 +124,16 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def _look(folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: Sequence[str]) -> Claim:
+def _look(
+    folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: Sequence[str]
+) -> RunFolder:
     result = _read(folder / RESULT, force)
     if not any((folder / name).exists() for name in (RESULT, "metrics.csv", "checkpoints")):
         _discard(folder)
-        return Claim(folder)
+        return RunFolder(folder)
     if force:
         _set_aside(folder, result)
-        return Claim(folder)
+        return RunFolder(folder)
     finished = result is not None and result["status"] in FINISHED
     theirs = _hash_of(folder) or (result or {}).get("config_hash")
     if theirs != digest and (finished or theirs not in former or _hash_of(folder) is not None):
@@ -144,12 +146,12 @@ def _look(folder: Path, digest: str, force: bool, data: str | None, start: str |
         same_data(folder, (result or {}).get("data_digest") or begun(folder).get("data_digest"), data)
         _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
     if finished:
-        return Claim(folder, finished=result)
+        return RunFolder(folder, finished=result)
     (folder / RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
     if found:
-        return Claim(folder, resume=found)
+        return RunFolder(folder, resume=found)
     _discard(folder)
-    return Claim(folder)
+    return RunFolder(folder)
 
 
 def same_data(folder: Path, was: str | None, now: str | None) -> None:

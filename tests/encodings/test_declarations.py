@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from posenc.catalog.encodings import Entry, build
+from posenc.catalog.encodings import EncodingEntry, build
 from posenc.catalog.page import options as files
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
@@ -35,19 +35,19 @@ def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
     return again
 
 
-def evaluated(entry: Entry, **sizes: int) -> int:
+def evaluated(entry: EncodingEntry, **sizes: int) -> int:
     """The number of parameters that the docstring's formula gives."""
     arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
     formula = entry.size.replace("·", "*").replace("−", "-").replace("²", "**2")
     return eval(formula, {"D": D, "H": H, "d": D // H, **sizes, **arguments})
 
 
-def model(entry: Entry) -> Encoder:
+def model(entry: EncodingEntry) -> Encoder:
     return Encoder(loud(entry.encoding, **SOON), 11, 3, dim=D, num_heads=H, num_layers=3, causal=entry.causal).double()
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_a_common_shift_matters_where_positions_or_extent_do(catalogue: dict[str, Entry], name: str) -> None:
+def test_a_common_shift_matters_where_positions_or_extent_do(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     encoder, tokens = model(entry), torch.randint(11, (4, N))
     change = (encoder(tokens, Positions.arange(N).shifted(37)) - encoder(tokens)).abs().max()
@@ -58,7 +58,7 @@ def test_a_common_shift_matters_where_positions_or_extent_do(catalogue: dict[str
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_ids_matter_unless_order_alone_does(catalogue: dict[str, Entry], name: str) -> None:
+def test_ids_matter_unless_order_alone_does(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     encoder, tokens = model(entry), torch.randint(11, (4, N))
     spread = Positions(torch.arange(N)[None] * 3, span=3 * N)
@@ -67,7 +67,7 @@ def test_ids_matter_unless_order_alone_does(catalogue: dict[str, Entry], name: s
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, Entry], name: str) -> None:
+def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     if entry.causal:  # the mask itself tells left from right
         assert entry.encoding.depends_on & {"order", "distance"}
@@ -89,7 +89,7 @@ def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, Entr
     + [(name, False) for name in ("learned_absolute", "shaw", "sinusoidal")],
 )
 def test_on_a_constant_sequence_relative_logits_show_nothing(
-    catalogue: dict[str, Entry], name: str, equal: bool
+    catalogue: dict[str, EncodingEntry], name: str, equal: bool
 ) -> None:
     """Whatever attention weighs, it weighs equal values: position must be in the tokens, or in the values (Shaw)."""
     rows = model(catalogue[name]).hidden(torch.zeros(2, N, dtype=torch.long))
@@ -97,7 +97,7 @@ def test_on_a_constant_sequence_relative_logits_show_nothing(
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Entry], name: str) -> None:
+def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, EncodingEntry], name: str) -> None:
     """With q and k held, other tokens change what is added only if that depends on content."""
     entry = catalogue[name]
     if "content" in entry.encoding.depends_on:
@@ -114,7 +114,7 @@ def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Entry]
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, Entry], name: str) -> None:
+def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     assert re.search(r"[=←]|x_p|reads|RoPE|Pair", entry.formula), entry.formula
     assert entry.source.startswith("https://")
@@ -123,7 +123,7 @@ def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, En
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_the_parameters_are_as_many_as_declared(catalogue: dict[str, Entry], name: str) -> None:
+def test_the_parameters_are_as_many_as_declared(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     assert evaluated(entry, L=2) == entry.parameters, entry.size
 
@@ -146,7 +146,7 @@ LAYERWISE |= {"music_transformer", "selective_rope", "shaw_keys", "transformer_x
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_layers_share_what_they_declare(catalogue: dict[str, Entry], name: str) -> None:
+def test_layers_share_what_they_declare(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry, layers = catalogue[name], 3
     encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, num_layers=layers, causal=entry.causal)
     own, tied = entry.encoding.per_layer, entry.encoding.shared
@@ -158,7 +158,7 @@ def test_layers_share_what_they_declare(catalogue: dict[str, Entry], name: str) 
     assert found == evaluated(entry, L=layers)
 
 
-def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Entry]) -> None:
+def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, EncodingEntry]) -> None:
     ours = {path.stem for path in (CONFIGS / "encoding").glob("*.yaml")}
     assert {name for name in ours if catalogue[name].encoding.per_layer} == LAYERWISE
     for entry in (catalogue[name] for name in ours if catalogue[name].parameters):
@@ -167,7 +167,7 @@ def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Entry])
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_repr_gives_every_argument(catalogue: dict[str, Entry], name: str) -> None:
+def test_repr_gives_every_argument(catalogue: dict[str, EncodingEntry], name: str) -> None:
     encoding = catalogue[name].encoding
     arguments = eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
     assert set(arguments) == set(inspect.signature(type(encoding)).parameters)
@@ -176,7 +176,7 @@ def test_repr_gives_every_argument(catalogue: dict[str, Entry], name: str) -> No
     again.load_state_dict(encoding.state_dict())
 
 
-def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, Entry]) -> None:
+def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, EncodingEntry]) -> None:
     """Other people's checkpoints depend on them. A deliberate change is made in state_dicts.json, too."""
     for name, expected in json.loads(STATE.read_text()).items():
         found = catalogue[name].encoding.state_dict()
@@ -184,7 +184,7 @@ def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, Entry]) -> 
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, Entry], name: str) -> None:
+def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     held = getattr(entry.encoding, "max_length", None)
     assert (held is not None) == entry.reach.startswith("Undefined past max_length")
@@ -208,7 +208,7 @@ def test_one_head_and_six(name: str, heads: int) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_it_compiles_without_graph_breaks(catalogue: dict[str, Entry], name: str) -> None:
+def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
     """Traced whole; no code is generated, so that no compiler is needed."""
     entry = catalogue[name]
     encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, causal=entry.causal, num_layers=1)

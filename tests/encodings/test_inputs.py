@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from posenc.attention.bias import ByDistance, ByPairs, ByQuery
 from posenc.attention.layer import SelfAttention, attention_logits
 from posenc.attention.mask import Mask
-from posenc.catalog.encodings import Entry
+from posenc.catalog.encodings import EncodingEntry
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
@@ -24,7 +24,7 @@ ENCODINGS = options("encoding")
 D, H, N = 64, 4, 12
 
 
-def loud(entry: Entry) -> PositionalEncoding:
+def loud(entry: EncodingEntry) -> PositionalEncoding:
     """A copy whose parameters are not zero at the start."""
     again = copy.deepcopy(entry.encoding)
     for parameter in again.parameters():

@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from posenc.catalog.encodings import Entry
+from posenc.catalog.encodings import EncodingEntry
 from posenc.catalog.encodings import page as markdown
 from tests.conftest import ROOT
 from tests.encodings.proofs import FORMULA, PROOFS
@@ -14,19 +14,19 @@ for file in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"tests.encodings.{file.stem}")
 
 
-def test_proofs_are_what_the_tests_prove(catalogue: dict[str, Entry]) -> None:
+def test_proofs_are_what_the_tests_prove(catalogue: dict[str, EncodingEntry]) -> None:
     claimed = {entry.name: set(entry.proof.split(", ")) for entry in catalogue.values() if entry.proof != "–"}
     assert claimed == PROOFS
 
 
-def test_the_page_in_the_docs_is_the_catalogues(catalogue: dict[str, Entry]) -> None:
+def test_the_page_in_the_docs_is_the_catalogues(catalogue: dict[str, EncodingEntry]) -> None:
     """Every line of every encoding that the page holds is as `python -m posenc encodings --markdown` prints it."""
     page = (ROOT / "docs" / "encodings.md").read_text()
     held = [entry for entry in catalogue.values() if f"\n## {entry.name}\n" in page]
     assert markdown(held) == page, "run: python -m posenc encodings --markdown > docs/encodings.md"
 
 
-def test_what_the_page_holds_is_proven(catalogue: dict[str, Entry]) -> None:
+def test_what_the_page_holds_is_proven(catalogue: dict[str, EncodingEntry]) -> None:
     page = (ROOT / "docs" / "encodings.md").read_text()
     names = {entry.name for entry in catalogue.values() if f"\n## {entry.name}\n" in page}
     assert len(names) >= 35

@@ -19,7 +19,7 @@ Cell = tuple[str, float | str | None]
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A heading, a line about it, and cells."""
 
     name: str
@@ -35,7 +35,7 @@ def _text(value: object) -> Cell:
     return str(value), str(value)
 
 
-def summary_table(comparison: Comparison) -> Table:
+def summary_table(comparison: Comparison) -> PageTable:
     """Encoding × dataset."""
     rows = comparison.rows
     several, speed = len({facet.positions for facet in comparison.facets}) > 1, f"× {comparison.reference}"
@@ -73,7 +73,7 @@ def summary_table(comparison: Comparison) -> Table:
     )
     if any(row.label for row in rows):
         about += " Rows with under ten seeds are not for verdicts."
-    return Table("summary", "Every encoding on every dataset", about, kept, body, kept.index("encoding"))
+    return PageTable("summary", "Every encoding on every dataset", about, kept, body, kept.index("encoding"))
 
 
 def _row(row: Row, speed: str) -> dict[str, Cell]:
@@ -99,7 +99,7 @@ def _row(row: Row, speed: str) -> dict[str, Cell]:
     }
 
 
-def across_table(comparison: Comparison) -> Table | None:
+def across_table(comparison: Comparison) -> PageTable | None:
     """Encodings over datasets."""
     if not comparison.across:
         return None
@@ -124,10 +124,10 @@ def across_table(comparison: Comparison) -> Table | None:
         about += f" Not in this table: {listing(lacking, len(lacking))}."
     columns = ["encoding", "positions", "datasets", "mean skill", "lowest", "not solved", "interquartile mean skill"]
     columns += [f"better than {comparison.baseline}"]
-    return Table("across", "Across datasets", about, columns, rows, 0)
+    return PageTable("across", "Across datasets", about, columns, rows, 0)
 
 
-def difference_table(comparison: Comparison) -> Table | None:
+def difference_table(comparison: Comparison) -> PageTable | None:
     """Paired differences."""
     if not comparison.contrasts:
         return None
@@ -168,10 +168,10 @@ def difference_table(comparison: Comparison) -> Table | None:
         "r",
     ]
     columns += ["p (McNemar)", "reading"]
-    return Table("differences", f"Paired differences against {comparison.baseline}", about, columns, rows)
+    return PageTable("differences", f"Paired differences against {comparison.baseline}", about, columns, rows)
 
 
-def length_table(comparison: Comparison) -> Table | None:
+def length_table(comparison: Comparison) -> PageTable | None:
     """Every test length."""
     rows: list[list[Cell]] = []
     lengths = sorted({n for facet in comparison.facets for n in facet.lengths()})
@@ -191,12 +191,12 @@ def length_table(comparison: Comparison) -> Table | None:
                     cells.append((f"undefined: {reasons[n]}" if n in reasons else NONE, None))
             rows.append(cells)
     columns = ["dataset", "encoding", "metric", *(str(n) for n in lengths)]
-    return Table(
+    return PageTable(
         "lengths", "At every length", "Mean over seeds [95 % interval], cut at what is possible.", columns, rows, 1
     )
 
 
-def lost_table(comparison: Comparison) -> Table:
+def lost_table(comparison: Comparison) -> PageTable:
     """What is not there, and why."""
     rows = [
         [
@@ -206,7 +206,7 @@ def lost_table(comparison: Comparison) -> Table:
         for one in comparison.lost
     ]  # fmt: skip
     about = "Runs that failed, diverged, were interrupted, refused or are missing." if rows else "Every run completed."
-    return Table(
+    return PageTable(
         "lost",
         "What is missing",
         about,
@@ -216,7 +216,7 @@ def lost_table(comparison: Comparison) -> Table:
     )
 
 
-def run_table(comparison: Comparison) -> Table:
+def run_table(comparison: Comparison) -> PageTable:
     """Every run, with its own score and command."""
     measured = {facet_of: facet for facet in comparison.facets for facet_of in [(facet.dataset, facet.positions)]}
     rows: list[list[Cell]] = []
@@ -234,7 +234,9 @@ def run_table(comparison: Comparison) -> Table:
             ]
         )  # fmt: skip
     columns = ["dataset", "encoding", "seed", "status", "counted", "measure", "score", "train s", "folder", "command"]
-    return Table("runs", "Every run", "The table of every run and length is comparison_summary.csv.", columns, rows, 1)
+    return PageTable(
+        "runs", "Every run", "The table of every run and length is comparison_summary.csv.", columns, rows, 1
+    )
 
 
 @dataclass(frozen=True)

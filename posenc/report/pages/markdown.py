@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from posenc.report.numbers.compare import Comparison
 from posenc.report.numbers.finding import Finding
 from posenc.report.pages import layout
-from posenc.report.pages.layout import Plot, Table
+from posenc.report.pages.layout import PageTable, Plot
 from posenc.runs.reading import plain_text
 
 
@@ -37,7 +37,7 @@ def _label(finding: Finding) -> str:
     return f" **{escape(finding.label)}**" if finding.label else ""
 
 
-def _table(table: Table) -> str:
+def _table(table: PageTable) -> str:
     lines = [f"## {escape(table.title)}", "", escape(table.about)]
     if table.rows:
         lines += ["", "| " + " | ".join(map(escape, table.columns)) + " |", "|" + "---|" * len(table.columns)]

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from posenc.report.numbers.compare import Comparison
 from posenc.report.numbers.palette import FAINT
 from posenc.report.pages import interactive, layout
-from posenc.report.pages.layout import Plot, Table
+from posenc.report.pages.layout import PageTable, Plot
 from posenc.report.words import count
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
     )
 
 
-def _contents(tables: Sequence[Table | None], plots: Sequence[Plot]) -> list[tuple[str, str]]:
+def _contents(tables: Sequence[PageTable | None], plots: Sequence[Plot]) -> list[tuple[str, str]]:
     short = {
         "matrix": "At a glance", "summary": "Summary", "seeds": "Seeds", "across": "Across datasets",
         "differences": "Differences",
@@ -116,7 +116,7 @@ def _finding(comparison: Comparison) -> str:
     return "".join([*parts, "</header>"])
 
 
-def _table(table: Table, comparison: Comparison | None = None) -> str:
+def _table(table: PageTable, comparison: Comparison | None = None) -> str:
     """A table that sorts by a click on a heading and shows the rows that hold what is typed."""
     head = "".join(f'<th><button type="button">{html.escape(name)}</button></th>' for name in table.columns)
     body = "".join(f"<tr>{''.join(_cells(table, row, comparison))}</tr>" for row in table.rows)
@@ -130,7 +130,7 @@ def _table(table: Table, comparison: Comparison | None = None) -> str:
     return f'<section class="table" id="{table.name}">{inner}</section>'
 
 
-def _cells(table: Table, row: Sequence[layout.Cell], comparison: Comparison | None) -> list[str]:
+def _cells(table: PageTable, row: Sequence[layout.Cell], comparison: Comparison | None) -> list[str]:
     cells: list[str] = []
     for index, (text, value) in enumerate(row):
         numeric = isinstance(value, int | float) or (value is None)

@@ -31,7 +31,7 @@ from posenc.checks import ConfigError
 from posenc.config.build import check_seed, make
 from posenc.config.effect import typed_words
 from posenc.runs import reading
-from posenc.runs.folder import hold
+from posenc.runs.folder import lock_folder
 from posenc.runs.identity import digest
 from posenc.runs.result import RESULT, SCHEMA, STUDY, other_layout
 from posenc.runs.writing import write_picture, write_text
@@ -47,7 +47,7 @@ COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
 def conduct(config: DictConfig, folder: Path) -> None:
     """Measure, judge, draw, write, print. What goes wrong before anything is measured leaves no folder."""
     seed = check_seed(config.seed)
-    with hold(folder, wait=False):
+    with lock_folder(folder, wait=False):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         identity = digest({"study": plain["study"], "seed": seed})
         study: Study = make(config, "study", Study)
