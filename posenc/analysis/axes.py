@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 
 SHADE = "#e8eef7"
 LETTERED = 96

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from posenc.analysis.axes import SHADE, dress, panels
 from posenc.analysis.encoding import Shape, span
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 
 LEGEND = 12
 """Heads that a legend names; of more it names the first and the last."""

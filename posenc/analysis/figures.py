@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from posenc.analysis import encoding_figures
 from posenc.analysis.axes import dress, grid, panels
 from posenc.analysis.measure import Analysis
-from posenc.figures.figures import ACCENT, INK, attention_maps
+from posenc.figures.attention import attention_maps
+from posenc.figures.style import ACCENT, INK
 
 SECOND, GREY = "#c0722f", "#8a8a8a"
 PARTS = {"position": ACCENT, "token": SECOND, "sequence": "#5b9a68", "residual": "#cccccc"}

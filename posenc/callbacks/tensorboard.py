@@ -76,7 +76,9 @@ class TensorBoardExtras(L.Callback):
 @torch.no_grad()
 def draw(module: SequenceModule) -> dict[str, Figure]:
     """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
-    from posenc.figures import figures  # matplotlib takes most of a second, which runs without TensorBoard need not pay
+    from posenc.figures import (
+        attention as figures,  # matplotlib takes most of a second, which runs without TensorBoard need not pay
+    )
 
     encoder, length = module.encoder, module.task.length[1]
     tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)

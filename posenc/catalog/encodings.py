@@ -205,7 +205,7 @@ def page(found: Sequence[EncodingEntry]) -> str:
 
 def print_card(entry: EncodingEntry, portrait: Portrait, folder: Path) -> None:
     """One encoding in words and in a picture."""
-    from posenc.figures import figures
+    from posenc.figures import cards
 
     console = Console()
     console.print(f"\n[bold]{escape(entry.name)}[/bold] · {type(entry.encoding).__name__}\n")
@@ -223,7 +223,7 @@ def print_card(entry: EncodingEntry, portrait: Portrait, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{entry.name}.png"
-    write_picture(picture, figures.encoding_card(entry.name, portrait), dpi=120)
+    write_picture(picture, cards.encoding_card(entry.name, portrait), dpi=120)
     for label, text in {**facts, "picture": str(picture)}.items():
         console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
 
@@ -239,12 +239,12 @@ def show(
     torch.manual_seed(0)
     found = list(entries(names, config_dir))
     if gallery:
-        from posenc.figures import figures
+        from posenc.figures import cards
 
         if gallery.suffix not in PICTURE_FORMATS:
             raise ConfigError(f"--gallery {gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
         portraits = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
-        write_picture(gallery, figures.encoding_gallery(portraits), dpi=80)
+        write_picture(gallery, cards.encoding_gallery(portraits), dpi=80)
     if markdown:
         print(page(found), end="")
     elif names:

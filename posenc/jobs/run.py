@@ -203,13 +203,13 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
 
     A sweep leaves its figures to the report over all of its runs.
     """
-    from posenc.figures import figures  # matplotlib takes most of a second
+    from posenc.figures import lengths  # matplotlib takes most of a second
 
     if len(record.get("test", {})) > 1:
-        write_picture(folder / "length.png", figures.length_curves(record), dpi=150)
+        write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
     if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
         title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
-        figure = figures.position_curves(parts.module.by_position, parts.module.validation.places, title)
+        figure = lengths.position_curves(parts.module.by_position, parts.module.validation.places, title)
         write_picture(folder / "by_position.png", figure, dpi=150)
 
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.config.build import make
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 from posenc.runs import reading
 from posenc.runs.former import command
 from posenc.runs.result import STUDY

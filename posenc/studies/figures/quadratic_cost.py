@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
 
 Curve = Mapping[float, float]

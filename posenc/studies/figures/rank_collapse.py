@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from posenc.diagnostics import Decay
 from posenc.diagnostics.decay import FLOOR
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
 
 

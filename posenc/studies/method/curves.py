@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
 
 

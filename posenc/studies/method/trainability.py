@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from posenc import checks
-from posenc.figures.figures import INK
+from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Arm, check_arms
 from posenc.studies.method.trained import Recipe, Row, fit
