@@ -93,7 +93,8 @@ def test_a_module_is_found_under_its_former_name_and_is_todays() -> None:
         module = import_module(f"posenc.{new}")
         spec = module.__spec__
         assert import_module(f"posenc.{old}") is module
-        assert module.__spec__ is spec is not None
+        assert module.__spec__ is spec
+        assert spec is not None
         assert spec.name == f"posenc.{new}"
     from posenc.analyze.load import load as formerly  # pyright: ignore[reportMissingImports]
 

@@ -15,7 +15,7 @@ import yaml
 from posenc.checks import ConfigError
 from posenc.config.build import build_module, make
 from posenc.config.resume import WORDS, with_recorded
-from posenc.runs.folder import begin, claim
+from posenc.runs.folder import begin, open_run
 from posenc.runs.identity import config_hash, start_digest
 from posenc.training.module import SequenceModule
 from tests.conftest import Launch
@@ -100,10 +100,10 @@ def test_a_checkpoint_that_changed_is_no_beginning_of_the_same_run(tmp_path: Pat
             (folder / "checkpoints" / "last.ckpt").touch()
         digest, options = config_hash({"seed": 0}), {"start": record["start_digest"], "force": False, "wait": False}
         if content == b"a":
-            with claim(folder, digest, **options) as found:
+            with open_run(folder, digest, **options) as found:
                 assert found.resume
         else:
-            with pytest.raises(ConfigError, match="began with other weights"), claim(folder, digest, **options):
+            with pytest.raises(ConfigError, match="began with other weights"), open_run(folder, digest, **options):
                 pass
     assert start_digest(None) is start_digest(str(tmp_path / "nothing")) is None
 

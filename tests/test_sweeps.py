@@ -23,6 +23,7 @@ from posenc.config.explain import explain
 from posenc.jobs.launch import overrides_first, sweep_name
 from posenc.jobs.summary import print_sweep
 from posenc.jobs.sweep import finished_before
+from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import SMALL, process, result, weights
