@@ -74,6 +74,7 @@ def test_two_runs_give_numbers_figures_and_text(
 ) -> None:
     main(
         [
+            "analyze",
             str(trained / "bias"),
             str(trained / "table"),
             str(trained / "bias"),

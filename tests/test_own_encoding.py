@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from posenc.__main__ import main
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "own_encoding.md").read_text()
@@ -60,12 +61,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_config_is_answered_in_words(idea: Path, how: str) -> None:
+def test_a_broken_config_is_answered_in_words(
+    idea: Path, how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (idea / "configs" / "encoding" / "mine.yaml").write_text(BROKEN[how] + "\n")
-    done = run(idea, "-m", "posenc", "encodings", "mine", "--config-dir", str(idea / "configs"))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
+    monkeypatch.syspath_prepend(idea)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # that of another folder
+    with pytest.raises(SystemExit) as stop:
+        main(["encodings", "mine", "--config-dir", str(idea / "configs")])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
 
 
 def test_the_tests_of_every_encoding_take_it_in(idea: Path) -> None:

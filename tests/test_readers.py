@@ -37,18 +37,19 @@ FILES = (
 """What reads or writes a file by its path, in the standard library, torch, numpy, pandas and matplotlib."""
 ALLOWED: dict[str, set[str]] = {
     "posenc/runs/files.py": {"open"},  # the reader
-    "posenc/runs/result.py": {"open", "savefig"},  # the writer
+    "posenc/runs/writing.py": {"open", "savefig"},  # the writer
     "posenc/runs/reading.py": {"load"},  # of a text that was read
     "posenc/training/checkpoint_file.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
     "posenc/report/numbers/series.py": {"read_csv"},  # of bytes that were read
     "posenc/report/write.py": {"print_png", "print_svg"},  # into bytes that are written
     "posenc/report/pages/page.py": {"read_text"},  # page.css and page.js of the package
+    "posenc/catalog/page.py": {"load"},  # configs of the package, and those of its user
     "posenc/catalog/tasks.py": {"read_text"},  # configs of the package
     "posenc/catalog/encodings.py": {"read_text"},  # configs of the package, and those of its user
     "posenc/tasks/parts/corpus.py": {"rglob"},  # of its user
     "posenc/terminal.py": {"open"},  # /dev/null
     "posenc/jobs/summary.py": {"rglob"},  # names of event files, which are counted
-    "posenc/jobs/sweep.py": {"rglob"},  # names of results, which records.read_json reads
+    "posenc/jobs/sweep.py": {"rglob"},  # names of results, which read_json reads
 }
 
 

@@ -123,7 +123,14 @@ class Former(MetaPathFinder, Loader):
 
     def get_code(self, name: str) -> CodeType:
         """What `python -m` runs under a former name."""
-        return compile(f"from posenc.runs.former import command; command({name!r})", name, "exec")
+        return _run_command.__code__
+
+
+def _run_command() -> None:
+    """Python runs this code by itself, as the module of a former name: it has no names of this file, but a __spec__."""
+    from posenc.runs.former import command
+
+    command(__spec__.name)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def command(module: str) -> None:

@@ -11,7 +11,7 @@ from posenc.statistics.aggregates import (
 )
 from posenc.statistics.family import correct, unseen_share
 from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_difference, success_rate
-from posenc.statistics.paired import Difference, holm, mcnemar, paired_difference, sign_flip_test
+from posenc.statistics.paired import Difference, mcnemar, paired_difference, sign_flip_test
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, label
 from posenc.statistics.simulation import coverage
 
@@ -23,7 +23,6 @@ __all__ = [
     "correct",
     "coverage",
     "equivalent",
-    "holm",
     "interquartile_mean",
     "label",
     "mcnemar",

@@ -1,6 +1,6 @@
 """Two arms on the same seeds: the mean difference, exact tests, and many comparisons at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,22 +90,3 @@ def mcnemar(a_success: ArrayLike, b_success: ArrayLike) -> float:
             raise ConfigError(f"mcnemar: a success must be true or false, got {value}; compare with a threshold first.")
     only_a, only_b = int((a > b).sum()), int((b > a).sum())
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values of a family of tests: below .05 with at most 5 % risk of one false finding among them all.
-
-        the k-th smallest of m becomes   max over j ≤ k of min(1, (m − j + 1)·p_j)
-
-    None, a comparison that was not made, stays None and is not counted. Holm 1979, https://www.jstor.org/stable/4615733.
-    """
-    for p in p_values:
-        if p is not None and not 0 <= p <= 1:
-            raise ConfigError(f"holm: a p-value must lie in [0, 1], got {p}; give None where there was no test.")
-    ordered = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, place) in enumerate(ordered):
-        largest = max(largest, min(1.0, (len(ordered) - rank) * p))
-        adjusted[place] = largest
-    return adjusted
