@@ -56,6 +56,7 @@ BROKEN = {
     "an option that does not exist": "_target_: mine.FavouriteDistance\nnum_heads: 4\nwidht: 2.0",
     "another kind of thing, by a function": "_target_: os.getcwd",
     "not yaml": "width: [2.0",
+    "a list": "- _target_: mine.FavouriteDistance",
     "a key that does not exist": "_target_: mine.FavouriteDistance\nnum_heads: ${model.numheads}",
 }
 

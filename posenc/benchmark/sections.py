@@ -135,11 +135,11 @@ def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, Positional
     shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
     for name in names or files:
         try:
-            encoding, causal = catalog.build(files[name], *shape, f"encoding.max_length={longest}")
+            encoding = catalog.build(files[name], *shape, f"encoding.max_length={longest}")
         except ConfigCompositionException:  # it is defined at every length
-            encoding, causal = catalog.build(files[name], *shape)
+            encoding = catalog.build(files[name], *shape)
         if type(encoding) is not PositionalEncoding:
-            yield name, encoding, causal
+            yield name, encoding, encoding.causal_only
 
 
 def growth(shapes: Sequence[Shape], rounds: int) -> Section:

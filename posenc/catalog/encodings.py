@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from posenc import checks, terminal
-from posenc.catalog.page import configured, console, markdown_table, options
+from posenc.catalog.page import configured, console, markdown_table, node_of, options
 from posenc.checks import ConfigError
+from posenc.config.allowed import locate
 from posenc.config.build import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.figures.portrait import Portrait, portray
@@ -34,9 +35,13 @@ class EncodingEntry:
 
     name: str
     encoding: PositionalEncoding
-    causal: bool
     parameters: int
     head: str
+
+    @property
+    def causal(self) -> bool:
+        """Whether it is defined under a causal mask only."""
+        return self.encoding.causal_only
 
     @property
     def documentation(self) -> str:
@@ -121,27 +126,22 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
     for name in names:
         checks.one_of("catalogue", sorted(files), encoding=name)
     for name in names or sorted(files):
-        encoding, causal = build(files[name])
+        encoding = build(files[name])
         lines = files[name].read_text().splitlines()
         head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
         layers = encoding.for_layers(2 if encoding.per_layer else 1)
         parameters = {id(p): p.numel() for layer in layers for p in layer.parameters()}
-        yield EncodingEntry(name, encoding, causal, sum(parameters.values()), head)
+        yield EncodingEntry(name, encoding, sum(parameters.values()), head)
 
 
-def build(file: Path, *overrides: str) -> tuple[PositionalEncoding, bool]:
-    """The encoding of a config file in the default model, and whether it is defined under a causal mask only."""
-    for causal in (False, True):
-        try:
-            config = configured("encoding", file, f"model.causal={str(causal).lower()}", *overrides)
-            encoding = make(config, "encoding")
-        except ConfigError as error:
-            if causal or "model.causal=true" not in str(error):
-                raise
-            continue
-        encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
-        return encoding, causal
-    raise AssertionError
+def build(file: Path, *overrides: str) -> PositionalEncoding:
+    """The encoding of a config file in the default model, under a causal mask where it is defined only so."""
+    target = node_of(file).get("_target_")
+    causal = bool(getattr(locate("encoding", target), "causal_only", False)) if isinstance(target, str) else False
+    config = configured("encoding", file, f"model.causal={str(causal).lower()}", *overrides)
+    encoding = make(config, "encoding")
+    encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
+    return encoding
 
 
 COLUMNS = (

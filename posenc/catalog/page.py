@@ -25,13 +25,21 @@ def options(group: str, own: Path | None = None) -> dict[str, Path]:
     return {file.stem: file for folder in folders for file in sorted((folder / group).glob("*.yaml"))}
 
 
+def node_of(file: Path) -> DictConfig:
+    """What an option's file holds, not resolved. Raises ConfigError where that is no group of options."""
+    node = OmegaConf.load(file)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{file} holds a list; a config file holds options, such as _target_: mine.MyEncoding.")
+    return node
+
+
 def configured(group: str, file: Path, *overrides: str) -> DictConfig:
     """The config that `python train.py GROUP=NAME OVERRIDES` has, for an option's file.
 
     Composing takes Hydra a fifth of a second, so an option without defaults of its own is put into a config that is
     composed once.
     """
-    node = OmegaConf.load(file)
+    node = node_of(file)
     if "defaults" in node or any(word.startswith(f"{group}.") for word in overrides):
         return _composed(f"{group}={file.stem}", *overrides, f"hydra.searchpath=[file://{file.parents[1]}]")
     config = deepcopy(_composed(*overrides))

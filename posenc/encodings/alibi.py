@@ -60,6 +60,7 @@ class CausalALiBi(SymmetricALiBi):
     """
 
     depends_on = frozenset({"distance"})
+    causal_only = True
 
     def __init__(self, num_heads: int, causal: bool) -> None:
         super().__init__(num_heads)

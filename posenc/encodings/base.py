@@ -42,6 +42,9 @@ class PositionalEncoding(nn.Module):
     inject: ClassVar[str] = "input"
     """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model)."""
 
+    causal_only: ClassVar[bool] = False
+    """Whether it is defined under a causal mask only. The constructor then refuses `causal: false`."""
+
     per_layer: ClassVar[bool] = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.
 

@@ -30,6 +30,7 @@ class ContextualPositionalEncoding(PositionalEncoding):
     """
 
     depends_on = frozenset({"order", "content"})
+    causal_only = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, max_count: int = 64) -> None:

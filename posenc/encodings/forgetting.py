@@ -22,6 +22,7 @@ class ForgettingPositionalBias(PositionalEncoding):
     """
 
     depends_on = frozenset({"order", "content"})
+    causal_only = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, start: float = 0.0) -> None:

@@ -31,6 +31,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     """
 
     depends_on = frozenset({"order", "content"})
+    causal_only = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 32) -> None:

@@ -4,16 +4,20 @@ import copy
 import inspect
 import json
 import re
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
 from posenc.catalog.encodings import EncodingEntry, build
 from posenc.catalog.page import options as files
 from posenc.checks import ConfigError
+from posenc.config.build import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
@@ -200,10 +204,8 @@ def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, EncodingEntr
 @pytest.mark.parametrize("heads", [1, 6])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_one_head_and_six(name: str, heads: int) -> None:
-    encoding, causal = build(
-        files("encoding", OWN[0] if OWN else None)[name], "model.dim=48", f"model.num_heads={heads}"
-    )
-    encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=causal)
+    encoding = build(files("encoding", OWN[0] if OWN else None)[name], "model.dim=48", f"model.num_heads={heads}")
+    encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=encoding.causal_only)
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
 
 
@@ -216,3 +218,21 @@ def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], n
     torch._dynamo.reset()
     compiled = torch.compile(encoder, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(tokens), encoder(tokens))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_causal_only_is_what_the_constructor_refuses(
+    composed: Callable[..., DictConfig], catalogue: dict[str, EncodingEntry], name: str
+) -> None:
+    config = composed(f"encoding={name}", "model.causal=false")
+    entry = catalogue[name]
+    assert ("needs model.causal=true" in entry.head) == entry.causal
+    with pytest.raises(ConfigError, match=r"model\.causal=true") if entry.causal else nullcontext():
+        make(config, "encoding")
+
+
+def test_the_published_sweep_leaves_out_what_its_mask_does_not_allow(catalogue: dict[str, EncodingEntry]) -> None:
+    """And `abacus`, whose positions are digits' in a number: the sweep's tasks have none."""
+    for profile in (CONFIGS / "experiment" / "benchmark").glob("*.yaml"):
+        for left_out in re.findall(r"exclude=\[([^]]*)\]", profile.read_text()):
+            assert set(left_out.split(",")) == {"abacus", *(name for name, e in catalogue.items() if e.causal)}
