@@ -1,6 +1,6 @@
 """Pages are not older than the code: studies whose numbers are no matter of luck are run again, small, and compared.
 
-docs/issues/NAME.smoke.json holds the verdicts of profile=smoke for claims that rest on counts or on encoders before
+docs/studies/NAME.smoke.json holds the verdicts of profile=smoke for claims that rest on counts or on encoders before
 training. `python -m tests.test_pages` writes them again after a change that is meant, and the page then has to be read.
 """
 
@@ -42,7 +42,7 @@ def outcomes(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", SMALL)
 def test_the_verdicts_of_a_page_are_those_of_this_tree(name: str) -> None:
     stored = json.loads((PAGES / f"{name}.smoke.json").read_text(encoding="utf-8"))
-    assert outcomes(name) == stored, f"read docs/issues/{name}.md again, then run python -m tests.test_pages"
+    assert outcomes(name) == stored, f"read docs/studies/{name}.md again, then run python -m tests.test_pages"
 
 
 if __name__ == "__main__":
