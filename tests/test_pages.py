@@ -17,7 +17,7 @@ from posenc.studies.method.base import Study
 from posenc.studies.method.workers import Workers
 from tests.conftest import CONFIGS
 
-PAGES = Path(__file__).resolve().parents[1] / "docs" / "issues"
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "studies"
 SMALL: dict[str, tuple[str, ...]] = {
     "quadratic_cost": ("~study.arms.rope", "~study.arms.alibi", "~study.arms.shaw", "~study.arms.window_of_16"),
     "rank_collapse": ("study.seeds=3", "study.batch=2", "study.gains=[1]", "study.skips=[1]"),

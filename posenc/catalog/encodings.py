@@ -186,6 +186,8 @@ def page(found: Sequence[EncodingEntry]) -> str:
     lines = [
         "# The encodings",
         "",
+        "[Documentation](README.md)",
+        "",
         "Made by `python -m posenc encodings --markdown > docs/encodings.md`; a test holds that it is up to date. "
         f"Parameters are those of the default model ({MODEL}); *in each layer* says whether all layers share them or "
         "each has its own, which `model.encoding_per_layer` changes. *Proof* names the implementations that a test "

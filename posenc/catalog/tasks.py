@@ -57,6 +57,8 @@ def page(found: Sequence[TaskEntry]) -> str:
     lines = [
         "# The tasks",
         "",
+        "[Documentation](README.md)",
+        "",
         "Made by `python -m posenc tasks --markdown > docs/tasks.md`; a test holds that it is up to date. "
         "Ceilings are of accuracy at the default length: the best of any model that sees only the bag of tokens, and "
         "of any model. Where both are equal no encoding can help, and skill is undefined.",
