@@ -11,6 +11,7 @@ import torch
 from tests.conftest import ROOT, options
 
 README = (ROOT / "README.md").read_text()
+CHOICES = (ROOT / "docs" / "choices.md").read_text()
 
 
 def test_library_lines() -> None:
@@ -24,7 +25,7 @@ def test_library_lines() -> None:
 def test_every_command_makes_a_config(composed: Callable[..., Any]) -> None:
     """In a shell where the environment is active, which the README says before the first of them."""
     assert README.index("source .venv/bin/activate") < README.index("\npython train.py")
-    commands = re.findall(r"^python train\.py(.*?)(?:#.*)?$", README, re.MULTILINE)
+    commands = re.findall(r"^python train\.py(.*?)(?:#.*)?$", README + CHOICES, re.MULTILINE)
     assert len(commands) > 10
     for command in commands:
         words = [word for word in shlex.split(command) if "=" in word and "<" not in word]
@@ -41,4 +42,18 @@ def test_every_linked_file_exists() -> None:
 def test_every_task_and_every_documented_encoding_is_named() -> None:
     documented = re.findall(r"^## (\w+)$", (ROOT / "docs" / "encodings.md").read_text(), re.MULTILINE)
     for name in (*documented, *options("dataset"), *options("positions")):
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in CHOICES, name
+
+
+def test_the_counts_are_those_of_the_configs() -> None:
+    assert f"**{len(options('encoding'))} encodings**" in README
+    assert f"**{len(options('dataset'))} tasks**" in README
+    studies = [path for path in (ROOT / "docs" / "studies").glob("*.md") if path.name != "README.md"]
+    assert f"**{len(studies)} studies**" in README
+
+
+def test_it_is_short_and_its_code_is_not_wider_than_a_page_shows() -> None:
+    assert len(README) <= 8000
+    for block in re.findall(r"^```\w*\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            assert len(line) <= 88, line
