@@ -20,7 +20,7 @@ from posenc.__main__ import main
 from posenc.analysis.load import load
 from posenc.checks import ConfigError
 from posenc.runs.folder import lock_folder
-from posenc.runs.lock import LOCK, locked
+from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 from posenc.studies.method.workers import Ledger
 from posenc.training.checkpoint_file import DurableFiles, read
@@ -197,7 +197,8 @@ def test_what_a_killed_process_left_of_a_file_goes(tmp_path: Path) -> None:
     (tmp_path / f".result.json.{os.getpid()}-abc.part").write_text("of one that lives")
     (tmp_path / "kept.part").write_text("of its user")
     with lock_folder(tmp_path, wait=False):
-        assert {path.name for path in tmp_path.iterdir()} == {LOCK, "kept.part", f".result.json.{os.getpid()}-abc.part"}
+        left = {"kept.part", f".result.json.{os.getpid()}-abc.part"}
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, HOLDER, *left}
 
 
 STEPS = 20
@@ -283,8 +284,7 @@ def test_a_study_that_cannot_be_read_is_a_sentence(
 
 def test_the_words_of_a_lock_are_text(tmp_path: Path) -> None:
     with locked(tmp_path / LOCK, wait=False):
-        words = '{"process": 1, "machine": "\\u001b[2J", "since": "\\u202e", "command": ["\\u0007"]}'
-        (tmp_path / LOCK).write_text(words)
+        (tmp_path / HOLDER).write_text("process 1 on \x1b[2J, since \u202e: \x07")
         with pytest.raises(ConfigError) as caught, locked(tmp_path / LOCK, wait=False):
             pass
     assert str(caught.value).isprintable()

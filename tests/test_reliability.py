@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import SoftFileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,27 +185,26 @@ def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Pat
     with locked(folder / lock.LOCK, wait=False):
         status, errors = command(*SMALL, f"hydra.run.dir={folder}")
     assert status == 2
-    assert f"(process {os.getpid()}, since " in errors
-    (folder / lock.LOCK).write_text(
-        '{"process": 999999999, "machine": "', encoding="utf-8"
-    )  # of a dead one, and cut off
+    assert f"(process {os.getpid()} on {platform.node()}, since " in errors
+    (folder / lock.LOCK).write_text("")  # of one that was killed
+    (folder / lock.HOLDER).write_text("process 999999999 on")
     assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
-    assert not (folder / lock.LOCK).exists()
+    assert not {lock.LOCK, lock.HOLDER} & {path.name for path in folder.iterdir()}
 
 
-def test_without_locks_of_the_system_the_words_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "fcntl", None)
+def test_without_locks_of_the_system_the_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "FileLock", SoftFileLock)
     path = tmp_path / lock.LOCK
-    with locked(path, wait=False), pytest.raises(ConfigError, match=f"process {os.getpid()}.*or remove"):
+    with locked(path, wait=False), pytest.raises(ConfigError, match=rf"process {os.getpid()} .*run.dir\."):
         locked(path, wait=False).__enter__()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    words = {"process": dead.pid, "machine": lock._self()["machine"], "since": "then", "command": "train.py"}
-    path.write_text(json.dumps(words))
-    with locked(path, wait=False):
-        assert json.loads(path.read_text())["process"] == os.getpid()
-    path.write_text(json.dumps(words | {"machine": "another"}))
-    with pytest.raises(ConfigError, match=f"process {dead.pid} on another.*or remove"):
+    path.write_text(f"{dead.pid}\n{platform.node()}\n")
+    (tmp_path / lock.HOLDER).write_text(f"process {dead.pid} on another, since then: train.py")
+    with locked(path, wait=True):
+        assert path.read_text().startswith(f"{os.getpid()}\n")
+    path.write_text(f"{dead.pid}\nanother\n")
+    with pytest.raises(ConfigError, match=rf"run.dir, or remove {path}"):
         locked(path, wait=False).__enter__()
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from posenc.checks import ConfigError
 from posenc.runs import identity, reading
 from posenc.runs.files import INNER
-from posenc.runs.lock import LOCK, locked
+from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.result import RESULT, is_result, other_layout
 from posenc.runs.writing import clear_parts, write_text
 
@@ -42,7 +42,7 @@ class RunFolder:
     @property
     def untouched(self) -> bool:
         """Nothing was written here yet."""
-        return not [path for path in self.folder.iterdir() if path.name != LOCK]
+        return not [path for path in self.folder.iterdir() if path.name not in (LOCK, HOLDER)]
 
     @property
     def before(self) -> Path | None:

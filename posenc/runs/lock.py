@@ -1,126 +1,76 @@
-"""One process at a time in a run folder. Needs no torch."""
+"""One process at a time in a run folder: a lock of the filelock library, and who holds it. Needs no torch."""
 
-import json
 import os
 import platform
 import shlex
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
 
 from posenc.checks import ConfigError
-from posenc.runs.files import open_file
+from posenc.runs.files import read_bytes
 from posenc.runs.reading import plain_text
+from posenc.runs.writing import write_text
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None
-
-LOCK = ".lock"
+LOCK, HOLDER = ".lock", ".holder"
+"""The lock, and beside it what the process that holds the lock says of itself."""
 WORDS = 4096
-"""Characters of a lock; what its holder says of itself has some hundred."""
+"""Bytes of `HOLDER` that are read at most; a process writes some hundred."""
 
 
 @contextmanager
 def locked(path: Path, wait: bool) -> Iterator[None]:
     """Hold the lock file `path`; while another process does, wait for it or refuse, naming that process.
 
-    The system's lock (flock) ends with the process, however it ends, so a file left by one that was killed holds
-    nobody up. Where the file system knows no such locks, the file's own words decide: a process of this machine that
-    lives no more is known to be dead; of another machine's only a person can know.
+    The system's lock ends with its process, so a stale lock file blocks no one. On a file system without such locks
+    filelock writes process and machine into the file: a dead process of this machine is recognised, for another
+    machine's lock a person must decide.
     """
-    told = False
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _open(path)
-        holder = _taken(file, path)
-        if holder is None:
-            break
-        words = _words(file)
-        file.close()
-        if holder and not wait:
-            raise ConfigError(
-                f"another process is at work in {path.parent}{_named(words)}; choose another hydra.run.dir"
-                + ("." if fcntl and _local(words) else f", or remove {path} if that process is gone.")
-            )
-        if holder and not told:
-            print(f"another process is at work in {path.parent}{_named(words)}; waiting for it", flush=True)
-            told = True
-        if holder:
-            time.sleep(1)
+    lock = _acquired(path, wait)
     try:
-        file.truncate(0)
-        file.write(json.dumps(_self()))
-        file.flush()
+        write_text(path.with_name(HOLDER), _self())
         yield
     finally:
+        for each in (path.with_name(HOLDER), path):  # the lock last, while it is still held
+            with suppress(OSError):
+                each.unlink(missing_ok=True)
         with suppress(OSError):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):
-            file.close()
+            lock.release()
 
 
-def _open(path: Path) -> TextIO:
-    try:
-        handle = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    except ValueError as error:
-        raise ConfigError(f"{path} cannot be a lock ({error}); remove it, or choose another hydra.run.dir.") from error
-    return os.fdopen(handle, "a+", encoding="utf-8", errors="replace")
+def _acquired(path: Path, wait: bool) -> FileLock:
+    lock, told = FileLock(path), False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=1 if told else 0, poll_interval=0.25)
+            return lock
+        except Timeout:
+            words = f"another process is at work in {path.parent}{_holder(path)}"
+            if not wait:
+                here = f" on {platform.node()}, " in words
+                remedy = "." if here else f", or remove {path} if that process is gone."
+                raise ConfigError(f"{words}; choose another hydra.run.dir{remedy}") from None
+            if not told:
+                print(f"{words}; waiting for it", flush=True)
+                told = True
+        except FileNotFoundError:  # the other process has just removed its empty folder
+            continue
 
 
-def _taken(file: TextIO, path: Path) -> bool | None:
-    """None: the lock is ours. True: another process holds it. False: its holder has just left; look again."""
-    try:
-        if fcntl is None:
-            raise OSError
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such locks here
-        return True if _lives(_words(file)) else None
-    return None if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()) else False
-
-
-def _self() -> dict[str, Any]:
+def _self() -> str:
     words = [word for word in sys.argv[1:] if not word.startswith("hydra.job.config.override_dirname")]  # launch's
     command = shlex.join([Path(sys.argv[0]).name, *words])
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
-    return {"process": os.getpid(), "machine": platform.node(), "since": since, "command": command[:500]}
+    return f"process {os.getpid()} on {platform.node()}, since {since}: {command[:500]}\n"
 
 
-def _words(file: TextIO) -> dict[str, Any]:
-    """What the holder wrote; nothing if it has not yet, or wrote otherwise."""
-    try:
-        file.seek(0)
-        words = plain_text(json.loads(file.read(WORDS)))
-        return words if isinstance(words, dict) and {*_self()} <= {*words} else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-
-
-def _local(words: dict[str, Any]) -> bool:
-    return bool(words) and words["machine"] == platform.node()
-
-
-def _lives(words: dict[str, Any]) -> bool:
-    if not words or not _local(words):
-        return bool(words)
-    try:
-        os.kill(int(words["process"]), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def _named(words: dict[str, Any]) -> str:
-    if not words:
-        return ""
-    where = "" if _local(words) else f" on {words['machine']}"
-    return f" (process {words['process']}{where}, since {words['since']}: {words['command']})"
+def _holder(path: Path) -> str:
+    """What the holder says of itself, in brackets; nothing if it has said nothing yet."""
+    with suppress(OSError, ValueError):
+        return f" ({plain_text(read_bytes(path.with_name(HOLDER), WORDS).decode(errors='replace'))})"
+    return ""
