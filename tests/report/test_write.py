@@ -90,7 +90,15 @@ def test_everything_is_written_whole_and_the_same_again(sweep: Path, tmp_path_fa
 
 
 def test_names_are_text_everywhere(run: Make, root: Path) -> None:
-    arms = [NASTY, "none", "_$x_{^}|`*[a](javascript:alert(1))", "%{x}<br>&lt;", "</script><b>", "=1+1"]
+    arms = [
+        NASTY,
+        "none",
+        "_$x_{^}|`*[a](javascript:alert(1))",
+        "%{x}<br>&lt;",
+        "</script><b>",
+        "=1+1",
+        """'" onclick="alert(1)""",
+    ]
     for seed in range(3):
         for place, arm in enumerate(arms):
             error = NASTY if arm == "none" and seed == 2 else None
@@ -108,7 +116,7 @@ def test_names_are_text_everywhere(run: Make, root: Path) -> None:
     traces = [trace for panels in figures.values() for panel in panels for trace in panel["traces"]]
     assert {trace["meta"]["arm"] for trace in traces if "arm" in trace["meta"]} >= set(arms)
     names = {trace["name"] for trace in traces if "name" in trace} - {"order-blind ceiling", "order-aware ceiling"}
-    assert names == {html.escape(arm) for arm in arms}
+    assert names == {html.escape(arm, quote=False) for arm in arms}
     assert all("<" not in trace["name"] for trace in traces if "name" in trace)
     assert all("<" not in words for trace in traces for words in trace.get("text", []))
     summary = (root / "out" / "comparison_summary.md").read_text().partition("```")[0]

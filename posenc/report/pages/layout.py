@@ -35,6 +35,12 @@ def _text(value: object) -> Cell:
     return str(value), str(value)
 
 
+def tables(comparison: Comparison) -> list[PageTable]:
+    """The tables of the report that have something to say, in their order."""
+    found = [summary_table, across_table, difference_table, length_table, lost_table]
+    return [table for make in found if (table := make(comparison)) is not None]
+
+
 def summary_table(comparison: Comparison) -> PageTable:
     """Encoding × dataset."""
     rows = comparison.rows

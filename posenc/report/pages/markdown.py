@@ -21,9 +21,7 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
     parts = ["# Comparison", escape(comparison.first.text) + _label(comparison.first)]
     if len(comparison.findings) > 1:
         parts.append("\n".join(f"* {escape(one.text)}{_label(one)}" for one in comparison.findings))
-    tables = [layout.summary_table(comparison), layout.across_table(comparison), layout.difference_table(comparison)]
-    tables += [layout.length_table(comparison), layout.lost_table(comparison)]
-    parts += [_table(table) for table in tables if table is not None]
+    parts += map(_table, layout.tables(comparison))
     if comparison.notes:
         notes = "\n".join(f"* {escape(note.folder)}: {escape(note.text)}" for note in comparison.notes)
         parts += ["## Notes", notes]
