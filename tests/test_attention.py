@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
-from posenc.attention.layer import IMPLEMENTATIONS, SelfAttention, record_attention
+from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
+from posenc.attention.record import record_attention
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
 from posenc.positions.positions import Positions
 from tests.encodings.proofs import proves
+from tests.kernels import IMPLEMENTATIONS
 
 MASKS = {"none": Mask(), "causal": Mask(causal=True), "window": Mask(window=2), "both": Mask(True, 1)}
 
@@ -123,10 +125,10 @@ def test_recording_changes_nothing_and_ends() -> None:
     layer, encoding = SelfAttention(16, 4), LearnedRelativePositionalBias(4, 3)
     nn.init.normal_(encoding.table)
     x, positions = torch.randn(2, 5, 16), Positions.arange(5)
-    before, path = layer(x, encoding, positions), layer.attend
+    before, path = layer(x, encoding, positions), layer.instead
     with record_attention(layer) as records:
         torch.testing.assert_close(layer(x, encoding, positions), before, atol=1e-6, rtol=1e-5)
-    assert layer.attend is path
+    assert layer.instead is path
     layer(x, encoding, positions)
     assert len(records) == 1
     torch.testing.assert_close(records[0].weights.sum(-1), torch.ones(2, 4, 5))

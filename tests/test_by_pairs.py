@@ -10,12 +10,15 @@ from torch.utils.checkpoint import checkpoint
 
 from posenc.analysis.encoding import bias_curve
 from posenc.attention.bias import Bias, ByDistance, ByPairs
+from posenc.attention.definition import explicit
 from posenc.attention.kernels import by_pairs, flex
-from posenc.attention.layer import SelfAttention, auto, explicit, record_attention
+from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
+from posenc.attention.record import record_attention
 from posenc.encodings import FIREPositionalBias, fire
 from posenc.positions.positions import Positions
 from posenc.training.memory import saved_bytes
+from tests.kernels import auto
 
 H, C, THRESHOLD = 3, 8, 4.0
 

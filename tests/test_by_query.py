@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from posenc.attention.bias import ByDistance, ByQuery
+from posenc.attention.definition import explicit
 from posenc.attention.kernels import by_query
-from posenc.attention.layer import auto, explicit
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 from posenc.training.memory import saved_bytes
+from tests.kernels import auto
 
 B, H = 2, 3
 MASKS = [Mask(), Mask(causal=True), Mask(window=3), Mask(True, 40)]
@@ -94,15 +95,10 @@ def test_nothing_of_n_by_n_is_kept() -> None:
     assert kept < 7 * 4 * qkv[0].numel()  # q, k, v, queries, out; vectors and sums are small
 
 
-def test_where_it_applies() -> None:
+def test_scattered_places_give_the_same_answer() -> None:
     qkv, bias = inputs(9, shared=True, values=True)
-    (q, _, v), places = qkv, Positions.arange(9)
-    assert by_query.applies(bias, q, v, places)
-    assert not by_query.applies(bias, q[..., :3], v, places)
-    assert not by_query.applies(ByDistance(bias.table), q, v, places)
     scattered = Positions(torch.arange(9)[None], span=9)
-    assert not by_query.applies(bias, q, v, scattered)
-    torch.testing.assert_close(auto(*qkv, bias, scattered, Mask()), auto(*qkv, bias, places, Mask()))
+    torch.testing.assert_close(auto(*qkv, bias, scattered, Mask()), auto(*qkv, bias, Positions.arange(9), Mask()))
 
 
 def test_it_is_its_table() -> None:

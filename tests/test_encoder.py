@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posenc.attention.layer import record_attention
+from posenc.attention.record import record_attention
 from posenc.checks import ConfigError
 from posenc.encodings.alibi import SymmetricALiBi
 from posenc.encodings.base import PositionalEncoding

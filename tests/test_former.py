@@ -27,6 +27,7 @@ from posenc.analysis.load import load
 from posenc.report.numbers.compare import compare
 from posenc.runs import former
 from posenc.runs.former import COMMANDS, MOVED, before, now
+from posenc.training import precision
 from tests.conftest import ROOT, Launch
 from tests.test_training import result, weights
 
@@ -38,8 +39,9 @@ CONFIG = (
 
 
 @pytest.fixture
-def left(tmp_path: Path) -> Path:
-    """A copy of the folders."""
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folders, on a machine that computes as theirs did: it had no bfloat16 units."""
+    monkeypatch.setattr(precision, "bfloat16_units", lambda: False)
     return Path(shutil.copytree(ROOT / "tests" / "former", tmp_path / "former"))
 
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.bias import Bias, ByDistance, Dense
+from posenc.attention.definition import explicit
 from posenc.attention.kernels import fused
-from posenc.attention.layer import auto, explicit, sdpa
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
@@ -108,22 +108,3 @@ def test_scattered_ids_are_gathered(form: str) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
     for a, b in zip(gradients(ours, leaves), gradients(theirs, leaves), strict=True):
         torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-9)
-
-
-def test_auto_takes_it_where_it_pays_and_only_there() -> None:
-    def chosen(N: int, learned: bool, form: str = "table", consecutive: bool = True) -> bool:
-        q, _, v, stored = inputs(2, 2, N, torch.float32, learned, form)
-        positions = Positions(torch.arange(N)[None], span=N, consecutive=consecutive)
-        return fused.pays(q, v, as_bias(stored, form), positions)
-
-    assert all(chosen(4, learned=True, form=form) for form in FORMS)
-    assert chosen(fused.FIXED_FROM, learned=False)
-    assert not chosen(fused.FIXED_FROM - 1, learned=False)
-    assert not chosen(fused.FIXED_FROM, learned=False, consecutive=False)
-    assert not any(chosen(fused.FIXED_FROM, learned=False, form=form) for form in FORMS if form != "table")
-    q, k, v, table = inputs(2, 3, 9, torch.float64)
-    assert not fused.applies(q, v, ByQuery(q, torch.zeros(1, 17, 8), values=torch.zeros(1, 17, 8)))
-    assert not fused.applies(q[..., :4], v, ByDistance(table))
-    for bias in (None, ByDistance(table)):
-        expected = sdpa(q, k, v, bias, Positions.arange(9), Mask())
-        torch.testing.assert_close(auto(q, k, v, bias, Positions.arange(9), Mask()), expected)

@@ -1,4 +1,4 @@
-"""bfloat16 where it pays and nowhere else: which parts narrow, what `auto` stands for, how close the answers stay."""
+"""bfloat16 where it pays and nowhere else: its parts, what `auto` stands for, how close the answers stay."""
 
 import copy
 import json
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from posenc.attention.kernels import bfloat16
-from posenc.attention.layer import record_attention
+from posenc.attention.kernels.choose import KEEP_UP_TO, PRODUCTS_UP_TO
+from posenc.attention.record import record_attention
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
 from posenc.encodings.rope import RotaryPositionalEncoding
@@ -27,7 +27,7 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize("readout", ["mean", "per_token"])
-@pytest.mark.parametrize("N", [9, bfloat16.SHORT + 1, precision.SHORT + 1])
+@pytest.mark.parametrize("N", [9, KEEP_UP_TO + 1, PRODUCTS_UP_TO + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int, readout: str) -> None:
@@ -71,7 +71,7 @@ def test_encodings_see_exact_queries(encoding: str, exact: bool) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_recorded_attention_is_not_narrow(encoding: str) -> None:
+def test_recorded_attention_stays_in_float32(encoding: str) -> None:
     encoder = LinearBfloat16().convert_module(Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32))
     with record_attention(encoder) as records:
         encoder(torch.randint(11, (2, 70)))

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
+from posenc.attention.definition import explicit
 from posenc.attention.kernels import bfloat16, by_pairs, by_query, fused
-from posenc.attention.layer import IMPLEMENTATIONS, SelfAttention, explicit
+from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
+from tests.kernels import IMPLEMENTATIONS
 
 B, H, N, C = 2, 3, 9, 8
 LAYOUTS: dict[str, Callable[..., Tensor]] = {
@@ -105,9 +107,7 @@ def test_no_layout_changes_the_answer(
             torch.testing.assert_close(a, c, atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "attend", [fused.attend, by_query.attend, by_pairs.attend, lambda *args: bfloat16.attend(*args[:5])]
-)
+@pytest.mark.parametrize("attend", [fused.attend, by_query.attend, by_pairs.attend, bfloat16.attend])
 @pytest.mark.parametrize("wrong", ["queries", "keys", "heads", "batch", "bias"])
 def test_what_no_kernel_can_read_is_refused(attend: Any, wrong: str) -> None:
     q, k, v = torch.randn(3, B, H, N, C)
@@ -146,5 +146,5 @@ def test_a_layer_takes_no_sequences(build_encoding: Callable[..., Any], name: st
     layer = SelfAttention(24, H, causal)
     encoding = build_encoding(name, "model.dim=24", "model.num_heads=3", f"model.causal={str(causal).lower()}")
     for attend in ("auto", "fused", "explicit"):
-        layer.attend = IMPLEMENTATIONS[attend]
+        layer.attention = attend
         assert layer(torch.randn(0, N, 24), encoding, Positions.arange(N)).shape == (0, N, 24)

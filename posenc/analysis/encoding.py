@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from posenc.analysis.observe import Asked, look, reach, trained
-from posenc.attention.layer import LayerRecord
+from posenc.attention.record import LayerRecord
 from posenc.diagnostics import RotaryUsage, rotary_usage
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings.base import PositionalEncoding

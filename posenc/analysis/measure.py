@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from posenc.analysis.encoding import Shape, shape
 from posenc.analysis.load import Finished
 from posenc.analysis.observe import Observed, check_length, check_size, observe
-from posenc.attention.layer import LayerRecord
+from posenc.attention.record import LayerRecord
 from posenc.checks import ConfigError
 from posenc.diagnostics import (
     ProbeScore,

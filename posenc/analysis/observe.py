@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from posenc.attention.layer import LayerRecord, SelfAttention
+from posenc.attention.layer import SelfAttention
+from posenc.attention.record import LayerRecord
 from posenc.checks import HELD, ConfigError, UndefinedAtLength, positive
 from posenc.diagnostics import capture
 from posenc.encodings.base import PositionalEncoding

@@ -1,15 +1,10 @@
 """Self-attention: its definition, the layer, biases and masks, and in `kernels` faster ways to the same numbers."""
 
 from posenc.attention.bias import Bias
-from posenc.attention.layer import (
-    Projection,
-    SelfAttention,
-    attention_logits,
-    biased,
-    explicit,
-    record_attention,
-)
+from posenc.attention.definition import attention_logits, biased, explicit
+from posenc.attention.layer import Projection, SelfAttention
 from posenc.attention.mask import Mask
+from posenc.attention.record import record_attention
 
 __all__ = [
     "Bias",

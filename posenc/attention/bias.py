@@ -28,7 +28,7 @@ class ByDistance:
     """
 
     table: Float[Tensor, "b H n M"]
-    carries: ClassVar[bool] = False
+    has_values: ClassVar[bool] = False
 
     @property
     def learned(self) -> bool:
@@ -50,7 +50,7 @@ class ByDistance:
         batch = max(table.shape[0], index.shape[0])
         return table.expand(batch, -1, N, -1).gather(-1, index.expand(batch, table.shape[1], N, N))
 
-    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
         """Nothing is added to the values."""
         return
 
@@ -61,7 +61,7 @@ class ByQuery:
 
     queries  (B, H, N, c), scaled
     vectors  (h, M, c): h = 1 or H
-    values   (h, M, d) or None: what a key at each distance adds to the value that attention carries from it
+    values   (h, M, d) or None: what a key at each distance adds to its value
     """
 
     queries: Float[Tensor, "B H N c"]
@@ -69,7 +69,7 @@ class ByQuery:
     values: Float[Tensor, "h M d"] | None = None
 
     @property
-    def carries(self) -> bool:
+    def has_values(self) -> bool:
         """Whether it adds to the values too, for which the weights themselves are needed."""
         return self.values is not None
 
@@ -88,7 +88,9 @@ class ByQuery:
         """The bias for each (query, key) pair."""
         return ByDistance(self.table).matrix(positions)
 
-    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Float[Tensor, "B H N d"] | None:
+    def weighted_values(
+        self, weights: Float[Tensor, "B H N N"], positions: Positions
+    ) -> Float[Tensor, "B H N d"] | None:
         """Σ_n weights[m, n] · values[distance(m, n)], what `values` add to the output of attention; None without them.
 
         The weights are summed by distance first, so that no (N, N, d) is built.
@@ -121,7 +123,7 @@ class Dense:
     """
 
     logits: Float[Tensor, "b h N N"]
-    carries: ClassVar[bool] = False
+    has_values: ClassVar[bool] = False
 
     @property
     def learned(self) -> bool:
@@ -132,7 +134,7 @@ class Dense:
         """The logits themselves."""
         return self.logits
 
-    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
         """Nothing is added to the values."""
         return
 
@@ -149,7 +151,7 @@ class ByPairs:
     logits: Callable[[tuple[Tensor, ...], slice, slice], Float[Tensor, "b h m n"]]
     parameters: tuple[Tensor, ...]
     width: int
-    carries: ClassVar[bool] = False
+    has_values: ClassVar[bool] = False
 
     @property
     def learned(self) -> bool:
@@ -165,7 +167,7 @@ class ByPairs:
         """Queries for which about `BLOCK` numbers are made at once: of the bias, or `others` for each pair."""
         return blocks.cut(length, max(1, BLOCK // (length * max(others, self.width))))
 
-    def carried(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
+    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
         """Nothing is added to the values."""
         return
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
-from posenc.attention.layer import Attend, auto, sdpa
+from posenc.attention.kernels.choose import attend
 from posenc.attention.mask import Mask
 from posenc.benchmark.models import DIM, HEADS
 from posenc.benchmark.sections import Row, Section, Shape
 from posenc.benchmark.timing import race
 from posenc.positions.positions import Positions
-from posenc.training.precision import LinearBfloat16, automatic, narrowed
+from posenc.training.precision import LinearBfloat16, automatic
 
 
 def attention(shapes: Sequence[Shape], rounds: int) -> Section:
@@ -29,10 +29,10 @@ def attention(shapes: Sequence[Shape], rounds: int) -> Section:
     for size, length in shapes:
         steps: dict[str, Callable[[], Any]] = {}
         for kind, bias in _biases(size, length).items():
-            steps[f"{kind}: torch"] = _step(sdpa, bias, size, length, torch.float32)
-            steps[f"{kind}: posenc"] = _step(auto, bias, size, length, torch.float32)
+            steps[f"{kind}: torch"] = _step(bias, size, length, torch.float32, attention="sdpa")
+            steps[f"{kind}: posenc"] = _step(bias, size, length, torch.float32)
             if narrow:
-                steps[f"{kind}: posenc, bfloat16"] = _step(narrowed(auto), bias, size, length, torch.bfloat16)
+                steps[f"{kind}: posenc, bfloat16"] = _step(bias, size, length, torch.bfloat16, bfloat16=True)
         timed = race(steps, rounds, f"attention {size} × {length}")
         for name, timing in timed.items():
             row: Row = {"batch": size, "length": length, "contestant": name}
@@ -54,12 +54,12 @@ def _biases(size: int, length: int) -> dict[str, Bias | None]:
     }
 
 
-def _step(attend: Attend, bias: Bias | None, size: int, length: int, dtype: torch.dtype) -> Callable[[], Any]:
+def _step(bias: Bias | None, size: int, length: int, dtype: torch.dtype, **options: Any) -> Callable[[], Any]:
     q, k, v = (_leaf(size, HEADS, length, DIM // HEADS, dtype=dtype) for _ in range(3))
     positions, grad = Positions.arange(length), torch.randn_like(v)
     parts = () if bias is None else (getattr(bias, field.name) for field in fields(bias))
     leaves = [q, k, v, *(part for part in parts if part is not None and part.requires_grad)]
-    return lambda: torch.autograd.grad(attend(q, k, v, bias, positions, Mask()), leaves, grad)
+    return lambda: torch.autograd.grad(attend(q, k, v, bias, positions, Mask(), **options), leaves, grad)
 
 
 def _leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

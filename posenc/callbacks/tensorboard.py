@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from posenc.attention.bias import ByPairs, Dense
-from posenc.attention.layer import record_attention
+from posenc.attention.record import record_attention
 from posenc.diagnostics.bias_curve import bias_curve
 from posenc.streams import default_stream, generator
 from posenc.training.module import SequenceModule

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from posenc.attention.bias import ByDistance
-from posenc.attention.layer import LayerRecord
+from posenc.attention.record import LayerRecord
 from posenc.positions.positions import Positions
 
 

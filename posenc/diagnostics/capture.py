@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention.layer import LayerRecord, record_attention
+from posenc.attention.record import LayerRecord, record_attention
 from posenc.model.encoder import Encoder
 
 

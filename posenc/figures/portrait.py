@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from posenc.attention.layer import attention_logits
+from posenc.attention.definition import attention_logits
 from posenc.attention.mask import Mask
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from posenc import checks, terminal
-from posenc.attention.layer import LayerRecord
+from posenc.attention.record import LayerRecord
 from posenc.checks import ConfigError
 from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
 from posenc.statistics.claims import Claim, Verdict

@@ -10,12 +10,12 @@ from torch import nn
 
 from posenc import encodings as pe
 from posenc.attention.bias import skew
-from posenc.attention.layer import IMPLEMENTATIONS
 from posenc.attention.mask import Mask
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 from tests.encodings.proofs import FORMULA, proves
 from tests.encodings.test_closed_forms import FLOAT32, Layer, agree, all_cases, array, cases, layer_norm, linear, loud
+from tests.kernels import IMPLEMENTATIONS
 
 
 @pytest.mark.parametrize("N", [1, 2, 9])

@@ -16,7 +16,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.wav2vec2_bert import modeling_wav2vec2_bert as wav2vec2_bert
 from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer as conformer
 
-from posenc.attention.layer import attention_logits
+from posenc.attention.definition import attention_logits
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 from tests.conftest import CONFIGS

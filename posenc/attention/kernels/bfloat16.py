@@ -8,7 +8,7 @@ N×N is kept: the backward pass computes the weights again, from the same number
     dQ = dS K / √d,  dK = dSᵀ Q / √d,  dBias = dS, summed over the batch and over each distance
 
 as in FlashAttention (Dao et al. 2022, https://arxiv.org/abs/2205.14135), but that whole rows are computed, so that no
-sum is carried along. Products are of bfloat16 numbers, summed in float32 and rounded to bfloat16, as are the bias and
+sum is updated. Products are of bfloat16 numbers, summed in float32 and rounded to bfloat16, as are the bias and
 the softmax. The bias is one table of distances; with the queries in reverse order its matrix is a view of it (see
 `posenc.attention.kernels.fused.Hankel`).
 """
@@ -21,30 +21,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from posenc.attention.bias import Bias
+from posenc.attention.definition import add_values, biased
 from posenc.attention.kernels import blocks, fused
-from posenc.attention.layer import biased, carry
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
 BLOCK = 2**20
 """Weights that are computed at once, or those of one head: 2 MiB, so that a block stays in the caches."""
 
-SHORT = 64
-"""Up to this length the weights are few, and kept for the backward pass: that is faster than computing them again."""
 
-LONGEST = 512
-"""From here on torch's kernel in float32 is as fast: a head no longer fits into the caches."""
-
-
-def pays(bias: Bias | None, positions: Positions, mask: Mask) -> bool:
-    """Whether it applies, to no bias or one table and open masks, and is faster than the kernels in float32."""
-    return (bias is None or fused.is_table(bias, positions)) and mask.open and SHORT < positions.length <= LONGEST
-
-
-def whole(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+def products(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
     """The definition in bfloat16, for every bias and mask; q is scaled in the place of the N×N logits."""
     q, k, v = (x.to(torch.bfloat16) for x in (q * v.shape[-1] ** -0.5, k, v))
-    return carry(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
+    return add_values(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
 
 
 def attend(
@@ -53,9 +42,10 @@ def attend(
     v: Float[Tensor, "B H N d"],
     bias: Bias | None,
     positions: Positions,
+    mask: Mask,
 ) -> Float[Tensor, "B H N d"]:
-    """softmax(q kᵀ / √d + bias) v in bfloat16, for what `pays` lets in, at any length."""
-    table = None if bias is None else fused.lay(bias, positions, Mask())[1]
+    """softmax(q kᵀ / √d + bias) v in bfloat16, for no bias or one table, and a mask that is open."""
+    table = None if bias is None else fused.lay(bias, positions, mask)[1]
     q, k, v = blocks.operands(q, k, v, table, positions.length)
     B, H, N, d = v.shape
     q = (q * d**-0.5).to(torch.bfloat16)

@@ -8,21 +8,16 @@ https://arxiv.org/abs/2307.08691). Keys that the mask hides from all queries of 
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention.bias import Bias, ByPairs
+from posenc.attention.bias import ByPairs
 from posenc.attention.kernels import blocks
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
-
-
-def applies(bias: Bias | None, q: Tensor) -> TypeGuard[ByPairs]:
-    """Whether this is the definition's equal here: a CPU, no compiling."""
-    return isinstance(bias, ByPairs) and blocks.pays(q)
 
 
 def attend(
@@ -33,7 +28,7 @@ def attend(
     positions: Positions,
     mask: Mask,
 ) -> Float[Tensor, "B H N d"]:
-    """The definition's answer, where it `applies`; what is narrower than float32 is widened to it."""
+    """The definition's answer; inputs narrower than float32 are widened to it."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     with torch.no_grad():
         first = bias.logits(bias.parameters, slice(0, 1), slice(0, 1))

@@ -18,13 +18,13 @@ each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691).
 
 import math
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention.bias import Bias, ByQuery
+from posenc.attention.bias import ByQuery
 from posenc.attention.kernels import blocks
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
@@ -37,11 +37,6 @@ Block = tuple[slice, slice, slice, slice]
 """Heads, queries, keys, and which of the 2N − 1 distances lie between them."""
 
 
-def applies(bias: Bias | None, q: Tensor, v: Tensor, positions: Positions) -> TypeGuard[ByQuery]:
-    """Whether this is the definition's equal here: consecutive positions, a CPU, q and k as wide as v, no compiling."""
-    return isinstance(bias, ByQuery) and positions.consecutive and q.shape[-1] == v.shape[-1] and blocks.pays(q)
-
-
 def attend(
     q: Float[Tensor, "B H N d"],
     k: Float[Tensor, "B H N d"],
@@ -50,7 +45,7 @@ def attend(
     positions: Positions,
     mask: Mask,
 ) -> Float[Tensor, "B H N d"]:
-    """The definition's answer, where it `applies`; what is narrower than float32 is widened to it."""
+    """The definition's answer at consecutive positions, q as wide as v; below float32, inputs are widened to it."""
     dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
     q, k, v = blocks.operands(q, k, v, bias.queries, N)
     queries = bias.queries.expand(*q.shape[:-1], -1)

@@ -5,8 +5,8 @@
 
 Dong et al. 2024 (https://arxiv.org/abs/2412.05496), https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html.
 Scores are scaled before the bias is added, as everywhere in posenc. torch has no backward pass for it on a CPU; the
-forward pass there is for tests. Where queries read vectors of distances, their table of N × (2N − 1) is built; what a
-bias adds to the values is beyond it, and is left to the definition.
+forward pass there is for tests. Where queries read vectors of distances, their table of N × (2N − 1) is built; it
+has no place for what a bias adds to the values.
 """
 
 import warnings

@@ -7,9 +7,9 @@ query's sum):
 
     P = exp(q kᵀ / √d + bias − L),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)),  dQ = dS K,  dK = dSᵀ Q
 
-as in FlashAttention-2 (Dao 2023, https://arxiv.org/abs/2307.08691, algorithm 2), and dBias = dS, handed on block by
+as in FlashAttention-2 (Dao 2023, https://arxiv.org/abs/2307.08691, algorithm 2), and dBias = dS, passed on block by
 block. Deviations: whole rows, as a block of keys gains nothing on a CPU; powers of two instead of e, which torch
-computes in 0.6 of the time; L and the row sums ride along as a column of Q and dO.
+computes in 0.6 of the time; L and the row sums are one more column of Q and dO.
 
 How the bias lies in memory is a `Layout`:
 
@@ -37,9 +37,6 @@ from posenc.positions.positions import Positions
 BLOCK = 2**19
 """Weights that are computed at once in the backward pass: 2 MiB in float32, and three or four times that with their
 gradients, so that a block stays in the caches."""
-
-FIXED_FROM = 512
-"""Shorter sequences gain nothing where the bias needs no gradient: turning the queries costs what the view saves."""
 
 
 class Layout(ABC):
@@ -107,30 +104,11 @@ def diagonals(x: Float[Tensor, "*b m N"]) -> Float[Tensor, "*b w"]:
     return flat.unflatten(-1, (m, N + m - 1)).sum(-2)
 
 
-def applies(q: Tensor, v: Tensor, bias: Bias | None) -> bool:
-    """Whether this is the definition's equal here: a bias without values, a CPU, q and k as wide as v.
-
-    Not inside torch.compile, which does not trace the backward pass.
-    """
-    fits = q.shape[-1] == v.shape[-1]
-    return bias is not None and not bias.carries and fits and blocks.pays(q)
-
-
-def is_table(bias: Bias | None, positions: Positions) -> bool:
-    """Whether one table of distances holds for all queries and sequences, at consecutive positions."""
-    one = isinstance(bias, ByDistance) and bias.table.shape[0] == bias.table.shape[2] == 1
-    return one and positions.consecutive
-
-
-def pays(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions) -> bool:
-    """Whether it applies and is the faster way: where the bias needs a gradient, and for long tables without one."""
-    if bias is None or not applies(q, v, bias):
-        return False
-    return bias.learned or (positions.length >= FIXED_FROM and is_table(bias, positions))
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, mask: Mask) -> Tensor:
-    """softmax(q kᵀ / √d + bias) v where it `applies`; what is narrower than float32 is widened to it."""
+    """softmax(q kᵀ / √d + bias) v for a bias without values, q as wide as v, on a CPU.
+
+    Inputs narrower than float32 are widened to it.
+    """
     dtype = torch.promote_types(q.dtype, torch.float32)
     layout, stored = lay(bias, positions, mask)
     q, k, v = blocks.operands(q, k, v, stored, positions.length)

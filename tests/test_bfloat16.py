@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.bias import ByDistance, ByQuery, Dense
+from posenc.attention.definition import explicit
 from posenc.attention.kernels import bfloat16
-from posenc.attention.layer import explicit
+from posenc.attention.kernels.choose import BLOCKS_UP_TO, KEEP_UP_TO
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
@@ -32,7 +33,7 @@ def check(B: int, H: int, N: int, d: int, wider: int = 0, heads: int | None = No
     bias = None if table is None else ByDistance(table)
     inputs = (q, k, v) if table is None else (q, k, v, table)
     expected = explicit(q, k, v, bias, positions, Mask())
-    found = bfloat16.attend(q, k, v, bias, positions)
+    found = bfloat16.attend(q, k, v, bias, positions, Mask())
     assert found.dtype == torch.bfloat16
     assert (found - expected).norm() <= 0.01 * expected.norm()
     for one, other in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
@@ -42,7 +43,7 @@ def check(B: int, H: int, N: int, d: int, wider: int = 0, heads: int | None = No
 
 
 @pytest.mark.parametrize("heads", [None, 1, 3])
-@pytest.mark.parametrize("N", [1, 2, 31, bfloat16.SHORT + 1, bfloat16.LONGEST])
+@pytest.mark.parametrize("N", [1, 2, 31, KEEP_UP_TO + 1, BLOCKS_UP_TO])
 def test_agrees_with_the_definition(N: int, heads: int | None) -> None:
     check(2, 3, N, 8, heads=heads)
 
@@ -60,7 +61,7 @@ def test_short_sequences_under_every_bias_and_mask(kind: str, mask: Mask) -> Non
         "values": (ByQuery(queries, vectors, values), (q, k, v, queries, vectors, values)),
         "dense": (Dense(dense), (q, k, v, dense)),
     }[kind]
-    expected, found = explicit(q, k, v, bias, positions, mask), bfloat16.whole(q, k, v, bias, positions, mask)
+    expected, found = explicit(q, k, v, bias, positions, mask), bfloat16.products(q, k, v, bias, positions, mask)
     assert (found - expected).norm() <= 0.01 * expected.norm()
     for one, other in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
         assert (one - other).norm() <= 0.03 * other.norm()
@@ -83,10 +84,10 @@ def test_every_shape(B: int, H: int, N: int, d: int, wider: int, biased: bool, s
 def test_blocks_are_of_one_mind(monkeypatch: pytest.MonkeyPatch, some: int) -> None:
     q, k, v, table = exact(7, 2, 70, 8), exact(7, 2, 70, 8), exact(7, 2, 70, 8), exact(1, 2, 1, 139)
     positions = Positions.arange(70)
-    whole = bfloat16.attend(q, k, v, ByDistance(table), positions)
+    whole = bfloat16.attend(q, k, v, ByDistance(table), positions, Mask())
     expected = gradients(whole, (q, k, v, table))
     monkeypatch.setattr(bfloat16, "BLOCK", some * 70 * 70)
-    found = bfloat16.attend(q, k, v, ByDistance(table), positions)
+    found = bfloat16.attend(q, k, v, ByDistance(table), positions, Mask())
     torch.testing.assert_close(found, whole, atol=0, rtol=0.01)
     for one, other in zip(gradients(found, (q, k, v, table)), expected, strict=True):
         torch.testing.assert_close(one, other, atol=0.01 * float(other.abs().max()), rtol=0.01)
@@ -95,7 +96,7 @@ def test_blocks_are_of_one_mind(monkeypatch: pytest.MonkeyPatch, some: int) -> N
 def test_a_fixed_table_gets_no_gradient() -> None:
     q, k, v, positions = exact(1, 2, 70, 8), exact(1, 2, 70, 8), exact(1, 2, 70, 8), Positions.arange(70)
     table = torch.randn(1, 2, 1, 139)
-    bfloat16.attend(q, k, v, ByDistance(table), positions).sum().backward()
+    bfloat16.attend(q, k, v, ByDistance(table), positions, Mask()).sum().backward()
     assert table.grad is None
     assert q.grad is not None
 
@@ -106,32 +107,6 @@ def test_nothing_of_n_by_n_is_kept(heads: int | None) -> None:
     table = None if heads is None else ByDistance(exact(1, heads, 1, 2 * N - 1))
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        bfloat16.attend(exact(B, H, N, d), exact(B, H, N, d), exact(B, H, N, d), table, Positions.arange(N))
+        bfloat16.attend(exact(B, H, N, d), exact(B, H, N, d), exact(B, H, N, d), table, Positions.arange(N), Mask())
     assert kept
     assert max(x.numel() for x in kept) <= B * H * N * d
-
-
-TABLE = torch.zeros(1, 2, 1, 2 * bfloat16.LONGEST + 3)
-
-
-@pytest.mark.parametrize(
-    ("bias", "length", "mask", "expected"),
-    [
-        (None, bfloat16.LONGEST, Mask(), True),
-        (None, bfloat16.LONGEST + 1, Mask(), False),
-        (None, bfloat16.SHORT, Mask(), False),
-        (None, bfloat16.LONGEST, Mask(causal=True), False),
-        (None, bfloat16.LONGEST, Mask(window=2), False),
-        (ByDistance(TABLE), bfloat16.LONGEST, Mask(), True),
-        (
-            ByQuery(torch.zeros(1, 2, bfloat16.LONGEST, 4), TABLE[0, :, 0, :, None].expand(-1, -1, 4)),
-            bfloat16.LONGEST,
-            Mask(),
-            False,
-        ),
-        (ByDistance(TABLE.expand(3, -1, -1, -1)), bfloat16.LONGEST, Mask(), False),
-        (Dense(torch.zeros(1, 2, 100, 100)), 100, Mask(), False),
-    ],
-)
-def test_where_it_pays(bias: Bias | None, length: int, mask: Mask, expected: bool) -> None:
-    assert bfloat16.pays(bias, Positions.arange(length), mask) == expected

@@ -1,0 +1,54 @@
+"""Self-attention by its definition, which every kernel is held to.
+
+    attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
+
+and `bias.values`, where a bias has some, are added to v by distance. d is the width of v: an encoding may widen q and
+k, not the scale. The bias is added to the *scaled* logits.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from posenc.attention.bias import Bias
+from posenc.attention.kernels import blocks
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+
+
+def attention_logits(
+    q: Float[Tensor, "B H N c"],
+    k: Float[Tensor, "B H N c"],
+    head_dim: int,
+    bias: Bias | None,
+    positions: Positions,
+    mask: Mask,
+) -> Float[Tensor, "B H N N"]:
+    """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
+    return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask)
+
+
+def biased(logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    """logits + bias, −∞ where the mask forbids."""
+    blocks.fits(logits, logits.mT, positions.length)
+    if bias is not None:
+        logits = logits + bias.matrix(positions).to(logits.dtype)
+    allowed = mask.allowed(positions.length, logits.device)
+    return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
+
+
+def add_values(weights: Float[Tensor, "B H N N"], v: Tensor, bias: Bias | None, positions: Positions) -> Tensor:
+    """weights · v, and what the bias adds to the values by distance."""
+    relative = None if bias is None else bias.weighted_values(weights, positions)
+    return weights @ v if relative is None else weights @ v + relative
+
+
+def explicit(
+    q: Float[Tensor, "B H N c"],
+    k: Float[Tensor, "B H N c"],
+    v: Float[Tensor, "B H N d"],
+    bias: Bias | None,
+    positions: Positions,
+    mask: Mask,
+) -> Float[Tensor, "B H N d"]:
+    """The definition, written out, for every bias, mask and device."""
+    return add_values(attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1), v, bias, positions)

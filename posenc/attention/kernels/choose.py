@@ -1,0 +1,183 @@
+"""Which kernel computes attention: one table, read from the top, and the only place that decides.
+
+Every kernel gives the answer of `posenc.attention.definition.explicit`; they differ in time and memory. The lengths
+below were timed; docs/performance.md says where.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery
+from posenc.attention.definition import explicit
+from posenc.attention.kernels import bfloat16, by_pairs, by_query, flex, fused, sdpa
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+
+OPTIONS = ("auto", "explicit", "flex", "fused", "sdpa", "toeplitz")
+"""The values of `model.attention`. Where a kernel cannot do what was asked, the next one of the table does it."""
+
+FIXED_FROM = 512
+"""From this length on `fused` is faster than sdpa for a table without gradient; below it, reversing q costs as much as
+the strided view saves."""
+
+KEEP_UP_TO = 64
+"""Up to this length it is faster to keep the bfloat16 weights for the backward pass than to compute them again."""
+
+BLOCKS_UP_TO = 512
+"""Above this length a head no longer fits into the caches, and torch's float32 kernel is as fast as bfloat16 blocks."""
+
+PRODUCTS_UP_TO = 128
+"""Up to this length attention with a bias on the logits is faster as plain bfloat16 products than in a float32 kernel.
+
+On two Zen 4 cores with torch 2.13, in batches of 64 × 128, products take 0.6 of the kernel's time under a bias of
+logits, 1.0 under one that queries read, 1.3 with values; those with values are kept to `KEEP_UP_TO`.
+"""
+
+
+class Case(NamedTuple):
+    """What the choice depends on.
+
+    bias         none; table (one value a distance, for all queries and sequences); rows (a row of distances for each
+                 query, or a table for each sequence); read (each query reads vectors of distances); pairs (computed for
+                 some queries at a time); dense (N × N)
+    values       whether the bias adds to the values, for which the weights themselves are needed
+    learned      whether the bias needs a gradient
+    consecutive  whether positions are 0 .. N − 1, so that distances are differences of places
+    equal_width  whether q and k are as wide as v
+    open_mask    whether every query sees every key
+    length       N
+    device       cpu, cuda, ...
+    compiling    whether torch.compile traces, which cannot trace a backward pass of our own
+    bfloat16     whether products may be rounded to bfloat16
+    """
+
+    bias: str
+    values: bool
+    learned: bool
+    consecutive: bool
+    equal_width: bool
+    open_mask: bool
+    length: int
+    device: str
+    compiling: bool
+    bfloat16: bool
+
+    @property
+    def blocks(self) -> bool:
+        """Whether kernels that work block by block may run: on a GPU each block would keep the device waiting."""
+        return self.device == "cpu" and not self.compiling
+
+    @property
+    def fusible(self) -> bool:
+        """Whether torch's fused kernel for the CPU can take the bias as its mask."""
+        return self.bias != "none" and not self.values and self.equal_width and self.blocks
+
+    @property
+    def one_table(self) -> bool:
+        """Whether one value a distance holds for all queries and sequences."""
+        return self.bias == "table" and self.consecutive
+
+
+class Rule(NamedTuple):
+    """`kernel` computes attention if model.attention is one of `asked` and `fits` holds."""
+
+    kernel: str
+    asked: tuple[str, ...]
+    fits: Callable[[Case], bool]
+
+
+TABLE = (
+    Rule(
+        "bfloat16_blocks",
+        OPTIONS,
+        lambda c: (
+            c.bfloat16 and (c.bias == "none" or c.one_table) and c.open_mask and KEEP_UP_TO < c.length <= BLOCKS_UP_TO
+        ),
+    ),
+    Rule("bfloat16_products", OPTIONS, lambda c: c.bfloat16 and c.length <= _products_up_to(c)),
+    Rule("flex", ("flex",), lambda c: not c.values),
+    Rule("by_query", ("auto", "fused"), lambda c: c.bias == "read" and c.consecutive and c.equal_width and c.blocks),
+    Rule("by_pairs", ("auto", "fused"), lambda c: c.bias == "pairs" and c.blocks),
+    Rule("fused", ("fused",), lambda c: c.fusible),
+    Rule("fused", ("toeplitz",), lambda c: c.fusible and c.one_table),
+    Rule("fused", ("auto",), lambda c: c.fusible and (c.learned or (c.one_table and c.length >= FIXED_FROM))),
+    Rule("sdpa", ("auto", "fused", "sdpa", "toeplitz"), lambda c: not c.values),
+    Rule("explicit", OPTIONS, lambda _: True),
+)
+"""The first rule that fits is taken."""
+
+KERNELS: dict[str, Callable[..., Tensor]] = {
+    "bfloat16_blocks": bfloat16.attend,
+    "bfloat16_products": bfloat16.products,
+    "by_pairs": by_pairs.attend,
+    "by_query": by_query.attend,
+    "explicit": explicit,
+    "flex": flex.attend,
+    "fused": fused.attend,
+    "sdpa": sdpa.attend,
+}
+"""By name: (q, k, v, bias, positions, mask) → (B, H, N, d)."""
+
+
+def choose(case: Case, attention: str = "auto") -> str:
+    """The name of the kernel for this case under `model.attention`."""
+    return next(rule.kernel for rule in TABLE if attention in rule.asked and rule.fits(case))
+
+
+def case(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, bfloat16: bool = False) -> Case:
+    """The case that these inputs are."""
+    return Case(
+        bias=_kind(bias),
+        values=bias is not None and bias.has_values,
+        learned=bias is not None and bias.learned,
+        consecutive=positions.consecutive,
+        equal_width=q.shape[-1] == v.shape[-1],
+        open_mask=mask.open,
+        length=positions.length,
+        device=q.device.type,
+        compiling=torch.compiler.is_compiling(),
+        bfloat16=bfloat16,
+    )
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Bias | None,
+    positions: Positions,
+    mask: Mask,
+    *,
+    attention: str = "auto",
+    bfloat16: bool = False,
+) -> Tensor:
+    """Attention, (B, H, N, d), by the kernel that the table names.
+
+    attention  one of `OPTIONS`
+    bfloat16   whether to multiply in bfloat16 where that is faster; the answer is then bfloat16, elsewhere float32
+    """
+    kernel = choose(case(q, v, bias, positions, mask, bfloat16), attention)
+    if bfloat16 and not kernel.startswith("bfloat16"):
+        q, k, v = (x.to(torch.float32) for x in (q, k, v))
+    return KERNELS[kernel](q, k, v, bias, positions, mask)
+
+
+def check_training(attention: str, device: torch.device) -> None:
+    """Refuse, with a ConfigError, a device on which this option cannot be trained."""
+    if attention == "flex":
+        flex.check_training(device)
+
+
+def _products_up_to(case: Case) -> int:
+    return KEEP_UP_TO if case.bias == "none" or case.values else PRODUCTS_UP_TO
+
+
+def _kind(bias: Any) -> str:
+    if isinstance(bias, ByDistance):
+        return "table" if bias.table.shape[0] == bias.table.shape[2] == 1 else "rows"
+    if bias is None:
+        return "none"
+    return "read" if isinstance(bias, ByQuery) else "pairs" if isinstance(bias, ByPairs) else "dense"

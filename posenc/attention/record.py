@@ -1,0 +1,52 @@
+"""What attention layers do in a forward pass, recorded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from posenc.attention.bias import Bias
+from posenc.attention.definition import add_values, attention_logits
+from posenc.attention.layer import SelfAttention
+from posenc.attention.mask import Mask
+from posenc.positions.positions import Positions
+
+
+@dataclass
+class LayerRecord:
+    """What one attention layer did in a recorded forward pass."""
+
+    logits: Float[Tensor, "B H N N"]
+    weights: Float[Tensor, "B H N N"]
+    bias: Bias | None
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
+    """Record logits, weights and bias of every SelfAttention that runs inside, first layer first.
+
+    A capture forward: inside, attention runs by the explicit implementation, in float32 at least; outside, the model
+    keeps its own path.
+    """
+    records: list[LayerRecord] = []
+
+    def capture(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+        own = v.dtype
+        q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
+        logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
+        weights = logits.softmax(-1)
+        records.append(LayerRecord(logits.detach(), weights.detach(), bias))
+        return add_values(weights, v, bias, positions).to(own)
+
+    layers = [module for module in model.modules() if isinstance(module, SelfAttention)]
+    before = [layer.instead for layer in layers]
+    try:
+        for layer in layers:
+            layer.instead = capture
+        yield records
+    finally:
+        for layer, instead in zip(layers, before, strict=True):
+            layer.instead = instead
