@@ -1,10 +1,15 @@
 """The long table of a study: one number for each quantity, arm, place and seed."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from posenc.checks import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST = 2**63
 """Of a whole number that is read; it may have more digits than can be computed with."""
@@ -42,6 +47,21 @@ class Measurements:
         if seed in sample:
             raise ConfigError(f"{quantity!r} of {arm!r} at {at} is there twice for the seed {seed}.")
         sample[seed] = float(value)
+
+    def extend(self, rows: Iterable[tuple[str, str, float, int, float]]) -> None:
+        """Add all rows."""
+        for row in rows:
+            self.add(*row)
+
+    def mean(self, quantity: str, arm: str, at: float) -> float:
+        """The mean over the seeds."""
+        return float(np.mean([*self.sample(quantity, arm, at).values()]))
+
+    def frame(self, quantity: str, arm: str) -> "pd.DataFrame":
+        """A row for each `at`, in order, and a column for each seed."""
+        import pandas as pd  # half a second, which not every command needs
+
+        return pd.DataFrame.from_dict(self.along(quantity, arm), orient="index")
 
     def sample(self, quantity: str, arm: str, at: float) -> Sample:
         """Seed to value; what was not measured is answered by what was."""

@@ -1,6 +1,7 @@
 """Gradient flow: what reaches which layer in the first backward pass, and how that depends on depth."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -16,12 +17,12 @@ from posenc.diagnostics import capture, gradient_norms, stream_gradients
 from posenc.model.encoder import Encoder
 from posenc.model.initialise import INITIALISATIONS
 from posenc.statistics import mean_interval
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.figures.gradient_flow import draw
-from posenc.studies.method.base import Arm, Study, draw_tokens
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.base import Study, draw_tokens
+from posenc.studies.method.curves import FAINT, curves, label, plain
 from posenc.studies.method.trainability import SUCCESS, Trainability
 from posenc.studies.method.trained import Row
 
@@ -29,6 +30,7 @@ ROUNDING = -15
 """log10 below which a ratio of gradients in float64 is rounding errors."""
 
 
+@dataclass(eq=False)
 class GradientFlow(Study):
     """Norms of the first gradient by layer, matrix, depth, norm placement and initialisation.
 
@@ -46,36 +48,32 @@ class GradientFlow(Study):
     trainability     what trains (posenc.studies.method.trainability); None: the first gradient alone
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        seeds: int,
-        dim: int,
-        num_heads: int,
-        length: int,
-        batch: int,
-        vocab_size: int,
-        depths: Sequence[int],
-        sloped: Sequence[str],
-        initialisations: Sequence[str],
-        profile_depth: int,
-        trainability: Trainability | None = None,
-    ) -> None:
-        super().__init__(arms, claims, seeds)
-        checks.positive(self, length=length, batch=batch, vocab_size=vocab_size, profile_depth=profile_depth)
-        for depth in depths:
+    dim: int
+    num_heads: int
+    length: int
+    batch: int
+    vocab_size: int
+    depths: Sequence[int]
+    sloped: Sequence[str]
+    initialisations: Sequence[str]
+    profile_depth: int
+    trainability: Trainability | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, length=self.length, batch=self.batch, vocab_size=self.vocab_size)
+        checks.positive(self, profile_depth=self.profile_depth)
+        for depth in self.depths:
             checks.positive(self, depths=depth)
-        for name in initialisations:
+        for name in self.initialisations:
             checks.one_of(self, INITIALISATIONS, initialisations=name)
-        for name in sloped:
+        for name in self.sloped:
             checks.one_of(self, self.arms, sloped=name)
-        self.length, self.batch, self.vocab_size = length, batch, vocab_size
-        self.depths, self.sloped, self.initialisations = sorted(depths), [*sloped], [*initialisations]
-        self.profile_depth, self.trainability = profile_depth, trainability
+        self.depths, self.sloped, self.initialisations = sorted(self.depths), [*self.sloped], [*self.initialisations]
         self.options: dict[str, Any] = {
-            "vocab_size": vocab_size, "num_outputs": vocab_size, "dim": dim, "num_heads": num_heads,
-            "readout": "per_token",
+            "vocab_size": self.vocab_size, "num_outputs": self.vocab_size, "dim": self.dim,
+            "num_heads": self.num_heads, "readout": "per_token",
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
@@ -83,8 +81,7 @@ class GradientFlow(Study):
         found, seeds = Measurements(), range(seed, seed + self.seeds)
         for work, arms in ((self.profile, [*self.arms]), (self.slope, self.sloped)):
             cases = list(product(arms, self.initialisations, seeds))
-            for row in self.workers.spread(work, cases, f"{work.__name__}s"):
-                found.add(*row)
+            found.extend(self.workers.spread(work, cases, f"{work.__name__}s"))
         if self.trainability is not None:
             self.trainability.measure(found, seed, self.workers)
         return found
@@ -142,13 +139,12 @@ class GradientFlow(Study):
         for arm in found.arms("stream"):
             slope = slopes.get(arm, {})
             ends = slope.get("low") is not None
-            first = np.mean([*found.sample("stream", arm, 0).values()])
-            ratio = np.mean([*found.sample("query_to_value", arm, self.profile_depth).values()])
+            ratio = found.mean("query_to_value", arm, self.profile_depth)
             table.add_row(
-                arm.replace("_", " "),
+                plain(arm),
                 f"{slope['slope']:.3f}" if slope else "–",
                 f"{slope['low']:.3f} .. {slope['high']:.3f}" if ends else "–",
-                f"{10**first:.1e}",
+                f"{10 ** found.mean('stream', arm, 0):.1e}",
                 f"{10**ratio:.1e}" if ratio > ROUNDING else "< 1e-15",
             )
         table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
@@ -157,7 +153,7 @@ class GradientFlow(Study):
             title = f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}"
             table = terminal.table(title, "arm", *(f"depth {depth}" for depth in self.trainability.depths))
             for name, row in self.trainability.rows(found):
-                table.add_row(name.replace("_", " "), *row)
+                table.add_row(plain(name), *row)
             yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
@@ -165,7 +161,7 @@ class GradientFlow(Study):
         start = self.initialisations[0]
         curves(axis, found, "stream", {name: f"{name} {start}" for name in self.arms})
         axis.set_ylim(-3, 3)
-        axis.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
+        axis.axhline(0, color=FAINT, lw=0.8, zorder=0)
         label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:

@@ -1,10 +1,10 @@
 """Length extrapolation: what is left of skill past the training length, and what becomes of attention there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,12 +14,12 @@ from posenc import checks, terminal
 from posenc.attention.record import LayerRecord
 from posenc.checks import ConfigError
 from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.length import summarise
 from posenc.statistics.measurements import Measurements
 from posenc.studies.figures.length_extrapolation import draw
-from posenc.studies.method.base import Arm, Study, check_arms
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.base import Study, answering, check_arms
+from posenc.studies.method.curves import curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.base import Task
 from posenc.training.data import evaluation_set
@@ -29,6 +29,7 @@ PROBES = 128
 """Sequences over which attention is averaged."""
 
 
+@dataclass(eq=False)
 class LengthExtrapolation(Study):
     """Skill and attention at multiples of the training length, for each encoding under each placement of the norm.
 
@@ -42,28 +43,23 @@ class LengthExtrapolation(Study):
         head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        seeds: int,
-        norms: Sequence[str],
-        dim: int,
-        num_heads: int,
-        layers: int,
-        task: Task,
-        recipe: Recipe,
-    ) -> None:
-        super().__init__(arms, claims, seeds)
-        checks.positive(self, layers=layers)
+    norms: Sequence[str]
+    dim: int
+    num_heads: int
+    layers: int
+    task: Task
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, layers=self.layers)
+        task = self.task
         if task.sources(task.sample(torch.Generator(), 1, task.length[1])[0]) is None:
             raise ConfigError(f"LengthExtrapolation: {task} has no one place that answers; use dataset=induction.")
-        self.norms, self.layers, self.task, self.recipe = [*norms], layers, task, recipe
+        self.norms = [*self.norms]
         self.multiples = [length / task.length[1] for length in task.test_lengths]
-        self.options: dict[str, Any] = {
-            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
-            "num_layers": layers, "readout": task.readout, "causal": task.causal,
-        }  # fmt: skip
+        self.options = answering(task, dim=self.dim, num_heads=self.num_heads, num_layers=self.layers)
         check_arms(self.arms, **self.options)
 
     @property
@@ -75,8 +71,7 @@ class LengthExtrapolation(Study):
         """All trainings."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.arms, self.norms))
-        for row in sorted(self.workers.spread(self.train, cases, "trainings")):
-            found.add(*row)
+        found.extend(sorted(self.workers.spread(self.train, cases, "trainings")))
         return found
 
     def train(self, case: tuple[int, str, str]) -> list[Row]:
@@ -112,10 +107,7 @@ class LengthExtrapolation(Study):
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """Mean AULC and k50 of each arm."""
-        return {
-            arm: {quantity: float(np.mean([*found.sample(quantity, arm, 0).values()])) for quantity in ("aulc", "k50")}
-            for arm in self.names
-        }
+        return {arm: {name: found.mean(name, arm, 0) for name in ("aulc", "k50")} for arm in self.names}
 
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm."""
@@ -124,14 +116,9 @@ class LengthExtrapolation(Study):
         heads = *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}"
         table = terminal.table(title, "arm, norm", *heads)
         for arm, row in self.summary(found).items():
-            skills, masses = found.along("skill", arm), found.along("target_mass", arm)
-            table.add_row(
-                arm.replace("_", " "),
-                *(_shown(skills, k) for k in self.multiples),
-                f"{row['aulc']:.2f}",
-                f"{row['k50']:.1f}",
-                *(_shown(masses, k) for k in (1.0, self.multiples[-1])),
-            )
+            skills = [_shown(found, "skill", arm, k) for k in self.multiples]
+            masses = [_shown(found, "target_mass", arm, k) for k in (1.0, self.multiples[-1])]
+            table.add_row(plain(arm), *skills, f"{row['aulc']:.2f}", f"{row['k50']:.1f}", *masses)
         table.caption = "target: attention on the key that holds the answer, best head of all layers"
         yield table
 
@@ -155,5 +142,5 @@ def _between_heads(record: LayerRecord) -> float:
     return float((similarity.sum() - similarity.trace()) / (H * (H - 1))) if H > 1 else 1.0
 
 
-def _shown(rows: Mapping[float, Mapping[int, float]], k: float) -> str:
-    return f"{np.mean([*rows[k].values()]):.2f}" if k in rows else "–"
+def _shown(found: Measurements, quantity: str, arm: str, k: float) -> str:
+    return f"{found.mean(quantity, arm, k):.2f}" if k in found.along(quantity, arm) else "–"

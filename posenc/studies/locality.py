@@ -1,7 +1,8 @@
 """Locality: how many examples does a stack need to learn what stands next to what, and who needs fewer?"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -13,18 +14,19 @@ from rich.table import Table
 
 from posenc import checks, terminal
 from posenc.diagnostics import attention_distance, capture, uniform_distance
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.figures.locality import draw
-from posenc.studies.method.base import Arm, Study, check_arms
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.base import Study, answering, check_arms
+from posenc.studies.method.curves import curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
 
 THRESHOLD = 0.9
 
 
+@dataclass(eq=False)
 class Locality(Study):
     """Skill against the size of the training set, for patterns of reach r, of encodings and of two other mixers.
 
@@ -45,55 +47,46 @@ class Locality(Study):
     sizes     N
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        seeds: int,
-        dim: int,
-        num_heads: int,
-        layers: int,
-        length: int,
-        recipe: Recipe,
-        reaches: Sequence[int],
-        sizes: Sequence[int],
-    ) -> None:
-        super().__init__(arms, claims, seeds)
-        checks.positive(self, layers=layers, length=length)
-        for reach in reaches:
+    dim: int
+    num_heads: int
+    layers: int
+    length: int
+    recipe: Recipe
+    reaches: Sequence[int]
+    sizes: Sequence[int]
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, layers=self.layers, length=self.length)
+        for reach in self.reaches:
             checks.positive(self, reaches=reach)
-        for size in sizes:
+        for size in self.sizes:
             checks.positive(self, sizes=size)
-        self.recipe, self.reaches, self.sizes = recipe, sorted(reaches), sorted(sizes)
+        self.reaches, self.sizes = sorted(self.reaches), sorted(self.sizes)
+        N = self.length
         self.tasks = {
-            r: RelativePattern(length=length, test_lengths=[length], offsets=[-r - 1, -r, r, r + 1]) for r in reaches
+            r: RelativePattern(length=N, test_lengths=[N], offsets=[-r - 1, -r, r, r + 1]) for r in self.reaches
         }
         task = self.tasks[self.reaches[0]]
-        self.options: dict[str, Any] = {
-            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
-            "num_layers": layers, "readout": task.readout,
-        }  # fmt: skip
+        self.options = answering(task, dim=self.dim, num_heads=self.num_heads, num_layers=self.layers)
         check_arms(self.arms, **self.options)
 
     def measure(self, seed: int) -> Measurements:
         """All trainings; then what they say about the number of examples."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.reaches, self.arms, self.sizes))
-        for row in sorted(self.workers.spread(self.train, cases, "trainings")):
-            found.add(*row)
+        found.extend(sorted(self.workers.spread(self.train, cases, "trainings")))
         for reach, name in product(self.reaches, self.arms):
             arm = arm_at(name, reach)
-            curves = found.along("skill", arm)
-            logs = np.array([*curves])
-            by_seed = {
-                each: np.array([sample[each] for sample in curves.values()]) for each in range(seed, seed + self.seeds)
-            }
-            sizes = {each: log2_size(logs, curve) for each, curve in by_seed.items()}
+            skills = found.frame("skill", arm)
+            logs = skills.index.to_numpy()
+            by_seed = {each: skills[each].to_numpy() for each in range(seed, seed + self.seeds)}
             for each, curve in by_seed.items():
                 found.add("area", arm, 0, each, float(np.trapezoid(curve, logs) / np.ptp(logs)))
-            for each, size in sizes.items() if None not in sizes.values() else ():
-                assert size is not None
-                found.add("n90", arm, 0, each, size)
+            sizes = [(each, log2_size(logs, curve)) for each, curve in by_seed.items()]
+            known = [("n90", arm, 0, each, size) for each, size in sizes if size is not None]
+            found.extend(known if len(known) == len(sizes) else ())
         return found
 
     def train(self, case: tuple[int, int, str, int]) -> list[Row]:
@@ -114,7 +107,7 @@ class Locality(Study):
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """Mean log2 N₉₀ of each arm and reach."""
-        return {arm: float(np.mean([*found.sample("n90", arm, 0).values()])) for arm in found.arms("n90")}
+        return {arm: found.mean("n90", arm, 0) for arm in found.arms("n90")}
 
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row an arm and reach."""
@@ -123,12 +116,12 @@ class Locality(Study):
         local = found.arms("distance")
         known = found.arms("n90")
         for arm in found.arms("area"):
-            skills = (f"{np.mean([*sample.values()]):.2f}" for sample in found.along("skill", arm).values())
-            n90 = np.mean([*found.sample("n90", arm, 0).values()]) if arm in known else -math.inf
+            skills = (f"{found.mean('skill', arm, at):.2f}" for at in found.along("skill", arm))
+            n90 = found.mean("n90", arm, 0) if arm in known else -math.inf
             shown = f"{2**n90:.0f}" if n90 <= math.log2(self.sizes[-1]) else f"> {self.sizes[-1]}"
             shown = shown if arm in known else f"≤ {self.sizes[0]}"
-            distance = f"{np.mean([*found.sample('distance', arm, 0).values()]):.2f}" if arm in local else "–"
-            table.add_row(arm.replace("_", " "), *skills, shown, distance)
+            distance = f"{found.mean('distance', arm, 0):.2f}" if arm in local else "–"
+            table.add_row(plain(arm), *skills, shown, distance)
         table.caption = "distance: mean attention distance of the most local head, 1 for uniform attention"
         yield table
 

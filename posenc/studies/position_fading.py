@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product, takewhile
 from typing import Any
@@ -16,18 +17,19 @@ from posenc import checks, terminal
 from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.model.encoder import Encoder
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.figures.position_fading import draw
-from posenc.studies.method.base import Arm, Study, check_arms, draw_tokens
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.base import Arm, Study, answering, check_arms, draw_tokens
+from posenc.studies.method.curves import curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit, skill_now
 from posenc.tasks.base import Task
 
 SHARES = ("position", "token", "sequence", "residual")
 
 
+@dataclass(eq=False)
 class PositionFading(Study):
     """Shares of the stream's variance and position probes by layer, at the start and trained; where position is used.
 
@@ -50,38 +52,33 @@ class PositionFading(Study):
         trained_position, trained_token, trained_probe   as above, on the task's sequences, `at` l / L
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        seeds: int,
-        dim: int,
-        num_heads: int,
-        layers: int,
-        length: int,
-        batch: int,
-        vocab_size: int,
-        task: Task,
-        recipe: Recipe,
-        trained: Mapping[str, Arm],
-        depths: Sequence[int],
-        trained_dim: int,
-        trained_seeds: int,
-    ) -> None:
-        super().__init__(arms, claims, seeds)
-        checks.positive(self, layers=layers, length=length, vocab_size=vocab_size, trained_seeds=trained_seeds)
-        checks.positive(self, minimum=4, batch=batch)
-        for depth in depths:
+    dim: int
+    num_heads: int
+    layers: int
+    length: int
+    batch: int
+    vocab_size: int
+    task: Task
+    recipe: Recipe
+    trained: Mapping[str, Arm]
+    depths: Sequence[int]
+    trained_dim: int
+    trained_seeds: int
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, layers=self.layers, length=self.length, vocab_size=self.vocab_size)
+        checks.positive(self, trained_seeds=self.trained_seeds)
+        checks.positive(self, minimum=4, batch=self.batch)
+        for depth in self.depths:
             checks.positive(self, depths=depth)
-        self.layers, self.length, self.batch, self.vocab_size = layers, length, batch, vocab_size
-        self.options: dict[str, Any] = {"dim": dim, "num_heads": num_heads}
-        self.task, self.recipe, self.trained = task, recipe, dict(trained)
-        self.depths, self.trained_seeds = sorted(depths), trained_seeds
-        self.trained_options: dict[str, Any] = {
-            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": trained_dim, "num_heads": num_heads,
-            "readout": task.readout, "causal": task.causal,
+        self.trained, self.depths = dict(self.trained), sorted(self.depths)
+        self.options: dict[str, Any] = {
+            "vocab_size": self.vocab_size, "num_outputs": 1, "dim": self.dim, "num_heads": self.num_heads
         }  # fmt: skip
-        check_arms(self.arms, vocab_size=vocab_size, num_outputs=1, **self.options)
+        self.trained_options = answering(self.task, dim=self.trained_dim, num_heads=self.num_heads)
+        check_arms(self.arms, **self.options)
         check_arms(self.trained, **self.trained_options)
 
     def measure(self, seed: int) -> Measurements:
@@ -93,16 +90,14 @@ class PositionFading(Study):
         rows += self.workers.spread(self.train, trainings, "trainings")
         fades = Counter(arm for quantity, arm, *_ in rows if quantity == "fade")
         lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # of some seeds: survivors
-        for row in sorted(row for row in rows if row[:2] not in lost):
-            found.add(*row)
+        found.extend(sorted(row for row in rows if row[:2] not in lost))
         return found
 
     @torch.no_grad()
     def start(self, case: tuple[str, int]) -> list[Row]:
         """Everything about one arm and seed before training."""
         name, seed = case
-        size = {"vocab_size": self.vocab_size, "num_outputs": 1, "num_layers": self.layers}
-        encoder = self.arms[name].build(seed, **(self.options | size))
+        encoder = self.arms[name].build(seed, **(self.options | {"num_layers": self.layers}))
         tokens = draw_tokens(seed, self.batch, self.length, self.vocab_size)
         rows: list[Row] = []
         by_layer = []
@@ -148,9 +143,9 @@ class PositionFading(Study):
     def summary(self, found: Measurements) -> dict[str, Any]:
         """The mean over seeds of each arm's fade, and of each trained arm's skill by depth."""
         return {
-            "fade": {arm: _mean(found, "fade", arm, 0) for arm in found.arms("fade")},
+            "fade": {arm: found.mean("fade", arm, 0) for arm in found.arms("fade")},
             "skill": {
-                arm: {f"{at:g}": float(np.mean([*s.values()])) for at, s in found.along("skill", arm).items()}
+                arm: {f"{at:g}": found.mean("skill", arm, at) for at in found.along("skill", arm)}
                 for arm in self.trained
             },
         }
@@ -162,20 +157,19 @@ class PositionFading(Study):
         table = terminal.table(title, "arm", *heads)
         known = found.arms("fade")
         for name in self.arms:
-            numbers = [_mean(found, q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
-            fade = f"{_mean(found, 'fade', name, 0):+.3f}" if name in known else "–"
-            table.add_row(_plain(name), *(f"{number:.3f}" for number in numbers), fade)
+            numbers = [found.mean(q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
+            fade = f"{found.mean('fade', name, 0):+.3f}" if name in known else "–"
+            table.add_row(plain(name), *(f"{number:.3f}" for number in numbers), fade)
         table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
         yield table
         title = f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest"
         skills = (f"skill {depth}" for depth in self.depths)
         table = terminal.table(title, "arm", *skills, "used at 0", "1/4", "1/2", "3/4", "1")
         for name in self.trained:
-            used = found.along("used", f"{name} depth {self.depths[-1]}")
-            places = np.array([*used])
-            values = np.array([np.mean([*sample.values()]) for sample in used.values()])
-            shown = [f"{value:+.2f}" for value in np.interp((0, 0.25, 0.5, 0.75, 1), places, values)] if used else []
-            table.add_row(_plain(name), *(f"{_mean(found, 'skill', name, d):.2f}" for d in self.depths), *shown)
+            used = found.frame("used", f"{name} depth {self.depths[-1]}").mean(axis=1)
+            values = np.interp((0, 0.25, 0.5, 0.75, 1), used.index, used) if len(used) else []
+            shown = [f"{value:+.2f}" for value in values]
+            table.add_row(plain(name), *(f"{found.mean('skill', name, d):.2f}" for d in self.depths), *shown)
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
@@ -209,11 +203,3 @@ def fade(shares: Sequence[tuple[float, float]], chance: tuple[float, float]) -> 
         return None
     position, token = np.log10(known).T
     return float(np.polyfit(range(len(known)), position - token, 1)[0])
-
-
-def _mean(found: Measurements, quantity: str, arm: str, at: float) -> float:
-    return float(np.mean([*found.sample(quantity, arm, at).values()]))
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")

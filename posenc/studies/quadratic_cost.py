@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,13 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from posenc import checks, terminal
 from posenc.checks import ConfigError
 from posenc.model.encoder import Encoder
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.studies.figures.quadratic_cost import draw
-from posenc.studies.method.base import Arm, Study
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.base import Study
+from posenc.studies.method.curves import FAINT, curves, label, plain
 
 
+@dataclass(eq=False)
 class QuadraticCost(Study):
     """Operations, bytes kept for backward and milliseconds of one sequence against its length N, for each arm.
 
@@ -45,29 +47,28 @@ class QuadraticCost(Study):
     lengths    N, multiples of 8; timed up to `timed`
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        products: Mapping[str, float],
-        dim: int,
-        num_heads: int,
-        layers: int,
-        lengths: Sequence[int],
-        timed: int,
-        rounds: int,
-    ) -> None:
-        super().__init__(arms, claims, seeds=1)
-        checks.positive(self, layers=layers, timed=timed, rounds=rounds)
-        for length in lengths:
+    seeds: int = field(init=False, default=1)
+    products: Mapping[str, float]
+    dim: int
+    num_heads: int
+    layers: int
+    lengths: Sequence[int]
+    timed: int
+    rounds: int
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, layers=self.layers, timed=self.timed, rounds=self.rounds)
+        for length in self.lengths:
             checks.positive(self, minimum=8, lengths=length)
             if length % 8:
                 raise ConfigError(f"QuadraticCost: lengths must be multiples of 8, got {length}.")
         for name in self.arms:
-            checks.one_of(self, products, products=name)
-        self.products, self.lengths, self.timed, self.rounds = dict(products), sorted(lengths), timed, rounds
+            checks.one_of(self, self.products, products=name)
+        self.lengths = sorted(self.lengths)
         self.options: dict[str, Any] = {
-            "vocab_size": 20, "num_outputs": 1, "dim": dim, "num_heads": num_heads, "num_layers": layers
+            "vocab_size": 20, "num_outputs": 1, "dim": self.dim, "num_heads": self.num_heads, "num_layers": self.layers
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
@@ -107,9 +108,7 @@ class QuadraticCost(Study):
         return {
             name: {
                 "crossover": self.crossover(name),
-                "largest_misfit_of_flops": max(
-                    abs(ratio - 1) for s in found.along("flops_ratio", name).values() for ratio in s.values()
-                ),
+                "largest_misfit_of_flops": float((found.frame("flops_ratio", name) - 1).abs().max(axis=None)),
             }
             for name in self.arms
         }
@@ -121,23 +120,13 @@ class QuadraticCost(Study):
         heads = "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"
         table = terminal.table(title, "arm", *heads)
         for name, row in self.summary(found).items():
-            (slope_low,), (slope_high,), (kept,), (kept_slope,) = (
-                found.sample(quantity, name, at).values()
-                for quantity, at in (
-                    ("flops_slope", low),
-                    ("flops_slope", high),
-                    ("bytes", high),
-                    ("bytes_slope", high),
-                )
-            )
             table.add_row(
-                name.replace("_", " "),
+                plain(name),
                 f"{row['crossover']:.0f}",
                 f"{100 * row['largest_misfit_of_flops']:.2f} %",
-                f"{slope_low:.2f}",
-                f"{slope_high:.2f}",
-                f"{kept / 2**20:.1f}",
-                f"{kept_slope:.2f}",
+                *(f"{found.mean('flops_slope', name, at):.2f}" for at in (low, high)),
+                f"{found.mean('bytes', name, high) / 2**20:.1f}",
+                f"{found.mean('bytes_slope', name, high):.2f}",
                 f"{min(found.sample('ms', name, timed).values()):.1f}",
             )
         table.caption = "N*: where the quadratic half is as large as the rest; misfit: of the formula of operations"
@@ -147,7 +136,7 @@ class QuadraticCost(Study):
         """Local slopes of operations and of bytes kept for backward."""
         curves(axis, found, "flops_slope", {f"operations: {name}": name for name in self.arms})
         axis.set_xscale("log", base=2)
-        axis.axhline(2, color="#bbbbbb", lw=0.8, zorder=0)
+        axis.axhline(2, color=FAINT, lw=0.8, zorder=0)
         label(axis, "length N", "local slope: 1 linear, 2 quadratic")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:

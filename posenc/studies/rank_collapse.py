@@ -1,6 +1,7 @@
 """Rank collapse: does a stack of self-attention make its tokens alike, how fast, and what prevents it?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -15,13 +16,14 @@ from posenc import checks, terminal
 from posenc.diagnostics import Decay, attention_entropy, capture, decay, dong_ratio, effective_rank, token_cosine
 from posenc.diagnostics.decay import FLOOR
 from posenc.model.encoder import Encoder
-from posenc.statistics.claims import Claim, Verdict
+from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.studies.figures.rank_collapse import draw
 from posenc.studies.method.base import Arm, Study, draw_tokens
-from posenc.studies.method.curves import curves, label
+from posenc.studies.method.curves import curves, label, plain
 
 
+@dataclass(eq=False)
 class RankCollapse(Study):
     """The ratio of Dong by layer for each arm, the order of its decay, and a phase diagram of two knobs.
 
@@ -37,36 +39,32 @@ class RankCollapse(Study):
     skips      skip strengths γ of x ← γ x + attention(LN x)
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        claims: Sequence[Claim],
-        panels: Mapping[str, Sequence[str]],
-        seeds: int,
-        dim: int,
-        num_heads: int,
-        layers: int,
-        length: int,
-        batch: int,
-        vocab_size: int,
-        flat: float,
-        gains: Sequence[float],
-        skips: Sequence[float],
-        phase_layers: int,
-        phase_seeds: int,
-    ) -> None:
-        super().__init__(arms, claims, seeds)
-        checks.positive(self, layers=layers, batch=batch, vocab_size=vocab_size)
-        checks.positive(self, minimum=2, length=length)
-        checks.positive(self, phase_layers=phase_layers, phase_seeds=phase_seeds)
-        checks.number(self, low=0, high=1, flat=flat)
-        for arm in (name for names in panels.values() for name in names):
+    panels: Mapping[str, Sequence[str]]
+    dim: int
+    num_heads: int
+    layers: int
+    length: int
+    batch: int
+    vocab_size: int
+    flat: float
+    gains: Sequence[float]
+    skips: Sequence[float]
+    phase_layers: int
+    phase_seeds: int
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        checks.positive(self, layers=self.layers, batch=self.batch, vocab_size=self.vocab_size)
+        checks.positive(self, minimum=2, length=self.length)
+        checks.positive(self, phase_layers=self.phase_layers, phase_seeds=self.phase_seeds)
+        checks.number(self, low=0, high=1, flat=self.flat)
+        for arm in (name for names in self.panels.values() for name in names):
             checks.one_of(self, self.arms, arm=arm)
-        self.panels = dict(panels)
-        self.options: dict[str, Any] = {"vocab_size": vocab_size, "num_outputs": 1, "dim": dim, "num_heads": num_heads}
-        self.layers, self.length, self.batch, self.vocab_size, self.flat = layers, length, batch, vocab_size, flat
-        self.gains, self.skips = [*map(float, gains)], [*map(float, skips)]
-        self.phase_layers, self.phase_seeds = phase_layers, phase_seeds
+        self.gains, self.skips = [*map(float, self.gains)], [*map(float, self.skips)]
+        self.options: dict[str, Any] = {
+            "vocab_size": self.vocab_size, "num_outputs": 1, "dim": self.dim, "num_heads": self.num_heads
+        }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
         """Every arm on every seed, then the phase diagram."""
@@ -105,11 +103,11 @@ class RankCollapse(Study):
 
     def decays(self, found: Measurements) -> dict[str, Decay]:
         """The decay of each arm's ratio, its geometric mean over the seeds."""
-        rows = {name: found.along("log10_dong_ratio", name) for name in self.arms}
-        return {
-            name: decay([10 ** np.mean([*sample.values()]) for sample in row.values()], self.flat)
-            for name, row in rows.items()
+        means = {
+            name: [10 ** found.mean("log10_dong_ratio", name, at) for at in range(self.layers + 1)]
+            for name in self.arms
         }
+        return {name: decay(row, self.flat) for name, row in means.items()}
 
     def summary(self, found: Measurements) -> dict[str, Any]:
         """Kind, factor, growth, order and residuals of each arm's decay."""
@@ -122,12 +120,10 @@ class RankCollapse(Study):
         heads = "after 3", f"after {last}", "decay", "misfit: 1, 2", "order"
         table = terminal.table(title, "arm", *heads, left=["decay"])
         for name, fit in self.decays(found).items():
-            ratio = {at: float(np.mean([*s.values()])) for at, s in found.along("log10_dong_ratio", name).items()}
             orders = [*found.sample("order", name, 0).values()]
             table.add_row(
-                name.replace("_", " "),
-                _power(ratio[min(3, last)]),
-                _power(ratio[last]),
+                plain(name),
+                *(_power(found.mean("log10_dong_ratio", name, layer)) for layer in (min(3, last), last)),
                 fit.kind.split()[0],
                 ", ".join(f"{value:.2f}" for value in fit.residual.values()),
                 f"{np.mean(orders):.2f} ± {np.std(orders):.2f}",

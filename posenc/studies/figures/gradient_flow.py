@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
-
-STYLES = ("-", "--", ":", "-.")
+from posenc.studies.method.curves import FAINT, STYLES, band, colours, dress, plain
 
 
 def draw(
@@ -28,7 +25,7 @@ def draw(
 
     Colour is the arm, line style the initialisation (the first of them in the profiles).
     """
-    colours = dict(zip(arms, matplotlib.colormaps["turbo"](np.linspace(0.08, 0.92, len(arms))), strict=True))
+    tones = colours(arms, 0.08, 0.92)
     left, middle, right = figure.subplots(1, 3, width_ratios=(5, 5.6, 5))
     start = initialisations[0]
     for axis, quantity, title, floor in (
@@ -36,24 +33,20 @@ def draw(
         (right, "query_to_value", f"gradient of the queries' weights over the values' ({start})", -20),
     ):
         for arm in arms:
-            rows = found.along(quantity, f"{arm} {start}")
-            place = min(rows) if quantity == "stream" else max(rows)
-            end = np.mean([*rows[place].values()])
+            rows = found.frame(quantity, f"{arm} {start}")
+            place = rows.index[0 if quantity == "stream" else -1]
+            end = found.mean(quantity, f"{arm} {start}", place)
             text = f"{10**end:.1g}" if end > rounding else f"below $10^{{{rounding:g}}}$"
-            label = f"{arm.replace('_', ' ')} ({text} in layer {place:g})"
-            _band(axis, found, quantity, f"{arm} {start}", colours[arm], "-", label)
-        axis.axhline(0, color="#bbbbbb", lw=0.8, zorder=0)
+            label = f"{plain(arm)} ({text} in layer {place:g})"
+            band(axis, rows, tones[arm], marker="o", ms=2.5, label=label)
+        axis.axhline(0, color=FAINT, lw=0.8, zorder=0)
         axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # what leaves the panel is told in the legend
-        axis.set_title(title, fontsize=9.5, color=INK, loc="left")
-        axis.set_xlabel(f"layer of {depth}", color=INK)
-        axis.set_ylabel("log10", color=INK)
+        dress(axis, title, f"layer of {depth}", "log10")
         axis.set_xticks(range(0, depth + 1, max(1, depth // 6)))
         axis.legend(fontsize=8, edgecolor="white", loc="lower left" if quantity == "stream" else (0.24, 0.3))
     right.axhspan(-20, rounding, color="#eeeeee", zorder=0)
     right.annotate("rounding errors of float64", (0.3, -19.6), fontsize=7, color="#777777")
-    _depths(middle, found, sloped, initialisations, slopes, colours)
-    for axis in (left, middle, right):
-        axis.spines[["top", "right"]].set_visible(False)
+    _depths(middle, found, sloped, initialisations, slopes, tones)
 
 
 def _depths(
@@ -62,17 +55,19 @@ def _depths(
     sloped: Sequence[str],
     initialisations: Sequence[str],
     slopes: Mapping[str, Mapping[str, Any]],
-    colours: Mapping[str, np.ndarray],
+    tones: Mapping[str, np.ndarray],
 ) -> None:
     """The last layer's gradient against depth beside the slope of −1/2."""
     for arm in sloped:
         for each, style in zip(initialisations, STYLES, strict=False):
             name = f"{arm} {each}"
-            label = f"{arm.replace('_', ' ')}, {each}: slope {slopes[name]['slope']:+.2f}"
-            _band(axis, found, "last_gradient", name, colours[arm], style, label)
-    rows = found.along("last_gradient", f"{sloped[0]} {initialisations[0]}")
-    depths = np.array([*rows])
-    start = np.mean([*rows[depths[0]].values()]) - 0.06
+            rows, label = (
+                found.frame("last_gradient", name),
+                f"{plain(arm)}, {each}: slope {slopes[name]['slope']:+.2f}",
+            )
+            band(axis, rows, tones[arm], ls=style, marker="o", ms=2.5, label=label)
+    mean = found.frame("last_gradient", f"{sloped[0]} {initialisations[0]}").mean(axis=1)
+    depths, start = mean.index.to_numpy(), mean.iloc[0] - 0.06
     axis.plot(depths, start - 0.5 * np.log10(depths / depths[0]), color="#777777", lw=0.9)
     end = (depths[-1], start - 0.5 * np.log10(depths[-1] / depths[0]))
     axis.annotate("slope −½", end, (2, -4), textcoords="offset points", fontsize=8, color="#777777")
@@ -80,16 +75,5 @@ def _depths(
     axis.set_xticks(depths, [f"{each:g}" for each in depths])
     axis.minorticks_off()
     axis.set_ylim(top=axis.get_ylim()[1] + 0.9)
-    axis.set_xlabel("depth L", color=INK)
-    axis.set_ylabel("log10 of the gradient's norm", color=INK)
-    axis.set_title("last MLP matrix of the stack against its depth", fontsize=9.5, color=INK, loc="left")
+    dress(axis, "last MLP matrix of the stack against its depth", "depth L", "log10 of the gradient's norm")
     axis.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=2)
-
-
-def _band(axis: Axes, found: Measurements, quantity: str, arm: str, colour: np.ndarray, style: str, label: str) -> None:
-    """Mean over the seeds, and their standard deviation as a band."""
-    rows = found.along(quantity, arm)
-    values = np.array([[*sample.values()] for sample in rows.values()])
-    mean, deviation = values.mean(1), values.std(1)
-    axis.plot([*rows], mean, color=colour, ls=style, lw=1.7, marker="o", ms=2.5, label=label)
-    axis.fill_between([*rows], mean - deviation, mean + deviation, color=colour, alpha=0.15, lw=0)

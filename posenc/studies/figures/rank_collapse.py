@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +10,7 @@ from posenc.diagnostics import Decay
 from posenc.diagnostics.decay import FLOOR
 from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
+from posenc.studies.method.curves import band, colours, dress, plain
 
 
 def draw(
@@ -26,7 +26,7 @@ def draw(
     axes = figure.subplots(1, len(panels) + 1, width_ratios=[5.0] * len(panels) + [4.2], squeeze=False)[0]
     for axis, (title, arms) in zip(axes, panels.items(), strict=False):
         _curves(axis, found, decays, arms)
-        axis.set_title(title, fontsize=10, color=INK, loc="left")
+        dress(axis, title, "layer", size=10)
     axes[0].set_ylabel("ratio of Dong: 0 where all tokens are one vector", color=INK)
     _phase(figure, axes[-1], found, gains, skips, layers)
     return figure
@@ -34,23 +34,19 @@ def draw(
 
 def _curves(axis: Axes, found: Measurements, decays: Mapping[str, Decay], arms: Sequence[str]) -> None:
     """log10 of the ratio: one exponential is a straight line, two a plunge."""
-    colours = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(arms)))
-    ends: list[tuple[float, float, str]] = []
-    for arm, colour in zip(arms, colours, strict=True):
-        rows = found.along("log10_dong_ratio", arm)
-        layer = np.array([*rows])
-        values = np.array([[*sample.values()] for sample in rows.values()])
-        mean, deviation = values.mean(1), values.std(1)
-        shown = slice(0, min(len(mean), decays[arm].layers + 1))
-        axis.plot(layer[shown], mean[shown], color=colour, lw=1.8, marker="o", ms=3)
-        axis.fill_between(
-            layer[shown], (mean - deviation)[shown], (mean + deviation)[shown], color=colour, alpha=0.2, lw=0
-        )
-        ends.append((layer[shown][-1], mean[shown][-1], f"{arm.replace('_', ' ')} ({decays[arm].kind.split()[0]})"))
-    last = max(x for x, _, _ in ends)
-    _label(axis, [end for end in ends if end[0] == last], colours[[x == last for x, _, _ in ends]], last)
-    fallen = [axis.lines[i] for i, (x, _, _) in enumerate(ends) if x != last]
-    axis.legend(fallen, [text for x, _, text in ends if x != last], fontsize=8, frameon=False,
+    ends: list[tuple[float, float, str, np.ndarray]] = []
+    for arm, colour in colours(arms).items():
+        rows = found.frame("log10_dong_ratio", arm).iloc[: decays[arm].layers + 1]
+        band(axis, rows, colour, 0.2, lw=1.8, marker="o", ms=3)
+        text = f"{plain(arm)} ({decays[arm].kind.split()[0]})"
+        ends.append((rows.index[-1], rows.iloc[-1].mean(), text, colour))
+    last = max(x for x, *_ in ends)
+    height = 1.2
+    for _, y, text, colour in sorted((end for end in ends if end[0] == last), key=lambda end: -end[1]):
+        height = min(y, height - 0.75)  # names beside the right ends, moved apart where they would touch
+        axis.annotate(text, (last * 1.02, height), fontsize=8, color=colour, va="center")
+    fallen = [axis.lines[i] for i, (x, *_) in enumerate(ends) if x != last]
+    axis.legend(fallen, [text for x, _, text, _ in ends if x != last], fontsize=8, frameon=False,
                 loc="lower right", bbox_to_anchor=(1, 0.24), labelcolor="linecolor")  # fmt: skip
     axis.axhspan(-17, np.log10(FLOOR), color="#eeeeee", zorder=0)
     axis.annotate("rounding errors of float64", (last, -16.4), fontsize=7, color="#777777", ha="right")
@@ -59,18 +55,6 @@ def _curves(axis: Axes, found: Measurements, decays: Mapping[str, Decay], arms: 
     axis.set_yticks(ticks, ["1"] + [f"$10^{{{tick}}}$" for tick in ticks[1:]])
     axis.set_xlim(-0.3, last * 1.55)
     axis.set_xticks(range(0, int(last) + 1, 4))
-    axis.set_xlabel("layer", color=INK)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _label(axis: Axes, ends: Sequence[tuple[float, float, str]], colours: np.ndarray, last: float) -> None:
-    """Names beside the right ends of the curves, moved apart where they would touch."""
-    order = sorted(range(len(ends)), key=lambda i: -ends[i][1])
-    height = 1.2
-    for i in order:
-        _, y, text = ends[i]
-        height = min(y, height - 0.75)
-        axis.annotate(text, (last * 1.02, height), fontsize=8, color=colours[i], va="center")
 
 
 def _phase(
@@ -79,8 +63,7 @@ def _phase(
     """Colour: how alike the tokens are after the last layer. Lines: entropy of the attention in it."""
 
     def grid(quantity: str) -> np.ndarray:
-        rows = [found.along(quantity, f"gain {gain:g}") for gain in gains]
-        return np.array([[np.mean([*row[skip].values()]) for skip in skips] for row in rows])
+        return np.array([[found.mean(quantity, f"gain {gain:g}", skip) for skip in skips] for gain in gains])
 
     ratio, entropy = grid("phase_log10_dong_ratio"), grid("phase_entropy")
     image = axis.imshow(ratio, cmap="viridis", vmin=-6, vmax=0, origin="lower", aspect="auto")

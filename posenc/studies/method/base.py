@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from posenc.statistics.claims import Claim, Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator, initialise
 from posenc.studies.method.workers import Workers
+from posenc.tasks.base import Task
 
 
 class Arm:
@@ -42,12 +44,20 @@ class Arm:
         return encoder.double()
 
 
+def answering(task: Task, **options: Any) -> dict[str, Any]:
+    """Options of posenc.model.encoder.Encoder that `task` decides, and these."""
+    return {
+        "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "readout": task.readout, "causal": task.causal
+    } | options  # fmt: skip
+
+
 def check_arms(arms: Mapping[str, Arm], **options: Any) -> None:
     """Build each arm with one layer, so that what does not fit together says so before any work starts."""
     for arm in arms.values():
         arm.build(0, **(options | {"num_layers": 1}))
 
 
+@dataclass(eq=False)
 class Study(ABC):
     """Measures something of freshly made encoders; what it measures is a function of its options and the seeds.
 
@@ -59,9 +69,14 @@ class Study(ABC):
     workers = Workers()
     """Over what a study spreads its work (posenc.studies.method.workers)."""
 
-    def __init__(self, arms: Mapping[str, Arm], claims: Sequence[Claim], seeds: int) -> None:
-        checks.positive(self, seeds=seeds)
-        self.arms, self.claims, self.seeds = dict(arms), list(claims), seeds
+    arms: Mapping[str, Arm]
+    claims: Sequence[Claim]
+    seeds: int
+
+    def __post_init__(self) -> None:
+        """Check what all studies have."""
+        checks.positive(self, seeds=self.seeds)
+        self.arms, self.claims = dict(self.arms), list(self.claims)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker is sent: not the other workers, nor what they found."""

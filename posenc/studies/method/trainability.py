@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,7 +15,8 @@ from matplotlib.figure import SubFigure
 from posenc import checks
 from posenc.figures.style import INK
 from posenc.statistics.measurements import Measurements
-from posenc.studies.method.base import Arm, check_arms
+from posenc.studies.method.base import Arm, answering, check_arms
+from posenc.studies.method.curves import plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.studies.method.workers import Workers
 from posenc.tasks.base import Task
@@ -23,6 +25,7 @@ SUCCESS = 0.9
 """The skill from which on a training counts as a success."""
 
 
+@dataclass(eq=False)
 class Trainability:
     """Success against learning rate, depth and arm; an arm of the table is "<arm> lr <rate>", `at` the depth.
 
@@ -36,41 +39,34 @@ class Trainability:
     depth. Gradients are clipped at norm 1, as in every run: without, more would diverge.
     """
 
-    def __init__(
-        self,
-        arms: Mapping[str, Arm],
-        task: Task,
-        recipe: Recipe,
-        rates: Sequence[float],
-        depths: Sequence[int],
-        seeds: int,
-        choosing_seeds: int,
-        dim: int,
-        num_heads: int,
-    ) -> None:
-        checks.positive(self, seeds=seeds, choosing_seeds=choosing_seeds)
-        for rate in rates:
+    arms: Mapping[str, Arm]
+    task: Task
+    recipe: Recipe
+    rates: Sequence[float]
+    depths: Sequence[int]
+    seeds: int
+    choosing_seeds: int
+    dim: int
+    num_heads: int
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        checks.positive(self, seeds=self.seeds, choosing_seeds=self.choosing_seeds)
+        for rate in self.rates:
             checks.number(self, low=0, open_low=True, rates=rate)
-        for depth in depths:
+        for depth in self.depths:
             checks.positive(self, depths=depth)
-        self.arms, self.task, self.recipe = dict(arms), task, recipe
-        self.rates, self.depths, self.seeds = sorted(rates), sorted(depths), seeds
-        self.choosing_seeds = choosing_seeds
-        self.options: dict[str, Any] = {
-            "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "dim": dim, "num_heads": num_heads,
-            "readout": task.readout, "causal": task.causal,
-        }  # fmt: skip
+        self.arms, self.rates, self.depths = dict(self.arms), sorted(self.rates), sorted(self.depths)
+        self.options = answering(self.task, dim=self.dim, num_heads=self.num_heads)
         check_arms(self.arms, **self.options)
 
     def measure(self, found: Measurements, seed: int, workers: Workers) -> None:
         """All trainings, the deepest first, since they take longest."""
         tested = range(seed, seed + self.seeds)
         choosing = range(tested.stop, tested.stop + self.choosing_seeds)
-        for row in self._trained(tested, workers, "trainings"):
-            found.add(*row)
+        found.extend(self._trained(tested, workers, "trainings"))
         others = Measurements()
-        for row in self._trained(choosing, workers, "trainings that choose the learning rate"):
-            others.add(*row)
+        others.extend(self._trained(choosing, workers, "trainings that choose the learning rate"))
         for name, depth in product(self.arms, self.depths):
             rate = max(self.rates, key=partial(self._merit, others, name, depth))
             found.add("chosen_lr", name, depth, seed, math.log10(rate))
@@ -126,7 +122,7 @@ class Trainability:
         axis.set_xticks(range(len(self.depths)), [str(depth) for depth in self.depths])
         axis.set_yticks(range(len(self.rates)), [f"{rate:g}" for rate in self.rates])
         axis.set_xlabel("depth", color=INK)
-        axis.set_title(f"{name.replace('_', ' ')}: seeds with skill ≥ {SUCCESS:g}", fontsize=9.5, color=INK, loc="left")
+        axis.set_title(f"{plain(name)}: seeds with skill ≥ {SUCCESS:g}", fontsize=9.5, color=INK, loc="left")
         return image
 
 

@@ -22,6 +22,7 @@ Row = tuple[str, str, float, int, float]
 """quantity, arm, at, seed, value, as posenc.statistics.measurements.Measurements takes them."""
 
 
+@dataclass(frozen=True)
 class Recipe:
     """How each arm of a study is trained: AdamW, linear warm-up, cosine to zero, gradients clipped at norm 1.
 
@@ -31,12 +32,17 @@ class Recipe:
     eval_size            sequences in each test set
     """
 
-    def __init__(self, steps: int, batch_size: int, lr: float, warmup_steps: int = 100, eval_size: int = 2000) -> None:
-        checks.positive(self, steps=steps, batch_size=batch_size, eval_size=eval_size)
-        checks.positive(self, minimum=0, warmup_steps=warmup_steps)
-        checks.number(self, low=0, open_low=True, lr=lr)
-        self.steps, self.batch_size, self.lr = steps, batch_size, lr
-        self.warmup_steps, self.eval_size = warmup_steps, eval_size
+    steps: int
+    batch_size: int
+    lr: float
+    warmup_steps: int = 100
+    eval_size: int = 2000
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        checks.positive(self, steps=self.steps, batch_size=self.batch_size, eval_size=self.eval_size)
+        checks.positive(self, minimum=0, warmup_steps=self.warmup_steps)
+        checks.number(self, low=0, open_low=True, lr=self.lr)
 
 
 @dataclass(frozen=True)
