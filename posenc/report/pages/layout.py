@@ -1,6 +1,6 @@
 """The tables and figures of the report, in their order, each with its words: for markdown and page alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from posenc.report.numbers import series
 from posenc.report.numbers.compare import Comparison
-from posenc.report.numbers.facets import Facet, Row
+from posenc.report.numbers.facets import Facet
 from posenc.report.pages import figures as static
 from posenc.report.pages.matrix import draw as draw_matrices
 from posenc.report.pages.matrix import matrices
 from posenc.report.words import NONE, estimate, fixed, listing, probability, ratio, share, signed, span, whole
+from posenc.statistics import Interval
 
 Cell = tuple[str, float | str | None]
 """Text, and what it is sorted by."""
@@ -31,8 +32,25 @@ class PageTable:
     """The column that names an arm."""
 
 
-def _text(value: object) -> Cell:
-    return str(value), str(value)
+def _table(
+    name: str, title: str, about: str, rows: Sequence[Mapping[str, object]], spare: Collection[str] = ()
+) -> PageTable:
+    """A table of {column: cell}; the columns in `spare` are left out where no row has anything in them.
+
+    A cell is its text, or a pair of text and what it is sorted by.
+    """
+    cells = [
+        {key: cell if isinstance(cell, tuple) else (str(cell), str(cell)) for key, cell in row.items()} for row in rows
+    ]
+    columns = [
+        key for key in (cells or [{}])[0] if key not in spare or any(row[key][0] not in (NONE, "") for row in cells)
+    ]
+    arm = columns.index("encoding") if "encoding" in columns else None
+    return PageTable(name, title, about, columns, [[row[key] for key in columns] for row in cells], arm)
+
+
+def _interval(found: Interval | None) -> Cell:
+    return estimate(found), found.estimate if found else None
 
 
 def tables(comparison: Comparison) -> list[PageTable]:
@@ -43,33 +61,30 @@ def tables(comparison: Comparison) -> list[PageTable]:
 
 def summary_table(comparison: Comparison) -> PageTable:
     """Encoding × dataset."""
-    rows = comparison.rows
     several, speed = len({facet.positions for facet in comparison.facets}) > 1, f"× {comparison.reference}"
-    columns = [
-        "dataset",
-        "positions",
-        "encoding",
-        "measure",
-        "mean [95 % interval]",
-        "seeds",
-        "reading",
-        "solved",
-        "AULC",
-    ]
-    columns += ["k50", "parameters", "in encoding", "tokens/s", speed, "not completed"]
-    cells = [
-        [cell if several or name != "positions" else None for name, cell in _row(row, speed).items()] for row in rows
-    ]
-    kept = [name for name in columns if name != "positions" or several]
-    body = [[cell for cell in row if cell is not None] for row in cells]
-    drop = {
-        index
-        for index, name in enumerate(kept)
-        if name in ("solved", "AULC", "k50", "not completed", "reading", speed, "in encoding")
-        and all(row[index][0] in (NONE, "") for row in body)
-    }
-    body = [[cell for index, cell in enumerate(row) if index not in drop] for row in body]
-    kept = [name for index, name in enumerate(kept) if index not in drop]
+    rows: list[dict[str, object]] = []
+    for row in comparison.rows:
+        facet = row.facet
+        lost = ", ".join(f"{count} {status}" for status, count in sorted(row.lost.items()))
+        rows.append(
+            {
+                "dataset": facet.dataset,
+                "positions": facet.positions if several else "",
+                "encoding": row.arm,
+                "measure": f"{facet.measure}" + (" ↓" if facet.lower else "") if facet.length else NONE,
+                "mean [95 % interval]": _interval(row.score),
+                "seeds": (str(row.seeds), row.seeds),
+                "reading": row.label.partition(" (")[0] if row.seeds else "no result",
+                "solved": (share(row.success), row.success.estimate if row.success else None),
+                "AULC": _interval(row.aulc),
+                "k50": (ratio(row.k50), row.k50),
+                "parameters": (whole(row.parameters), row.parameters),
+                "in encoding": (whole(row.encoding_parameters), row.encoding_parameters),
+                "tokens/s": (whole(row.tokens_per_second), row.tokens_per_second),
+                speed: (ratio(row.speed, row.same_sweep), row.speed),
+                "not completed": lost,
+            }
+        )
     about = (
         "Mean over seeds with the 95 % t-interval, cut at what is possible; solved: seeds with skill ≥ 0.9, with "
         "Wilson's interval, which also holds where runs either succeed or fail (there the t-interval covers too "
@@ -77,32 +92,10 @@ def summary_table(comparison: Comparison) -> PageTable:
         f"bits: as the worst run here) and as not solved. {speed}: tokens per second relative to "
         f"{comparison.reference}, paired by seed within a sweep (~: across sweeps)."
     )
-    if any(row.label for row in rows):
+    if any(row.label for row in comparison.rows):
         about += " Rows with under ten seeds are not for verdicts."
-    return PageTable("summary", "Every encoding on every dataset", about, kept, body, kept.index("encoding"))
-
-
-def _row(row: Row, speed: str) -> dict[str, Cell]:
-    facet = row.facet
-    lost = ", ".join(f"{count} {status}" for status, count in sorted(row.lost.items()))
-    score = row.score.estimate if row.score else None
-    return {
-        "dataset": _text(facet.dataset),
-        "positions": _text(facet.positions),
-        "encoding": _text(row.arm),
-        "measure": _text(f"{facet.measure}" + (" ↓" if facet.lower else "") if facet.length else NONE),
-        "mean [95 % interval]": (estimate(row.score), score),
-        "seeds": (str(row.seeds), row.seeds),
-        "reading": _text(row.label.partition(" (")[0] if row.seeds else "no result"),
-        "solved": (share(row.success), row.success.estimate if row.success else None),
-        "AULC": (estimate(row.aulc), row.aulc.estimate if row.aulc else None),
-        "k50": (ratio(row.k50), row.k50),
-        "parameters": (whole(row.parameters), row.parameters),
-        "in encoding": (whole(row.encoding_parameters), row.encoding_parameters),
-        "tokens/s": (whole(row.tokens_per_second), row.tokens_per_second),
-        speed: (ratio(row.speed, row.same_sweep), row.speed),
-        "not completed": (lost, lost),
-    }
+    spare = ("positions", "solved", "AULC", "k50", "not completed", "reading", speed, "in encoding")
+    return _table("summary", "Every encoding on every dataset", about, rows, spare)
 
 
 def across_table(comparison: Comparison) -> PageTable | None:
@@ -110,14 +103,18 @@ def across_table(comparison: Comparison) -> PageTable | None:
     if not comparison.across:
         return None
     rows = [
-        [
-            _text(row.arm), _text(row.positions), _text(", ".join(row.datasets)), (fixed(row.mean), row.mean),
-            (f"{fixed(row.lowest)} on {row.hardest}", row.lowest),
-            (f"{len(row.unsolved)}/{len(row.datasets)}", len(row.unsolved)),
-            (estimate(row.skill), row.skill.estimate), (fixed(row.improvement, 2), row.improvement),
-        ]
+        {
+            "encoding": row.arm,
+            "positions": row.positions,
+            "datasets": ", ".join(row.datasets),
+            "mean skill": (fixed(row.mean), row.mean),
+            "lowest": (f"{fixed(row.lowest)} on {row.hardest}", row.lowest),
+            "not solved": (f"{len(row.unsolved)}/{len(row.datasets)}", len(row.unsolved)),
+            "interquartile mean skill": _interval(row.skill),
+            f"better than {comparison.baseline}": (fixed(row.improvement, 2), row.improvement),
+        }
         for row in comparison.across
-    ]  # fmt: skip
+    ]
     about = (
         "Means over datasets of the mean skill over seeds, the best first; beside it the lowest of them and how many "
         "datasets have a mean skill below 0.9. The interquartile mean over all runs, with a stratified bootstrap "
@@ -128,31 +125,35 @@ def across_table(comparison: Comparison) -> PageTable | None:
     if missing:
         lacking = [f"{arm} (no result on {where})" for arm, where in missing.items()]
         about += f" Not in this table: {listing(lacking, len(lacking))}."
-    columns = ["encoding", "positions", "datasets", "mean skill", "lowest", "not solved", "interquartile mean skill"]
-    columns += [f"better than {comparison.baseline}"]
-    return PageTable("across", "Across datasets", about, columns, rows, 0)
+    return _table("across", "Across datasets", about, rows)
 
 
 def difference_table(comparison: Comparison) -> PageTable | None:
     """Paired differences."""
     if not comparison.contrasts:
         return None
-    rows: list[list[Cell]] = []
+    rows: list[dict[str, object]] = []
     for one in comparison.contrasts:
-        found, measure = one.difference, one.facet.measure if one.metric != "aulc" else "AULC"
+        found = one.difference
         reading = "" if one.pair.kind == "none" else one.pair.kind
         if reading == "undecided" and one.pair.clear:
             reading = "interval leaves 0 out; not confirmed"
         raw = None if one.corrected is None else found.p
         rows.append(
-            [
-                _text(one.facet.title), _text(f"{one.arm} − {one.baseline}"), _text(measure),
-                (f"{signed(found.estimate)} {span(found, sign=True)}".strip(), found.estimate), (str(found.n), found.n),
-                (probability(raw), raw), (probability(one.corrected), one.corrected),
-                (fixed(one.improvement, 2), one.improvement), (fixed(found.correlation, 2), found.correlation),
-                (probability(one.solved), one.solved), _text(reading),
-            ]
-        )  # fmt: skip
+            {
+                "dataset": one.facet.title,
+                "difference": f"{one.arm} − {one.baseline}",
+                "measure": one.facet.measure if one.metric != "aulc" else "AULC",
+                "mean [95 % interval]": (f"{signed(found.estimate)} {span(found, sign=True)}".strip(), found.estimate),
+                "seeds": (str(found.n), found.n),
+                "p": (probability(raw), raw),
+                "p (corrected)": (probability(one.corrected), one.corrected),
+                "better on": (fixed(one.improvement, 2), one.improvement),
+                "r": (fixed(found.correlation, 2), found.correlation),
+                "p (McNemar)": (probability(one.solved), one.solved),
+                "reading": reading,
+            }
+        )
     about = (
         "Seed by seed on common random numbers: mean difference with its t-interval, exact sign-flip p of the row by "
         "itself, p corrected for everything that this report compares (sign flips, largest statistic), share of seeds "
@@ -162,87 +163,66 @@ def difference_table(comparison: Comparison) -> PageTable | None:
         "much on one seed in ten is excluded; without any such seed that takes 36 seeds for one comparison, more for "
         f"several. Tie: inside ±{comparison.delta:g} as far as these seeds show. Undecided: none of these."
     )
-    columns = [
-        "dataset",
-        "difference",
-        "measure",
-        "mean [95 % interval]",
-        "seeds",
-        "p",
-        "p (corrected)",
-        "better on",
-        "r",
-    ]
-    columns += ["p (McNemar)", "reading"]
-    return PageTable("differences", f"Paired differences against {comparison.baseline}", about, columns, rows)
+    return _table("differences", f"Paired differences against {comparison.baseline}", about, rows)
 
 
 def length_table(comparison: Comparison) -> PageTable | None:
     """Every test length."""
-    rows: list[list[Cell]] = []
     lengths = sorted({n for facet in comparison.facets for n in facet.lengths()})
     if len(lengths) < 2:
         return None
+    rows: list[dict[str, object]] = []
     for facet in comparison.facets:
         for arm in facet.arms:
-            reasons: dict[int, str] = {}
-            for item in facet.of(arm):
-                reasons |= item.run.undefined
-            cells: list[Cell] = [_text(facet.title), _text(arm), _text(facet.metric)]
+            why = {n: reason for item in facet.of(arm) for n, reason in item.run.undefined.items()}
+            row: dict[str, object] = {"dataset": facet.title, "encoding": arm, "metric": facet.metric}
             for n in lengths:
-                one = facet.interval(arm, None, n)
-                if one is not None:
-                    cells.append((estimate(one), one.estimate))
-                else:
-                    cells.append((f"undefined: {reasons[n]}" if n in reasons else NONE, None))
-            rows.append(cells)
-    columns = ["dataset", "encoding", "metric", *(str(n) for n in lengths)]
-    return PageTable(
-        "lengths", "At every length", "Mean over seeds [95 % interval], cut at what is possible.", columns, rows, 1
-    )
+                found = facet.interval(arm, None, n)
+                undefined = found is None and n in why
+                row[str(n)] = (f"undefined: {why[n]}", None) if undefined else _interval(found)
+            rows.append(row)
+    return _table("lengths", "At every length", "Mean over seeds [95 % interval], cut at what is possible.", rows)
 
 
 def lost_table(comparison: Comparison) -> PageTable:
     """What is not there, and why."""
     rows = [
-        [
-            _text(one.dataset), _text(one.positions), _text(one.arm), ("?", None) if one.seed is None else
-            (str(one.seed), one.seed), _text(one.status), _text(one.why), _text(one.folder),
-        ]
+        {
+            "dataset": one.dataset, "positions": one.positions, "encoding": one.arm, "seed": _seed(one.seed),
+            "status": one.status, "why": one.why, "folder": one.folder,
+        }
         for one in comparison.lost
     ]  # fmt: skip
     about = "Runs that failed, diverged, were interrupted, refused or are missing." if rows else "Every run completed."
-    return PageTable(
-        "lost",
-        "What is missing",
-        about,
-        ["dataset", "positions", "encoding", "seed", "status", "why", "folder"],
-        rows,
-        2,
-    )
+    return _table("lost", "What is missing", about, rows)
 
 
 def run_table(comparison: Comparison) -> PageTable:
     """Every run, with its own score and command."""
-    measured = {facet_of: facet for facet in comparison.facets for facet_of in [(facet.dataset, facet.positions)]}
-    rows: list[list[Cell]] = []
+    facets = {(facet.dataset, facet.positions): facet for facet in comparison.facets}
+    rows: list[dict[str, object]] = []
     for item in comparison.placed:
-        run, facet = item.run, measured.get(item.facet)
+        run, facet = item.run, facets.get(item.facet)
         value = run.test.get(facet.length, {}).get(facet.metric) if facet else None
-        counted = "yes" if item.completed else item.why_not or "no"
         rows.append(
-            [
-                _text(facet.title if facet else item.dataset), _text(item.arm),
-                (str(run.seed) if run.seed >= 0 else "?", run.seed), _text(run.status), _text(counted),
-                _text(facet.measure if facet and facet.length else NONE), (fixed(value, 4), value),
-                (fixed(run.measured("seconds"), 1), run.measured("seconds")), _text(run.name),
-                _text(run.command if run.status != "unfinished" else NONE),
-            ]
-        )  # fmt: skip
-    columns = ["dataset", "encoding", "seed", "status", "counted", "measure", "score", "train s", "folder", "command"]
-    return PageTable(
-        "runs", "Every run", "The table of every run and length is comparison_summary.csv.", columns, rows, 1
-    )
+            {
+                "dataset": facet.title if facet else item.dataset,
+                "encoding": item.arm,
+                "seed": _seed(run.seed),
+                "status": run.status,
+                "counted": "yes" if item.completed else item.why_not or "no",
+                "measure": facet.measure if facet and facet.length else NONE,
+                "score": (fixed(value, 4), value),
+                "train s": (fixed(run.measured("seconds"), 1), run.measured("seconds")),
+                "folder": run.name,
+                "command": run.command if run.status != "unfinished" else NONE,
+            }
+        )
+    return _table("runs", "Every run", "The table of every run and length is comparison_summary.csv.", rows)
+
+
+def _seed(seed: int | None) -> Cell:
+    return ("?", None) if seed is None or seed < 0 else (str(seed), seed)
 
 
 @dataclass(frozen=True)
@@ -259,6 +239,10 @@ def plots(comparison: Comparison) -> list[Plot]:
     """The figures for which there are data."""
     found: list[Plot] = []
     scored, styles = comparison.scored, comparison.styles
+
+    def add(name: str, title: str, about: str, draw: Callable[[], Figure]) -> None:
+        found.append(Plot(name, title, about, draw))
+
     if not scored:
         return found
     if glance := matrices(scored):
@@ -266,11 +250,9 @@ def plots(comparison: Comparison) -> list[Plot]:
             "Mean skill over seeds, at the length behind the name of the dataset; the highest mean first. An arm that "
             "lacks a dataset stands below those that have them all."
         )
-        found.append(Plot("matrix", "At a glance", about, lambda: draw_matrices(glance)))
-    found.append(
-        Plot("seeds", "Every seed", "A dot is a seed; the mark its mean, the bar its 95 % interval.",
-             lambda: static.strip(scored, comparison.rows, styles))
-    )  # fmt: skip
+        add("matrix", "At a glance", about, lambda: draw_matrices(glance))
+    about = "A dot is a seed; the mark its mean, the bar its 95 % interval."
+    add("seeds", "Every seed", about, lambda: static.strip(scored, comparison.rows, styles))
     main = [one for one in comparison.contrasts if one.metric != "aulc"]
     if main:
         about = (
@@ -278,31 +260,21 @@ def plots(comparison: Comparison) -> list[Plot]:
             f"{comparison.delta:g}; at the right p, corrected for all that this report compares."
         )
         title = f"Paired differences against {comparison.baseline}"
-        found.append(Plot("differences", title, about, lambda: static.forest(scored, main, styles, comparison.delta)))
+        add("differences", title, about, lambda: static.forest(scored, main, styles, comparison.delta))
+    about = "Mean and 95 % interval over seeds, a dot is a seed; the trained range is shaded, ceilings are dotted."
     for metric in ("accuracy", "skill", "bits"):
         facets = [facet for facet in scored if series.has_lengths(facet, metric)]
         if facets:
-            about = (
-                "Mean and 95 % interval over seeds, a dot is a seed; the trained range is shaded, ceilings are dotted."
-            )
-            found.append(
-                Plot(
-                    f"{metric}_by_length",
-                    f"{metric.capitalize()} against length",
-                    about,
-                    _by_length(facets, metric, styles),
-                )
-            )
+            draw = _by_length(facets, metric, styles)
+            add(f"{metric}_by_length", f"{metric.capitalize()} against length", about, draw)
+    about = "A thin line is a seed, a thick one the mean of the seeds."
     for what, title in (("validation", "Learning curves: validation"), ("training", "Learning curves: training loss")):
         curves = [one for one in comparison.learning if one[0] == what]
         if curves:
-            about = "A thin line is a seed, a thick one the mean of the seeds."
-            found.append(Plot(f"learning_{what}", title, about, _learning(curves, styles)))
+            add(f"learning_{what}", title, about, _learning(curves, styles))
     if comparison.positions:
         about = "Loss in bits at each position of the context, mean of windows and seeds; lower is better."
-        found.append(
-            Plot("bits_by_position", "Loss against the position in the context", about, _positions(comparison))
-        )
+        add("bits_by_position", "Loss against the position in the context", about, _positions(comparison))
     return found
 
 
