@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from posenc.checks import ConfigError
-from posenc.report.numbers import differences, finding, series
-from posenc.report.numbers import facets as tables
+from posenc.report.numbers import differences, facets, finding, series
 from posenc.report.numbers.differences import Across, Contrast
-from posenc.report.numbers.facets import Facet, Row
+from posenc.report.numbers.facets import Facet
 from posenc.report.numbers.finding import Finding
 from posenc.report.numbers.judge import Judgement
 from posenc.report.numbers.meetings import meetings
+from posenc.report.numbers.overall import overall
 from posenc.report.numbers.palette import Style, styles
+from posenc.report.numbers.rows import Row, summary
 from posenc.report.numbers.series import Line
 from posenc.report.reading import arms, lost, saved
 from posenc.report.reading.arms import Placed
@@ -26,7 +28,18 @@ Curves = tuple[str, str, Facet, list[Line]]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Conclusions:
+    """What facets allow to say, all of it judged as one family."""
+
+    first: Finding
+    findings: list[Finding]
+    contrasts: list[Contrast]
+    across: list[Across]
+    notes: list[Note]
+
+
+@dataclass(frozen=True)
+class Comparison(Conclusions):
     """The answer."""
 
     placed: list[Placed]
@@ -35,13 +48,8 @@ class Comparison:
     delta: float
     reference: str
     """The encoding whose speed is 1."""
-    first: Finding
-    findings: list[Finding]
     rows: list[Row]
-    contrasts: list[Contrast]
-    across: list[Across]
     lost: list[Lost]
-    notes: list[Note]
     long: pd.DataFrame
     styles: dict[str, Style]
     learning: list[Curves]
@@ -64,56 +72,38 @@ def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Compar
     folders = [root for root in roots if not root.is_file()]
     runs, notes = read(folders) if folders else ([], [])
     for path in tables_:
-        more, said = saved.read_table(path)
-        runs += more
-        notes += said
+        more, remarks = saved.read_table(path)
+        runs, notes = runs + more, notes + remarks
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
     placed, refusals = arms.place(runs)
-    notes = notes + refusals
-    found = tables.facets(placed)
-    chosen, said = tables.choose_baseline(found, baseline)
-    if said:
-        notes.insert(0, Note("baseline", said))
-    said_by = conclude(found, chosen, delta)
-    notes += said_by.notes
+    found = facets.facets(placed)
+    chosen, other = facets.choose_baseline(found, baseline)
+    conclusions = conclude(found, chosen, delta)
+    notes = [Note("baseline", other)] * bool(other) + notes + refusals + conclusions.notes
     commands = lost.sweep_commands(placed)
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
     positions = [
         (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines
     ]
+    said: dict[str, Any] = vars(conclusions) | {"notes": notes}
     return Comparison(
+        **said,
         placed=placed,
         facets=found,
         baseline=chosen,
         delta=delta,
-        first=said_by.first,
-        findings=said_by.findings,
         reference=reference,
-        rows=tables.summary(found, reference),
-        contrasts=said_by.contrasts,
-        across=said_by.across,
+        rows=summary(found, reference),
         lost=lost.lost(placed),
         learning=_learning(found, placed, notes),
         positions=positions,
-        notes=notes,
         long=saved.long_table(placed, commands),
         styles=styles(found, colour_of),
         commands=commands,
         versions=lost.versions(placed),
     )
-
-
-@dataclass(frozen=True)
-class Conclusions:
-    """What facets allow to say, all of it judged as one family."""
-
-    first: Finding
-    findings: list[Finding]
-    contrasts: list[Contrast]
-    across: list[Across]
-    notes: list[Note]
 
 
 def conclude(found: Sequence[Facet], baseline: str, delta: float) -> Conclusions:
@@ -127,18 +117,14 @@ def conclude(found: Sequence[Facet], baseline: str, delta: float) -> Conclusions
             tests |= one.tests()
     judged = Judgement(tests, delta)
     findings = [one for place, facet in enumerate(found) for one in finding.of_facet(facet, groups[place], judged)]
-    findings = findings or [_nothing()]
+    findings = findings or [Finding("nothing", "Nothing can be said yet, because no run has finished.")]
     return Conclusions(
-        first=finding.overall(findings, rows, judged),
+        first=overall(findings, rows, judged),
         findings=findings,
         contrasts=differences.contrasts(found, against, judged),
         across=rows,
         notes=notes + differences.without_baseline(found, baseline),
     )
-
-
-def _nothing() -> Finding:
-    return Finding("nothing", "Nothing can be said yet, because no run has finished.")
 
 
 def _learning(found: Sequence[Facet], placed: Sequence[Placed], notes: list[Note]) -> list[Curves]:

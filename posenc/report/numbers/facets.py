@@ -1,11 +1,10 @@
-"""The comparison in numbers: facets with what they are measured by, and a summary of each arm."""
+"""Facets: which runs answer one question, the number that they are compared by, and the baseline of each arm."""
 
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 import numpy as np
 
@@ -224,41 +223,6 @@ def _has_runs(found: Sequence[Facet], wanted: str, present: Collection[str]) -> 
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """An arm of a facet in numbers."""
-
-    facet: Facet
-    arm: str
-    score: Interval | None
-    success: Interval | None
-    aulc: Interval | None
-    k50: float | None
-    parameters: float | None
-    encoding_parameters: float | None
-    tokens_per_second: float | None
-    speed: float | None
-    """Tokens per second relative to `none`, paired by sweep and seed."""
-    same_sweep: bool
-    lost: dict[str, int]
-    """How many runs did not complete, by status."""
-
-    @property
-    def seeds(self) -> int:
-        """How many seeds the score rests on."""
-        return self.score.n if self.score else 0
-
-    @property
-    def label(self) -> str:
-        """What the number of seeds forbids."""
-        return statistics.label(self.seeds)
-
-
-def summary(found: Sequence[Facet], reference: str) -> list[Row]:
-    """Every arm of every facet; speed is relative to the encoding `reference`."""
-    return [_row(facet, arm, reference) for facet in found for arm in facet.arms]
-
-
 def clipped(found: Interval, limits: tuple[float | None, float | None]) -> Interval:
     """The same interval without what is impossible."""
     ends = bounds(found)
@@ -269,56 +233,3 @@ def clipped(found: Interval, limits: tuple[float | None, float | None]) -> Inter
     lowest = ends[0] if low is None else max(ends[0], min(low, found.estimate))
     highest = ends[1] if high is None else min(ends[1], max(high, found.estimate))
     return Interval(found.estimate, lowest, highest, found.n)
-
-
-def _row(facet: Facet, arm: str, reference: str) -> Row:
-    items = facet.of(arm)
-    lost: dict[str, int] = defaultdict(int)
-    for item in items:
-        if item.run.status != "completed":
-            lost[item.run.status] += 1
-    values = facet.values(arm)
-    outcomes = list(values.values()) or [-1e9] * sum(lost.get(status, 0) for status in LOST)  # none is a success
-    success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
-    crossed = list(facet.values(arm, "k50").values())
-    speed, same = _speed(facet, arm, reference)
-    rates = [rate for item in items if (rate := item.run.measured("tokens_per_second"))]
-    return Row(
-        facet=facet,
-        arm=arm,
-        score=facet.interval(arm),
-        success=success,
-        aulc=facet.interval(arm, "aulc"),
-        k50=median(crossed) if crossed else None,
-        parameters=_first(items, "parameters"),
-        encoding_parameters=_first(items, "encoding_parameters"),
-        tokens_per_second=fmean(rates) if rates else None,
-        speed=speed,
-        same_sweep=same,
-        lost=dict(lost),
-    )
-
-
-def _first(items: Iterable[Placed], key: str) -> float | None:
-    return next((value for item in items if (value := item.run.measured(key)) is not None), None)
-
-
-def _speed(facet: Facet, arm: str, reference: str) -> tuple[float | None, bool]:
-    """Geometric mean of tokens/s over that of the reference: by sweep and seed, else over all runs of the facet."""
-    setting = facet.setting(arm)
-    ours: dict[tuple[Path, int], float] = {}
-    theirs: dict[tuple[Path, int], float] = {}
-    for item in facet.members:
-        rate = item.run.measured("tokens_per_second")
-        if item.completed and rate:
-            key = (item.run.sweep, item.run.seed)
-            if item.arm == arm:
-                ours[key] = rate
-            if item.run.encoding == reference and item.setting == setting:
-                theirs[key] = rate
-    both = sorted(ours.keys() & theirs.keys())
-    if both:
-        return float(np.exp(np.mean([np.log(ours[key] / theirs[key]) for key in both]))), True
-    if ours and theirs:
-        return float(np.exp(np.mean(np.log(list(ours.values()))) - np.mean(np.log(list(theirs.values()))))), False
-    return None, False

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from posenc import statistics
-from posenc.report.numbers.differences import Across
 from posenc.report.numbers.facets import SUCCESS, Facet, clipped
 from posenc.report.numbers.judge import SHARE, Judgement, Pair
 from posenc.report.numbers.meetings import Key, Meeting
@@ -158,12 +157,12 @@ def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[st
     head += f"({count(own, 'seed')}{_of_them(meeting, best)})"
     base = meeting.baseline.get(best)
     nearest = next(iter(pairs))
-    against = f", and {base} by {_gain(pairs[base])}" if base in pairs and base not in (*level, nearest) else ""
+    against = f", and {base} by {lead(pairs[base])}" if base in pairs and base not in (*level, nearest) else ""
     solved = _solved(meeting, [best, *(level or [nearest])])
     if not level:
         every = "it beats every other encoding" if not meeting.apart else f"it beats each of {_others(pairs)}"
-        beats = f"{every}, the next, {nearest} by {_gain(pairs[nearest])}{against}" if len(pairs) > 1 else ""
-        return "winner", f"{head}: {beats or f'it beats {nearest} by {_gain(pairs[nearest])}'}{solved}."
+        beats = f"{every}, the next, {nearest} by {lead(pairs[nearest])}{against}" if len(pairs) > 1 else ""
+        return "winner", f"{head}: {beats or f'it beats {nearest} by {lead(pairs[nearest])}'}{solved}."
     rest = [other for other in pairs if other not in level]
     beaten = f"; {best} beats {'the other' if len(rest) == 1 else 'all others'}{against}" if rest else ""
     kinds = {pair.kind for pair in level.values()}
@@ -192,11 +191,11 @@ def _undecided(meeting: Meeting, pairs: dict[str, Pair], level: dict[str, Pair],
         near = next(other for other in level if other not in ties)
         fewest = min(pair.difference.n for pair in level.values())
         tied = f", in a tie with {listing(ties, MANY)}" if ties else ""
-        text = f"{head}{tied}, ahead of {near} by {_gain(level[near])}: the intervals leave 0 out, but "
+        text = f"{head}{tied}, ahead of {near} by {lead(level[near])}: the intervals leave 0 out, but "
         return text + f"{count(fewest, 'seed')} cannot confirm it among all that this report compares"
     near = next(other for other in unclear)
     text = f"{head}, but it is undecided whether it is better than {listing(list(level), MANY)}: "
-    return text + f"{'ahead of' if level[near].gain >= 0 else 'on common seeds behind'} {near} by {_gain(level[near])}"
+    return text + f"{'ahead of' if level[near].gain >= 0 else 'on common seeds behind'} {near} by {lead(level[near])}"
 
 
 def _others(pairs: dict[str, Pair]) -> str:
@@ -218,7 +217,7 @@ def _solved(meeting: Meeting, names: Iterable[str]) -> str:
     return f"; solved: {listing([f'{name} {share(rate)}' for name, rate in rates.items()])}"
 
 
-def _gain(one: Pair) -> str:
+def lead(one: Pair) -> str:
     """The lead with its interval, whichever way is better."""
     found = bounds(one.difference)
     turned = one.gain < 0
@@ -274,64 +273,3 @@ def _at_length(
 
 def _at_most(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"≤ {p:.3f}"
-
-
-def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[Key]) -> Finding:
-    """The first sentences of the report."""
-    if len(found) == 1:
-        return found[0]
-    beside = _all_beside(found)
-    said = [one for one in found if one.kind not in ("nothing", "alone")]
-    fewest = min((one for one in (said or found) if one.label), key=lambda one: one.seeds, default=None)
-    label, seeds = (fewest.label, fewest.seeds) if fewest else ("", min((one.seeds for one in said), default=0))
-    if not said:
-        alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
-        why = f"because {alike.pop()}" if len(alike) == 1 else f"on any of {count(len(found), 'comparison')}"
-        return Finding("nothing", f"Nothing can be said yet, {why}; each is stated below.{beside}", label, seeds)
-    kinds = Counter(one.kind for one in found)
-    words = {
-        "winner": "with a winner", "equal": "with equals at the top", "tie": "with a tie at the top",
-        "undecided": "undecided", "nothing": "without an answer", "alone": "with one encoding only",
-    }  # fmt: skip
-    tally = listing([f"{kinds[kind]} {said}" for kind, said in words.items() if kinds[kind]], MANY)
-    counts = f"of {count(len(found), 'comparison')}, {tally}"
-    if len(rows) < 2:
-        return Finding("several", f"There is no common ranking: {counts}, each stated below.{beside}", label, seeds)
-    return Finding("several", f"{_ranking(rows, judged)}; {counts}.{beside}", label, seeds)
-
-
-def _ranking(rows: Sequence[Across], judged: Judgement[Key]) -> str:
-    first = rows[0]
-    second = next((row for row in rows[1:] if row.positions == first.positions), rows[1])
-    several = len({row.positions for row in rows}) > 1
-    names = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
-    key = ("across", first.positions, first.arm, second.arm)
-    pair = judged.get(key)
-    if pair is not None and pair.kind in ("tie", "equal"):
-        text = f"Across {len(first.datasets)} datasets {names[0]}, {_task_mean(first)}, and {names[1]}, "
-        text += f"{_task_mean(second)}, tie: their mean skills differ by less than {judged.delta:g}"
-    else:
-        text = f"Across {len(first.datasets)} datasets {names[0]} has the highest mean skill, {_task_mean(first)}, "
-        text += f"before {names[1]}, {_task_mean(second)}"
-        sure = pair is not None and pair.kind == "better"
-        text += f"; on common seeds it leads by {_gain(pair)}" if pair and sure else "; their order is undecided"
-        text += f": on common seeds {_gain(pair)}" if pair and not sure and pair.corrected is not None else ""
-    if first.missing:
-        lacking = [f"{arm} (no result on {where})" for arm, where in first.missing.items()]
-        text += f"; not ranked: {listing(lacking, MANY)}"
-    return text
-
-
-def _task_mean(row: Across) -> str:
-    unsolved = f"solves all {len(row.datasets)}"
-    if row.unsolved:
-        unsolved = f"does not solve {len(row.unsolved)} of {len(row.datasets)}"
-    return f"{fixed(row.mean)} (lowest {fixed(row.lowest)} on {row.hardest}; {unsolved})"
-
-
-def _all_beside(found: Sequence[Finding]) -> str:
-    """What is lost and left out anywhere, for the first sentences of the report."""
-    lost = [f"{words} on {one.phrase}" for one in found for words in one.lost]
-    apart = [f"{words} on {one.phrase}" for one in found for words in one.left_out]
-    text = f" Runs that were lost count as failures: {'; '.join(lost)}." if lost else ""
-    return text + (f" Not compared, or not on every seed: {'; '.join(apart)}." if apart else "")

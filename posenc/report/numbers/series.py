@@ -71,18 +71,14 @@ def by_step(facet: Facet, curves: Mapping[Path, Curve], column: str) -> list[Lin
     """A logged column: every seed, and the mean at the steps that all of an arm's seeds have."""
     lines: list[Line] = []
     for arm in facet.arms:
-        seeds: dict[int, dict[float, float]] = {}
-        for item in facet.of(arm):
-            values = curves.get(item.run.folder, {}).get(column)
-            if values:
-                seeds[item.run.seed] = values
-        line = Line(arm)
-        for seed, values in sorted(seeds.items()):
-            steps = _thin(sorted(values))
-            line.seeds[seed] = (steps, [values[step] for step in steps])
+        known = {item.run.seed: curves.get(item.run.folder, {}).get(column) for item in facet.of(arm)}
+        seeds = {seed: values for seed, values in sorted(known.items()) if values}
         if seeds:
-            line.x = _thin(sorted(set.intersection(*(set(values) for values in seeds.values()))))
+            line = Line(arm, _thin(sorted(set.intersection(*(set(values) for values in seeds.values())))))
             line.mean = [fmean(values[step] for values in seeds.values()) for step in line.x]
+            for seed, values in seeds.items():
+                steps = _thin(sorted(values))
+                line.seeds[seed] = (steps, [values[step] for step in steps])
             lines.append(line)
     return lines
 
@@ -99,16 +95,12 @@ def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Not
     for folder in folders:
         table = _read_csv(folder / "metrics.csv", ("step", *columns), notes)
         if table is not None and "step" in table:
-            steps = table["step"]
-            kept = {name: values for name, values in table.items() if name != "step"}
-            found[folder] = {
-                name: {float(x): float(y) for x, y in zip(steps, values, strict=True) if np.isfinite((x, y)).all()}
-                for name, values in kept.items()
-            }
+            rows = table.dropna(subset="step").set_index("step")
+            found[folder] = {str(name): rows[name].dropna().to_dict() for name in rows}
     return found
 
 
-def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str, np.ndarray] | None:
+def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> pd.DataFrame | None:
     """The columns as numbers, nan where there is none; nothing where there is no such file, or a damaged one."""
     name = plain_text(str(path.parent))
     try:
@@ -132,7 +124,8 @@ def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> dict[str
     except (ValueError, pd.errors.ParserError):
         notes.append(Note(name, f"{path.name} is damaged: this run has no curve."))
         return None
-    return {str(column): np.asarray(pd.to_numeric(table[column], errors="coerce"), float) for column in table.columns}
+    numbers = pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in table.columns}, dtype=float)
+    return numbers.where(np.isfinite(numbers))
 
 
 def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
@@ -145,11 +138,8 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
             table = _read_csv(item.run.folder / "by_position.csv", columns, notes) if there else None
             if table is None or any(column not in table for column in columns):
                 continue
-            rows = np.stack([table[column] for column in columns], axis=1)
-            rows = rows[np.isfinite(rows).all(axis=1)]
-            for length in np.unique(rows[:, 0]):
-                mine = rows[rows[:, 0] == length]
-                found[int(length)][arm][item.run.seed] = _windows(mine[np.argsort(mine[:, 1]), 1:])
+            for length, rows in table.dropna(subset=[*columns]).groupby("length"):
+                found[int(float(str(length)))][arm][item.run.seed] = _windows(rows)
     lines: dict[int, list[Line]] = {}
     for length, arms in sorted(found.items()):
         for arm, seeds in arms.items():
@@ -161,8 +151,8 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
     return lines
 
 
-def _windows(rows: np.ndarray) -> dict[float, float]:
+def _windows(rows: pd.DataFrame) -> dict[float, float]:
     """{place: bits}: means over windows that grow with the place, counted from 1, as its axis is logarithmic."""
-    edges = np.unique(np.round(np.geomspace(1, rows[-1, 0] + 2, WINDOWS + 1)))
-    group = np.digitize(rows[:, 0] + 1, edges)
-    return {float(rows[group == g, 0].mean()) + 1: float(rows[group == g, 1].mean()) for g in np.unique(group)}
+    places, bits = rows["position"].to_numpy() + 1, rows["bits"].to_numpy()
+    group = np.digitize(places, np.unique(np.round(np.geomspace(1, places.max() + 1, WINDOWS + 1))))
+    return {float(places[group == g].mean()): float(bits[group == g].mean()) for g in np.unique(group)}

@@ -15,8 +15,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from posenc.report.numbers.differences import Contrast
-from posenc.report.numbers.facets import Facet, Row
+from posenc.report.numbers.facets import Facet
 from posenc.report.numbers.palette import FAINT, GRID, INK, SHADE, Style
+from posenc.report.numbers.rows import Row
 from posenc.report.numbers.series import Line
 from posenc.report.words import bounds, probability
 

@@ -1,8 +1,7 @@
 """Runs that are not there, or not whole, and why; and the commands that made the sweeps."""
 
-import re
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +87,6 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
 
 def versions(placed: Sequence[Placed]) -> list[tuple[str, str, int]]:
     """(what, version, runs) over all runs that recorded it."""
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    for item in placed:
-        recorded = item.run.result.get("versions")
-        if isinstance(recorded, Mapping):
-            for what, version in recorded.items():
-                counts[str(what), re.sub(r"\s+", " ", str(version))] += 1
+    recorded = [found for item in placed if isinstance(found := item.run.result.get("versions"), Mapping)]
+    counts = Counter((str(what), " ".join(str(each).split())) for found in recorded for what, each in found.items())
     return [(what, version, number) for (what, version), number in sorted(counts.items())]

@@ -1,0 +1,71 @@
+"""The first sentences of a report: all its findings in one."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from posenc.report.numbers.differences import Across
+from posenc.report.numbers.finding import MANY, Finding, lead
+from posenc.report.numbers.judge import Judgement
+from posenc.report.numbers.meetings import Key
+from posenc.report.words import count, fixed, listing
+
+
+def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[Key]) -> Finding:
+    """The first sentences of the report."""
+    if len(found) == 1:
+        return found[0]
+    beside = _all_beside(found)
+    said = [one for one in found if one.kind not in ("nothing", "alone")]
+    fewest = min((one for one in (said or found) if one.label), key=lambda one: one.seeds, default=None)
+    label, seeds = (fewest.label, fewest.seeds) if fewest else ("", min((one.seeds for one in said), default=0))
+    if not said:
+        alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
+        why = f"because {alike.pop()}" if len(alike) == 1 else f"on any of {count(len(found), 'comparison')}"
+        return Finding("nothing", f"Nothing can be said yet, {why}; each is stated below.{beside}", label, seeds)
+    kinds = Counter(one.kind for one in found)
+    words = {
+        "winner": "with a winner", "equal": "with equals at the top", "tie": "with a tie at the top",
+        "undecided": "undecided", "nothing": "without an answer", "alone": "with one encoding only",
+    }  # fmt: skip
+    tally = listing([f"{kinds[kind]} {said}" for kind, said in words.items() if kinds[kind]], MANY)
+    counts = f"of {count(len(found), 'comparison')}, {tally}"
+    if len(rows) < 2:
+        return Finding("several", f"There is no common ranking: {counts}, each stated below.{beside}", label, seeds)
+    return Finding("several", f"{_ranking(rows, judged)}; {counts}.{beside}", label, seeds)
+
+
+def _ranking(rows: Sequence[Across], judged: Judgement[Key]) -> str:
+    first = rows[0]
+    second = next((row for row in rows[1:] if row.positions == first.positions), rows[1])
+    several = len({row.positions for row in rows}) > 1
+    names = [row.arm + (f" ({row.positions} positions)" if several else "") for row in (first, second)]
+    key = ("across", first.positions, first.arm, second.arm)
+    pair = judged.get(key)
+    if pair is not None and pair.kind in ("tie", "equal"):
+        text = f"Across {len(first.datasets)} datasets {names[0]}, {_task_mean(first)}, and {names[1]}, "
+        text += f"{_task_mean(second)}, tie: their mean skills differ by less than {judged.delta:g}"
+    else:
+        text = f"Across {len(first.datasets)} datasets {names[0]} has the highest mean skill, {_task_mean(first)}, "
+        text += f"before {names[1]}, {_task_mean(second)}"
+        sure = pair is not None and pair.kind == "better"
+        text += f"; on common seeds it leads by {lead(pair)}" if pair and sure else "; their order is undecided"
+        text += f": on common seeds {lead(pair)}" if pair and not sure and pair.corrected is not None else ""
+    if first.missing:
+        lacking = [f"{arm} (no result on {where})" for arm, where in first.missing.items()]
+        text += f"; not ranked: {listing(lacking, MANY)}"
+    return text
+
+
+def _task_mean(row: Across) -> str:
+    unsolved = f"solves all {len(row.datasets)}"
+    if row.unsolved:
+        unsolved = f"does not solve {len(row.unsolved)} of {len(row.datasets)}"
+    return f"{fixed(row.mean)} (lowest {fixed(row.lowest)} on {row.hardest}; {unsolved})"
+
+
+def _all_beside(found: Sequence[Finding]) -> str:
+    """What is lost and left out anywhere, for the first sentences of the report."""
+    lost = [f"{words} on {one.phrase}" for one in found for words in one.lost]
+    apart = [f"{words} on {one.phrase}" for one in found for words in one.left_out]
+    text = f" Runs that were lost count as failures: {'; '.join(lost)}." if lost else ""
+    return text + (f" Not compared, or not on every seed: {'; '.join(apart)}." if apart else "")
