@@ -19,7 +19,8 @@ from posenc.attention.bias import ByDistance
 from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
-from posenc.config.build import build_module, make
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings import LearnedRelativePositionalBias
 from posenc.positions.schemes import PositionScheme

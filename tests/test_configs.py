@@ -3,10 +3,10 @@
 import ast
 import inspect
 from collections.abc import Callable, Iterator
+from pydoc import locate
 from typing import Any
 
 import pytest
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import CONFIGS, ROOT, options
@@ -39,7 +39,7 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
     found = list(targets(plain))
     assert any(path.startswith(f".{group}") for path, _ in found)
     for path, node in found:
-        target = get_object(node["_target_"])
+        target: Any = locate(node["_target_"])
         parameters = inspect.signature(target).parameters
         keys = {key for key in node if not str(key).startswith("_")}
         ours = node["_target_"].startswith("posenc.")

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from posenc.callbacks.layers import probe, quantities
-from posenc.config.build import build, build_module, make
+from posenc.config.build import build, build_module
+from posenc.config.make import make
 from posenc.diagnostics import QUANTITIES, capture, position_share
 from posenc.tasks.base import Task
 from posenc.training.module import SequenceModule

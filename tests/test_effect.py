@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from posenc.checks import ConfigError
-from posenc.config import allowed, build, effect, shape
-from posenc.config.build import KINDS
+from posenc.config import allowed, effect, shape
+from posenc.config.make import KINDS, make
 from tests.conftest import CONFIGS, Launch
 
 
@@ -109,6 +109,6 @@ def test_a_file_without_its_package_line(command: Launch, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("group", ["callbacks", "logger"])
 def test_what_watches_may_be_left_out(composed: Callable[..., DictConfig], group: str) -> None:
-    assert build.make(composed(f"~{group}"), group) == {}
+    assert make(composed(f"~{group}"), group) == {}
     node = composed(f"~{group}", "~callbacks" if group == "logger" else "~logger")  # they resolve outside of a run only
     assert group not in shape.check(node)

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from posenc.checks import ConfigError
-from posenc.config.build import build_module, make
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.config.resume import WORDS, with_recorded
 from posenc.runs.folder import begin, open_run
 from posenc.runs.identity import config_hash, start_digest

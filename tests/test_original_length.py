@@ -8,7 +8,8 @@ import torch
 from omegaconf import DictConfig
 
 from posenc.checks import ConfigError
-from posenc.config.build import build_module, make
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.encodings.rope_scaling import DynamicNTKRotaryPositionalEncoding

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.statistics.claims import verdicts
 from posenc.studies.method.base import Study
 from posenc.studies.method.workers import Workers

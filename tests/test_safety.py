@@ -18,7 +18,7 @@ from posenc import report
 from posenc.analysis.load import load
 from posenc.analysis.write import write as analyse
 from posenc.checks import ConfigError
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.jobs import summary
 from posenc.runs import reading

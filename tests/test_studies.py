@@ -6,18 +6,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from pydoc import locate
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import train
 from posenc.__main__ import main
 from posenc.checks import ConfigError
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.diagnostics import capture, position_share
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
@@ -36,7 +36,7 @@ Compose = Callable[..., DictConfig]
 STUDIES = ("rank_collapse", "quadratic_cost", "gradient_flow")
 FEW = {
     "rank_collapse": ("study.seeds=3", "study.gains=[0.25,8]", "study.skips=[0.5,4]", "study.phase_seeds=1"),
-    "quadratic_cost": ("study.lengths=[32,2048,4096]", "study.timed=32", "study.rounds=2"),
+    "quadratic_cost": ("study.lengths=[32,2048]", "study.timed=32", "study.rounds=2"),
     "gradient_flow": (
         "study.seeds=2", "study.depths=[8,32]", "study.initialisations=[xavier,small,scaled]",
         "study.trainability.depths=[1,12]", "study.trainability.seeds=1", "study.trainability.rates=[3e-3]",
@@ -82,7 +82,7 @@ def test_yaml_mirrors_the_constructors(composed: Compose, name: str, profile: st
     config = composed(f"experiment={name}", f"profile={profile}", "name=test")
     plain = OmegaConf.to_container(config.study, resolve=True)
     for node in nodes(plain):
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        parameters = inspect.signature(cast(Any, locate(node["_target_"]))).parameters
         given = set(node) - {"_target_"}
         assert given <= set(parameters), node
         assert {key for key, p in parameters.items() if p.default is p.empty} <= given, node
@@ -155,10 +155,9 @@ def test_counted_operations_obey_the_formula(found: Any) -> None:
         for length in (64, 128, 256, 512, 1024, 2048, 4096):
             assert count_flops(encoder, length) == pytest.approx(each.formula(name, length), rel=0.05), (name, length)
     assert each.crossover("explicit") == 6 * 64
-    for length in (2048, 4096):  # past four times the crossover
-        assert numbers.sample("flops_slope", "explicit", length)[0] > 1.8
+    assert numbers.sample("flops_slope", "explicit", 2048)[0] > 1.8  # past four times the crossover
     assert numbers.sample("flops_slope", "note_size", 32)[0] == pytest.approx(1.04, abs=0.005)
-    assert numbers.sample("bytes_slope", "fused", 4096)[0] == pytest.approx(1, abs=0.01)
+    assert numbers.sample("bytes_slope", "fused", 2048)[0] == pytest.approx(1, abs=0.01)
 
 
 def test_bytes_obey_the_formula_where_attention_is_written_out(found: Any) -> None:

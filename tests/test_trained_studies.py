@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from posenc.checks import ConfigError
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding

@@ -11,7 +11,8 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.config.build import build_module, make
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.runs import reading
 from posenc.runs.result import RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task

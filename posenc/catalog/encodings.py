@@ -18,7 +18,7 @@ from posenc import checks, terminal
 from posenc.catalog.page import configured, console, markdown_table, node_of, options
 from posenc.checks import ConfigError
 from posenc.config.allowed import locate
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.figures.portrait import Portrait, portray
 from posenc.runs.writing import write_picture

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from posenc import checks, terminal
 from posenc.catalog.page import configured, console, markdown_table, options
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.tasks.base import Task
 
 COLUMNS = ("task", "asks", "answers", "length", "order-blind", "order-aware")

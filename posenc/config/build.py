@@ -1,42 +1,28 @@
-"""From a composed config to objects. Config objects end here: classes get plain values and other objects."""
+"""From a composed config to all that a run is made of. Classes get plain values and other objects, no config."""
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
-from torch.optim import Optimizer
 
 from posenc.checks import ConfigError
-from posenc.config import allowed
+from posenc.config.make import make
 from posenc.config.resume import record_of, run_folder
-from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
 from posenc.training.checkpoints import Checkpoints
 from posenc.training.data import SequenceData
-from posenc.training.divergence import ran_out
 from posenc.training.interrupt import GracefulStop
 from posenc.training.loggers.metrics_file import check_logs
 from posenc.training.module import SequenceModule
 from posenc.training.trainer import Stopwatch
-
-KINDS: dict[str, type] = {
-    "dataset": Task, "data": SequenceData, "encoding": PositionalEncoding, "model": Encoder,
-    "positions": PositionScheme, "module": SequenceModule, "optimizer": Optimizer, "trainer": L.Trainer,
-    "callbacks": L.Callback, "logger": Logger,
-}  # fmt: skip
-"""What each group of the config builds."""
 
 
 @dataclass
@@ -124,6 +110,13 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True) -> Sequen
     )
 
 
+def check_seed(seed: Any) -> int:
+    """The seed, if it is a whole number that is not negative."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed must be a whole number ≥ 0, got {seed!r}; in a sweep write seed=0,1,2.")
+    return seed
+
+
 def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme) -> None:
     """Tell encoding and positions the length at which the weights were trained, not that of this run."""
     length = trained_tokens(start_from)
@@ -152,60 +145,3 @@ def trained_tokens(checkpoint: str, depth: int = 0) -> int | None:
         return build_module(record, make(record, "dataset", trusted=False), trusted=False).trained_tokens
     except Exception:  # a record of somebody else's, or of another version
         return None
-
-
-def check_seed(seed: Any) -> int:
-    """The seed, if it is a whole number that is not negative."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed must be a whole number ≥ 0, got {seed!r}; in a sweep write seed=0,1,2.")
-    return seed
-
-
-def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: bool = True, **objects: Any) -> Any:
-    """Instantiate one group of the config; objects that exist already are passed beside its values.
-
-    Builds a `kind`, by default the group's, and nothing else (posenc.config.allowed).
-
-    trusted  whether the user wrote the config; false for a record of a run folder
-    """
-    kind = kind or KINDS[group]
-    node = config.get(group, {})  # callbacks or logger may be left out
-    if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
-    if not isinstance(node, dict):
-        raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
-    allowed.check(node, group, kind, objects, trusted)
-    try:
-        made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
-    except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
-        raise ConfigError(f"{group}: {error}.") from error
-    except InstantiationException as error:
-        cause = error.__cause__
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, ConfigError):
-            raise cause from error
-        if cause is not None and ran_out(cause):
-            raise ConfigError(
-                f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, "
-                "such as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
-            ) from error
-        if isinstance(cause, ModuleNotFoundError):
-            missing = next((name for name in map(str, node) if name in str(cause)), cause.name)
-            raise ConfigError(
-                f"{group}={missing} needs packages that are not installed; "
-                f"pip install -c constraints.txt -e '.[{missing}]' brings them."
-            ) from error
-        if isinstance(cause, TypeError) and "argument" in str(cause):
-            raise ConfigError(f"{group}: {cause}.") from error
-        called = re.match("Error in call to target '([^']+)'", str(error))
-        if called is None:  # there is no such class, or Hydra cannot call it so
-            raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error
-        if isinstance(cause, TypeError | ValueError) and not called.group(1).startswith("posenc."):
-            raise ConfigError(f"{group}: {called.group(1)} says: {cause}.") from error
-        raise
-    several = isinstance(made, dict)
-    for each in made.values() if several else () if node.get("_partial_") else [made]:
-        if not isinstance(each, kind):
-            raise ConfigError(f"{group}: _target_ must build {allowed.a(kind)}, got {each!r:.60}.")
-    return made

@@ -117,7 +117,7 @@ def _result(
     if found.finished is not None:
         recorded = found.finished.get("data_digest")
         if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
-            from posenc.config.build import make
+            from posenc.config.make import make
 
             same_data(found.folder, recorded, make(config, "dataset").digest)
         found.complete(found.finished["status"])  # a kill may have come between

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.figures.style import INK
 from posenc.runs import reading
 from posenc.runs.former import command

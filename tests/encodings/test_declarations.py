@@ -17,7 +17,7 @@ from torch import nn
 from posenc.catalog.encodings import EncodingEntry, build
 from posenc.catalog.page import options as files
 from posenc.checks import ConfigError
-from posenc.config.build import make
+from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions

@@ -24,7 +24,8 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.progress import track
 
 from posenc.checks import ConfigError
-from posenc.config.build import build_module, make
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.training.checkpoint_file import read, seal
 from posenc.training.checkpoints import check_checkpoint
 from posenc.training.module import SequenceModule

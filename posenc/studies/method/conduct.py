@@ -28,8 +28,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from posenc.checks import ConfigError
-from posenc.config.build import check_seed, make
+from posenc.config.build import check_seed
 from posenc.config.effect import typed_words
+from posenc.config.make import make
 from posenc.runs import reading
 from posenc.runs.folder import lock_folder
 from posenc.runs.identity import digest

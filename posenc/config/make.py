@@ -1,0 +1,78 @@
+"""From one group of a config to the objects that it describes; a mistake in it is one sentence."""
+
+import re
+from typing import Any
+
+import lightning as L
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+
+from posenc.checks import ConfigError
+from posenc.config import allowed
+from posenc.encodings.base import PositionalEncoding
+from posenc.model.encoder import Encoder
+from posenc.positions.schemes import PositionScheme
+from posenc.tasks.base import Task
+from posenc.training.data import SequenceData
+from posenc.training.divergence import ran_out
+from posenc.training.module import SequenceModule
+
+KINDS: dict[str, type] = {
+    "dataset": Task, "data": SequenceData, "encoding": PositionalEncoding, "model": Encoder,
+    "positions": PositionScheme, "module": SequenceModule, "optimizer": Optimizer, "trainer": L.Trainer,
+    "callbacks": L.Callback, "logger": Logger,
+}  # fmt: skip
+"""What each group of the config builds."""
+
+
+def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: bool = True, **objects: Any) -> Any:
+    """Instantiate one group of the config; objects that exist already are passed beside its values.
+
+    Builds a `kind`, by default the group's, and nothing else (posenc.config.allowed).
+
+    trusted  whether the user wrote the config; false for a record of a run folder
+    """
+    kind = kind or KINDS[group]
+    node = config.get(group, {})  # callbacks or logger may be left out
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
+    if not isinstance(node, dict):
+        raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
+    allowed.check(node, group, kind, objects, trusted)
+    try:
+        made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
+    except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
+        raise ConfigError(f"{group}: {error}.") from error
+    except InstantiationException as error:
+        cause = error.__cause__
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ConfigError):
+            raise cause from error
+        if cause is not None and ran_out(cause):
+            raise ConfigError(
+                f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, "
+                "such as dataset.length, dataset.test_lengths, dataset.vocab_size or model.dim."
+            ) from error
+        if isinstance(cause, ModuleNotFoundError):
+            missing = next((name for name in map(str, node) if name in str(cause)), cause.name)
+            raise ConfigError(
+                f"{group}={missing} needs packages that are not installed; "
+                f"pip install -c constraints.txt -e '.[{missing}]' brings them."
+            ) from error
+        if isinstance(cause, TypeError) and "argument" in str(cause):
+            raise ConfigError(f"{group}: {cause}.") from error
+        called = re.match("Error in call to target '([^']+)'", str(error))
+        if called is None:  # there is no such class, or Hydra cannot call it so
+            raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error
+        if isinstance(cause, TypeError | ValueError) and not called.group(1).startswith("posenc."):
+            raise ConfigError(f"{group}: {called.group(1)} says: {cause}.") from error
+        raise
+    several = isinstance(made, dict)
+    for each in made.values() if several else () if node.get("_partial_") else [made]:
+        if not isinstance(each, kind):
+            raise ConfigError(f"{group}: _target_ must build {allowed.a(kind)}, got {each!r:.60}.")
+    return made
