@@ -5,7 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ def keep_going() -> None:
     plain file descriptor (a notebook's, a test's) stays as it is.
     """
     sys.stdout, sys.stderr = _lasting(sys.stdout, "replace"), _lasting(sys.stderr, "backslashreplace")
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Inside nothing is printed: of several processes that do the same one prints."""
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):  # noqa: PTH123
+        yield
 
 
 @contextmanager

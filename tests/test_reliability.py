@@ -32,7 +32,6 @@ from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.module import SequenceModule
 from tests.conftest import ROOT, Launch
 from tests.reliability.kills import differences, outcome
-from tests.reliability.rank_kills import attempt
 from tests.reliability.soak import soak
 from tests.test_training import SMALL, result
 
@@ -53,10 +52,6 @@ def test_kills_damage_and_a_full_disk() -> None:
     assert "2 of 2 bit-equal" in done.stdout
     assert "9 of 9 refused" in done.stdout
     assert "2 of 2: a clear error" in done.stdout
-
-
-def test_one_of_two_processes_is_killed(tmp_path: Path) -> None:
-    assert attempt(tmp_path, victim=1, again=False) == []
 
 
 def test_a_short_soak() -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
@@ -48,16 +46,10 @@ class Parts:
         return self.checkpoints.best if math.isfinite(self.checkpoints.best) else None
 
 
-def build(
-    config: DictConfig,
-    folder: Path,
-    environment: ClusterEnvironment | None = None,
-    stop: GracefulStop | None = None,
-) -> Parts:
+def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) -> Parts:
     """Everything that `config` describes; every mistake in it is a ConfigError before any work starts.
 
-    environment  where the other processes are if there are several (trainer.devices)
-    stop         what listens to signals
+    stop  what listens to signals
     """
     seed = check_seed(config.seed)
     task: Task = make(config, "dataset")
@@ -73,7 +65,6 @@ def build(
         callbacks=[stopwatch, *callbacks],
         logger=logger,
         stop=stop,
-        environment=environment or LightningEnvironment(),
     )
     return Parts(task, module, data, trainer, stopwatch, stop)
 

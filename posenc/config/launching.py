@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
+from posenc.runs.processes import place
 
 ADDED = ("hydra.job.config.override_dirname.exclude_keys", "hydra.sweep.dir")
 """What posenc.jobs.launch sets before the words of the user, once each."""
@@ -59,6 +60,11 @@ def _known(key: str) -> bool:
 def check_sweep(config: DictConfig, hydra: Any) -> None:
     """Raise ConfigError for a sweep or a search that could only end in an error, or in nothing."""
     check(hydra)
+    here = place()
+    if here is not None and here.world > 1:
+        raise ConfigError(
+            f"a sweep starts the processes of each run by itself (trainer=ddp); run it without {here.launcher}."
+        )
     sweeper = hydra.sweeper
     if hydra.launcher is None or sweeper is None:
         raise ConfigError("a sweep needs hydra.launcher and hydra.sweeper; choose a launcher by launcher=local.")

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from posenc.config import effect, resume, shape
 from posenc.jobs import summary
 from posenc.runs.folder import RunFolder, open_run, same_data
 from posenc.runs.identity import config_hash, former_hashes, start_digest
+from posenc.runs.processes import Place, check, place
 from posenc.runs.result import SCHEMA
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 from posenc.tasks.parts import corpus
@@ -24,6 +26,8 @@ from posenc.terminal import keep_going
 
 NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
 """What posenc.jobs.launch adds to a command."""
+PATIENCE = 5
+"""Seconds that rank 0 has to write what it can: a launcher kills all processes when the first one fails."""
 
 
 def job(config: DictConfig) -> float | None:
@@ -31,14 +35,36 @@ def job(config: DictConfig) -> float | None:
 
     A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
     status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
-    was stopped with 128 + the signal. torch is imported only when there is something to train.
+    was stopped with 128 + the signal. torch is imported only when there is something to train. Where torchrun or srun
+    has started several processes, the first one does all this and the others train and test their share.
     """
     keep_going()  # in a launcher's worker too
+    here = place()
+    if here is None or here.world == 1:
+        return _job(config, here, lambda decision: None)
+    from posenc.jobs import ranks
+
+    if here.rank == 0:
+        with ranks.leading(here) as tell:
+            return _job(config, here, tell)
+    why = ranks.follow(here, Path(HydraConfig.get().runtime.output_dir))
+    if why is not None:
+        print(f"process rank{here.rank} ends, for another one has: {why}", file=sys.__stderr__)
+        print("the same command goes on from the last checkpoint", file=sys.__stderr__, flush=True)
+        time.sleep(PATIENCE)
+        sys.exit(1)
+    return None
+
+
+def _job(config: DictConfig, here: Place | None, tell: Callable[[Any], None]) -> float | None:
+    """Rank 0's part, or that of the only process."""
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
     if _value(config, "study") is not None and not alone:
         raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+    if _value(config, "study") is not None and here is not None and here.world > 1:
+        raise ConfigError(f"a study starts its processes by itself; run it without {here.launcher}.")
     if journal is not None:
         journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
     record = known(config)
@@ -53,13 +79,19 @@ def job(config: DictConfig) -> float | None:
 
             conduct(config, folder)
             return None
+        check(config.trainer.get("devices"), here)
         record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
-        root = None if alone else sweep_folder(hydra)
-        with open_run(folder, record["config_hash"], force=config.force, wait=not alone, root=root, **options) as found:
-            skipped = found.finished is not None
-            result, signum = _result(config, found, record, alone)
+        options["root"] = None if alone else sweep_folder(hydra)
+        several = here is None and isinstance(config.trainer.get("devices"), int) and config.trainer.devices > 1
+        result, signum, skipped = at_work(
+            config, folder, record, alone, None if several else tell, force=config.force, **options
+        )
+        if several and not skipped:
+            from posenc.jobs.workers import start  # torch
+
+            result, signum = start(config, folder, record, alone=alone, **options)
     except (ConfigError, OmegaConfBaseException, OSError) as error:
         with suppress(OSError):
             folder.rmdir()  # Hydra has made it
@@ -111,8 +143,28 @@ def _value(config: DictConfig, key: str) -> Any:
     return None
 
 
+def at_work(
+    config: DictConfig,
+    folder: Path,
+    record: dict[str, Any],
+    alone: bool,
+    tell: Callable[[Any], None] | None,
+    **options: Any,
+) -> tuple[dict[str, Any], int | None, bool]:
+    """Hold the run folder and do the run, unless it is finished: its result, what stopped it, whether it was finished.
+
+    tell     as in posenc.jobs.run; None leaves the run to others
+    options  of open_run
+    """
+    with open_run(folder, record["config_hash"], wait=not alone, **options) as found:
+        if tell is None and found.finished is None:
+            return record, None, False
+        result, signum = _result(config, found, record, alone, tell)
+        return result, signum, found.finished is not None
+
+
 def _result(
-    config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool
+    config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool, tell: Any
 ) -> tuple[dict[str, Any], int | None]:
     if found.finished is not None:
         recorded = found.finished.get("data_digest")
@@ -126,7 +178,7 @@ def _result(
         return found.finished, None
     from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep need not pay
 
-    result, signum = run(config, found, record, alone=alone)
+    result, signum = run(config, found, record, alone, tell)
     found.complete(result["status"])
     if found.before is not None:
         print(f"the result that force=true was to replace is kept in {found.before}")

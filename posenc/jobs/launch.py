@@ -22,8 +22,9 @@ from posenc.config.mistakes import BROKEN_OFF, mistakes
 from posenc.config.resume import with_recorded
 from posenc.config.typed import check_options, check_overrides
 from posenc.runs.identity import watches
+from posenc.runs.processes import place
 from posenc.runs.slurm import slurm_job
-from posenc.terminal import keep_going, printing
+from posenc.terminal import keep_going, muted, printing
 
 SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
 """Options with which printing is a command's work."""
@@ -43,9 +44,16 @@ LONGEST = 255
 def launch(main: Callable[..., Any], configs: Path) -> None:
     """Run a `hydra.main` function over the folder `configs`.
 
-    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
+    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback. Of the processes that torchrun or srun
+    has started for one run only the first one prints.
     """
     keep_going()
+    here = place()
+    with muted() if here is not None and here.rank else nullcontext():
+        _launch(main, configs)
+
+
+def _launch(main: Callable[..., Any], configs: Path) -> None:
     BROKEN_OFF.clear()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     words = overrides_first(sys.argv[1:])

@@ -6,7 +6,7 @@ import shlex
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -14,24 +14,24 @@ from typing import Any, cast
 
 import torch
 from hydra.utils import to_absolute_path
-from lightning.fabric.plugins import ClusterEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.config.build import Parts, build
 from posenc.config.resume import WORDS, run_folder
-from posenc.jobs.ranks import ranks
 from posenc.runs import reading
 from posenc.runs.folder import RunFolder, begin, begun, same_data
+from posenc.runs.processes import place
 from posenc.runs.result import write_positions, write_result
+from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job
 from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.length import summarise
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
-from posenc.training.divergence import Diverged, ran_out
-from posenc.training.interrupt import REQUEUE, GracefulStop, Interrupted
+from posenc.training.divergence import Diverged, lost, ran_out
+from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import close_logs, open_logs
 
 # Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
@@ -43,8 +43,12 @@ THREADS = 1024
 """More than any machine has; the system refuses to start so many, and ends the process."""
 
 
-def run(config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool) -> tuple[dict[str, Any], int | None]:
+def run(
+    config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool, tell: Callable[[Any], None]
+) -> tuple[dict[str, Any], int | None]:
     """Train and test what `config` describes and complete `record`; it is written last.
+
+    tell  lets the other processes of the run begin, if there are any
 
     Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
     is untouched and the run is `alone`, else it is a failure like any other. Goes on where `found` says so.
@@ -54,8 +58,8 @@ def run(config: DictConfig, found: RunFolder, record: dict[str, Any], alone: boo
     memory.keep_freed()
     with thread_limit(threads_of(config)):
         try:
-            with stop.listening(), ranks(config.trainer.devices, folder) as group:
-                parts, checkpoint, steps = prepare(config, found, group.environment, stop)
+            with stop.listening():
+                parts, checkpoint, steps = prepare(config, found, stop)
                 if record["data_digest"] is None:
                     record["data_digest"] = parts.task.digest
                     if found.resume:
@@ -65,7 +69,7 @@ def run(config: DictConfig, found: RunFolder, record: dict[str, Any], alone: boo
                 write_text(folder / WORDS, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, plain, steps)
-                group.begin(config, checkpoint, parts.trainer.strategy.root_device)
+                tell((plain, checkpoint, folder))
                 record |= train(parts, checkpoint)
                 write_positions(folder, parts.module.by_position)
         except ConfigError as error:
@@ -111,18 +115,22 @@ def reason(error: Exception, parts: Parts | None) -> str:
     """Why a run failed, in a sentence; what to lower where memory was too little."""
     if parts is not None and ran_out(error):
         return memory.explain(error, parts.module, parts.data)
+    if place() is not None and lost(error):
+        why = str(error).partition("\n")[0]
+        return f"another process of the run has ended ({why}); the same command goes on from the last checkpoint"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"
     return f"{type(error).__name__}: {error}"
 
 
 def threads_of(config: DictConfig) -> int | None:
-    """The threads that this process is asked to compute with: `config.threads`, or a share for each of its devices."""
+    """The threads that this process is asked to compute with: `config.threads`, or its share of the machine."""
     if config.threads is not None:
         checks.positive("config", maximum=THREADS, threads=config.threads)
         return config.threads
-    devices = config.trainer.devices
-    return max(1, torch.get_num_threads() // devices) if isinstance(devices, int) and devices > 1 else None
+    here = place()
+    local = 1 if here is None else here.world // here.nodes
+    return max(1, torch.get_num_threads() // local) if local > 1 else None
 
 
 @contextmanager
@@ -137,15 +145,13 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def prepare(
-    config: DictConfig, found: RunFolder, environment: ClusterEnvironment, stop: GracefulStop | None = None
-) -> tuple[Parts, str | None, int]:
+def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[Parts, str | None, int]:
     """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
 
     Returns the parts, the checkpoint to go on from (the run's own if it has one, else `config.ckpt_path`), and how
     many steps the run has in its folder already.
     """
-    parts = build(config, found.folder, environment, stop)
+    parts = build(config, found.folder, stop)
     checkpoint, steps = config.ckpt_path, 0
     if checkpoint is not None:
         checkpoint = to_absolute_path(checkpoint)  # from where the command was started

@@ -221,7 +221,7 @@ def _own(folder: Path) -> list[Path]:
     names += ("metrics_damaged.csv",)
     names += ("by_position.csv", "by_position.png", "length.png")
     found = [folder / name for name in names if (folder / name).exists()]
-    return [*found, *folder.glob("events.out.tfevents.*"), *folder.glob("rank*.log")]
+    return [*found, *folder.glob("events.out.tfevents.*")]
 
 
 def _discard(folder: Path) -> None:

@@ -53,7 +53,7 @@ MOVED = {
     "studies.quadratic_cost_figure": "studies.figures.quadratic_cost",
     "studies.rank_collapse_figure": "studies.figures.rank_collapse", "analyze": "analysis",
     "task_catalog": "catalog.tasks", "job": "jobs.job", "run": "jobs.run", "cli": "jobs.launch",
-    "summary": "jobs.summary", "sweep": "jobs.sweep", "ranks": "jobs.ranks", "follow": "jobs.follow",
+    "summary": "jobs.summary", "sweep": "jobs.sweep", "ranks": "jobs.ranks",
     "output": "terminal",
 }  # fmt: skip
 """Today's name of each module below `posenc`, by its former name."""

@@ -1,6 +1,7 @@
-"""What ends a training before its time: numbers that are no longer finite, memory that cannot be had."""
+"""What ends a training before its time: numbers that are not finite, too little memory, a process that is gone."""
 
 import math
+import re
 from typing import Any
 
 import lightning as L
@@ -18,6 +19,11 @@ class Diverged(RuntimeError):
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory could not be had, on a CPU or on an accelerator."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error says that another process of the run is gone: its connection is."""
+    return re.search("connection|peer|gloo|nccl|socket", str(error), re.IGNORECASE) is not None
 
 
 def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -> None:

@@ -9,12 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from posenc.runs.slurm import slurm_job
-
-HANGUP = getattr(signal, "SIGHUP", None)
-"""What a closed terminal or a broken connection sends. Under `nohup` it is ignored, and stays so."""
-REQUEUE = getattr(signal, "SIGUSR1", None)
-"""What `sbatch --signal=USR1@90` sends; not every system has it."""
+from posenc.runs.signals import HANGUP, REQUEUE, stop_signals
 
 
 class Interrupted(Exception):
@@ -37,11 +32,7 @@ class GracefulStop(L.Callback):
         self.received: int | None = None
         self.stopping = False
         self._deferred = False
-        self._signals = [signal.SIGINT, signal.SIGTERM]
-        if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
-            self._signals.append(HANGUP)
-        if REQUEUE is not None and slurm_job() and signal.getsignal(REQUEUE) == signal.SIG_DFL:
-            self._signals.append(REQUEUE)
+        self._signals = stop_signals()
 
     def _handle(self, signum: int, frame: Any) -> None:
         if self.received is not None and signum in (REQUEUE, HANGUP):

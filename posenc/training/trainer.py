@@ -7,12 +7,16 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.runs.processes import Place, place
 from posenc.training.checkpoint_file import DurableFiles
 from posenc.training.checkpoints import Checkpoints
 from posenc.training.divergence import StopOnDivergence
@@ -48,12 +52,23 @@ class Stopwatch(L.Callback):
         self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
 
 
+def cluster(here: Place | None) -> ClusterEnvironment:
+    """Lightning's view of the processes of this run, by what has started them; it would take a batch job for srun."""
+    if here is None or here.world == 1:
+        return LightningEnvironment()
+    if here.launcher == "torchrun":
+        return TorchElasticEnvironment()
+    try:
+        return SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:  # of options of srun
+        raise ConfigError(f"trainer: {error}") from error
+
+
 def make_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback] = (),
     logger: Sequence[Logger] = (),
     stop: GracefulStop | None = None,
-    environment: ClusterEnvironment | None = None,
     max_steps: int = 1000,
     validate_every: int = 250,
     checkpoint_every: int | str = 500,
@@ -67,8 +82,8 @@ def make_trainer(
 
     `checkpoint_every` may be a time: 30s, 10min, 2h. With 0 there is a checkpoint at the end and none before it.
 
-    Several devices divide each batch among processes that `environment` knows (Lightning's DDP). `precision` is
-    Lightning's, or `bf16-linear`, or `auto` (see posenc.training.precision).
+    `devices` processes, on all nodes together, divide each batch (Lightning's DDP); they are started already.
+    `precision` is Lightning's, or `bf16-linear`, or `auto` (see posenc.training.precision).
     """
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
     checks.one_of("trainer", PRECISIONS, precision=precision)
@@ -83,9 +98,9 @@ def make_trainer(
                 "of one step could not go on as if it had not been stopped; raise data.batch_size instead."
             )
     precision = automatic(accelerator) if precision == "auto" else precision
-    plugins: list[Any] = [DurableFiles()]
-    if environment is not None:
-        plugins.append(environment)  # else Lightning would look for SLURM's
+    here = place()
+    nodes = 1 if here is None else here.nodes
+    plugins: list[Any] = [DurableFiles(), cluster(here)]
     stop = stop or GracefulStop()
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint_every, stop)
     if precision == LinearBfloat16.precision:
@@ -102,7 +117,8 @@ def make_trainer(
             precision=None if precision == LinearBfloat16.precision else precision,  # pyright: ignore[reportArgumentType]
             gradient_clip_val=gradient_clip,
             accelerator=accelerator,
-            devices=devices,
+            devices=devices // nodes,
+            num_nodes=nodes,
             strategy="ddp" if devices > 1 else "auto",
             plugins=plugins,
             use_distributed_sampler=False,  # posenc.training.data divides batches, and pads none

@@ -106,7 +106,7 @@ def targets(mark: Path) -> dict[str, dict[str, Any]]:
             "lightning.pytorch.cli.LightningCLI", "lightning.LightningModule.load_from_checkpoint",
             "hydra.utils.get_method", "hydra.utils.instantiate", "hydra.utils.call", "functools.partial",
             "posenc.runs.result.write_text", "posenc.config.make.make", "posenc.runs.folder.shutil.rmtree",
-            "posenc.jobs.ranks.OneMachine", "torch.optim.AdamW.__init__.__globals__", "torch.nn.Identity",
+            "posenc.jobs.workers.elastic_launch", "torch.optim.AdamW.__init__.__globals__", "torch.nn.Identity",
             "torch._C.PyTorchFileReader", "torch",
             "torch..os", ".os.system", "", "os", "ｏｓ.system", "torch.utils.data.DataLoader",
         )

@@ -1,0 +1,37 @@
+"""Which process of a run this is, where torchrun or srun has started several. Needs no torch."""
+
+import os
+from typing import Any, NamedTuple
+
+from posenc.checks import ConfigError
+
+
+class Place(NamedTuple):
+    """Process `rank` of `world` processes, which `launcher` has started on `nodes` machines."""
+
+    rank: int
+    world: int
+    nodes: int
+    launcher: str
+
+
+def place() -> Place | None:
+    """The place of this process among those of its run; None where no launcher has started it.
+
+    A batch script of SLURM has most of srun's variables too. Only srun sets SLURM_STEP_NUM_TASKS.
+    """
+    given = os.environ
+    if "TORCHELASTIC_RUN_ID" in given:
+        return Place(int(given["RANK"]), int(given["WORLD_SIZE"]), int(given["GROUP_WORLD_SIZE"]), "torchrun")
+    if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return Place(int(given["SLURM_PROCID"]), int(given["SLURM_NTASKS"]), int(given["SLURM_NNODES"]), "srun")
+    return None
+
+
+def check(devices: Any, here: Place | None) -> None:
+    """Raise ConfigError unless `trainer.devices` is the number of processes that a launcher has started."""
+    if here is not None and devices != here.world:
+        raise ConfigError(
+            f"{here.launcher} has started {here.world} process{'es' if here.world > 1 else ''} and trainer.devices is "
+            f"{devices!r}; set trainer.devices={here.world}."
+        )
