@@ -1,6 +1,6 @@
 """Gradient flow: what reaches which layer in the first backward pass, and how that depends on depth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,9 +20,8 @@ from posenc.statistics import mean_interval
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.figures.gradient_flow import draw
 from posenc.studies.method.base import Study, draw_tokens
-from posenc.studies.method.curves import FAINT, curves, label, plain
+from posenc.studies.method.curves import FAINT, STYLES, band, colours, curves, dress, label, plain
 from posenc.studies.method.trainability import SUCCESS, Trainability
 from posenc.studies.method.trained import Row
 
@@ -165,12 +164,56 @@ class GradientFlow(Study):
         label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.figures.gradient_flow."""
+        """Profile over layers, last layer against depth, queries beside values; below it what trains, if measured.
+
+        Colour is the arm, line style the initialisation (the first of them in the profiles).
+        """
         figure = Figure(figsize=(16.4, 4.8 if self.trainability is None else 8.6), layout="constrained")
         part = figure
         if self.trainability is not None:
             part = figure.add_subfigure((grid := figure.add_gridspec(2, 1, height_ratios=[4.8, 3.6]))[0])
             self.trainability.draw(figure.add_subfigure(grid[1]), found)
-        args = [*self.arms], self.sloped, self.initialisations, self.summary(found), self.profile_depth, ROUNDING
-        draw(found, *args, part)
+        tones = colours(self.arms, 0.08, 0.92)
+        left, middle, right = part.subplots(1, 3, width_ratios=(5, 5.6, 5))
+        start = self.initialisations[0]
+        for axis, quantity, title, floor in (
+            (left, "stream", f"gradient of the stream, relative to the last layer's ({start})", -3),
+            (right, "query_to_value", f"gradient of the queries' weights over the values' ({start})", -20),
+        ):
+            for arm in self.arms:
+                rows = found.frame(quantity, f"{arm} {start}")
+                place = rows.index[0 if quantity == "stream" else -1]
+                end = found.mean(quantity, f"{arm} {start}", place)
+                text = f"{10**end:.1g}" if end > ROUNDING else f"below $10^{{{ROUNDING:g}}}$"
+                named = f"{plain(arm)} ({text} in layer {place:g})"
+                band(axis, rows, tones[arm], marker="o", ms=2.5, label=named)
+            axis.axhline(0, color=FAINT, lw=0.8, zorder=0)
+            axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # what leaves the panel is told in the legend
+            dress(axis, title, f"layer of {self.profile_depth}", "log10")
+            axis.set_xticks(range(0, self.profile_depth + 1, max(1, self.profile_depth // 6)))
+            axis.legend(fontsize=8, edgecolor="white", loc="lower left" if quantity == "stream" else (0.24, 0.3))
+        right.axhspan(-20, ROUNDING, color="#eeeeee", zorder=0)
+        right.annotate("rounding errors of float64", (0.3, -19.6), fontsize=7, color="#777777")
+        self._depths(middle, found, tones)
         return figure
+
+    def _depths(self, axis: Axes, found: Measurements, tones: Mapping[str, np.ndarray]) -> None:
+        """The last layer's gradient against depth beside the slope of −1/2."""
+        slopes = self.summary(found)
+        for arm in self.sloped:
+            for each, style in zip(self.initialisations, STYLES, strict=False):
+                name = f"{arm} {each}"
+                named = f"{plain(arm)}, {each}: slope {slopes[name]['slope']:+.2f}"
+                rows = found.frame("last_gradient", name)
+                band(axis, rows, tones[arm], ls=style, marker="o", ms=2.5, label=named)
+        mean = found.frame("last_gradient", f"{self.sloped[0]} {self.initialisations[0]}").mean(axis=1)
+        depths, start = mean.index.to_numpy(), mean.iloc[0] - 0.06
+        axis.plot(depths, start - 0.5 * np.log10(depths / depths[0]), color="#777777", lw=0.9)
+        end = (depths[-1], start - 0.5 * np.log10(depths[-1] / depths[0]))
+        axis.annotate("slope −½", end, (2, -4), textcoords="offset points", fontsize=8, color="#777777")
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(depths, [f"{each:g}" for each in depths])
+        axis.minorticks_off()
+        axis.set_ylim(top=axis.get_ylim()[1] + 0.9)
+        dress(axis, "last MLP matrix of the stack against its depth", "depth L", "log10 of the gradient's norm")
+        axis.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=2)

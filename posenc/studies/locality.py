@@ -14,16 +14,18 @@ from rich.table import Table
 
 from posenc import checks, terminal
 from posenc.diagnostics import attention_distance, capture, uniform_distance
+from posenc.figures.style import INK
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.figures.locality import draw
 from posenc.studies.method.base import Study, answering, check_arms
-from posenc.studies.method.curves import curves, label, plain
+from posenc.studies.method.curves import FAINT, colours, curves, dress, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
 
 THRESHOLD = 0.9
+MARKS = "o>s^"
+"""One for each reach."""
 
 
 @dataclass(eq=False)
@@ -132,8 +134,40 @@ class Locality(Study):
         label(axis, "training sequences", f"skill, offsets ±{self.reaches[0]} and ±{self.reaches[0] + 1}")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.figures.locality."""
-        return draw(found, [*self.arms], self.reaches, self.sizes)
+        """Every seed a dot, a line through the means; right, N90 of each arm at each reach."""
+        figure = Figure(figsize=(5.2 * len(self.reaches) + 5.4, 4.6), layout="constrained")
+        *panels, needed = figure.subplots(1, len(self.reaches) + 1)
+        tones, logs = colours(self.arms), np.log2(self.sizes)
+        for axis, reach in zip(panels, self.reaches, strict=True):
+            for i, arm in enumerate(self.arms):
+                rows = found.frame("skill", arm_at(arm, reach))
+                axis.plot(logs + (i - len(self.arms) / 2) * 0.03, rows, "o", ms=3, color=tones[arm], alpha=0.5)
+                axis.plot(logs, rows.mean(axis=1), color=tones[arm], lw=1.7, label=plain(arm))
+            for y in (0, 0.9):
+                axis.axhline(y, color=FAINT, lw=0.8, zorder=0)
+            axis.set_xticks(logs, [f"{size:,}" for size in self.sizes])
+            axis.set_ylim(-0.15, 1.08)
+            dress(axis, f"offsets ±{reach} and ±{reach + 1}", "training sequences", size=10)
+        panels[0].set_ylabel("skill on fresh sequences", color=INK)
+        panels[-1].legend(fontsize=8, frameon=False, loc=(0.62, 0.2))
+        known = found.arms("n90")
+        for j, reach in enumerate(self.reaches):
+            mark = MARKS[j % len(MARKS)]
+            for i, arm in enumerate(self.arms):
+                if arm_at(arm, reach) in known:
+                    sample = [*found.sample("n90", arm_at(arm, reach), 0).values()]
+                    height = i + (j - (len(self.reaches) - 1) / 2) * 0.26
+                    needed.plot(sample, [height] * len(sample), "o", ms=3.5, color=tones[arm], alpha=0.5)
+                    needed.plot(np.mean(sample), height, marker=mark, ms=8, color=tones[arm], mec="white")
+            needed.plot([], [], marker=mark, ls="", color="#555555", label=f"r = {reach}, mean of the seeds")
+        never = logs[-1] + 1
+        needed.axvspan(never - 0.25, never + 0.25, color="#eeeeee", zorder=0)
+        needed.set_xticks([*logs, never], [*(f"{size:,}" for size in self.sizes), "more"])
+        needed.set_yticks(range(len(self.arms)), [plain(arm) for arm in self.arms])
+        needed.invert_yaxis()
+        needed.legend(fontsize=8, frameon=False, loc="lower center")
+        dress(needed, "", "training sequences needed for a skill of .9")
+        return figure
 
 
 def arm_at(name: str, reach: int) -> str:

@@ -20,9 +20,8 @@ from posenc.model.encoder import Encoder
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
-from posenc.studies.figures.position_fading import draw
 from posenc.studies.method.base import Arm, Study, answering, check_arms, draw_tokens
-from posenc.studies.method.curves import curves, label, plain
+from posenc.studies.method.curves import FAINT, STYLES, band, colours, curves, dress, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit, skill_now
 from posenc.tasks.base import Task
 
@@ -180,8 +179,44 @@ class PositionFading(Study):
         label(axis, "layer (position at the input)", "distance of a linear probe's answer, 1: a guess")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """See posenc.studies.figures.position_fading."""
-        return draw(found, {name: _place(arm) for name, arm in self.arms.items()}, [*self.trained], self.depths)
+        """Position against token, at the start; the probe, at the start; skill by depth; use by layer.
+
+        The first curve of an arm ends where one seed has a share of 0 or less, which has no logarithm.
+        """
+        arms = {name: _place(arm) for name, arm in self.arms.items()}
+        figure = Figure(figsize=(13, 8.8), layout="constrained")
+        share, probe, skill, used = figure.subplots(2, 2).ravel()
+        norms, places = (dict.fromkeys(arm[i] for arm in arms.values()) for i in (0, 1))
+        tones, styles = colours(norms, 0.08, 0.92), dict(zip(places, STYLES, strict=False))
+        for arm, (norm, place) in arms.items():
+            position, token = (found.frame(quantity, arm) for quantity in ("position", "token"))
+            ratio = (position.where(position > 0) / token.where(token > 0)).map(np.log10)
+            for axis, rows in ((share, ratio), (probe, found.frame("probe", arm))):
+                band(axis, rows, tones[norm], 0.12, ls=styles[place])
+        share.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        dress(share, "at the start: position against token", "layer", "log10 of position share / token share")
+        dress(probe, "at the start: linear probe of position", "layer", "distance of its answer, 1: a guess")
+        lines = [share.plot([], [], color=colour, lw=2, label=plain(norm))[0] for norm, colour in tones.items()]
+        lines += [
+            share.plot([], [], color="#555555", ls=style, label=plain(place))[0] for place, style in styles.items()
+        ]
+        share.legend(handles=lines, fontsize=7.5, frameon=False, ncols=2)
+        for arm, colour in colours(self.trained, 0.05, 0.8, "viridis").items():
+            rows = found.frame("skill", arm)
+            skill.plot(rows.index, rows, "o", ms=3, color=colour, alpha=0.5)
+            skill.plot(rows.mean(axis=1), color=colour, lw=1.7, label=plain(arm))
+            for depth, style in zip(self.depths[::-1], STYLES, strict=False):
+                mean = found.frame("used", f"{arm} depth {depth}").mean(axis=1)
+                if len(mean):
+                    used.plot(mean, color=colour, ls=style, lw=1.6, label=f"{plain(arm)}, {depth} layers")
+        skill.set_xticks(self.depths)
+        skill.set_ylim(-0.25, 1.08)
+        skill.legend(fontsize=8, frameon=False)
+        dress(skill, "trained: one seed a dot", "depth", "skill")
+        used.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        used.legend(fontsize=7, frameon=False)
+        dress(used, "trained: without the mean of each position", "layer as a share of the depth", "skill lost")
+        return figure
 
 
 def _place(arm: Arm) -> tuple[str, str]:
