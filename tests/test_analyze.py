@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import train
 from posenc.__main__ import main
-from posenc.analysis import encoding_figures, figures
+from posenc.analysis import figures
 from posenc.analysis.measure import analyse
 from posenc.jobs.launch import launch
 from posenc.runs.writing import write_bytes
@@ -105,7 +105,7 @@ def test_two_runs_give_numbers_figures_and_text(
 def test_an_analysis_is_replaced_by_its_own_files_only(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "draw", lambda analysis: encoding_figures.draw(analysis.encoding))  # one will do
+    monkeypatch.setattr(figures, "draw", lambda analysis: figures.draw_encoding(analysis.encoding))  # one will do
     target = run / "analysis"
     target.mkdir()
     for name in ("notes.txt", "position_vectors.png", "analysis.md"):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from posenc.analysis.observe import Asked, look, reach, trained
-from posenc.attention.record import LayerRecord
 from posenc.diagnostics import RotaryUsage, rotary_usage
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings.base import PositionalEncoding
@@ -45,6 +45,11 @@ class Shape:
     usage: Mapping[int, RotaryUsage] = field(default_factory=dict)
     vectors: Mapping[int, Float[Tensor, "N D"]] = field(default_factory=dict)
 
+    def cosine(self, layer: int, places: int | None = None) -> Float[Tensor, "N N"]:
+        """Cosine of the position vectors of a layer, of every two of the first places."""
+        unit = F.normalize(self.vectors[layer][:places].float(), dim=-1)
+        return unit @ unit.T
+
     def distinct(self) -> list[tuple[list[int], Curve]]:
         """The curves that differ, each with the layers that have it."""
         groups: list[tuple[list[int], Curve]] = []
@@ -62,7 +67,8 @@ def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
     further = reach(module, length)
     records, beyond = look(module, further, SEQUENCES)
     distance, position = trained(module)
-    curves = {layer: bias_curve(record, given.positions) for layer, (record, given) in _pair(records, beyond)}
+    pairs = enumerate(zip(records, beyond, strict=True))
+    curves = {layer: bias_curve(record, given.positions) for layer, (record, given) in pairs}
     usage = {layer: rotary_usage(each.layer, each.x, each.encoding, each.positions) for layer, each in enumerate(asked)}
     return Shape(
         length=further,
@@ -80,10 +86,6 @@ def overridden(encoding: PositionalEncoding) -> tuple[str, ...]:
     """Which of embed, rotate and bias the encoding brings itself."""
     hooks = ("embed", "rotate", "bias")
     return tuple(hook for hook in hooks if getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook))
-
-
-def _pair(records: Sequence[LayerRecord], asked: Sequence[Asked]) -> list[tuple[int, tuple[LayerRecord, Asked]]]:
-    return list(enumerate(zip(records, asked, strict=True)))
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch.nn import functional as F
 
 from posenc.analysis.encoding import Curve, Shape, span
 from posenc.diagnostics import RotaryUsage
@@ -112,12 +111,11 @@ def _frequencies(layer: int, usage: RotaryUsage, distance: float) -> str:
 
 
 def _vectors(shape: Shape) -> Iterator[str]:
-    for layer, vectors in list(shape.vectors.items())[:4]:
-        unit = F.normalize(vectors[: shape.places].float(), dim=-1)
-        if len(unit) < 3:
+    for layer in list(shape.vectors)[:4]:
+        cosine = shape.cosine(layer, shape.places)
+        if len(cosine) < 3:
             continue
-        cosine = unit @ unit.T
-        half = len(unit) // 2
+        half = len(cosine) // 2
         next_to = float(torch.diagonal(cosine, 1).mean()) + 0.0
         far = float(cosine[torch.ones_like(cosine).triu(half) > 0].mean()) + 0.0
         where = f" of layer {layer}" if len(shape.vectors) > 1 else ""

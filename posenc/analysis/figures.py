@@ -1,16 +1,16 @@
-"""The figures of one analysis: of streams, probes, heads. Those of the encoding are in `encoding_figures`."""
+"""The figures of one analysis: of streams, probes and heads, and of the encoding itself."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from posenc.analysis import encoding_figures
-from posenc.analysis.axes import dress, grid, panels
+from posenc.analysis.encoding import Shape, span
 from posenc.analysis.measure import Analysis
 from posenc.figures.attention import attention_maps
 from posenc.figures.style import ACCENT, INK
@@ -19,6 +19,11 @@ SECOND, GREY = "#c0722f", "#8a8a8a"
 PARTS = {"position": ACCENT, "token": SECOND, "sequence": "#5b9a68", "residual": "#cccccc"}
 MAPPED = 64
 """Heads whose attention maps fit into one figure."""
+SHADE = "#e8eef7"
+LETTERED = 96
+"""Cells of a grid that still have room for their number."""
+LEGEND = 12
+"""Heads that a legend names; of more it names the first and the last."""
 
 
 def draw(analysis: Analysis) -> dict[str, Figure]:
@@ -28,7 +33,7 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
         figures["similarity"] = similarity(analysis)
     if analysis.layers * analysis.heads <= MAPPED:
         figures["attention"] = attention_maps(analysis.weights)
-    figures |= encoding_figures.draw(analysis.encoding)
+    figures |= draw_encoding(analysis.encoding)
     for name, figure in figures.items():
         if name != "attention":  # which has a title over every map
             title = textwrap.fill(analysis.title, max(20, int(12 * figure.get_figwidth())))
@@ -141,3 +146,119 @@ def _pairs(pairs: Mapping[tuple[int, int], float], heads: int) -> Float[np.ndarr
     for (g, h), value in pairs.items():
         values[g, h] = values[h, g] = value
     return values
+
+
+def draw_encoding(shape: Shape) -> dict[str, Figure]:
+    """Those figures that the encoding has something for."""
+    figures: dict[str, Figure] = {}
+    if shape.curves:
+        figures["bias"] = bias(shape)
+    if shape.usage:
+        figures["frequencies"] = frequencies(shape)
+    if shape.vectors:
+        figures["position_vectors"] = position_vectors(shape)
+    return figures
+
+
+def _lines(axis: Axes, x: Sequence[float], rows: np.ndarray, mark: str = "") -> None:
+    heads = len(rows)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, heads))
+    for head, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+        named = heads <= LEGEND or head in (0, heads - 1)
+        axis.plot(x, row, color=colour, lw=1.4, marker=mark, ms=3, label=f"head {head}" if named else None)
+
+
+def _heads_legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
+
+
+def bias(shape: Shape) -> Figure:
+    """What is added to the logits against signed distance, a panel a layer; the trained distances are shaded."""
+    groups = shape.distinct()
+    figure, axes = panels(len(groups), 4.0 if len(groups) > 1 else 6.0, 2.9, legend=0.9, share=True)
+    for axis, (layers, curve) in zip(axes, groups, strict=True):
+        right = min(shape.distance, max(0.0, float(curve.distances.max())))
+        axis.axvspan(-shape.distance, right, color=SHADE, zorder=0, label="trained")
+        axis.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
+        _lines(axis, curve.distances.tolist(), curve.logits.numpy())
+        dress(axis, f"bias, {span(layers)}", "distance = key − query", "logit" if axis is axes[0] else "")
+    _heads_legend(figure, axes[0])
+    return figure
+
+
+def frequencies(shape: Shape) -> Figure:
+    """‖q_f‖·‖k_f‖ of each pair against how fast it turns; shaded: less than a full turn over the trained distances."""
+    figure, axes = panels(len(shape.usage), 4.0 if len(shape.usage) > 1 else 6.0, 2.9, legend=0.9, share=True)
+    for axis, (layer, found) in zip(axes, shape.usage.items(), strict=True):
+        rates = found.rates.clamp(min=1e-12).tolist()
+        axis.set_xscale("log")
+        _lines(axis, rates, found.usage.numpy(), "o")
+        low, high = min(rates) / 1.5, max(rates) * 1.5
+        slow = 2 * np.pi / max(shape.distance, 1)
+        if slow > low:
+            axis.axvspan(low, min(slow, high), color=SHADE, zorder=0, label="under one turn\nin training")
+        axis.set_xlim(high, low)  # the fastest left
+        dress(
+            axis, f"use of frequencies, layer {layer}", "radians a position", "‖q‖·‖k‖ / √d" if axis is axes[0] else ""
+        )
+    axes[0].set_ylim(bottom=0)
+    _heads_legend(figure, axes[0])
+    return figure
+
+
+def position_vectors(shape: Shape) -> Figure:
+    """Cosine of the vectors that `embed` adds at every two places; the dashed lines end the trained ones."""
+    figure, axes = panels(len(shape.vectors), 3.6, 3.3, legend=0.9)
+    image = None
+    for axis, layer in zip(axes, shape.vectors, strict=True):
+        cosine = shape.cosine(layer)
+        image = axis.imshow(cosine.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        if shape.places < len(cosine):
+            for line in (axis.axvline, axis.axhline):
+                line(shape.places - 0.5, color=INK, lw=0.8, ls="--")
+        title = "position vectors" + (f", layer {layer}" if len(shape.vectors) > 1 else "")
+        dress(axis, title, "place", "place" if axis is axes[0] else "")
+    assert image is not None
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
+    bar.set_label("cosine", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7, colors=INK)
+    return figure
+
+
+def panels(
+    count: int, width: float, height: float, columns: int = 3, legend: float = 0.0, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """So many axes of this size in inches, `columns` a row, and `legend` inches beside them; `share`: one y-axis."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns + legend, height * rows + 0.3), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share).ravel())
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
+
+
+def dress(axis: Axes, title: str, x: str, y: str = "") -> None:
+    """Title and labels, small; no frame."""
+    axis.set_title(title, fontsize=9, color=INK, loc="left")
+    axis.set_xlabel(x, fontsize=8, color=INK)
+    axis.set_ylabel(y, fontsize=8, color=INK)
+    axis.tick_params(labelsize=7, colors=INK, length=2)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def grid(axis: Axes, values: Float[np.ndarray, "R C"], low: float, high: float, cmap: str) -> None:
+    """A heat map whose cells say their numbers where there is room."""
+    image = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    axis.spines[:].set_visible(False)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if values.size <= LETTERED:
+        for (row, column), value in np.ndenumerate(values):
+            dark = float(np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1))) < 0.5
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else INK)
+        return
+    figure = axis.get_figure()
+    assert isinstance(figure, Figure)
+    figure.colorbar(image, ax=axis, pad=0.02).ax.tick_params(labelsize=6, colors=INK)

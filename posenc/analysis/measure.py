@@ -19,7 +19,7 @@ rotary_usage                    arm "layer l head h", at the pair; `rotary_still
 position_cosine                 arm "layer l", at a distance in tokens: mean cosine of the vectors of two positions
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -55,6 +55,9 @@ from posenc.diagnostics.probes import STEPS
 from posenc.statistics.measurements import Measurements
 from posenc.training.divergence import ran_out
 from posenc.training.module import SequenceModule
+
+Row = tuple[str, str, float, Tensor | float]
+"""quantity, arm, at, value."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +109,6 @@ class Analysis:
         return {at: sample[self.run.seed] for at, sample in self.found.along(quantity, arm).items()}
 
 
-class AnalysisTable:
-    """Measurements of one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.found, self.seed = Measurements(), seed
-
-    def add(self, quantity: str, arm: str, at: float, value: Tensor | float) -> None:
-        """One number."""
-        self.found.add(quantity, arm, at, self.seed, float(value))
-
-    def heads(self, quantity: str, layer: int, values: Float[Tensor, " H"]) -> None:
-        """One number a head."""
-        for head, value in enumerate(values):
-            self.add(quantity, f"head {head}", layer, value)
-
-
 def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: int = STEPS) -> Analysis:
     """Measure a run on `batch` sequences of its test set.
 
@@ -147,18 +134,16 @@ def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
     check_length(module, length)
     check_size(module, length, batch)
     seen = observe(module, length, batch)
-    table = AnalysisTable(run.seed)
-    _streams(table, seen)
-    _probes(table, seen, steps)
-    _attention(table, seen.attention)
-    no_target = _target(table, module, seen)
-    found = shape(module, length, seen.asked)
-    _encoding(table, found)
+    encoding = shape(module, length, seen.asked)
+    target, no_target = _target(module, seen)
+    found = Measurements()
+    for rows in (_streams(seen), _probes(seen, steps), _attention(seen.attention), target, _encoding(encoding)):
+        found.extend((quantity, arm, at, run.seed, float(value)) for quantity, arm, at, value in rows)
     return Analysis(
         run=run,
-        found=table.found,
+        found=found,
         weights=[record.weights.mean(0) for record in seen.attention],
-        encoding=found,
+        encoding=encoding,
         length=length,
         tokens=seen.tokens.shape[1],
         sequences=len(seen.tokens),
@@ -167,32 +152,33 @@ def _analyse(run: Finished, length: int, batch: int, steps: int) -> Analysis:
     )
 
 
-def _streams(table: AnalysisTable, seen: Observed) -> None:
+def _streams(seen: Observed) -> Iterator[Row]:
     for layer, stream in enumerate(seen.streams):
         for part, share in position_share(stream, seen.tokens).items():
-            table.add("variance_share", part, layer, share)
-        table.add("dong_ratio", "stream", layer, dong_ratio(stream).log().mean().exp())
-        table.add("token_cosine", "stream", layer, token_cosine(stream).mean())
-        table.add("effective_rank", "stream", layer, effective_rank(stream).mean())
+            yield "variance_share", part, layer, share
+        yield "dong_ratio", "stream", layer, dong_ratio(stream).log().mean().exp()
+        yield "token_cosine", "stream", layer, token_cosine(stream).mean()
+        yield "effective_rank", "stream", layer, effective_rank(stream).mean()
 
 
-def _probes(table: AnalysisTable, seen: Observed, steps: int) -> None:
+def _probes(seen: Observed, steps: int) -> Iterator[Row]:
     """Probes read LayerNorm(h), without gain: what a pre-norm layer can read, whatever the size of the stream."""
 
-    def add(arm: str, layer: int, score: ProbeScore) -> None:
-        table.add("probe_accuracy", arm, layer, score.accuracy)
-        table.add("probe_distance", arm, layer, score.distance)
-        table.add("probe_relative_distance", arm, layer, score.distance / guessing_distance(seen.tokens.shape[1]))
-        table.add("probe_selectivity", arm, layer, score.selectivity)
+    def normed(*streams: Tensor) -> tuple[Tensor, ...]:
+        return tuple(F.layer_norm(x, x.shape[-1:]) for x in streams)
 
-    def normed(x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:])
-
-    for layer, (fitted, scored) in enumerate(zip(seen.fitted, seen.streams, strict=True)):
-        add("linear", layer, linear_probe(normed(fitted), normed(scored)))
-        add("mlp", layer, mlp_probe(normed(fitted), normed(scored), steps))
-    fitted, scored = seen.plain
-    add("linear on tokens alone", 0, linear_probe(normed(fitted), normed(scored)))
+    scores: list[tuple[str, int, ProbeScore]] = []
+    for layer, pair in enumerate(zip(seen.fitted, seen.streams, strict=True)):
+        fitted, scored = normed(*pair)
+        scores.append(("linear", layer, linear_probe(fitted, scored)))
+        scores.append(("mlp", layer, mlp_probe(fitted, scored, steps)))
+    fitted, scored = normed(*seen.plain)
+    scores.append(("linear on tokens alone", 0, linear_probe(fitted, scored)))
+    for arm, layer, score in scores:
+        yield "probe_accuracy", arm, layer, score.accuracy
+        yield "probe_distance", arm, layer, score.distance
+        yield "probe_relative_distance", arm, layer, score.distance / guessing_distance(seen.tokens.shape[1])
+        yield "probe_selectivity", arm, layer, score.selectivity
 
 
 def uniform(record: LayerRecord) -> Float[Tensor, "1 1 N N"]:
@@ -201,56 +187,58 @@ def uniform(record: LayerRecord) -> Float[Tensor, "1 1 N N"]:
     return visible / visible.sum(-1, keepdim=True)
 
 
-def _attention(table: AnalysisTable, attention: Sequence[LayerRecord]) -> None:
+def _heads(quantity: str, layer: int, values: Float[Tensor, " H"]) -> Iterator[Row]:
+    """One number a head."""
+    return ((quantity, f"head {head}", layer, value) for head, value in enumerate(values))
+
+
+def _attention(attention: Sequence[LayerRecord]) -> Iterator[Row]:
     even = [uniform(record) for record in attention]
     for layer, record in enumerate(attention):
-        table.heads("attention_entropy", layer, attention_entropy(record.weights, record.logits))
-        table.heads("attention_distance", layer, attention_distance(record.weights))
-        table.add("attention_distance", "uniform", layer, attention_distance(even[layer]))
-        table.heads("sink_rate", layer, sink_rate(record.weights))
-        table.add("sink_rate", "uniform", layer, sink_rate(even[layer]))
+        yield from _heads("attention_entropy", layer, attention_entropy(record.weights, record.logits))
+        yield from _heads("attention_distance", layer, attention_distance(record.weights))
+        yield "attention_distance", "uniform", layer, attention_distance(even[layer])
+        yield from _heads("sink_rate", layer, sink_rate(record.weights))
+        yield "sink_rate", "uniform", layer, sink_rate(even[layer])
         for kind, share in toeplitzness(record.logits).items():
-            table.heads(f"toeplitzness_{kind}", layer, share)
+            yield from _heads(f"toeplitzness_{kind}", layer, share)
         alike = head_similarity(record.weights)
         for g, h in combinations(range(len(alike)), 2):
-            table.add("head_similarity", f"heads {g} and {h}", layer, alike[g, h])
+            yield "head_similarity", f"heads {g} and {h}", layer, alike[g, h]
     for name, weights in (("trained", [record.weights for record in attention]), ("uniform", even)):
         for layer, total in enumerate(rollout(weights)):
-            table.add("rollout_first_token", name, layer, total[:, -1, 0].mean())
-    alike = layer_similarity([record.weights for record in attention])
-    for one, row in enumerate(alike):
+            yield "rollout_first_token", name, layer, total[:, -1, 0].mean()
+    for one, row in enumerate(layer_similarity([record.weights for record in attention])):
         for other, value in enumerate(row):
-            table.add("layer_similarity", f"layer {one}", other, value)
+            yield "layer_similarity", f"layer {one}", other, value
 
 
-def _target(table: AnalysisTable, module: SequenceModule, seen: Observed) -> str:
+def _target(module: SequenceModule, seen: Observed) -> tuple[list[Row], str]:
     """Mass on the key that holds the answer, if the task can say which (`Task.sources`); else why there is none."""
     sources = module.task.sources(seen.tokens[: len(seen.attention[0].weights)])
     if sources is None:
-        return f"{module.task} does not say at which token an answer stands."
+        return [], f"{module.task} does not say at which token an answer stands."
     weights = [record.weights for record in seen.attention]
     target = F.pad(sources, (0, weights[0].shape[-1] - sources.shape[1]), value=-1)
     if not bool((target >= 0).any()):
-        return f"{module.task} names no token at which an answer of these sequences stands."
-    for layer, each in enumerate(weights):
-        table.heads("target_mass", layer, target_mass(each, target))
-    return ""
+        return [], f"{module.task} names no token at which an answer of these sequences stands."
+    masses = (_heads("target_mass", layer, target_mass(each, target)) for layer, each in enumerate(weights))
+    return [row for rows in masses for row in rows], ""
 
 
-def _encoding(table: AnalysisTable, found: Shape) -> None:
+def _encoding(found: Shape) -> Iterator[Row]:
     for layer, curve in found.curves.items():
         for head, logits in enumerate(curve.logits):
             for distance, logit in zip(curve.distances.tolist(), logits.tolist(), strict=True):
-                table.add("bias", f"layer {layer} head {head}", distance, logit)
+                yield "bias", f"layer {layer} head {head}", distance, logit
     for layer, usage in found.usage.items():
         for pair, rate in enumerate(usage.rates):
-            table.add("rotary_rate", f"layer {layer}", pair, rate)
+            yield "rotary_rate", f"layer {layer}", pair, rate
         for head, (turning, still) in enumerate(zip(usage.usage, usage.still, strict=True)):
             for pair, value in enumerate(turning):
-                table.add("rotary_usage", f"layer {layer} head {head}", pair, value)
-            table.add("rotary_still", f"layer {layer} head {head}", 0, still)
-    for layer, vectors in found.vectors.items():
-        unit = F.normalize(vectors.float(), dim=-1)
-        cosine = unit @ unit.T
-        for distance in range(len(unit)):
-            table.add("position_cosine", f"layer {layer}", distance, torch.diagonal(cosine, distance).mean())
+                yield "rotary_usage", f"layer {layer} head {head}", pair, value
+            yield "rotary_still", f"layer {layer} head {head}", 0, still
+    for layer in found.vectors:
+        cosine = found.cosine(layer)
+        for distance in range(len(cosine)):
+            yield "position_cosine", f"layer {layer}", distance, torch.diagonal(cosine, distance).mean()

@@ -5,21 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from posenc.analysis import figures, words
 from posenc.analysis.load import load
 from posenc.analysis.measure import analyse
 from posenc.checks import ConfigError, positive
+from posenc.figures.style import save
 from posenc.runs.reading import read_table
-from posenc.runs.writing import clear_parts, write_picture, write_text
+from posenc.runs.writing import clear_parts, write_text
 from posenc.statistics.measurements import COLUMNS
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
 """Of figures that an analysis may have; those of an analysis before it that it does not have are removed."""
-DPI = 150
 
 
 class WrittenAnalysis(NamedTuple):
@@ -55,7 +52,7 @@ def write(
         clear_parts(target)
         write_text(target / TABLE, analysis.found.csv())
         for name, figure in drawn.items():
-            _save(figure, target / name)
+            save(figure, target / name)
         for name in NAMES:
             for ending in (".png", ".svg"):
                 if name not in drawn:
@@ -84,14 +81,6 @@ def _check(target: Path) -> None:
         known = False
     if not known:
         raise ConfigError(f"{table} is not of an analysis and is not replaced; choose another --output.")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """PNG and SVG, the same bytes from the same numbers."""
-    with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
-        for ending, metadata in (("png", None), ("svg", {"Date": None})):
-            write_picture(path.with_name(f"{path.name}.{ending}"), figure, dpi=DPI, metadata=metadata)
-            figure.set_layout_engine("none")  # laid out once, for both
 
 
 def show(

@@ -21,9 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-import matplotlib
 from hydra.core.hydra_config import HydraConfig
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -31,11 +29,12 @@ from posenc.checks import ConfigError
 from posenc.config.build import check_seed
 from posenc.config.effect import typed_words
 from posenc.config.make import make
+from posenc.figures.style import save
 from posenc.runs import reading
 from posenc.runs.folder import lock_folder
 from posenc.runs.identity import digest
 from posenc.runs.result import RESULT, SCHEMA, STUDY, other_layout
-from posenc.runs.writing import write_picture, write_text
+from posenc.runs.writing import write_text
 from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 from posenc.statistics.measurements import Measurements, is_row
 from posenc.studies.method.base import Study
@@ -65,7 +64,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             found = study.measure(seed)
         judged = verdicts(study.claims, found)
         seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
-        save(study.figure(found, judged), folder)
+        save(study.figure(found, judged), folder / "figure")
         write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         write_text(folder / "study.csv", found.csv())
         write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
@@ -160,13 +159,6 @@ def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
         else:
             (folder / LEDGER).unlink()
         raise
-
-
-def save(figure: Figure, folder: Path) -> None:
-    """figure.png and figure.svg, the same bytes from the same numbers."""
-    with matplotlib.rc_context({"svg.hashsalt": "posenc"}):
-        write_picture(folder / "figure.png", figure, dpi=150)
-        write_picture(folder / "figure.svg", figure, metadata={"Date": None})
 
 
 def tell(console: Console, judged: Sequence[Verdict]) -> None:

@@ -60,7 +60,7 @@ class Ledger:
         if _parsed(first) != identity:
             return None
         answers = [_answer(_parsed(line), is_row or _plain) for line in lines]
-        ledger.known = {_key(title, case): rows for title, case, rows in filter(None, answers)}
+        ledger.known = dict(filter(None, answers))
         odd = answers[:-1].count(None)  # a last one that is torn is what a kill leaves
         if odd:
             told = "1 line holds no answer and is" if odd == 1 else f"{odd} lines hold no answers and are"
@@ -90,16 +90,12 @@ def _plain(row: Row) -> bool:
     return all(isinstance(each, str | int | float) for each in row)
 
 
-def _answer(found: Any, is_row: Callable[[Row], bool]) -> tuple[str, list[Any], list[Row]] | None:
-    """(title, case, rows) of a line that was parsed, or nothing where it is no such thing."""
-    if not isinstance(found, list) or len(found) != 3:
-        return None
-    title, case, rows = found
-    if not isinstance(title, str) or not isinstance(case, list) or not isinstance(rows, list):
-        return None
-    if not all(isinstance(row, list) and is_row(tuple(row)) for row in rows):
-        return None
-    return title, case, [tuple(row) for row in rows]
+def _answer(found: Any, is_row: Callable[[Row], bool]) -> tuple[str, list[Row]] | None:
+    """Key and rows of a line that was parsed, or nothing where it is no such thing."""
+    match found:
+        case [str(title), list(case), list(rows)] if all(isinstance(row, list) and is_row(tuple(row)) for row in rows):
+            return _key(title, case), [tuple(row) for row in rows]
+    return None
 
 
 def _key(title: str, case: Sequence[Any]) -> str:
