@@ -31,6 +31,7 @@ from posenc.statistics.length import summarise
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
 from posenc.training.divergence import Diverged, lost, ran_out
+from posenc.training.dry_run import dry_run
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import close_logs, open_logs
 
@@ -146,7 +147,7 @@ def thread_limit(threads: int | None) -> Iterator[None]:
 
 
 def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[Parts, str | None, int]:
-    """Build everything, check the checkpoint, and rehearse one sequence of every length: mistakes show here.
+    """Build everything, check the checkpoint, and make a dry run: mistakes show here.
 
     Returns the parts, the checkpoint to go on from (the run's own if it has one, else `config.ckpt_path`), and how
     many steps the run has in its folder already.
@@ -174,7 +175,7 @@ def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[P
         checkpoint = checkpoint if own is None else str(own)
     if checkpoint is None and config.get("start_from") is not None:  # what has begun needs its beginning no more
         load_weights(config.start_from, parts.module)
-    parts.module.rehearse(parts.trainer.strategy.root_device)
+    dry_run(parts.module, parts.trainer.strategy.root_device)
     if str(parts.trainer.precision).endswith("-true"):  # else Lightning converts after it has loaded a checkpoint
         parts.trainer.strategy.precision_plugin.convert_module(parts.module)
     parts.data.test_lengths = parts.module.test_lengths

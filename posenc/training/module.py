@@ -11,16 +11,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from posenc import checks
-from posenc.attention.layer import SelfAttention
-from posenc.checks import ConfigError, UndefinedAtLength
+from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import PositionScheme
-from posenc.streams import default_stream, generator, stream_seed
+from posenc.streams import generator, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
 from posenc.training.data import Batch
-from posenc.training.divergence import check_gradient, ran_out
+from posenc.training.divergence import check_gradient
 from posenc.training.scores import Scores
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -92,7 +91,8 @@ class SequenceModule(L.LightningModule):
         """The test lengths at which the encoding is defined, in their order."""
         return [length for length in self.task.test_lengths if length not in self.undefined]
 
-    def _answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits in float32, and targets; ConfigError where the read-out does not answer what the task asks."""
         tokens, targets = batch
         logits = self(tokens)
         if logits.shape[:-1] != targets.shape:
@@ -100,38 +100,6 @@ class SequenceModule(L.LightningModule):
             fit = "per_token" if targets.ndim == 2 else "mean, last or query"
             raise ConfigError(f"{self.task} asks {asked}; set model.readout={fit}, not {self.encoder.readout}.")
         return logits.float(), targets
-
-    @torch.no_grad()
-    def rehearse(self, device: torch.device) -> None:
-        """One sequence of every length, forward, and the optimizer: what cannot work says so before any work starts.
-
-        It runs where the weights are; `device` is where the training will be.
-
-        A length longer than those of training at which the encoding or the position scheme is not defined is noted in
-        `undefined`, with the reason, and not tested.
-        """
-        try:
-            self.optimizer(self.parameters())
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer: {error}.") from error
-        for layer in self.modules():
-            if isinstance(layer, SelfAttention):
-                layer.check_training(device)
-        with default_stream(self.seed, "rehearsal"):
-            for length in sorted(self.ceilings):
-                try:
-                    self._answer(self.task.sample(torch.default_generator, 1, length))
-                except UndefinedAtLength as error:
-                    if length <= self.task.length[1]:
-                        raise
-                    self.undefined[length] = str(error)
-                except (RuntimeError, MemoryError) as error:
-                    if not ran_out(error):
-                        raise
-                    raise ConfigError(
-                        f"not one sequence of length {length} fits into the memory; lower dataset.length, leave it "
-                        "out of dataset.test_lengths, or lower model.dim."
-                    ) from error
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and random positions of a step depend on (seed, step) alone."""
@@ -144,7 +112,7 @@ class SequenceModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
-        logits, targets = self._answer(batch)
+        logits, targets = self.answer(batch)
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
         weight = self._weight(targets)
         if weight is not None:
@@ -193,7 +161,7 @@ class SequenceModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect accuracy and loss."""
-        self.validation(*self._answer(batch))
+        self.validation(*self.answer(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores and, so that charts can show them, the ceilings."""
@@ -206,7 +174,7 @@ class SequenceModule(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
-        self.tests[str(self.test_lengths[dataloader_idx])](*self._answer(batch))
+        self.tests[str(self.test_lengths[dataloader_idx])](*self.answer(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`.

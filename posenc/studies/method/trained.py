@@ -16,6 +16,7 @@ from posenc.positions.schemes import PositionScheme
 from posenc.tasks.base import IGNORE, Task, skill
 from posenc.training.data import SequenceData, evaluation_set
 from posenc.training.divergence import Diverged, StopOnDivergence
+from posenc.training.dry_run import dry_run
 from posenc.training.module import SequenceModule
 
 Row = tuple[str, str, float, int, float]
@@ -75,7 +76,7 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)  # a notice for each of a hundred trainings
     optimizer = partial(AdamW, lr=recipe.lr if lr is None else lr, weight_decay=0.01)
     module = SequenceModule(encoder, PositionScheme(), task, optimizer, seed, recipe.warmup_steps)
-    module.rehearse(torch.device("cpu"))
+    dry_run(module, torch.device("cpu"))
     if skill(1.0, *module.ceilings[task.length[1]]) is None:
         raise ConfigError(
             f"{task} has no skill under this mask and read-out, which a study compares (its ceilings are "

@@ -1,0 +1,42 @@
+"""A dry run before the training: what cannot work says so before any work starts."""
+
+import torch
+
+from posenc.attention.layer import SelfAttention
+from posenc.checks import ConfigError, UndefinedAtLength
+from posenc.streams import default_stream
+from posenc.training.divergence import ran_out
+from posenc.training.module import SequenceModule
+
+
+@torch.no_grad()
+def dry_run(module: SequenceModule, device: torch.device) -> None:
+    """Make the optimizer, and pass one sequence of each length forward. Raises ConfigError for what cannot work.
+
+    The pass runs where the weights are; `device` is where the training will be.
+
+    A test length beyond the training lengths, at which the encoding or the position scheme is not defined, is not
+    tested: it goes into `module.undefined` with the reason.
+    """
+    try:
+        module.optimizer(module.parameters())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {error}.") from error
+    for layer in module.modules():
+        if isinstance(layer, SelfAttention):
+            layer.check_training(device)
+    with default_stream(module.seed, "dry run"):
+        for length in sorted(module.ceilings):
+            try:
+                module.answer(module.task.sample(torch.default_generator, 1, length))
+            except UndefinedAtLength as error:
+                if length <= module.task.length[1]:
+                    raise
+                module.undefined[length] = str(error)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                raise ConfigError(
+                    f"one sequence of length {length} does not fit into the memory; lower dataset.length, leave it "
+                    "out of dataset.test_lengths, or lower model.dim."
+                ) from error
