@@ -16,6 +16,7 @@ import train
 from posenc.__main__ import main
 from posenc.analysis import figures
 from posenc.analysis.measure import analyse
+from posenc.figures import style
 from posenc.jobs.launch import launch
 from posenc.runs.writing import write_bytes
 from posenc.statistics.measurements import Measurements
@@ -47,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small pictures, and an MLP probe that is hardly trained: test_probes.py holds what it must learn."""
     write = sys.modules["posenc.analysis.write"]
-    monkeypatch.setattr(write, "DPI", 30)
+    monkeypatch.setattr(style, "DPI", 30)
     monkeypatch.setattr(write, "analyse", partial(analyse, steps=2))
 
 
