@@ -49,7 +49,7 @@ def test_a_launcher_says_who_is_who(command: Launch, monkeypatch: pytest.MonkeyP
     assert place() == Place(0, 1, 1, "torchrun")
     status, said = command("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path / 'run'}")
     assert status == 2
-    assert said == "error: torchrun has started 1 process and trainer.devices is 2; set trainer.devices=1.\n"
+    assert said == "error: trainer: torchrun has started 1 process and devices is 2; set trainer.devices=1.\n"
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, said = command("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")

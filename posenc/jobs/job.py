@@ -16,14 +16,15 @@ from omegaconf.errors import OmegaConfBaseException
 from posenc.checks import ConfigError
 from posenc.config import effect, resume, shape
 from posenc.jobs import summary
-from posenc.runs.folder import RunFolder, open_run, same_data
+from posenc.runs.folder import open_run, same_data
 from posenc.runs.identity import config_hash, former_hashes, start_digest
-from posenc.runs.processes import Place, check, place
+from posenc.runs.processes import Place, place
 from posenc.runs.result import SCHEMA
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 from posenc.tasks.parts import corpus
 from posenc.terminal import keep_going
 
+Tell = Callable[[Any], None]
 NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
 """What posenc.jobs.launch adds to a command."""
 PATIENCE = 5
@@ -56,7 +57,7 @@ def job(config: DictConfig) -> float | None:
     return None
 
 
-def _job(config: DictConfig, here: Place | None, tell: Callable[[Any], None]) -> float | None:
+def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     """Rank 0's part, or that of the only process."""
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
@@ -79,15 +80,13 @@ def _job(config: DictConfig, here: Place | None, tell: Callable[[Any], None]) ->
 
             conduct(config, folder)
             return None
-        check(config.trainer.get("devices"), here)
         record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
         options["root"] = None if alone else sweep_folder(hydra)
         several = here is None and isinstance(config.trainer.get("devices"), int) and config.trainer.devices > 1
-        result, signum, skipped = at_work(
-            config, folder, record, alone, None if several else tell, force=config.force, **options
-        )
+        how = {"alone": alone, "tell": None if several else tell, "force": config.force}
+        result, signum, skipped = at_work(config, folder, record, **how, **options)
         if several and not skipped:
             from posenc.jobs.workers import start  # torch
 
@@ -144,45 +143,33 @@ def _value(config: DictConfig, key: str) -> Any:
 
 
 def at_work(
-    config: DictConfig,
-    folder: Path,
-    record: dict[str, Any],
-    alone: bool,
-    tell: Callable[[Any], None] | None,
-    **options: Any,
+    config: DictConfig, folder: Path, record: dict[str, Any], alone: bool, tell: Tell | None, **options: Any
 ) -> tuple[dict[str, Any], int | None, bool]:
     """Hold the run folder and do the run, unless it is finished: its result, what stopped it, whether it was finished.
 
-    tell     as in posenc.jobs.run; None leaves the run to others
+    tell     as in posenc.jobs.run; None leaves the run to other processes
     options  of open_run
     """
     with open_run(folder, record["config_hash"], wait=not alone, **options) as found:
-        if tell is None and found.finished is None:
+        if found.finished is not None:
+            recorded = found.finished.get("data_digest")
+            if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
+                from posenc.config.make import make
+
+                same_data(found.folder, recorded, make(config, "dataset").digest)
+            found.complete(found.finished["status"])  # a kill may have come between
+            if alone:
+                print("this run is finished: what follows is its result; force=true runs it anew")
+            return found.finished, None, True
+        if tell is None:
             return record, None, False
-        result, signum = _result(config, found, record, alone, tell)
-        return result, signum, found.finished is not None
+        from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep need not pay
 
-
-def _result(
-    config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool, tell: Any
-) -> tuple[dict[str, Any], int | None]:
-    if found.finished is not None:
-        recorded = found.finished.get("data_digest")
-        if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
-            from posenc.config.make import make
-
-            same_data(found.folder, recorded, make(config, "dataset").digest)
-        found.complete(found.finished["status"])  # a kill may have come between
-        if alone:
-            print("this run is finished: what follows is its result; force=true runs it anew")
-        return found.finished, None
-    from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep need not pay
-
-    result, signum = run(config, found, record, alone, tell)
-    found.complete(result["status"])
-    if found.before is not None:
-        print(f"the result that force=true was to replace is kept in {found.before}")
-    return result, signum
+        result, signum = run(config, found, record, alone, tell)
+        found.complete(result["status"])
+        if found.before is not None:
+            print(f"the result that force=true was to replace is kept in {found.before}")
+        return result, signum, False
 
 
 def objective(result: dict[str, Any]) -> float:

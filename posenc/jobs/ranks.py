@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
+from posenc.checks import ConfigError
 from posenc.jobs.run import prepare, thread_limit, threads_of, train
 from posenc.runs.folder import RunFolder
 from posenc.runs.processes import Place
@@ -62,7 +63,8 @@ def leading(here: Place) -> Iterator[Tell]:
 
 
 def follow(here: Place, own: Path | None = None) -> str | None:
-    """For the other ranks: train and test a share. Rank 0 tells of the rest, and of a run that diverged.
+    """For the other ranks: train and test a share. Rank 0 tells of the rest, of a run that diverged and of a
+    mistake, which it meets too.
 
     own  a folder that Hydra has made for this process
 
@@ -71,7 +73,7 @@ def follow(here: Place, own: Path | None = None) -> str | None:
     """
     heard, stop = [None], GracefulStop()
     try:
-        with joined(here), suppress(Diverged):
+        with joined(here), suppress(Diverged, ConfigError):
             distributed.broadcast_object_list(heard, device=CPU)
             if own is not None:
                 with suppress(OSError):  # rank 0 may have the same one, and writes there
@@ -83,11 +85,15 @@ def follow(here: Place, own: Path | None = None) -> str | None:
             plain |= {"logger": {}, "ckpt_path": checkpoint}  # rank 0 writes and prints
             (plain.get("callbacks") or {}).pop("progress", None)
             config = cast(DictConfig, OmegaConf.create(plain))
-            with stop.listening(), thread_limit(threads_of(config)):
-                parts, checkpoint, _ = prepare(config, RunFolder(folder), stop)
-                train(parts, checkpoint)
-    except Interrupted as caught:
-        sys.exit(128 + caught.signum)
+            try:
+                with stop.listening(), thread_limit(threads_of(config)):
+                    parts, checkpoint, _ = prepare(config, RunFolder(folder), stop)
+                    train(parts, checkpoint)
+            except Interrupted as caught:
+                if stop.stopping:  # rank 0 too; wait until it ends: a launcher kills all processes when one fails
+                    with suppress(RuntimeError):
+                        distributed.broadcast_object_list(heard, device=CPU)
+                sys.exit(128 + caught.signum)
     except RuntimeError as error:
         if not lost(error):
             raise

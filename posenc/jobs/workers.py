@@ -31,8 +31,9 @@ from posenc.terminal import keep_going, muted
 HOST = "127.0.0.1"
 DAY = "86400"
 """Seconds that workers have to end after a signal: a validation in hand may take long."""
-logging.getLogger("torch.distributed.elastic").addHandler(logging.NullHandler())
-logging.getLogger("torch.distributed.elastic").propagate = False  # posenc says in one sentence how a worker ended
+for name in ("torch.distributed.elastic", "torch.multiprocessing"):  # posenc says in one sentence how a worker ended
+    logging.getLogger(name).addHandler(logging.NullHandler())
+    logging.getLogger(name).propagate = False
 
 
 def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) -> tuple[dict[str, Any], int | None]:
@@ -44,18 +45,18 @@ def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) 
     if devices > most:
         raise ConfigError(f"trainer: devices must be at most {most} on this machine, got {devices}.")
     answer, failure, signum = None, None, None
-    plain, threads, others = OmegaConf.to_container(config, resolve=True), torch.get_num_threads(), _children()
+    plain = OmegaConf.to_container(config, resolve=True)
     before = {each: signal.getsignal(each) for each in stop_signals()}
     try:
         with TemporaryDirectory() as logs:
             launch = elastic_launch(_config(devices, logs), _worker)
-            answer = launch(plain, folder, record, how, threads)[0]
+            answer = launch(plain, folder, record, how)[0]
     except ChildFailedError as error:
         failure = error.get_first_failure()
     except SignalException as caught:
         signum = int(caught.sigval)
     finally:
-        for child in _children() - others:  # a second signal leaves them
+        for child in multiprocessing.active_children():  # a second signal leaves them
             child.kill()
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
             for each, handler in before.items():
@@ -63,10 +64,6 @@ def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) 
     if isinstance(answer, Exception):
         raise answer
     return _ended(folder, record, failure, signum)
-
-
-def _children() -> set[Any]:
-    return {*multiprocessing.active_children()}
 
 
 def _config(devices: int, logs: str) -> LaunchConfig:
@@ -86,13 +83,13 @@ def _config(devices: int, logs: str) -> LaunchConfig:
     )
 
 
-def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any], threads: int) -> Exception | None:
+def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any]) -> Exception | None:
     """One process of the run. Rank 0 returns a mistake, which its parent tells."""
     from posenc.jobs.ranks import follow, leading  # Lightning, which the parent does not need
 
-    os.setsid()  # a terminal signals the parent alone, which hands the signal on
+    if hasattr(os, "setsid"):
+        os.setsid()  # a terminal signals the parent alone, which hands the signal on
     keep_going()
-    torch.set_num_threads(threads)
     here = place()
     assert here is not None
     if here.rank:
@@ -113,27 +110,20 @@ def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any
 def _ended(
     folder: Path, record: dict[str, Any], failure: tuple[int, ProcessFailure] | None, signum: int | None
 ) -> tuple[dict[str, Any], int | None]:
-    """What rank 0 has written. Where it could not, or where another process failed first, that is the result."""
+    """What rank 0 has written; what is to be said in its place where a process has failed first."""
     try:
         result = read_json(folder / RESULT)
     except (OSError, ValueError):
-        result = None
+        result = record | {"status": "interrupted", "error": "stopped before it could write a result"}
     if failure is not None:
         rank, process = failure
-        if process.exitcode > 128 and result is not None and result["status"] == "interrupted":
+        if process.exitcode > 128 and result["status"] == "interrupted":
             return result, process.exitcode - 128  # one worker alone was signalled, and told the others
         said: Any = process.message
         why = said["message"] if isinstance(said, dict) else said
         how = f"by {process.signal_name()}" if process.exitcode < 0 else f"with {why}"
         error = f"process rank{rank} ended {plain_text(how)}; the same command goes on from the last checkpoint"
-        return _written(folder, (result or record) | {"status": "failed", "error": error}), None
-    if result is None:
-        status, why = ("failed", "no result") if signum is None else ("interrupted", signal.Signals(signum).name)
-        result = _written(folder, record | {"status": status, "error": f"stopped by {why}"})
+        result |= {"status": "failed", "error": error}
+        with lock_folder(folder, wait=True):  # rank 0 may have died before it could write
+            write_result(folder, result)
     return result, signum if result["status"] == "interrupted" else None
-
-
-def _written(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    with lock_folder(folder, wait=True):
-        write_result(folder, result)
-    return result

@@ -1,9 +1,7 @@
 """Which process of a run this is, where torchrun or srun has started several. Needs no torch."""
 
 import os
-from typing import Any, NamedTuple
-
-from posenc.checks import ConfigError
+from typing import NamedTuple
 
 
 class Place(NamedTuple):
@@ -26,12 +24,3 @@ def place() -> Place | None:
     if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return Place(int(given["SLURM_PROCID"]), int(given["SLURM_NTASKS"]), int(given["SLURM_NNODES"]), "srun")
     return None
-
-
-def check(devices: Any, here: Place | None) -> None:
-    """Raise ConfigError unless `trainer.devices` is the number of processes that a launcher has started."""
-    if here is not None and devices != here.world:
-        raise ConfigError(
-            f"{here.launcher} has started {here.world} process{'es' if here.world > 1 else ''} and trainer.devices is "
-            f"{devices!r}; set trainer.devices={here.world}."
-        )

@@ -100,6 +100,11 @@ def make_trainer(
     precision = automatic(accelerator) if precision == "auto" else precision
     here = place()
     nodes = 1 if here is None else here.nodes
+    if here is not None and devices != here.world:
+        raise ConfigError(
+            f"trainer: {here.launcher} has started {here.world} process{'es' if here.world > 1 else ''} and devices is "
+            f"{devices}; set trainer.devices={here.world}."
+        )
     plugins: list[Any] = [DurableFiles(), cluster(here)]
     stop = stop or GracefulStop()
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint_every, stop)
