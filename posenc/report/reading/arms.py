@@ -5,19 +5,16 @@ their configs, the value becomes a part of the name: `rope (model.num_layers=4)`
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from posenc.report.reading.read import UNFINISHED, Note, Run
-from posenc.runs import identity
+from posenc.report.reading.read import FOUND, UNFINISHED, Note, Run
 from posenc.runs.reading import short
 
+Key = TypeVar("Key", bound=Hashable)
 MEASURED = ("dataset.test_lengths", "data.eval_size")
 """Settings that change how a trained model is measured: they tell runs apart only where a seed would count twice."""
-FOUND = {"dataset.data_digest": "data_digest", "trainer.precision_used": "precision"}
-"""What a run met besides its config, by its name in the result: the data, and what `precision: auto` came to. Runs that
-did not record it are taken for what the others are."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +43,26 @@ class Placed:
 
 def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
     """Put every run into its facet and arm; runs that cannot be told apart are named and not counted."""
-    known = {id(run): _settings(run) for run in runs}
     notes: list[Note] = []
-    datasets = _name(runs, known, lambda run: (run.dataset,), "dataset")
-    schemes = _name(runs, known, lambda run: (run.positions,), "positions")
-    facets: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    for run in runs:
-        facets[datasets[id(run)], schemes[id(run)]].append(run)
+    datasets = _name(runs, "dataset", lambda run: (run.dataset,))
+    schemes = _name(runs, "positions", lambda run: (run.positions,))
     placed: list[Placed] = []
-    for (dataset, positions), members in facets.items():
-        shared = _name(members, known, lambda run: (), "shared")
-        own = _name(members, known, lambda run: (run.encoding,), "encoding")
-        groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
-        for run in members:
-            groups[own[id(run)], shared[id(run)]].append(run)
-        for (encoding, setting), group in groups.items():
-            for run, arm, extra, counted, why in _members(group, known, encoding, setting, notes):
-                placed.append(Placed(run, dataset, positions, arm, extra, counted, why))
+    for facet, members in _grouped(runs, lambda run: (datasets[run], schemes[run])).items():
+        shared, own = _name(members, "shared"), _name(members, "encoding", lambda run: (run.encoding,))
+        names = {run: (own[run], shared[run]) for run in members}
+        for (encoding, setting), group in _grouped(members, names.__getitem__).items():
+            placed += _members(group, facet, encoding, setting, notes)
     placed = _without_config(placed, notes)
     notes += _unlike(placed)
-    order = {id(run): index for index, run in enumerate(runs)}
-    return sorted(placed, key=lambda item: order[id(item.run)]), notes
+    order = {run: index for index, run in enumerate(runs)}
+    return sorted(placed, key=lambda item: order[item.run]), notes
+
+
+def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    groups: dict[Key, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[key(run)].append(run)
+    return groups
 
 
 def _unlike(placed: Iterable[Placed]) -> list[Note]:
@@ -88,63 +84,27 @@ def _unlike(placed: Iterable[Placed]) -> list[Note]:
     ]
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """What an arm is made of: all that changes a result but the seed, and but what follows from something else."""
-    flat = identity.settings(run.config or {})
-    flat.pop("seed", None)
-    flat.pop("ckpt_path", None)  # gone on with, or another run of the same config: it ends where it would have
-    if not any(key.startswith("callbacks.") for key in flat):
-        flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
-    flat |= {key: run.result[name] for key, name in FOUND.items() if isinstance(run.result.get(name), str)}
-    if isinstance(flat.get("start_from"), str):
-        flat |= _started(flat["start_from"], run)
-    follows = [key for key in flat if key.startswith("encoding.") and flat[key] == flat.get(f"model.{key[9:]}", object)]
-    return {key: _plain(value) for key, value in flat.items() if key not in follows}
-
-
-def _started(path: str, run: Run) -> dict[str, Any]:
-    """What a run began with: one checkpoint for all, known by its digest, or that of its own encoding and seed."""
-    own = {f"seed{run.seed}": "seed*", run.encoding: "*"}
-    parts = path.split("/")
-    named, known = "/".join(own.get(part, part) for part in parts), run.result.get("start_digest")
-    shared = isinstance(known, str) and not own.keys() & {*parts}
-    return {"start_from": named} | ({"start_from.digest": known} if shared else {})
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, list) else value
-
-
 def _part(key: str) -> str:
     group = key.partition(".")[0]
     return group if group in ("dataset", "positions", "encoding") else "shared"
 
 
-def _name(
-    runs: Iterable[Run], known: Mapping[int, Mapping[str, Any]], key: Callable[[Run], tuple[str, ...]], part: str
-) -> dict[int, str]:
+def _name(runs: Iterable[Run], part: str, key: Callable[[Run], tuple[str, ...]] = lambda run: ()) -> dict[Run, str]:
     """A name for each run: its option and the values in which runs with this option differ."""
-    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[key(run)].append(run)
-    names: dict[int, str] = {}
-    for option, group in groups.items():
-        described = [known[id(run)] for run in group if run.config is not None]
-        varying = _varying(described, [k for k in _keys(described) if _part(k) == part and k not in MEASURED])
-        varying = _fewest(described, varying)
+    names: dict[Run, str] = {}
+    for option, group in _grouped(runs, key).items():
+        described = [run.settings for run in group if run.config is not None]
+        keys = sorted({key for settings in described for key in settings if _part(key) == part and key not in MEASURED})
+        varying = _fewest(described, _varying(described, keys))
         for run in group:
-            words = _words(known[id(run)], varying) if run.config is not None else _said(run, part)
-            names[id(run)] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
+            words = _words(run.settings, varying) if run.config is not None else _said(run, part)
+            names[run] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
     return names
 
 
 def _said(run: Run, part: str) -> str:
     """The same of a run without a config, as the table that it was read from has it."""
     return ", ".join(word for word in run.words if part in ("encoding", "shared") and _part(word) == part)
-
-
-def _keys(described: Iterable[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for settings in described for key in settings})
 
 
 def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
@@ -160,7 +120,8 @@ def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
     """As few of the keys as tell the same runs apart: what varies together is named once, by what says most."""
     first = ("encoding", "positions", "dataset", "model", "callbacks", "trainer", "optimizer", "module", "data")
     last = {key for key in keys if key.endswith("_target_") and not key.startswith("callbacks.")}
-    keys = sorted(keys, key=lambda key: (key in last, _place(first, key.partition(".")[0]), key))
+    rank = defaultdict(lambda: len(first), {group: place for place, group in enumerate(first)})
+    keys = sorted(keys, key=lambda key: (key in last, rank[key.partition(".")[0]], key))
 
     def groups(chosen: Sequence[str]) -> int:
         return len({tuple(repr(settings.get(key)) for key in chosen) for settings in described})
@@ -169,10 +130,6 @@ def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
     while groups(chosen) < groups(keys):
         chosen.append(max(keys, key=lambda key: groups([*chosen, key])))
     return chosen
-
-
-def _place(groups: Sequence[str], group: str) -> int:
-    return groups.index(group) if group in groups else len(groups)
 
 
 def _words(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -187,47 +144,31 @@ def _join(encoding: str, setting: str) -> str:
 
 
 def _members(
-    group: list[Run], known: Mapping[int, Mapping[str, Any]], encoding: str, setting: str, notes: list[Note]
-) -> Iterable[tuple[Run, str, str, bool, str]]:
-    """(run, arm, setting, counted, why not) of runs that share a name."""
-    seeds: dict[int, list[Run]] = defaultdict(list)
+    group: list[Run], facet: tuple[str, str], encoding: str, setting: str, notes: list[Note]
+) -> Iterator[Placed]:
+    """Runs that share a name; one that is there twice counts once, and those that nothing tells apart do not count."""
+    seeds = _grouped(group, lambda run: run.seed)
+    clash = [run for runs in seeds.values() if len({run.identity for run in runs}) > 1 for run in runs]
+    varying = _varying([run.settings for run in clash if run.config is not None], MEASURED)
+    names = {run: _words(run.settings, varying) for run in group}
     for run in group:
-        seeds[run.seed].append(run)
-    clash = [run for runs in seeds.values() if len({_identity(run, known) for run in runs}) > 1 for run in runs]
-    described = [known[id(run)] for run in clash if run.config is not None]
-    varying = _varying(described, MEASURED)
-    names = {id(run): _words(known[id(run)], varying) for run in group}
-    for run in group:
-        extra = ", ".join(filter(None, [setting, names[id(run)]]))
-        arm = short(_join(encoding, extra))
-        rivals = [other for other in seeds[run.seed] if names[id(other)] == names[id(run)]]
+        extra = ", ".join(filter(None, [setting, names[run]]))
+        arm, why = short(_join(encoding, extra)), ""
+        rivals = [other for other in seeds[run.seed] if names[other] == names[run] and other.status != UNFINISHED]
         if run.status == UNFINISHED:
-            yield run, arm, extra, True, ""
-            continue
-        rivals = [other for other in rivals if other.status != UNFINISHED]
-        if len({_identity(other, known) for other in rivals}) > 1:
+            pass
+        elif len({other.identity for other in rivals}) > 1:
             why = "the same arm and seed with different configs, which nothing in the folders tells apart"
             if run is rivals[0]:
                 named = ", ".join(other.name for other in rivals)
                 text = f"{arm} seed {run.seed}: these are {why}. They are refused: none of them is counted."
                 notes.append(Note(named, text))
-            yield run, arm, extra, False, f"refused: {why}"
-            continue
-        first = min(rivals, key=lambda other: (other.status != "completed", rivals.index(other)))
-        if run is not first:
+            why = f"refused: {why}"
+        elif run is not (first := min(rivals, key=lambda other: other.status != "completed")):
             text = f"the same run as {first.name} (seed {run.seed}, config {run.config_hash or 'equal'}): counted once"
             notes.append(Note(run.name, text + _disagreement(first, run) + "."))
-            yield run, arm, extra, False, "duplicate of " + first.name
-            continue
-        yield run, arm, extra, True, ""
-
-
-def _identity(run: Run, known: Mapping[int, Mapping[str, Any]]) -> str:
-    if run.config_hash:
-        plain = run.config or {}
-        former = run.config_hash in identity.former_hashes(plain)
-        return identity.config_hash(plain) if former else run.config_hash
-    return repr(sorted(known[id(run)].items())) if run.config is not None else run.name
+            why = "duplicate of " + first.name
+        yield Placed(run, *facet, arm, extra, not why, why)
 
 
 def _disagreement(first: Run, second: Run) -> str:

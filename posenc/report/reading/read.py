@@ -5,11 +5,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from posenc.checks import ConfigError
-from posenc.runs.identity import settings
+from posenc.report.words import count
+from posenc.runs.identity import config_hash, former_hashes, settings
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import LARGEST, RESULT, STATUSES, other_layout
 
@@ -27,7 +29,12 @@ class Note:
     text: str
 
 
-@dataclass
+FOUND = {"dataset.data_digest": "data_digest", "trainer.precision_used": "precision"}
+"""What a run met besides its config, by its name in the result: the data, and what `precision: auto` came to. Runs that
+did not record it are taken for what the others are."""
+
+
+@dataclass(eq=False)
 class Run:
     """One run folder that is ours."""
 
@@ -67,6 +74,38 @@ class Run:
             blind, aware = self.ceilings.get(n, (None, None))
             if blind is not None and aware is not None and aware > blind and "accuracy" in scores:
                 scores.setdefault("skill", (scores["accuracy"] - blind) / (aware - blind))
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What its arm is made of: all that changes a result but the seed, and but what follows from something else."""
+        flat = settings(self.config or {})
+        flat.pop("seed", None)
+        flat.pop("ckpt_path", None)  # gone on with, or another run of the same config: it ends where it would have
+        if not any(key.startswith("callbacks.") for key in flat):
+            flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
+        flat |= {key: self.result[name] for key, name in FOUND.items() if isinstance(self.result.get(name), str)}
+        if isinstance(flat.get("start_from"), str):
+            flat |= self._started(flat["start_from"])
+        kept = {
+            k: v for k, v in flat.items() if not k.startswith("encoding.") or v != flat.get(f"model.{k[9:]}", object)
+        }
+        return {key: str(value) if isinstance(value, list) else value for key, value in kept.items()}
+
+    def _started(self, path: str) -> dict[str, Any]:
+        """What it began with: one checkpoint for all, known by its digest, or that of its own encoding and seed."""
+        own = {f"seed{self.seed}": "seed*", self.encoding: "*"}
+        parts, known = path.split("/"), self.result.get("start_digest")
+        shared = isinstance(known, str) and not own.keys() & {*parts}
+        named = "/".join(own.get(part, part) for part in parts)
+        return {"start_from": named} | ({"start_from.digest": known} if shared else {})
+
+    @property
+    def identity(self) -> str:
+        """Two runs with one identity are one run, as far as their folders say it."""
+        if self.config_hash:
+            plain = self.config or {}
+            return config_hash(plain) if self.config_hash in former_hashes(plain) else self.config_hash
+        return repr(sorted(self.settings.items())) if self.config is not None else self.name
 
     @property
     def trained(self) -> tuple[int, int] | None:
@@ -144,7 +183,7 @@ def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         named = ", ".join(foreign[:3]) + more
-        notes.append(Note(named, f"{_count(len(foreign), 'folder')} of another project: no run of posenc, left out."))
+        notes.append(Note(named, f"{count(len(foreign), 'folder')} of another project: no run of posenc, left out."))
     if not runs:
         why = f" ({notes[0].folder}: {notes[0].text})" if notes else ""
         places = ", ".join(map(str, roots))
@@ -153,10 +192,6 @@ def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
             "`python train.py -m encoding=none,rope seed=0,1,2` makes six."
         )
     return runs, notes
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def _candidates(root: Path) -> Iterator[Path]:
