@@ -1,6 +1,6 @@
 """Numbers as a reader meets them, the same in the table, the page and the sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from posenc.statistics import Interval
 
@@ -65,6 +65,11 @@ def listing(words: Sequence[str], most: int = 4) -> str:
     if len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} others"]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def tally(states: Mapping[str, int]) -> str:
+    """1 diverged and 2 failed."""
+    return listing([f"{number} {state}" for state, number in sorted(states.items())], len(states))
 
 
 def count(n: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from posenc import statistics
 from posenc.report.numbers.facets import SUCCESS, Facet, clipped
 from posenc.report.numbers.judge import SHARE, Judgement, Pair
 from posenc.report.numbers.meetings import Key, Meeting
-from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share
+from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share, tally
 
 MANY = 40
 """More names than a list of arms has."""
@@ -47,10 +47,10 @@ class Finding:
 def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> list[Finding]:
     """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""
     if not found:
-        states = tuple(f"{number} {status}" for status, number in sorted(_states(facet).items()))
-        lost = states if set(_states(facet)) - {"completed"} else ()
-        text = f"On {facet.phrase} nothing can be said yet, because {_no_scores(facet)}."
-        return [Finding("nothing", text, phrase=facet.phrase, lost=lost)]
+        states = Counter(item.run.status for item in facet.members if item.counted)
+        lost = tuple(f"{number} {status}" for status, number in sorted(states.items()))
+        text = f"On {facet.phrase} nothing can be said yet, because {_no_scores(states)}."
+        return [Finding("nothing", text, phrase=facet.phrase, lost=lost if set(states) - {"completed"} else ())]
     return [of_meeting(one, judged) for one in found]
 
 
@@ -58,7 +58,7 @@ def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
     """What the arms of one meeting say."""
     arms = meeting.arms
     best = arms[0]
-    beside = _beside(meeting)
+    sentences, lost, left_out = _beside(meeting)
     pairs = {other: pair for other in arms[1:] if (pair := meeting.pair(judged, best, other)) is not None}
     seeds = min((pair.difference.n for pair in pairs.values()), default=len(meeting.values[meeting.length][best]))
     if not pairs:
@@ -67,25 +67,14 @@ def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
         kind, text = "nothing", _too_few(meeting, arms, max(pair.difference.n for pair in pairs.values()))
     else:
         kind, text = _verdict(meeting, pairs, judged.delta)
-    parts = [text, *beside.sentences, _further(meeting, judged, kind, pairs)]
-    text = " ".join(filter(None, parts))
-    return Finding(kind, text, statistics.label(seeds), seeds, meeting.phrase, beside.lost, beside.left_out)
+    text = " ".join(filter(None, [text, *sentences, _further(meeting, judged, kind, pairs)]))
+    return Finding(kind, text, statistics.label(seeds), seeds, meeting.phrase, lost, left_out)
 
 
-@dataclass(frozen=True)
-class _Beside:
-    sentences: list[str]
-    lost: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-
-def _beside(meeting: Meeting) -> _Beside:
-    """What is lost, what lacks seeds, and what is not compared."""
+def _beside(meeting: Meeting) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Sentences about what is lost, lacks seeds or is not compared; what is lost; what else is left out."""
     sentences: list[str] = []
-    lost = tuple(
-        f"{arm} {listing([f'{number} {status}' for status, number in states.items()], MANY)}"
-        for arm, states in meeting.lost.items()
-    )
+    lost = tuple(f"{arm} {states}" for arm, states in meeting.lost.items())
     if lost:
         worst = "the most bits of any run" if meeting.lower else f"{meeting.metric} 0"
         if meeting.metric == "accuracy":
@@ -94,13 +83,11 @@ def _beside(meeting: Meeting) -> _Beside:
     lacking = [f"{arm} lacks {why}" for arm, why in meeting.lacking.items()]
     if lacking:
         sentences.append(f"Not every arm has every seed: {'; '.join(lacking)}.")
-    reasons: dict[str, list[str]] = {}
-    for arm, why in meeting.apart.items():
-        reasons.setdefault(why, []).append(arm)
+    reasons = {why: [arm for arm in meeting.apart if meeting.apart[arm] == why] for why in meeting.apart.values()}
     apart = [f"{listing(arms, MANY)} ({why})" for why, arms in reasons.items()]
     if apart:
         sentences.append(f"Not compared: {'; '.join(apart)}.")
-    return _Beside(sentences, lost, (*lacking, *apart))
+    return sentences, lost, (*lacking, *apart)
 
 
 def _score(meeting: Meeting, arm: str, length: int | None = None) -> str:
@@ -116,11 +103,7 @@ def _alone(meeting: Meeting, best: str) -> str:
     text = f"On {meeting.phrase} nothing can be compared yet, because {best} is the only encoding with a result"
     if meeting.apart:
         text = f"On {meeting.phrase} nothing can be compared, because no other arm can be held against {best}"
-    return f"{text}: {_measure(meeting)} {_score(meeting, best)} ({seeds})."
-
-
-def _measure(meeting: Meeting) -> str:
-    return f"{meeting.metric} at length {meeting.length}"
+    return f"{text}: {meeting.measure} {_score(meeting, best)} ({seeds})."
 
 
 def _too_few(meeting: Meeting, arms: Sequence[str], most: int) -> str:
@@ -128,24 +111,18 @@ def _too_few(meeting: Meeting, arms: Sequence[str], most: int) -> str:
     level = [arm for arm in arms[1:] if abs(meeting.mean(arm, length) - meeting.mean(best, length)) < 0.0005]
     word = "lowest" if meeting.lower else "highest"
     has = "has" if not level else "have"
-    top = f"{listing([best, *level], 2)} {has} the {word} {_measure(meeting)}, {_score(meeting, best)}"
+    top = f"{listing([best, *level], 2)} {has} the {word} {meeting.measure}, {_score(meeting, best)}"
     why = "there is one seed" if most == 1 else f"there are only {most} seeds"
     text = f"On {meeting.phrase} nothing can be said yet, because {why} and differences have no interval "
     return text + f"({top}, which is no evidence): three seeds give an interval, ten a verdict."
 
 
-def _no_scores(facet: Facet) -> str:
-    states = _states(facet)
+def _no_scores(states: Counter[str]) -> str:
     if not states:
         return "its runs cannot be told apart and are refused"
     if set(states) == {"completed"}:
         return "no result holds a score"
-    found = listing([f"{number} {status}" for status, number in sorted(states.items())])
-    return f"none of its {count(sum(states.values()), 'run')} completed ({found})"
-
-
-def _states(facet: Facet) -> Counter[str]:
-    return Counter(item.run.status for item in facet.members if item.counted)
+    return f"none of its {count(states.total(), 'run')} completed ({tally(states)})"
 
 
 def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[str, str]:
@@ -153,14 +130,16 @@ def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[st
     best, word = meeting.arms[0], "lowest" if meeting.lower else "highest"
     level = {other: pair for other, pair in pairs.items() if pair.kind != "better"}
     own = len(meeting.values[meeting.length][best])
-    head = f"On {meeting.phrase}, {best} has the {word} {_measure(meeting)}, {_score(meeting, best)} "
-    head += f"({count(own, 'seed')}{_of_them(meeting, best)})"
+    head = f"On {meeting.phrase}, {best} has the {word} {meeting.measure}, {_score(meeting, best)} "
+    of_them = f", of which {meeting.lost[best]}" if best in meeting.lost else ""
+    head += f"({count(own, 'seed')}{of_them})"
     base = meeting.baseline.get(best)
     nearest = next(iter(pairs))
     against = f", and {base} by {lead(pairs[base])}" if base in pairs and base not in (*level, nearest) else ""
     solved = _solved(meeting, [best, *(level or [nearest])])
     if not level:
-        every = "it beats every other encoding" if not meeting.apart else f"it beats each of {_others(pairs)}"
+        every = "it beats every other encoding"
+        every = f"it beats each of the {len(pairs)} others that are compared" if meeting.apart else every
         beats = f"{every}, the next, {nearest} by {lead(pairs[nearest])}{against}" if len(pairs) > 1 else ""
         return "winner", f"{head}: {beats or f'it beats {nearest} by {lead(pairs[nearest])}'}{solved}."
     rest = [other for other in pairs if other not in level]
@@ -196,15 +175,6 @@ def _undecided(meeting: Meeting, pairs: dict[str, Pair], level: dict[str, Pair],
     near = next(other for other in unclear)
     text = f"{head}, but it is undecided whether it is better than {listing(list(level), MANY)}: "
     return text + f"{'ahead of' if level[near].gain >= 0 else 'on common seeds behind'} {near} by {lead(level[near])}"
-
-
-def _others(pairs: dict[str, Pair]) -> str:
-    return f"the {len(pairs)} others that are compared" if len(pairs) > 1 else "the one that is compared"
-
-
-def _of_them(meeting: Meeting, arm: str) -> str:
-    states = meeting.lost.get(arm)
-    return f", of which {listing([f'{n} {status}' for status, n in states.items()], MANY)}" if states else ""
 
 
 def _solved(meeting: Meeting, names: Iterable[str]) -> str:

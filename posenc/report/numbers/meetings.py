@@ -7,7 +7,7 @@ from statistics import fmean
 
 from posenc.report.numbers.facets import LOST, Facet, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
-from posenc.report.words import count, listing
+from posenc.report.words import count, listing, tally
 
 BUDGET = {
     "steps": "trainer.max_steps", "batch size": "data.batch_size", "training sequences": "data.train_size",
@@ -29,8 +29,8 @@ class Meeting:
     length: int
     values: dict[int, dict[str, Values]]
     """{length: {arm: {seed: value}}}"""
-    lost: dict[str, dict[str, int]] = field(default_factory=dict)
-    """{arm: {status: runs}} of the runs that count as skill 0."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """{arm: how many runs of which status count as skill 0}."""
     lacking: dict[str, str] = field(default_factory=dict)
     """Arms with fewer seeds than others, and which seeds they lack, in words."""
     apart: dict[str, str] = field(default_factory=dict)
@@ -43,6 +43,11 @@ class Meeting:
     def lower(self) -> bool:
         """Whether less is better."""
         return self.metric == "bits"
+
+    @property
+    def measure(self) -> str:
+        """The metric with its length."""
+        return f"{self.metric} at length {self.length}"
 
     @property
     def arms(self) -> list[str]:
@@ -124,21 +129,16 @@ def _home(found: Sequence[Meeting], facet: Facet, arm: str) -> Meeting:
 
 
 def _ended(states: Mapping[str, int]) -> str:
-    words = listing([f"{number} {status}" for status, number in sorted(states.items())], 9)
-    total = sum(states.values())
     if set(states) == {"completed"}:
         return "no score at this length"
-    return f"{words}, no run completed" if total > 1 else f"its run {next(iter(states))}"
+    return f"{tally(states)}, no run completed" if sum(states.values()) > 1 else f"its run {next(iter(states))}"
 
 
 def _groups(facet: Facet, scored: Sequence[str]) -> list[list[str]]:
     """Arms that differ in the encoding alone; where nowhere two do, those of one encoding in several settings."""
     for name in (facet.setting, facet.encoding):
-        groups: dict[str, list[str]] = {}
-        for arm in scored:
-            groups.setdefault(name(arm), []).append(arm)
-        parts = [part for group in groups.values() for part in _alike(facet, group)]
-        parts = [part for part in parts if len(part) > 1]
+        groups = [[arm for arm in scored if name(arm) == each] for each in dict.fromkeys(map(name, scored))]
+        parts = [part for group in groups for part in _alike(facet, group) if len(part) > 1]
         if parts:
             return parts
     return [[scored[0]]]
@@ -148,11 +148,10 @@ def _alike(facet: Facet, group: Sequence[str]) -> list[list[str]]:
     """Arms of one budget together; what is not known of a budget stands in nobody's way."""
     parts: list[list[str]] = []
     for arm in group:
-        home = next((part for part in parts if not any(budgets(facet, arm, other) for other in part)), None)
-        if home is None:
-            parts.append([arm])
-        else:
-            home.append(arm)
+        home = next((part for part in parts if not any(budgets(facet, arm, other) for other in part)), [])
+        home.append(arm)
+        if home == [arm]:
+            parts.append(home)
     return parts
 
 
@@ -206,10 +205,9 @@ def _meeting(facet: Facet, arms: Sequence[str]) -> Meeting:
     return found
 
 
-def _counted_as_lost(facet: Facet, arm: str) -> dict[str, int]:
-    values = facet.values(arm)
+def _counted_as_lost(facet: Facet, arm: str) -> str:
     states = Counter(item.run.status for item in facet.of(arm) if item.run.status in LOST)
-    return dict(sorted(states.items())) if values else {}
+    return tally(states) if states and facet.values(arm) else ""
 
 
 def _lacks(facet: Facet, arm: str, seeds: Sequence[int]) -> str:
@@ -217,9 +215,8 @@ def _lacks(facet: Facet, arm: str, seeds: Sequence[int]) -> str:
     reasons = Counter(
         "no score at this length" if status.get(seed) == "completed" else status.get(seed, "no run") for seed in seeds
     )
-    why = listing([f"{number} {reason}" for reason, number in sorted(reasons.items())], 9)
     word = "seed" if len(seeds) == 1 else "seeds"
-    return f"{word} {listing([str(seed) for seed in seeds], 9)} ({why})"
+    return f"{word} {listing([str(seed) for seed in seeds], 9)} ({tally(reasons)})"
 
 
 def _common_seeds(facet: Facet, arms: Sequence[str]) -> list[str]:

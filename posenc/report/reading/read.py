@@ -207,43 +207,46 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
     config = _read_config(folder, notes)
     model = (config or {}).get("model")
     target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
-    if not os.path.lexists(folder / RESULT):
-        if not target.startswith("posenc."):
-            foreign.append(name)
+    result: dict[str, Any] | None = None
+    ended = os.path.lexists(folder / RESULT)
+    if ended:
+        try:
+            result = _read_result(folder / RESULT)
+        except ValueError as error:
+            notes.append(Note(name, f"{RESULT} {error}."))
             return None
+    elif target.startswith("posenc."):
         result = _from_path(folder, config or {})
-        return Run(folder, _sweep_of(folder, root), result, config, name)
-    try:
-        result = plain_text(read_json(folder / RESULT))
-    except OSError as error:
-        notes.append(Note(name, f"{RESULT} cannot be read ({error.strerror}): left out."))
-        return None
-    except json.JSONDecodeError:
-        notes.append(Note(name, f"{RESULT} is not JSON, probably cut off while it was copied: left out."))
-        return None
-    except ValueError as error:
-        notes.append(Note(name, f"{RESULT} cannot be read ({error}): left out."))
-        return None
-    lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
-    if len(lacking) == 3:
+    if result is None:
         foreign.append(name)
         return None
-    why = other_layout(result)
-    if why is not None:
-        notes.append(Note(name, f"{RESULT} is not read: {why}."))
+    run = Run(folder, _sweep_of(folder, root), result, config, name)
+    if ended and run.status not in STATUSES:
+        notes.append(Note(name, f"{RESULT} has the unknown status {short(run.status)}; its scores are not used."))
+    return run
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """The result of a run; nothing where it is of another project. Raises ValueError with what keeps it from use."""
+    try:
+        result = plain_text(read_json(path))
+    except json.JSONDecodeError as error:
+        raise ValueError("is not JSON, probably cut off while it was copied: left out") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"cannot be read ({why}): left out") from error
+    lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
+    if len(lacking) == 3:
         return None
+    if why := other_layout(result):
+        raise ValueError(f"is not read: {why}")
     if lacking:
-        notes.append(Note(name, f"{RESULT} does not say {' and '.join(lacking)}: left out."))
-        return None
+        raise ValueError(f"does not say {' and '.join(lacking)}: left out")
     seed = result["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         said = short(repr(seed)) if not isinstance(seed, int) or abs(seed) < 2**99 else "of more than 99 bits"
-        notes.append(Note(name, f"{RESULT} has the seed {said}, which is not a whole number: left out."))
-        return None
-    run = Run(folder, _sweep_of(folder, root), result, config, name)
-    if run.status not in STATUSES:
-        notes.append(Note(name, f"{RESULT} has the unknown status {short(run.status)}; its scores are not used."))
-    return run
+        raise ValueError(f"has the seed {said}, which is not a whole number: left out")
+    return result
 
 
 def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
