@@ -69,7 +69,7 @@ def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) 
 def _config(devices: int, logs: str) -> LaunchConfig:
     """One machine, and no second try. The launcher hands the signals that it gets on to the workers."""
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", DAY)
-    return LaunchConfig(
+    config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=devices,
@@ -78,9 +78,10 @@ def _config(devices: int, logs: str) -> LaunchConfig:
         rdzv_endpoint=f"{HOST}:0",
         local_addr=HOST,
         max_restarts=0,
-        signals_to_handle=",".join(each.name for each in stop_signals()),
         logs_specs=DefaultLogsSpecs(log_dir=logs),
     )
+    config.signals_to_handle = ",".join(each.name for each in stop_signals())  # which torch 2.8 ignores
+    return config
 
 
 def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any]) -> Exception | None:
