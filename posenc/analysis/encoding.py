@@ -15,6 +15,7 @@ from posenc.analysis.observe import Asked, look, reach, trained
 from posenc.diagnostics import RotaryUsage, rotary_usage
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings.base import PositionalEncoding
+from posenc.report.words import listing
 from posenc.training.module import SequenceModule
 
 SEQUENCES = 4
@@ -105,8 +106,6 @@ def _vectors(module: SequenceModule, asked: Sequence[Asked]) -> dict[int, Float[
 
 def span(layers: Sequence[int]) -> str:
     """Layer 0; layers 0 and 1; layers 0 to 5; layers 0, 2 and 3."""
-    if len(layers) < 2:
-        return f"layer {layers[0]}"
     if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
         return f"layers {layers[0]} to {layers[-1]}"
-    return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
+    return f"layer{'s' * (len(layers) > 1)} {listing([str(layer) for layer in layers], len(layers))}"

@@ -1,8 +1,8 @@
 """Facets: which runs answer one question, the number that they are compared by, and the baseline of each arm."""
 
 import shlex
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -71,7 +71,9 @@ class Facet:
         has no values.
         """
         metric, length = metric or self.metric, length or self.length
-        found = self._completed(self.of(arm), metric, length)
+        found = {
+            item.run.seed: value for item in self.of(arm) if (value := self._score(item, metric, length)) is not None
+        }
         worst = self._worst(metric, length) if found else None
         if worst is not None:
             lost = [item.run.seed for item in self.of(arm) if item.run.status in LOST]
@@ -79,15 +81,10 @@ class Facet:
         return dict(sorted(found.items()))
 
     @staticmethod
-    def _completed(items: Iterable[Placed], metric: str, length: int) -> Values:
-        found: Values = {}
-        for item in items:
-            if item.completed:
-                value = item.run.generalization(metric) if metric in ("aulc", "k50") else None
-                value = item.run.test.get(length, {}).get(metric) if value is None else value
-                if value is not None:
-                    found[item.run.seed] = value
-        return found
+    def _score(item: Placed, metric: str, length: int) -> float | None:
+        value = item.run.generalization(metric) if metric in ("aulc", "k50") else None
+        value = item.run.test.get(length, {}).get(metric) if value is None else value
+        return value if item.completed else None
 
     def _worst(self, metric: str, length: int) -> float | None:
         if metric in ("skill", "aulc"):
@@ -138,13 +135,12 @@ class Facet:
 def facets(placed: Sequence[Placed]) -> list[Facet]:
     """The facets, by dataset and positions; of the arms in each, the best first."""
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
-    unfinished: dict[str, dict[str, int]] = defaultdict(dict)
+    unfinished: dict[str, Counter[str]] = defaultdict(Counter)
     for item in placed:
         if item.run.status != "unfinished":
             groups[item.facet].append(item)
         else:
-            known = unfinished[item.run.dataset]
-            known[item.run.encoding] = known.get(item.run.encoding, 0) + 1
+            unfinished[item.run.dataset][item.run.encoding] += 1
     schemes = {positions for _, positions in groups}
     found: list[Facet] = []
     for (dataset, positions), members in sorted(groups.items()):
@@ -181,24 +177,18 @@ def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, st
 
     Raises ConfigError where one is `wanted` that has no run here, or none that gave a number while others did.
     """
-    present: dict[str, int] = defaultdict(int)
-    for facet in found:
-        for arm in facet.arms:
-            if facet.values(arm):
-                present[arm] += 1
-                if facet.encoding(arm) != arm:
-                    present[facet.encoding(arm)] += 1
+    scored = [(arm, facet.encoding(arm)) for facet in found for arm in facet.arms if facet.values(arm)]
+    present = Counter(name for names in scored for name in dict.fromkeys(names))
     if wanted is not None:
         _has_runs(found, wanted, present)
     chosen, said = wanted or DEFAULT, ""
     if chosen not in present and present:
         chosen = min(present, key=lambda name: (-present[name], name))
         several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
-        said = (
-            f"The baseline {DEFAULT} has no completed run here; every encoding is compared with {chosen} instead."
-            if several
-            else ""
-        )
+        if several:
+            said = (
+                f"The baseline {DEFAULT} has no completed run here; every encoding is compared with {chosen} instead."
+            )
     for facet in found:
         for arm in facet.arms:
             rivals = [other for other in facet.arms if chosen in (other, facet.encoding(other)) and facet.values(other)]

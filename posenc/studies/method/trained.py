@@ -1,7 +1,6 @@
 """Trainings inside a study: the same data, loss, optimizer and schedule as a run of train.py, and nothing on disk."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,24 +51,16 @@ class Trained:
 
     module    the trained module
     skills    test length to skill; a diverged training has 0 everywhere, what an untrained guess has
-    undefined test lengths at which the encoding is not defined
     diverged  whether the loss left the finite numbers
     """
 
     module: SequenceModule
     skills: dict[int, float]
-    undefined: Sequence[int]
     diverged: bool
 
 
 def fit(
-    encoder: Encoder,
-    task: Task,
-    seed: int,
-    recipe: Recipe,
-    *,
-    lr: float | None = None,
-    train_size: int | None = None,
+    encoder: Encoder, task: Task, seed: int, recipe: Recipe, *, lr: float | None = None, train_size: int | None = None
 ) -> Trained:
     """Train `encoder` on `task` by the recipe, with another peak learning rate or a finite training set if given."""
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -105,7 +96,7 @@ def fit(
     scores = {} if diverged else trainer.callback_metrics
     skills = {n: float(scores.get(f"test/{n}/skill", 0.0)) for n in module.test_lengths}
     module.eval()
-    return Trained(module, skills, sorted(module.undefined), diverged)
+    return Trained(module, skills, diverged)
 
 
 @torch.no_grad()
