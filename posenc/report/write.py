@@ -14,7 +14,7 @@ from posenc.report.numbers.compare import compare
 from posenc.report.numbers.finding import Finding
 from posenc.report.pages import figures as static
 from posenc.report.pages import markdown, page
-from posenc.report.pages.layout import Plot, plots
+from posenc.report.pages.plots import Plot, plots
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"

@@ -16,7 +16,7 @@ from posenc.__main__ import main
 from posenc.checks import ConfigError
 from posenc.report import write
 from posenc.report.numbers.compare import compare
-from posenc.report.pages import interactive, layout, page
+from posenc.report.pages import interactive, page, plots
 from tests.report.conftest import Make
 
 NASTY = "<script>alert(1)</script>"
@@ -131,7 +131,7 @@ def test_the_script_reads_what_the_figures_write(run: Make, root: Path) -> None:
             for place, encoding in enumerate(("none", "rope", "t5")):
                 run(encoding, seed, 0.3 * place + 0.01 * seed, dataset=dataset)
     comparison = compare([root], None, 0.01)
-    panels = [panel for plot in layout.plots(comparison) for panel in interactive.panels(comparison, plot.name)]
+    panels = [panel for plot in plots.plots(comparison) for panel in interactive.panels(comparison, plot.name)]
     written = {key for panel in panels for trace in panel["traces"] for key in trace["meta"]}
     script = Path(page.__file__).with_name("page.js").read_text(encoding="utf-8")
     (read,) = re.findall(r"const \{([^}]*)\} = trace\.meta;", script)

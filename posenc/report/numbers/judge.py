@@ -83,10 +83,8 @@ class Judgement(Generic[Key]):
     """All comparisons of a report as one family."""
 
     def __init__(self, tests: Mapping[Key, Test], delta: float) -> None:
-        self.tests, self.delta = (
-            {key: test for key, test in tests.items() if test.ours.keys() & test.theirs.keys()},
-            delta,
-        )
+        self.delta = delta
+        self.tests = {key: test for key, test in tests.items() if test.ours.keys() & test.theirs.keys()}
         differences = [
             {seed: value - test.theirs[seed] for seed, value in test.ours.items() if seed in test.theirs}
             for test in self.tests.values()

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 def panels(comparison: Comparison, name: str) -> list[Json]:
-    """The panels of the figure `name`, as layout.plots names them."""
+    """The panels of the figure `name`, as posenc.report.pages.plots names them."""
     styles, scored = comparison.styles, comparison.scored
     if name == "matrix":
         return [matrix.panel(each) for each in matrix.matrices(scored)]

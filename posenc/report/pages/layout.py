@@ -1,22 +1,16 @@
-"""The tables and figures of the report, in their order, each with its words: for markdown and page alike."""
+"""The tables of the report, in their order, each with its words: for markdown and page alike."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from posenc.report.numbers import series
 from posenc.report.numbers.compare import Comparison
-from posenc.report.numbers.facets import Facet
-from posenc.report.pages import figures as static
-from posenc.report.pages.matrix import draw as draw_matrices
-from posenc.report.pages.matrix import matrices
 from posenc.report.words import NONE, estimate, fixed, listing, probability, ratio, share, signed, span, whole
 from posenc.statistics import Interval
 
 Cell = tuple[str, float | str | None]
 """Text, and what it is sorted by."""
+Row = Mapping[str, object]
+"""{column: cell}; a cell that is no pair is sorted by its text."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +26,10 @@ class PageTable:
     """The column that names an arm."""
 
 
-def _table(
-    name: str, title: str, about: str, rows: Sequence[Mapping[str, object]], spare: Collection[str] = ()
-) -> PageTable:
-    """A table of {column: cell}; the columns in `spare` are left out where no row has anything in them.
-
-    A cell is its text, or a pair of text and what it is sorted by.
-    """
+def _table(name: str, title: str, about: str, rows: Sequence[Row], spare: Collection[str] = ()) -> PageTable:
+    """A table of rows; the columns in `spare` are left out where no row has anything in them."""
     cells = [
-        {key: cell if isinstance(cell, tuple) else (str(cell), str(cell)) for key, cell in row.items()} for row in rows
+        {key: each if isinstance(each, tuple) else (str(each), str(each)) for key, each in row.items()} for row in rows
     ]
     columns = [
         key for key in (cells or [{}])[0] if key not in spare or any(row[key][0] not in (NONE, "") for row in cells)
@@ -53,6 +42,10 @@ def _interval(found: Interval | None) -> Cell:
     return estimate(found), found.estimate if found else None
 
 
+def _whole(value: float | None) -> Cell:
+    return whole(value), value
+
+
 def tables(comparison: Comparison) -> list[PageTable]:
     """The tables of the report that have something to say, in their order."""
     found = [summary_table, across_table, difference_table, length_table, lost_table]
@@ -62,7 +55,7 @@ def tables(comparison: Comparison) -> list[PageTable]:
 def summary_table(comparison: Comparison) -> PageTable:
     """Encoding × dataset."""
     several, speed = len({facet.positions for facet in comparison.facets}) > 1, f"× {comparison.reference}"
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for row in comparison.rows:
         facet = row.facet
         lost = ", ".join(f"{count} {status}" for status, count in sorted(row.lost.items()))
@@ -78,9 +71,9 @@ def summary_table(comparison: Comparison) -> PageTable:
                 "solved": (share(row.success), row.success.estimate if row.success else None),
                 "AULC": _interval(row.aulc),
                 "k50": (ratio(row.k50), row.k50),
-                "parameters": (whole(row.parameters), row.parameters),
-                "in encoding": (whole(row.encoding_parameters), row.encoding_parameters),
-                "tokens/s": (whole(row.tokens_per_second), row.tokens_per_second),
+                "parameters": _whole(row.parameters),
+                "in encoding": _whole(row.encoding_parameters),
+                "tokens/s": _whole(row.tokens_per_second),
                 speed: (ratio(row.speed, row.same_sweep), row.speed),
                 "not completed": lost,
             }
@@ -132,7 +125,7 @@ def difference_table(comparison: Comparison) -> PageTable | None:
     """Paired differences."""
     if not comparison.contrasts:
         return None
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for one in comparison.contrasts:
         found = one.difference
         reading = "" if one.pair.kind == "none" else one.pair.kind
@@ -171,7 +164,7 @@ def length_table(comparison: Comparison) -> PageTable | None:
     lengths = sorted({n for facet in comparison.facets for n in facet.lengths()})
     if len(lengths) < 2:
         return None
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for facet in comparison.facets:
         for arm in facet.arms:
             why = {n: reason for item in facet.of(arm) for n, reason in item.run.undefined.items()}
@@ -200,7 +193,7 @@ def lost_table(comparison: Comparison) -> PageTable:
 def run_table(comparison: Comparison) -> PageTable:
     """Every run, with its own score and command."""
     facets = {(facet.dataset, facet.positions): facet for facet in comparison.facets}
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for item in comparison.placed:
         run, facet = item.run, facets.get(item.facet)
         value = run.test.get(facet.length, {}).get(facet.metric) if facet else None
@@ -223,82 +216,3 @@ def run_table(comparison: Comparison) -> PageTable:
 
 def _seed(seed: int | None) -> Cell:
     return ("?", None) if seed is None or seed < 0 else (str(seed), seed)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure: its name, words, and how it is drawn."""
-
-    name: str
-    title: str
-    about: str
-    draw: Callable[[], Figure]
-
-
-def plots(comparison: Comparison) -> list[Plot]:
-    """The figures for which there are data."""
-    found: list[Plot] = []
-    scored, styles = comparison.scored, comparison.styles
-
-    def add(name: str, title: str, about: str, draw: Callable[[], Figure]) -> None:
-        found.append(Plot(name, title, about, draw))
-
-    if not scored:
-        return found
-    if glance := matrices(scored):
-        about = (
-            "Mean skill over seeds, at the length behind the name of the dataset; the highest mean first. An arm that "
-            "lacks a dataset stands below those that have them all."
-        )
-        add("matrix", "At a glance", about, lambda: draw_matrices(glance))
-    about = "A dot is a seed; the mark its mean, the bar its 95 % interval."
-    add("seeds", "Every seed", about, lambda: static.strip(scored, comparison.rows, styles))
-    main = [one for one in comparison.contrasts if one.metric != "aulc"]
-    if main:
-        about = (
-            "Arm minus baseline, seed by seed; a diamond is the mean, a bar its 95 % interval, the shade ±"
-            f"{comparison.delta:g}; at the right p, corrected for all that this report compares."
-        )
-        title = f"Paired differences against {comparison.baseline}"
-        add("differences", title, about, lambda: static.forest(scored, main, styles, comparison.delta))
-    about = "Mean and 95 % interval over seeds, a dot is a seed; the trained range is shaded, ceilings are dotted."
-    for metric in ("accuracy", "skill", "bits"):
-        facets = [facet for facet in scored if series.has_lengths(facet, metric)]
-        if facets:
-            draw = _by_length(facets, metric, styles)
-            add(f"{metric}_by_length", f"{metric.capitalize()} against length", about, draw)
-    about = "A thin line is a seed, a thick one the mean of the seeds."
-    for what, title in (("validation", "Learning curves: validation"), ("training", "Learning curves: training loss")):
-        curves = [one for one in comparison.learning if one[0] == what]
-        if curves:
-            add(f"learning_{what}", title, about, _learning(curves, styles))
-    if comparison.positions:
-        about = "Loss in bits at each position of the context, mean of windows and seeds; lower is better."
-        add("bits_by_position", "Loss against the position in the context", about, _positions(comparison))
-    return found
-
-
-def _by_length(facets: list[Facet], metric: str, styles: static.Styles) -> Callable[[], Figure]:
-    groups = [series.by_length(facet, metric) for facet in facets]
-    return lambda: static.lines(facets, groups, styles, lambda axis, facet: static.length_axis(axis, facet, metric))
-
-
-def _learning(curves: list, styles: static.Styles) -> Callable[[], Figure]:
-    def decorate(axis: Axes, facet: Facet) -> None:
-        axis.set_xlabel("step")
-        axis.set_ylabel(next(column for _, column, other, _ in curves if other is facet).replace("/", " "))
-
-    return lambda: static.lines([one[2] for one in curves], [one[3] for one in curves], styles, decorate, dots=False)
-
-
-def _positions(comparison: Comparison) -> Callable[[], Figure]:
-    def decorate(axis: Axes, facet: Facet) -> None:
-        axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.set_xlabel("position in the context (the first is 1)")
-        axis.set_ylabel("bits (lower is better)")
-
-    found = comparison.positions
-    titles = [f"{facet.title}, length {length}" for facet, length, _ in found]
-    groups = [lines for _, _, lines in found]
-    return lambda: static.lines([one[0] for one in found], groups, comparison.styles, decorate, titles, dots=False)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from posenc.report.numbers.compare import Comparison
 from posenc.report.numbers.finding import Finding
 from posenc.report.pages import layout
-from posenc.report.pages.layout import PageTable, Plot
+from posenc.report.pages.layout import PageTable
+from posenc.report.pages.plots import Plot
 from posenc.runs.reading import plain_text
 
 

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from posenc.report.numbers.compare import Comparison
 from posenc.report.numbers.palette import FAINT
 from posenc.report.pages import interactive, layout
-from posenc.report.pages.layout import Plot
+from posenc.report.pages.plots import Plot
 from posenc.report.words import count
 
 HERE = Path(__file__).parent

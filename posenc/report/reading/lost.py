@@ -10,6 +10,9 @@ from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED
 from posenc.runs.reading import plain_text, read_yaml
 
+HIDDEN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
+"""Overrides of Hydra that are not typed again."""
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -45,17 +48,15 @@ def _missing(placed: Sequence[Placed]) -> list[Lost]:
     found: list[Lost] = []
     for sweep, items in sweeps.items():
         seeds = {item.run.seed for item in items if item.run.seed >= 0}
-        arms: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-        unplaced = set()
+        unfinished = [item.run for item in items if item.run.status == UNFINISHED]
+        unplaced = {(run.dataset, run.encoding, run.seed) for run in unfinished}
+        arms: dict[tuple[str, str, str, str, str], set[int]] = defaultdict(set)
         for item in items:
-            if item.run.status == UNFINISHED:
-                unplaced.add((item.run.dataset, item.run.encoding, item.run.seed))
-            else:
-                arms[item.dataset, item.positions, item.arm].add(item.run.seed)
-        encodings = {(item.dataset, item.positions, item.arm): (item.run.dataset, item.run.encoding) for item in items}
-        for (dataset, positions, arm), there in sorted(arms.items()):
+            if item.run.status != UNFINISHED:
+                arms[item.dataset, item.positions, item.arm, item.run.dataset, item.run.encoding].add(item.run.seed)
+        for (dataset, positions, arm, *option), there in sorted(arms.items()):
             for seed in sorted(seeds - there):
-                if (*encodings[dataset, positions, arm], seed) not in unplaced:
+                if (*option, seed) not in unplaced:
                     why = "no folder, although the sweep has this seed for other arms"
                     found.append(Lost(dataset, positions, arm, seed, "missing", why, plain_text(str(sweep))))
     return found
@@ -74,13 +75,7 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
             words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        hidden = (
-            "hydra.mode=",
-            "hydra.sweep.dir=",
-            "hydra.run.dir=",
-            "hydra.job.config.override_dirname.exclude_keys=",
-        )
-        kept = [shlex.quote(word) for word in words if not word.startswith(hidden)]
+        kept = [shlex.quote(word) for word in words if not word.startswith(HIDDEN)]
         commands[plain_text(str(sweep))] = " ".join(["python train.py -m", *kept])
     return commands
 
