@@ -70,6 +70,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     return text.err
 
 
+@pytest.mark.slow
 def test_two_runs_give_numbers_figures_and_text(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ def sections(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "benchmark.json").read_text())["sections"]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_has_every_section_and_contestant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["benchmark", "profile=smoke", "rope", "cope", "alibi_causal", "--folder", str(tmp_path)])
     found = sections(tmp_path)

@@ -57,6 +57,7 @@ def test_blocks_change_nothing(
     test_agrees_with_the_definition(13, mask, shared, values=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("N", [64, 1500])
 def test_float32_is_within_a_hundred_thousandth(N: int, causal: bool) -> None:

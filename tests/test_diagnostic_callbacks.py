@@ -81,6 +81,7 @@ def layered(folder: Path) -> list[dict[str, float]]:
 FIRST = "dong_ratio/layer_0"
 
 
+@pytest.mark.slow
 def test_training_does_not_notice_and_resumes(command: Launch, tmp_path: Path, composed: Any) -> None:
     """Bit-equal to callbacks=quiet; the last row is what the weights give; those of a resumed run are the same."""
     more = (*RANDOM, *FAST, *TWO)
@@ -193,6 +194,7 @@ def test_a_run_that_diverges_is_measured_until_it_does(command: Launch, tmp_path
     assert math.isfinite(float(rows(tmp_path / "r")[0][FIRST]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_every_precision(command: Launch, tmp_path: Path, precision: str) -> None:
     more = (f"trainer.precision={precision}", "trainer.max_steps=2", "dataset.test_lengths=[32]")

@@ -45,6 +45,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(ROOT / "tests" / "former", tmp_path / "former"))
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_skipped_and_a_new_run_joins_its_arm(command: Launch, left: Path) -> None:
     sweep = left / "sweep"
     before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}

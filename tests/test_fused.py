@@ -60,6 +60,7 @@ def test_blocks_change_nothing(block: int, mask: Mask, form: str, monkeypatch: p
     test_agrees_with_the_definition(13, mask, learned=True, form=form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("N", [1, 64, 4096])
 def test_float32_is_within_a_hundred_thousandth(N: int, causal: bool) -> None:

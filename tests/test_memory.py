@@ -6,6 +6,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 def test_freed_memory_stays_with_a_run() -> None:
     """Two processes free 30 MiB; one gives them back to the system, and the one that was told to keep them does not."""
     script = """

@@ -72,6 +72,7 @@ def test_unwritable_and_occupied_folders(command: Launch, tmp_path: Path) -> Non
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_broken_and_foreign_checkpoints(command: Launch, tmp_path: Path) -> None:
     assert command(*SMALL, f"hydra.run.dir={tmp_path / 'run'}")[0] == 0
     whole = (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes()

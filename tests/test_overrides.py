@@ -37,6 +37,7 @@ def give(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gi
     return run
 
 
+@pytest.mark.slow
 def test_drawn_commands_train_or_are_refused(give: Give) -> None:
     @settings(
         max_examples=25, derandomize=True, deadline=None, database=None, phases=[Phase.generate],

@@ -31,6 +31,7 @@ def run(idea: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_two_files_make_a_row_of_a_sweep(idea: Path) -> None:
     small = (
         "model.dim=16 model.num_heads=2 model.num_layers=1 data.batch_size=8 data.eval_size=64 trainer.max_steps=6 "
@@ -76,6 +77,7 @@ def test_a_broken_config_is_answered_in_words(
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_encoding_take_it_in(idea: Path) -> None:
     """The page's command for files that lie elsewhere; of its 23 tests the few that find it in different ways."""
     (command,) = re.findall(r"python (-m pytest \S+ -k mine --config-dir=\S+)", PAGE)
@@ -87,6 +89,7 @@ def test_the_tests_of_every_encoding_take_it_in(idea: Path) -> None:
     assert re.search(r"^\.{4,} ", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_the_catalogue_lists_and_draws_it(idea: Path) -> None:
     done = run(
         idea,

@@ -106,6 +106,7 @@ def test_auto_follows_the_machine(
     assert automatic(accelerator) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["bf16-linear", "auto"])
 def test_the_result_says_which_was_used(command: Launch, tmp_path: Path, asked: str) -> None:
     more = (f"trainer.precision={asked}", "trainer.max_steps=2", "dataset.test_lengths=[32]", "data.eval_size=64")

@@ -72,6 +72,7 @@ def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> 
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["--help", "--cfg=job"])
 def test_a_command_whose_work_is_printing_fails_where_it_cannot_print(word: str) -> None:
     work = f"import sys; sys.argv[1:] = [{word!r}]; import train; train.launch(train.main, train.CONFIGS)"
@@ -175,6 +176,7 @@ def test_a_callback_of_the_users_that_fails_is_an_error(capsys: pytest.CaptureFi
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_a_closed_terminal_stops_a_run_once_and_nohup_does_not() -> None:
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     stop = GracefulStop()
     with stop.listening():
         work = stop.deferred()
@@ -184,15 +186,16 @@ def test_a_closed_terminal_stops_a_run_once_and_nohup_does_not() -> None:
         time.sleep(0.01)
         with pytest.raises(Interrupted, match="SIGHUP"):
             work.__exit__(None, None, None)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with GracefulStop().listening():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, own)
 
 
+@pytest.mark.slow
 def test_a_kill_after_the_last_step_loses_no_figure(command: Launch, tmp_path: Path) -> None:
     """What a kill leaves when result.json is about to be renamed, and what the same command makes of it."""
     line = (*SMALL, "dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", f"hydra.run.dir={tmp_path}")

@@ -78,6 +78,7 @@ def test_no_module_reads_or_writes_by_other_means(path: Path) -> None:
     assert by_other_means(path) <= ALLOWED.get(str(path.relative_to(ROOT)), set())
 
 
+@pytest.mark.slow
 def test_hostile_files_are_refused_in_time_and_memory() -> None:
     """In one process, which the system may end."""
     words = [sys.executable, "-m", "tests.reliability.hostile", "--mutants", "500"]

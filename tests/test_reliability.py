@@ -41,6 +41,7 @@ def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=around, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_kills_damage_and_a_full_disk() -> None:
     """In one process that imports torch once; forked, so not in this one, whose threads would not survive it."""
     scripts = (
@@ -54,6 +55,7 @@ def test_kills_damage_and_a_full_disk() -> None:
     assert "2 of 2: a clear error" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_short_soak() -> None:
     grown, _, opened = soak(400)
     assert opened == 0
@@ -109,6 +111,7 @@ def test_neither_steps_nor_minutes(every: Any) -> None:
         interval(every)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_means_from_the_one_before(command: Launch, tmp_path: Path) -> None:
     line = (*SMALL, "model.dropout=0.1", "trainer.checkpoint_every=0.0001s")  # one a step
     whole, folder = tmp_path / "whole", tmp_path / "run"
@@ -220,6 +223,7 @@ def test_the_first_signal_is_noted_and_the_second_is_the_systems(signum: signal.
     assert signal.getsignal(signum) == before
 
 
+@pytest.mark.slow
 def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
     """A pretended scontrol notes what it is asked; the folder is named after the job, so the job finds it again."""
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')

@@ -61,6 +61,7 @@ def test_crafted_pickles_are_refused_and_not_run(bench: Bench) -> None:
     assert set(became(crafted.pickles(bench))) == {"refused"}
 
 
+@pytest.mark.slow
 def test_targets_of_others_are_not_built(bench: Bench) -> None:
     assert set(became(crafted.targets(bench, ("encoding", "callbacks")))) == {"refused"}
 
@@ -120,6 +121,7 @@ def test_yaml_of_others_is_data(bench: Bench) -> None:
     assert all("report" in each for each in found["harmless"])  # which leaves out what it cannot read, and says so
 
 
+@pytest.mark.slow
 def test_names_of_others_are_text_in_every_file(bench: Bench) -> None:
     assert set(became(crafted.names(bench))) == {"harmless"}
     page, table, text = (

@@ -89,6 +89,7 @@ def test_yaml_mirrors_the_constructors(composed: Compose, name: str, profile: st
     assert isinstance(make(config, "study", Study), Study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_claim_can_be_judged_and_drawn(found: Any, name: str) -> None:
     each, numbers = found(name)
@@ -248,6 +249,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.mark.slow
 def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     arguments = ("experiment=quadratic_cost", "profile=smoke", f"hydra.run.dir={folder}")
@@ -271,6 +273,7 @@ def test_a_study_leaves_numbers_figure_and_verdicts(command: Any, tmp_path: Path
         panel.read(folder)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_stopped_goes_on_where_it_was(
     command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_a_sweep_given_again_trains_only_what_is_new(
     command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_sweep_given_again_trains_only_what_is_new(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle_of_a_sweep(command: Launch, tmp_path: Path) -> None:
     """SIGKILL during the second run: the first is kept, the second goes on as if nothing had happened."""
     more = ["-m", "encoding=rope", "seed=0,1", *SMALL, "trainer.max_steps=80", "trainer.validate_every=40"]
@@ -95,6 +97,7 @@ def test_kill_in_the_middle_of_a_sweep(command: Launch, tmp_path: Path) -> None:
     assert not (second / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_force_keeps_the_old_result_until_the_new_one_is_complete(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     line = (*SMALL, f"hydra.run.dir={folder}")
@@ -121,6 +124,7 @@ def test_a_damaged_checkpoint_means_from_the_start(command: Launch, tmp_path: Pa
     assert result(folder)["test"] == before["test"]
 
 
+@pytest.mark.slow
 def test_another_config_in_the_folder_is_a_row_and_left_alone(command: Launch, tmp_path: Path) -> None:
     line = ("-m", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path}")
     assert command(*line)[0] == 0
@@ -138,6 +142,7 @@ def test_a_folder_in_which_another_process_is_at_work_is_refused(command: Launch
     assert "another process is at work" in errors
 
 
+@pytest.mark.slow
 def test_joblib_is_bit_equal_to_one_process_and_survives_a_failure(command: Launch, tmp_path: Path) -> None:
     swept = ("-m", "encoding=alibi_causal,none,rope", *SMALL)
     parallel = ("launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'joblib'}")
@@ -156,6 +161,7 @@ def test_joblib_is_bit_equal_to_one_process_and_survives_a_failure(command: Laun
             assert result(a)["test"] == result(b)["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Optuna 2 imports SQLAlchemy 2 with deprecations
 def test_a_search_minimises_the_validation_loss(command: Launch, tmp_path: Path) -> None:
     more = [word for word in SMALL if not word.startswith("~")]

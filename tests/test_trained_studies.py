@@ -39,6 +39,7 @@ FEW = {
 SIZES = {"dim": 16, "num_heads": 2, "num_layers": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, name: str) -> None:
     config = composed(f"experiment={name}", "profile=smoke", "name=test", *FEW[name])
@@ -62,6 +63,7 @@ def add(case: tuple[int]) -> list[tuple[int, int]]:
     return [(case[0], torch.get_num_threads())]
 
 
+@pytest.mark.slow
 def test_spread_answers_in_order_with_one_thread_each() -> None:
     expected = [(case, 1) for case in range(5)]
     cases = [(case,) for case in range(5)]

@@ -112,6 +112,7 @@ def test_one_seed_means_equal_weights_and_equal_batches(composed: Callable[..., 
             assert torch.equal(a[1], b[1])
 
 
+@pytest.mark.slow
 def test_same_command_same_numbers_and_another_seed_others(command: Launch, tmp_path: Path) -> None:
     def measure(name: str, *more: str) -> dict[str, Any]:
         status, _ = command("model.dropout=0.1", *SMALL, f"hydra.run.dir={tmp_path / name}", *more)
@@ -125,6 +126,7 @@ def test_same_command_same_numbers_and_another_seed_others(command: Launch, tmp_
     assert a["test"] != other["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "precision"), [(5, "auto"), (8, "auto"), (7, "64-true")])
 def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: int, precision: str) -> None:
     """Bit-equal to the run that was never stopped, dropout and all; at a validation and between two."""
@@ -150,6 +152,7 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
     swept = ("encoding=none,alibi_causal", "optimizer.lr=0.001,1e38", "optimizer.weight_decay=0.01")
     done = process("-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")
@@ -166,6 +169,7 @@ def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
     assert "model.causal=true" in found[Path("pattern/alibi_causal/seed0/optimizer.lr=0.001")]["error"]
 
 
+@pytest.mark.slow
 def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
     done = process("-m", "encoding=none,rope", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path / 's'}")
     assert (done.returncode, done.stderr) == (0, "")
@@ -174,6 +178,7 @@ def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
             assert result(tmp_path / "s" / "pattern" / encoding / f"seed{seed}")["status"] == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path, signum: int) -> None:
     folder = tmp_path / "run"

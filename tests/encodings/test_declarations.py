@@ -209,6 +209,7 @@ def test_one_head_and_six(name: str, heads: int) -> None:
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
     """Traced whole; no code is generated, so that no compiler is needed."""

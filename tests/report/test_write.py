@@ -220,6 +220,7 @@ def test_an_output_that_cannot_be_written_says_what_to_do(run: Make, root: Path)
         write([root], root / "file" / "out")
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_without_torch(run: Make, root: Path) -> None:
     run("rope", 0, 0.9)
     code = (

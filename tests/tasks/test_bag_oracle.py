@@ -276,12 +276,14 @@ def test_every_classification_task_has_both_oracles(name: str) -> None:
     assert name in AWARE, f"add to AWARE in tests/tasks/test_bag_oracle.py how the answer of {name} is read off."
 
 
+@pytest.mark.slow
 @of(BLIND)
 def test_the_best_order_blind_rule_has_skill_zero(task: Task, name: str) -> None:
     for length, resolution in zip(task.test_lengths, (0.01, 0.03), strict=False):
         check_skill_is_zero(task, length, BLIND[name] or learned(task, length), resolution)
 
 
+@pytest.mark.slow
 @of(BY_TABLE)
 def test_a_table_of_bags_has_skill_zero(task: Task, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table is right more often than the best rule on its own sequences, and no more often on fresh ones.

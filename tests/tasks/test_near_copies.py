@@ -53,6 +53,7 @@ def test_near_copies_are_found_and_nothing_else() -> None:
     assert len({*near_copies([common + text for text in texts])}) == 6
 
 
+@pytest.mark.slow
 def test_the_splits_of_the_standard_library_share_next_to_nothing() -> None:
     """A window of 128 bytes of the test split occurs in training: 12.8 % of them when near copies were spread."""
     task = TextDataset()

@@ -94,6 +94,7 @@ def test_classes_are_uniform_and_ceilings_are_theirs(name: str) -> None:
     assert (counts / 60_000 - 1 / classes).abs().max() < 4 * 0.5 / math.sqrt(60_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     [

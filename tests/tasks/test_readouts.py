@@ -66,6 +66,7 @@ def tabled(task: Task, length: int, readout: str) -> tuple[float, float]:
     return fresh.mean().item(), (own.mean() - fresh.mean()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", ["mean", "query", "last"])
 @pytest.mark.parametrize("task", SMALL, ids=lambda task: f"{task} {task.length[1]}")
 def test_the_ceiling_is_what_the_bag_and_the_token_at_the_readout_allow(task: Task, readout: str) -> None:
