@@ -129,11 +129,16 @@ def test_what_averaged_runs_were_made_with_is_named_where_it_differs(run: Make, 
     for seed, (torch_version, precision) in enumerate([("2.6", "32-true"), ("2.7", "32-true"), ("2.7", "bf16-mixed")]):
         run("rope", seed, 0.9, versions={"torch": torch_version}, precision=precision)
     comparison = read(root)
-    assert {"rope (trainer.precision_used=32-true)", "rope (trainer.precision_used=bf16-mixed)"} == set(
-        comparison.facets[0].arms
-    )
+    assert {"rope (trainer.precision=32-true)", "rope (trainer.precision=bf16-mixed)"} == set(comparison.facets[0].arms)
     texts = [note.text for note in comparison.notes]
     assert texts[1:] == ["runs that are averaged were made with different torch: 2.6 and 2.7."]
+
+
+def test_what_was_computed_decides_not_what_was_typed(run: Make, root: Path) -> None:
+    for seed, (typed, used) in enumerate([("auto", "32-true"), ("32-true", "32-true"), ("auto", None)]):
+        given = {} if used is None else {"precision": used}
+        run("rope", seed, 0.9, config={"trainer.precision": typed}, **given)
+    assert list(read(root).facets[0].arms) == ["rope"]
 
 
 def test_weights_of_a_seed_are_one_arm_and_a_path_with_other_weights_another(run: Make, root: Path) -> None:

@@ -29,9 +29,10 @@ class Note:
     text: str
 
 
-FOUND = {"dataset.data_digest": "data_digest", "trainer.precision_used": "precision"}
-"""What a run met besides its config, by its name in the result: the data, and what `precision: auto` came to. Runs that
-did not record it are taken for what the others are."""
+FOUND = {"dataset.data_digest": "data_digest", "trainer.precision": "precision"}
+"""Settings that a run learned when it began, by their names in the result: the data, and the precision that `auto` stood
+for. Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is
+taken for what the others are."""
 
 
 @dataclass(eq=False)
@@ -83,6 +84,8 @@ class Run:
         flat.pop("ckpt_path", None)  # gone on with, or another run of the same config: it ends where it would have
         if not any(key.startswith("callbacks.") for key in flat):
             flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
+        if flat.get("trainer.precision") == "auto":
+            flat.pop("trainer.precision")
         flat |= {key: self.result[name] for key, name in FOUND.items() if isinstance(self.result.get(name), str)}
         if isinstance(flat.get("start_from"), str):
             flat |= self._started(flat["start_from"])
