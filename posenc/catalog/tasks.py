@@ -27,8 +27,8 @@ class TaskEntry:
         """Its row in the table."""
         length = self.task.length[1]
         shown = ("–" if ceiling is None else f"{ceiling:.3f}" for ceiling in self.task.ceilings(length))
-        answers = {"per_token": "a token", "mean": "a sequence", "query": "a sequence", "last": "a sequence"}
-        return self.name, self.question, answers[self.task.readout], str(length), *shown
+        answers = "a token" if self.task.per_token else "a sequence"
+        return self.name, self.question, answers, str(length), *shown
 
 
 def entries(names: Sequence[str] = ()) -> Iterator[TaskEntry]:

@@ -1,6 +1,8 @@
 """From one group of a config to the objects that it describes; a mistake in it is one sentence."""
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -42,8 +44,12 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
     if not isinstance(node, dict):
         raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
     allowed.check(node, group, kind, objects, trusted)
+    # Hydra would turn an object that is a dataclass, as a task is, into a dictionary.
+    handed = {"_partial_": True} if objects else {}
     try:
-        made = instantiate(OmegaConf.create({group: node})[group], _convert_="all", **objects)
+        made = instantiate(OmegaConf.create({group: node | handed})[group], _convert_="all")
+        if objects:
+            made = _call(made, objects)
     except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
         raise ConfigError(f"{group}: {error}.") from error
     except InstantiationException as error:
@@ -76,3 +82,12 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
         if not isinstance(each, kind):
             raise ConfigError(f"{group}: _target_ must build {allowed.a(kind)}, got {each!r:.60}.")
     return made
+
+
+def _call(made: partial[Any], objects: Mapping[str, Any]) -> Any:
+    """What is made of these objects; an error of it is raised as Hydra raises it."""
+    try:
+        return made(**objects)
+    except Exception as error:
+        name = f"{made.func.__module__}.{made.func.__qualname__}"
+        raise InstantiationException(f"Error in call to target '{name}':\n{error!r}") from error

@@ -1,5 +1,7 @@
 """Adding two numbers, digit by digit from the least significant one."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -27,6 +29,7 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat(((total + carried_in) % 10, carry[:, -1:]), dim=1)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ReversedAdditionDataset(TransductionTask):
     """Add two numbers of n digits, least significant digit first; the answer has n + 1.
 
@@ -44,16 +47,12 @@ class ReversedAdditionDataset(TransductionTask):
     are right (McLeish et al. 2024, https://arxiv.org/abs/2405.17399).
     """
 
+    causal: bool = True
+
     num_outputs = 10
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.vocab_size = INDEX
 
     def output_length(self, length: int) -> int:
@@ -95,6 +94,7 @@ class ReversedAdditionDataset(TransductionTask):
         return float(answer[np.arange(len(answer)), expected.argmax(1)].mean() / (length + 1))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AdditionIndexHintsDataset(ReversedAdditionDataset):
     """Reversed addition with an index token before each digit, the same for digits of equal place.
 
@@ -115,24 +115,18 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
     al. 2024).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        num_indices: int = 100,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, maximum=SYMBOLS, num_indices=num_indices)
-        self.max_length = num_indices - 1
-        super().__init__(length, test_lengths, causal, readout)
-        self.num_indices = num_indices
-        self.vocab_size = INDEX + num_indices
-        longest = max(self.length[1], *self.test_lengths)
-        if num_indices < longest + 1:
+    num_indices: int = 100
+
+    def __post_init__(self) -> None:
+        checks.positive(self, maximum=SYMBOLS, num_indices=self.num_indices)
+        self.max_length = self.num_indices - 1
+        super().__post_init__()
+        self.vocab_size = INDEX + self.num_indices
+        longest = self.longest
+        if self.num_indices < longest + 1:
             raise ConfigError(
                 f"{self}: the answer to numbers of {longest} digits has {longest + 1}, each with an index of its own; "
-                f"num_indices must be at least {longest + 1}, got {num_indices}."
+                f"num_indices must be at least {longest + 1}, got {self.num_indices}."
             )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:

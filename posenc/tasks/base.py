@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from jaxtyping import Int
 from torch import Generator, Tensor
@@ -25,6 +27,7 @@ SYMBOLS = 2**20
 READOUTS = ("mean", "last", "query", "per_token")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Task:
     """Sequences and what is asked about them, generated on the fly.
 
@@ -35,23 +38,37 @@ class Task:
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
 
-    A subclass sets `num_outputs`, `min_length` and, where its law ends, `max_length` before it calls this constructor,
-    and defines `sample`.
+    A subclass is a dataclass like this one. Its fields are its options, and it repeats only those of these five whose
+    default differs. Its `__post_init__` checks its options, sets what follows from them (`num_outputs`, `min_length`,
+    where its law ends `max_length`, and a `vocab_size` that is no option) and then calls this class's. It defines
+    `sample`.
     """
 
-    num_outputs: int
-    min_length: int = 1
-    max_length: float = math.inf
-    digest: str | None = None
+    length: Any = 32  # as it is given; (shortest, longest) once the task is made
+    test_lengths: Any = None  # as they are given; a sorted list once the task is made
+    vocab_size: int
+    causal: bool = False
+    readout: str = "mean"
+
+    num_outputs: int = field(init=False)
+    min_length: int = field(default=1, init=False)
+    max_length: float = field(default=math.inf, init=False)
+    digest: str | None = field(default=None, init=False)
     """Of the data that a task reads; None where there are none."""
-    needs_causal: bool | None = None
+    per_token: bool = field(default=False, init=False)
+    """Whether each token has an answer of its own; a sequence has one otherwise."""
+    determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
+    """What leaves one answer only: the sequence (its order-aware ceiling is 1), or its bag of tokens (so is the other).
+
+    None: an answer may remain uncertain, or nobody knows. A ceiling that this does not settle is a method's.
+    """
+    needs_causal: bool | None = field(default=None, init=False)
     """The value of `model.causal` without which the answers mean nothing; None: both are sound.
 
     True: later tokens show answers, and a model that sees them copies. False: the answer is about the whole sequence,
-    at tokens that see only a part. A task that has a variant for the other value sets this in its constructor.
+    at tokens that see only a part. A task that has a variant for the other value sets this in its `__post_init__`.
     """
-
-    blind_masks: tuple[bool, ...] = (False,)
+    blind_masks: tuple[bool, ...] = field(default=(False,), init=False)
     """The values of `model.causal` for which `order_blind_ceiling` stands.
 
     Without a causal mask every token sees the same bag. Under one, each sees another bag, and a second layer can
@@ -59,45 +76,55 @@ class Task:
     that of one look at the bag of earlier tokens; what a model without encoding gains on it, the mask alone gives.
     """
 
-    def __init__(
-        self,
-        *,
-        length: int | Sequence[int],
-        test_lengths: Sequence[int] | None,
-        vocab_size: int,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, maximum=SYMBOLS, vocab_size=vocab_size)
+    def __post_init__(self) -> None:
+        """Check what all tasks have."""
+        checks.positive(self, maximum=SYMBOLS, vocab_size=self.vocab_size)
         checks.positive(self, maximum=SYMBOLS, num_outputs=self.num_outputs)
-        checks.boolean(self, causal=causal)
-        checks.one_of(self, READOUTS, readout=readout)
-        shortest, longest = (length, length) if isinstance(length, int) else self._range(length)
-        checks.positive(self, maximum=LONGEST, length=shortest)
-        checks.positive(self, maximum=LONGEST, length=longest)
-        if shortest > longest:
-            raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
-        if test_lengths is not None and (isinstance(test_lengths, str) or not isinstance(test_lengths, Sequence)):
-            raise ConfigError(f"{self}: test_lengths must be a list, got {test_lengths!r}; write [{test_lengths}].")
-        if test_lengths is not None and not len(test_lengths):
-            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the usual ones.")
-        for tested in test_lengths or ():
-            checks.positive(self, maximum=LONGEST, length=tested)
-        self.length = (shortest, longest)
-        if test_lengths is None:
-            further = (round(multiple * longest) for multiple in MULTIPLES)
-            test_lengths = [longest, *(tested for tested in further if tested <= self.max_length)]
-        self.test_lengths = sorted(set(test_lengths))
-        self.vocab_size, self.causal, self.readout = vocab_size, causal, readout
-        for tested in (shortest, *self.test_lengths):
+        checks.boolean(self, causal=self.causal)
+        checks.one_of(self, READOUTS, readout=self.readout)
+        self.per_token = self.per_token or self.readout == "per_token"
+        self.length = self._range(self.length)
+        self.test_lengths = self._tested(self.test_lengths)
+        for tested in (self.length[0], *self.test_lengths):
             checks.positive(self, maximum=LONGEST, length=tested)
             if tested < self.min_length:
                 raise ConfigError(f"{self}: length must be at least {self.min_length}, got {tested}.")
 
-    def _range(self, length: Sequence[int]) -> tuple[int, int]:
+    def _range(self, length: int | Sequence[int]) -> tuple[int, int]:
+        if isinstance(length, int):
+            length = length, length
         if isinstance(length, str) or not isinstance(length, Sequence) or len(length) != 2:
             raise ConfigError(f"{self}: length must be one whole number or [shortest, longest], got {length!r}.")
-        return length[0], length[1]
+        shortest, longest = length
+        checks.positive(self, maximum=LONGEST, length=shortest)
+        checks.positive(self, maximum=LONGEST, length=longest)
+        if shortest > longest:
+            raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
+        return shortest, longest
+
+    def _tested(self, lengths: Sequence[int] | None) -> list[int]:
+        if lengths is None:
+            longest = self.length[1]
+            further = (round(multiple * longest) for multiple in MULTIPLES)
+            return sorted({longest, *(tested for tested in further if tested <= self.max_length)})
+        if isinstance(lengths, str) or not isinstance(lengths, Sequence):
+            raise ConfigError(f"{self}: test_lengths must be a list, got {lengths!r}; write [{lengths}].")
+        if not lengths:
+            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the usual ones.")
+        for tested in lengths:
+            checks.positive(self, maximum=LONGEST, length=tested)
+        return sorted(set(lengths))
+
+    @property
+    def longest(self) -> int:
+        """The longest length of a run, in training or in its tests."""
+        return max(self.length[1], *self.test_lengths)
+
+    def check_vocabulary(self, least: int, why: str) -> None:
+        """Raise ConfigError where there are fewer than `least` symbols; the message says why."""
+        checks.positive(self, vocab_size=self.vocab_size)
+        if self.vocab_size < least:
+            raise ConfigError(f"{self}: {why}, so vocab_size must be at least {least}, got {self.vocab_size}.")
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -133,11 +160,11 @@ class Task:
         the token at which it answers (last, per_token). `blind_masks` says under which masks that is so; `ceilings`
         puts the two together.
         """
-        return None
+        return 1.0 if self.determined_by == "bag" else None
 
     def order_aware_ceiling(self, length: int) -> float | None:
         """The best expected accuracy of any model; None where nobody knows."""
-        return None
+        return None if self.determined_by is None else 1.0
 
     def ceilings(
         self, length: int, *, causal: bool | None = None, readout: str | None = None, window: int | None = None

@@ -1,5 +1,7 @@
 """The deterministic context-free tasks of Delétang et al. 2023: a stack answers each of them."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from scipy.special import gammaln
@@ -9,14 +11,14 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.streams import generator as stream
 from posenc.tasks.base import Task
-from posenc.tasks.copying import mean_largest_share
-from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.parts.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
-from posenc.tasks.parts.terminated import TerminatedTask, terminate
+from posenc.tasks.parts.terminated import terminate
 from posenc.tasks.parts.transduction import TransductionTask
 
 
-class ReverseString(TransductionTask):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ReverseString(ReverseDataset):
     """The string from its end to its start.
 
         tokens    0 1 1 0 1 0  _ _ _ _ _ _
@@ -30,33 +32,11 @@ class ReverseString(TransductionTask):
     lengths by 12.0 % on average over the fifteen tasks (Ruoss et al. 2023, https://arxiv.org/abs/2305.16843).
     """
 
-    min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        alphabet: int = 2,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, minimum=2, alphabet=alphabet)
-        self.num_outputs = alphabet
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
-
-    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        x = torch.randint(self.num_outputs, (batch, length), generator=generator)
-        return x, x.flip(1)
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exact. With slots, the most frequent symbol in all of them; under teacher forcing, that of those still to
-        come, since the bag of the output so far is known too."""
-        if self.causal:
-            return mean_largest_share(length, self.num_outputs)
-        return expected_largest_count(length, self.num_outputs) / length
+    alphabet: int = 2
+    causal: bool = False
 
 
-class StackManipulation(TerminatedTask):
+class StackManipulation(TransductionTask):
     """A stack from bottom to top, then what is done to it: 2 pops, 3 pushes 0, 4 pushes 1. What is left, from the top?
 
         0 1 1 0 PUSH1 POP POP    → 0 1 1 is left, so 1 1 0 END
@@ -75,15 +55,6 @@ class StackManipulation(TerminatedTask):
 
     num_outputs = 5
     min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
 
     def output_length(self, length: int) -> int:
         return length + 1
@@ -154,6 +125,7 @@ def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
     return gammaln(np.maximum(n, 0) + 1.0) - gammaln(np.maximum(k, 0) + 1.0) - gammaln(np.maximum(n - k, 0) + 1.0)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ModularArithmeticBrackets(Task):
     """The value of an expression with brackets, modulo 5.
 
@@ -168,25 +140,18 @@ class ModularArithmeticBrackets(Task):
     up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        modulus: int = 5,
-        mult: bool = True,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, modulus=modulus)
-        checks.boolean(self, mult=mult)
-        self.num_outputs, self.operators = modulus, 2 + mult
-        super().__init__(
-            length=length,
-            test_lengths=test_lengths,
-            vocab_size=modulus + self.operators + 2,
-            causal=causal,
-            readout=readout,
-        )
+    vocab_size: int = field(init=False)
+    modulus: int = 5
+    mult: bool = True
+
+    determined_by = "sequence"
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, modulus=self.modulus)
+        checks.boolean(self, mult=self.mult)
+        self.num_outputs, self.operators = self.modulus, 2 + self.mult
+        self.vocab_size = self.modulus + self.operators + 2
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         return draw_expressions(generator, batch, length, self.num_outputs, self.operators)
@@ -202,16 +167,13 @@ class ModularArithmeticBrackets(Task):
             return None
         return _blind(self, length)
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the sequence."""
-        return 1.0
-
     def references(self) -> dict[str, float]:
         """The share of the most frequent value at the longest training length, exactly."""
         frequencies = value_frequencies(self.length[1], self.num_outputs, self.operators)
         return {"most_frequent_value": float(frequencies.max())}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SolveEquation(Task):
     """Which digit is x?
 
@@ -227,21 +189,16 @@ class SolveEquation(Task):
     either.
     """
 
+    vocab_size: int = field(init=False)
+    modulus: int = 5
+
+    determined_by = "sequence"  # x occurs once and its sign is ±1, so the equation has one solution
     min_length = 3
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        modulus: int = 5,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, modulus=modulus)
-        self.num_outputs = modulus
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=modulus + 6, causal=causal, readout=readout
-        )
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, modulus=self.modulus)
+        self.num_outputs, self.vocab_size = self.modulus, self.modulus + 6
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         M, n = self.num_outputs, length - 2
@@ -259,10 +216,6 @@ class SolveEquation(Task):
         """Measured, see `signed_sum_ceiling`: x = ±(value − Σ ±digits), and given the tree all digits of the bag, the
         value's among them, are independent and uniform. None with the last token, which is the value."""
         return None if self.readout == "last" else _blind(self, length)
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: x occurs once and its sign is ±1, so the equation has one solution."""
-        return 1.0
 
 
 def _blind(task: ModularArithmeticBrackets | SolveEquation, length: int) -> float:

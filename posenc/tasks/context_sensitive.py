@@ -1,53 +1,22 @@
 """The context-sensitive tasks of Delétang et al. 2023: a tape answers each of them."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from posenc import checks
 from posenc.streams import generator as stream
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.copying import CopyDataset, mean_largest_share
+from posenc.tasks.copying import CopyDataset, SortDataset
 from posenc.tasks.parts import bits
-from posenc.tasks.parts.counts import expected_largest_count
-from posenc.tasks.parts.terminated import END, TerminatedTask, terminate
+from posenc.tasks.parts.rearrangement import Rearrangement
+from posenc.tasks.parts.terminated import END, terminate
 from posenc.tasks.parts.transduction import TransductionTask
 
 
-class _OfUniformStrings(TransductionTask):
-    """A rearrangement of uniform symbols, each of them equally often."""
-
-    min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        alphabet: int = 2,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, minimum=2, alphabet=alphabet)
-        self.num_outputs = alphabet
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
-
-    def answer(self, x: Tensor) -> Tensor:
-        """(B, n) → (B, m)."""
-        raise NotImplementedError
-
-    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        x = torch.randint(self.num_outputs, (batch, length), generator=generator)
-        return x, self.answer(x)
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exact. With slots, the most frequent symbol in all of them; under teacher forcing, that of those still to
-        come, since the bag of the output so far is known too."""
-        if self.causal:
-            return mean_largest_share(length, self.num_outputs)
-        return expected_largest_count(length, self.num_outputs) / length
-
-
-class DuplicateString(_OfUniformStrings):
+@dataclass(kw_only=True, eq=False, repr=False)
+class DuplicateString(CopyDataset):
     """The string, twice.
 
         tokens    1 0 1  _ _ _ _ _ _
@@ -61,18 +30,13 @@ class DuplicateString(_OfUniformStrings):
     authors put down to relative encodings.
     """
 
-    def output_length(self, length: int) -> int:
-        return 2 * length
-
-    def answer(self, x: Tensor) -> Tensor:
-        return x.repeat(1, 2)
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exact: as for any rearrangement, see `CopyDataset` for what the second copy's start gives away."""
-        return CopyDataset(alphabet=self.num_outputs, copies=2, causal=self.causal).order_blind_ceiling(length)
+    alphabet: int = 2
+    copies: int = field(default=2, init=False)
+    causal: bool = False
 
 
-class OddsFirst(_OfUniformStrings):
+@dataclass(kw_only=True, eq=False, repr=False)
+class OddsFirst(Rearrangement):
     """The first, third, fifth, ... symbol, then the second, fourth, ...
 
         tokens    0 0 1 1 0 1 0 1  _ _ _ _ _ _ _ _
@@ -85,11 +49,14 @@ class OddsFirst(_OfUniformStrings):
     up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
 
-    def answer(self, x: Tensor) -> Tensor:
+    alphabet: int = 2
+
+    def rearranged(self, x: Tensor) -> Tensor:
         return torch.cat((x[:, ::2], x[:, 1::2]), dim=1)
 
 
-class BucketSort(_OfUniformStrings):
+@dataclass(kw_only=True, eq=False, repr=False)
+class BucketSort(SortDataset):
     """The symbols in rising order.
 
         tokens    1 0 2 0 4 1 1 2  _ _ _ _ _ _ _ _
@@ -102,27 +69,14 @@ class BucketSort(_OfUniformStrings):
     symbol by symbol, under a causal mask, it does not (Delétang et al. 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        alphabet: int = 5,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        super().__init__(length, test_lengths, alphabet, causal, readout)
-
-    def answer(self, x: Tensor) -> Tensor:
-        return x.sort(1).values
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exact. Under teacher forcing 1, the smallest symbol that is left: skill is then undefined."""
-        return 1.0 if self.causal else super().order_blind_ceiling(length)
+    alphabet: int = 5
+    causal: bool = False
 
 
 HOLE, PAD = 2, 3
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MissingDuplicate(Task):
     """A binary string, twice, with one bit replaced by 2. Which bit? An odd length ends with a 3.
 
@@ -138,17 +92,11 @@ class MissingDuplicate(Task):
     up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
 
+    vocab_size: int = field(default=4, init=False)
+
+    determined_by = "bag"  # the parity of the number of ones is the answer
     num_outputs = 2
     min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=4, causal=causal, readout=readout)
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         half = torch.randint(2, (batch, length // 2), generator=generator)
@@ -158,45 +106,31 @@ class MissingDuplicate(Task):
         targets = tokens.gather(1, hole)[:, 0]
         return tokens.scatter_(1, hole, HOLE), targets
 
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: the parity of the number of ones."""
-        return 1.0
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the twin of the hole."""
-        return 1.0
+class _OfBits(TransductionTask):
+    """Of the input's bag, the number of ones is all that matters; the blind ceiling is measured."""
 
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Measured, to some 0.004: for each number of ones in the input, the most frequent answer in all slots.
 
-def _one_answer(task: TransductionTask, length: int) -> float | None:
-    """Measured: for each number of ones in the input, all that its bag says, the most frequent answer in all slots.
-
-    None under a causal mask, where each slot sees another bag.
-    """
-    if task.causal:
-        return None
-    count = max(512, min(16384, 2**19 // length))
-    tokens, targets = task.sample(stream(0, f"{task}/blind/{length}"), count, length)
-    ones = (tokens[:, :length] == 1).sum(1, keepdim=True).expand_as(targets)
-    asked = targets != IGNORE
-    answers = torch.zeros(length + 1, task.num_outputs, dtype=torch.int64)
-    answers.index_put_((ones[asked], targets[asked]), torch.tensor(1), accumulate=True)
-    return (answers.amax(1).sum() / answers.sum()).item()
+        None under a causal mask, where each slot sees another bag.
+        """
+        if self.causal:
+            return None
+        count = max(512, min(16384, 2**19 // length))
+        tokens, targets = self.sample(stream(0, f"{self}/blind/{length}"), count, length)
+        ones = (tokens[:, :length] == 1).sum(1, keepdim=True).expand_as(targets)
+        asked = targets != IGNORE
+        answers = torch.zeros(length + 1, self.num_outputs, dtype=torch.int64)
+        answers.index_put_((ones[asked], targets[asked]), torch.tensor(1), accumulate=True)
+        return (answers.amax(1).sum() / answers.sum()).item()
 
 
-class _BinaryOperation(TerminatedTask):
+class _BinaryOperation(_OfBits):
     """Two positive numbers, least significant bit first, with a 2 between them, and what becomes of them."""
 
     num_outputs = 3
     min_length = 3
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
 
     def result(self, a: Tensor, b: Tensor) -> Tensor:
         """Of the bits of both."""
@@ -212,10 +146,6 @@ class _BinaryOperation(TerminatedTask):
         x[np.arange(length) != first.numpy()[:, None]] = drawn.numpy().swapaxes(0, 1)[held]
         number = self.result(*drawn)[:, : length - 1]  # all higher bits are zero
         return torch.from_numpy(x), terminate(number, bits.width(number), self.output_length(length))
-
-    def order_blind_ceiling(self, length: int) -> float | None:
-        """Measured, to some 0.004: see `_one_answer`."""
-        return _one_answer(self, length)
 
 
 class BinaryAddition(_BinaryOperation):
@@ -260,7 +190,7 @@ class BinaryMultiplication(_BinaryOperation):
         return bits.multiply(a, b)
 
 
-class ComputeSqrt(TransductionTask):
+class ComputeSqrt(_OfBits):
     """⌊√x⌋ of a binary number, most significant bit first in both.
 
         ⌊√37⌋ = 6
@@ -277,22 +207,9 @@ class ComputeSqrt(TransductionTask):
 
     num_outputs = 2
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
-
     def output_length(self, length: int) -> int:
         return (length + 1) // 2
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         x = bits.draw_positive(generator, torch.full((batch,), length), length).flip(1).long()
         return x, bits.square_root(x)
-
-    def order_blind_ceiling(self, length: int) -> float | None:
-        """Measured, to some 0.004: see `_one_answer`."""
-        return _one_answer(self, length)

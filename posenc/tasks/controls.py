@@ -1,5 +1,7 @@
 """Controls: the bag of tokens determines the answer, so no positional encoding can help."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -15,6 +17,7 @@ def occurrences(tokens: Tensor, vocab_size: int) -> Tensor:
     return counts.scatter_add_(1, tokens, torch.ones_like(tokens))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Majority(Task):
     """Which value is the most frequent?
 
@@ -31,19 +34,14 @@ class Majority(Task):
     encodings.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 4,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, vocab_size=vocab_size)
-        self.num_outputs = vocab_size
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+    vocab_size: int = 4
+
+    determined_by = "bag"  # there are no ties
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, vocab_size=self.vocab_size)
+        self.num_outputs = self.vocab_size
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         V = self.vocab_size
@@ -57,15 +55,8 @@ class Majority(Task):
             open_ = open_[targets[open_] != V - 1 - counts[:, ::-1].argmax(1)]
         return torch.from_numpy(tokens), torch.from_numpy(targets)
 
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: the bag determines the answer."""
-        return 1.0
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: there are no ties."""
-        return 1.0
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class Histogram(Task):
     """For every token: how often does its value occur in the sequence?
 
@@ -83,37 +74,25 @@ class Histogram(Task):
     2021). Nothing that we know of about encodings.
     """
 
+    vocab_size: int = 20
+    num_classes: int = 8
+    readout: str = "per_token"
+
+    per_token = True
+    determined_by = "bag"  # and by the token
     needs_causal = False
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        num_classes: int = 8,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, minimum=2, vocab_size=vocab_size, num_classes=num_classes)
-        if causal:
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, vocab_size=self.vocab_size, num_classes=self.num_classes)
+        if self.causal:
             raise ConfigError(
                 f"{self} asks every token about the whole sequence, which a causal model has not seen; "
                 "set dataset.causal=false."
             )
-        self.num_outputs = num_classes
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+        self.num_outputs = self.num_classes
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
         counts = occurrences(tokens, self.vocab_size).gather(1, tokens)
         return tokens, counts.clamp_(max=self.num_outputs) - 1
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: the token and the bag determine the answer."""
-        return 1.0
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the input."""
-        return 1.0

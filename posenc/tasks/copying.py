@@ -1,76 +1,18 @@
 """Copy, reverse, sort and sum: the primitive tasks of Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466)."""
 
-import numpy as np
+from dataclasses import dataclass, field
+
 import torch
-from scipy.stats import poisson
 from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.tasks.base import Task
 from posenc.tasks.parts.counts import expected_largest_count
-from posenc.tasks.parts.transduction import TransductionTask
+from posenc.tasks.parts.rearrangement import Rearrangement
 
 
-def mean_largest_share(length: int, alphabet: int) -> float:
-    """The mean over m = 1, ..., n of E[max_s count_s] / m, of m uniform symbols.
-
-    As `expected_largest_count`; Poisson counts of one mean M/V serve all m in (M/2, M].
-    """
-    total, top = 0.0, length
-    while top:
-        sizes = np.arange(top // 2 + 1, top + 1)
-        pmf, norm = poisson.pmf(np.arange(top + 1), top / alphabet), poisson.pmf(sizes, top)
-        for t in range(top):
-            below = np.array([1.0])
-            for bit in bin(alphabet)[2:]:
-                below = np.convolve(below, below)[: top + 1]
-                if bit == "1":
-                    below = np.convolve(below, pmf[: t + 1])[: top + 1]
-            more = 1 - np.pad(below, (0, top + 1 - len(below)))[sizes] / norm
-            if more.max() < 1e-13:
-                break
-            total += float((more / sizes).sum())
-        top //= 2
-    return total / length
-
-
-class _Rearrangement(TransductionTask):
-    """The input is uniform over an alphabet; the output is made of the input's symbols, in an order of its own."""
-
-    min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        alphabet: int = 20,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, minimum=2, alphabet=alphabet)
-        self.num_outputs = alphabet
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
-
-    def rearranged(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        x = torch.randint(self.num_outputs, (batch, length), generator=generator)
-        return x, self.rearranged(x)
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exact. With slots, the most frequent symbol in all of them: E[max_s count_s] / n.
-
-        Under teacher forcing the symbols before a slot are known too, so such a model sees a second bag and names the
-        most frequent of the m symbols that are left, a uniform bag as well: the mean over m = 1, ..., n of
-        E[max_s count_s(m)] / m, of which the last is 1.
-        """
-        if self.causal:
-            return mean_largest_share(length, self.num_outputs)
-        return expected_largest_count(length, self.num_outputs) / length
-
-
-class CopyDataset(_Rearrangement):
+@dataclass(kw_only=True, eq=False, repr=False)
+class CopyDataset(Rearrangement):
     """Write the input, `copies` times over.
 
         3 1 1 7  →  3 1 1 7                    copies: 1
@@ -89,18 +31,12 @@ class CopyDataset(_Rearrangement):
     generalise best, ALiBi less, RoPE and sinusoidal encodings poorly (Kazemnejad et al. 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        alphabet: int = 20,
-        copies: int = 1,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, copies=copies)
-        self.copies = copies
-        super().__init__(length, test_lengths, alphabet, causal, readout)
+    copies: int = 1
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        checks.positive(self, copies=self.copies)
+        super().__post_init__()
 
     def output_length(self, length: int) -> int:
         return self.copies * length
@@ -120,7 +56,8 @@ class CopyDataset(_Rearrangement):
         return once + (self.copies - 1) / self.copies * (of_rest - of_all) / length
 
 
-class ReverseDataset(_Rearrangement):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ReverseDataset(Rearrangement):
     """Write the input backwards.
 
         3 1 1 7  →  7 1 1 3
@@ -132,11 +69,14 @@ class ReverseDataset(_Rearrangement):
     (Kazemnejad et al. 2023).
     """
 
+    causal: bool = True
+
     def rearranged(self, x: Tensor) -> Tensor:
         return x.flip(1)
 
 
-class SortDataset(_Rearrangement):
+@dataclass(kw_only=True, eq=False, repr=False)
+class SortDataset(Rearrangement):
     """Write the input in increasing order.
 
         3 1 7 1  →  1 1 3 7
@@ -152,6 +92,8 @@ class SortDataset(_Rearrangement):
     lengths, before T5's bias and ALiBi; RoPE and sinusoidal rank last.
     """
 
+    causal: bool = True
+
     def rearranged(self, x: Tensor) -> Tensor:
         return x.sort(1).values
 
@@ -160,6 +102,7 @@ class SortDataset(_Rearrangement):
         return 1.0 if self.causal else super().order_blind_ceiling(length)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SumModDataset(Task):
     """The sum of the digits, modulo `modulus`.
 
@@ -175,26 +118,18 @@ class SumModDataset(Task):
     Published: beyond the training lengths accuracy falls with every encoding (Kazemnejad et al. 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        modulus: int = 10,
-        causal: bool = True,
-        readout: str = "query",
-    ) -> None:
-        checks.positive(self, minimum=3, modulus=modulus)
-        self.num_outputs = modulus
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=modulus, causal=causal, readout=readout)
+    vocab_size: int = field(init=False)
+    modulus: int = 10
+    causal: bool = True
+    readout: str = "query"
+
+    determined_by = "bag"  # a sum does not depend on order
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=3, modulus=self.modulus)
+        self.num_outputs = self.vocab_size = self.modulus
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(1, self.num_outputs, (batch, length), generator=generator)
         return tokens, tokens.sum(1) % self.num_outputs
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: a sum does not depend on order."""
-        return 1.0
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the input."""
-        return 1.0

@@ -1,44 +1,23 @@
 """Counter languages and counting, asked at every token from left to right."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.tasks.base import IGNORE, Task
+from posenc.tasks.base import IGNORE
+from posenc.tasks.parts.left_to_right import LeftToRight
 
 
-class _PrefixTask(Task):
+class _PrefixTask(LeftToRight):
     """The answer at each token is a function of the tokens up to it, and of nothing but how often each occurred."""
 
-    needs_causal = True
-    blind_masks = (True,)
-
-    def __init__(
-        self,
-        *,
-        length: int | list[int],
-        test_lengths: list[int] | None,
-        vocab_size: int,
-        causal: bool,
-        readout: str,
-    ) -> None:
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
-        checks.boolean(self, causal=causal)
-        if not causal:
-            raise ConfigError(f"{self}: later tokens would give the answer away; set dataset.causal=true.")
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: the bag of the tokens up to here determines the answer, so skill is undefined."""
-        return 1.0
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the tokens up to here."""
-        return 1.0
+    determined_by = "bag"  # that of the tokens up to here, so skill is undefined
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ShuffleDyckDataset(_PrefixTask):
     """Which symbols may come next in a shuffle of `num_pairs` bracket languages?
 
@@ -62,23 +41,17 @@ class ShuffleDyckDataset(_PrefixTask):
     (Bhattamishra et al. 2020).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        num_pairs: int = 1,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, num_pairs=num_pairs)
-        if num_pairs > 8:
+    vocab_size: int = field(init=False)
+    num_pairs: int = 1
+
+    def __post_init__(self) -> None:
+        checks.positive(self, num_pairs=self.num_pairs)
+        if self.num_pairs > 8:
             raise ConfigError(
-                f"{self}: there are 2^num_pairs classes, so num_pairs must be at most 8, got {num_pairs}."
+                f"{self}: there are 2^num_pairs classes, so num_pairs must be at most 8, got {self.num_pairs}."
             )
-        self.num_pairs, self.num_outputs = num_pairs, 2**num_pairs
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=2 * num_pairs, causal=causal, readout=readout
-        )
+        self.num_outputs, self.vocab_size = 2**self.num_pairs, 2 * self.num_pairs
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         draw = torch.randint(self.vocab_size, (batch, length), generator=generator)
@@ -92,6 +65,7 @@ class ShuffleDyckDataset(_PrefixTask):
         return tokens, targets
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class InductiveCountingDataset(_PrefixTask):
     """Count on from a number.
 
@@ -111,26 +85,21 @@ class InductiveCountingDataset(_PrefixTask):
     one depends on the form of the task (Chang & Bisk 2025).
     """
 
+    vocab_size: int = field(init=False)
+    max_count: int = 100
+
     min_length = 2
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        max_count: int = 100,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, max_count=max_count)
-        self.max_count, self.num_outputs, self.max_length = max_count, max_count + 1, max_count + 1
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=max_count + 2, causal=causal, readout=readout
-        )
-        longest = max(self.length[1], *self.test_lengths)
-        if max_count < longest - 1:
+    def __post_init__(self) -> None:
+        checks.positive(self, max_count=self.max_count)
+        self.num_outputs = self.max_length = self.max_count + 1
+        self.vocab_size = self.max_count + 2
+        super().__post_init__()
+        longest = self.longest
+        if self.max_count < longest - 1:
             raise ConfigError(
                 f"{self}: a sequence of {longest} tokens counts {longest - 1} steps, so max_count must be at least "
-                f"{longest - 1}, got {max_count}."
+                f"{longest - 1}, got {self.max_count}."
             )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,14 @@
 """How far apart do two marked tokens stand?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from posenc import checks
-from posenc.checks import ConfigError
-from posenc.tasks.base import LONGEST, Task
-
-MARKERS = (5, 8)
+from posenc.tasks.base import LONGEST
+from posenc.tasks.parts.marked import MarkedPair
 
 
 def bin_ends(bins: int, trained: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,14 +40,8 @@ def marked_end(ends: tuple[np.ndarray, np.ndarray], length: int) -> np.ndarray:
     return (sums[length - low] - sums[length - 1 - high]) / (high + 1 - low)
 
 
-def mark(tokens: np.ndarray, *places: np.ndarray) -> None:
-    """Write the 5 and the 8 of each row to their places."""
-    rows = np.arange(len(tokens))
-    for marker, place in zip(MARKERS, places, strict=True):
-        tokens[rows, place] = marker
-
-
-class DistanceDataset(Task):
+@dataclass(kw_only=True, eq=False, repr=False)
+class DistanceDataset(MarkedPair):
     """The class is the bin of the distance |i − j| between the only 5 and the only 8.
 
         trained at length 11, 5 classes, bins {1,2} {3,4} {5,6} {7,8} {9,10}
@@ -65,53 +59,23 @@ class DistanceDataset(Task):
     Published: nothing that we know of; posenc's own.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        num_classes: int = 5,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, num_classes=num_classes)
-        checks.positive(self, vocab_size=vocab_size)
-        if vocab_size <= max(MARKERS):
-            raise ConfigError(
-                f"{self}: the markers are {MARKERS[0]} and {MARKERS[1]}, so vocab_size must be at least "
-                f"{max(MARKERS) + 1}, got {vocab_size}."
-            )
-        self.num_outputs = num_classes
-        self.min_length = num_classes + 1
-        self._background = np.delete(np.arange(vocab_size), MARKERS)
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+    num_classes: int = 5
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, num_classes=self.num_classes)
+        self.num_outputs, self.min_length = self.num_classes, self.num_classes + 1
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         ends = self._ends(length)
         targets = torch.randint(len(ends[0]), (batch,), generator=generator)
         distance, left = draw_interval(generator, targets.numpy(), ends, length)
-        tokens = self._background[torch.randint(len(self._background), (batch, length), generator=generator).numpy()]
+        tokens = self.background(generator, batch, length)
         eight_left = torch.randint(2, (batch,), generator=generator).numpy()
-        mark(tokens, left + distance * eight_left, left + distance * (1 - eight_left))
-        return torch.from_numpy(tokens), targets
+        return self.mark(tokens, left + distance * eight_left, left + distance * (1 - eight_left)), targets
 
     def _ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         return bin_ends(self.num_outputs, self.length[1], length)
 
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K, K the classes at this length: the bag (one 5, one 8, a background) has one law in all of them.
-
-        With the last token: a marker stands there with probability m_c in class c, and which one says nothing, so
-        (max m_c + max (1 − m_c)) / K.
-        """
-        ends = self._ends(length)
-        if self.readout != "last":
-            return 1 / len(ends[0])
-        marked = marked_end(ends, length)
-        return float(marked.max() + (1 - marked).max()) / len(marked)
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: each marker occurs once, so the distance can be read off."""
-        return 1.0
+    def at_the_end(self, length: int) -> np.ndarray:
+        return np.repeat(marked_end(self._ends(length), length)[:, None] / 2, 2, axis=1)  # which one is a coin flip

@@ -1,5 +1,7 @@
 """What stands at the place that the last token names?"""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Generator, Tensor
 
@@ -9,6 +11,7 @@ from posenc.tasks.base import Task
 from posenc.tasks.parts.counts import expected_largest_count
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Lookup(Task):
     """n values and a query token that names a place: which value stands there?
 
@@ -38,45 +41,38 @@ class Lookup(Task):
     2025, https://arxiv.org/abs/2509.10534).
     """
 
-    min_length = 2
+    vocab_size: int = field(init=False)
+    num_values: int | None = 20
+    max_length: int = 256  # pyright: ignore[reportIncompatibleVariableOverride]: an option here, and a whole number
+    hops: int = 1
+    readout: str = "last"
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        num_values: int | None = 20,
-        max_length: int = 256,
-        hops: int = 1,
-        causal: bool = False,
-        readout: str = "last",
-    ) -> None:
-        checks.positive(self, minimum=2, max_length=max_length)
-        checks.positive(self, maximum=1024, hops=hops)
-        if num_values is not None:
-            checks.positive(self, minimum=2, num_values=num_values)
-            if hops > 1:
+    min_length = 2
+    determined_by = "sequence"
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, max_length=self.max_length)
+        checks.positive(self, maximum=1024, hops=self.hops)
+        if self.num_values is not None:
+            checks.positive(self, minimum=2, num_values=self.num_values)
+            if self.hops > 1:
                 raise ConfigError(
-                    f"{self}: with hops={hops} the values are places themselves; set num_values=null, not {num_values}."
+                    f"{self}: with hops={self.hops} the values are places themselves; set num_values=null, not "
+                    f"{self.num_values}."
                 )
-        self.hops, self.permuted, self.max_length = hops, num_values is None, max_length
-        self.num_outputs = max_length - 1 if num_values is None else num_values
-        super().__init__(
-            length=length,
-            test_lengths=test_lengths,
-            vocab_size=self.num_outputs + max_length - 1,
-            causal=causal,
-            readout=readout,
-        )
-        longest = max(self.length[1], *self.test_lengths)
-        if longest > max_length:
+        self.num_outputs = self.max_length - 1 if self.num_values is None else self.num_values
+        self.vocab_size = self.num_outputs + self.max_length - 1
+        super().__post_init__()
+        longest = self.longest
+        if longest > self.max_length:
             raise ConfigError(
                 f"{self}: length {longest} needs a query token for each of its {longest - 1} places, but max_length is "
-                f"{max_length}; set dataset.max_length={longest}."
+                f"{self.max_length}; set dataset.max_length={longest}."
             )
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         n = length - 1
-        if self.permuted:
+        if self.num_values is None:
             values = torch.rand(batch, n, generator=generator, dtype=torch.float64).argsort(1)
         else:
             values = torch.randint(self.num_outputs, (batch, n), generator=generator)
@@ -104,11 +100,7 @@ class Lookup(Task):
         (divisors of hops up to n)/n, any other place with an (n − 1)-th of the rest.
         """
         n = length - 1
-        if not self.permuted:
+        if self.num_values is not None:
             return expected_largest_count(n, self.num_outputs) / n
         returns = sum(self.hops % cycle == 0 for cycle in range(1, n + 1)) / n
         return max(returns, (1 - returns) / max(1, n - 1))
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the input."""
-        return 1.0

@@ -1,6 +1,8 @@
 """Where do marked values stand? Questions about places whose bags of tokens say nothing."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,62 +11,10 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import LONGEST, Task
-from posenc.tasks.distance import MARKERS, mark
+from posenc.tasks.parts.marked import MarkedPair
 
 
-class MarkedPair(Task):
-    """One 5 and one 8 among tokens that are neither; a subclass says where they stand.
-
-    The background is uniform and independent over the other values, so the bag (one 5, one 8, a background) has the
-    same law in every class. A subclass sets `num_outputs` and `min_length` before it calls this constructor.
-    """
-
-    def __init__(
-        self,
-        *,
-        length: int | Sequence[int],
-        test_lengths: Sequence[int] | None,
-        vocab_size: int,
-        causal: bool,
-        readout: str,
-    ) -> None:
-        checks.positive(self, vocab_size=vocab_size)
-        if vocab_size <= max(MARKERS):
-            raise ConfigError(
-                f"{self}: the marked values are {MARKERS[0]} and {MARKERS[1]}, so vocab_size must be at least "
-                f"{max(MARKERS) + 1}, got {vocab_size}."
-            )
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
-        self._background = np.delete(np.arange(vocab_size), MARKERS)
-
-    def place(self, generator: Generator, first: np.ndarray, second: np.ndarray, length: int) -> Tensor:
-        """(B, length): the 5 at `first`, the 8 at `second`, a background elsewhere."""
-        drawn = torch.randint(len(self._background), (len(first), length), generator=generator)
-        tokens = self._background[drawn.numpy()]
-        mark(tokens, first, second)
-        return torch.from_numpy(tokens)
-
-    def at_the_end(self, length: int) -> np.ndarray:
-        """(C, 2): P(the last token is the 5 | class), and the same of the 8, for the classes at this length."""
-        raise NotImplementedError
-
-    def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/C, C the classes at this length: the bag has the same law in every class, and they are uniform.
-
-        With the last token, which is the 5, the 8 or neither: the sum of max_c P(it is that | c) over the three, by C.
-        """
-        marked = self.at_the_end(length)
-        if self.readout != "last":
-            return 1 / len(marked)
-        return float(marked.max(0).sum() + (1 - marked.sum(1)).max()) / len(marked)
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: each marked value occurs once, so its place can be read off."""
-        return 1.0
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class AbsolutePattern(MarkedPair):
     """At which pair of absolute places do the 5 and the 8 stand?
 
@@ -80,15 +30,10 @@ class AbsolutePattern(MarkedPair):
     Published: nothing that we know of; posenc's own.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        places: Sequence[Sequence[int]] = ((3, 7), (9, 13), (16, 20)),
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
+    places: Any = ((3, 7), (9, 13), (16, 20))  # pairs; a tensor of them, (C, 2), once the task is made
+
+    def __post_init__(self) -> None:
+        places = self.places
         if isinstance(places, str) or not isinstance(places, Sequence) or len(places) < 2:
             raise ConfigError(f"{self}: places must list at least two pairs, such as [[3, 7], [9, 13]], got {places}.")
         pairs = [tuple(pair) if isinstance(pair, Sequence) else (pair,) for pair in places]
@@ -101,14 +46,12 @@ class AbsolutePattern(MarkedPair):
                 raise ConfigError(f"{self}: each class needs a pair of its own, got {list(pair)} twice; change places.")
         self.places = torch.tensor(pairs)
         self.num_outputs, self.min_length = len(pairs), 1 + int(self.places.max())
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(self.num_outputs, (batch,), generator=generator)
         first, second = self.places[targets].numpy().T
-        return self.place(generator, first, second, length), targets
+        return self.mark(self.background(generator, batch, length), first, second), targets
 
     def at_the_end(self, length: int) -> np.ndarray:
         return (self.places == length - 1).double().numpy()
@@ -118,6 +61,7 @@ class AbsolutePattern(MarkedPair):
         return {"offset_only": len((self.places[:, 1] - self.places[:, 0]).unique()) / self.num_outputs}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RelativePattern(MarkedPair):
     """At which offset from the 5 does the 8 stand, wherever they are?
 
@@ -133,15 +77,10 @@ class RelativePattern(MarkedPair):
     Published: nothing that we know of; posenc's own.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        offsets: Sequence[int] = (-2, -1, 1, 2),
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
+    offsets: Any = (-2, -1, 1, 2)  # a list; a tensor once the task is made
+
+    def __post_init__(self) -> None:
+        offsets = self.offsets
         if isinstance(offsets, str) or not isinstance(offsets, Sequence) or len(offsets) < 2:
             raise ConfigError(f"{self}: offsets must list at least two whole numbers, such as [-1, 1], got {offsets}.")
         for offset in offsets:
@@ -152,9 +91,7 @@ class RelativePattern(MarkedPair):
                 )
         self.offsets = torch.tensor(offsets)
         self.num_outputs, self.min_length = len(offsets), 1 + int(self.offsets.abs().max())
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(self.num_outputs, (batch,), generator=generator)
@@ -162,7 +99,7 @@ class RelativePattern(MarkedPair):
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         left = (uniform * (length - np.abs(offset))).astype(np.int64)
         first = left - np.minimum(offset, 0)
-        return self.place(generator, first, first + offset, length), targets
+        return self.mark(self.background(generator, batch, length), first, first + offset), targets
 
     def at_the_end(self, length: int) -> np.ndarray:
         marked = 1 / (length - self.offsets.abs().double().numpy())
@@ -173,6 +110,7 @@ class RelativePattern(MarkedPair):
         return {"distance_only": len(self.offsets.abs().unique()) / self.num_outputs}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FirstOf(Task):
     """Which of K marked values occurs first?
 
@@ -186,26 +124,17 @@ class FirstOf(Task):
     Published: nothing that we know of; posenc's own.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        num_classes: int = 4,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, num_classes=num_classes)
-        checks.positive(self, vocab_size=vocab_size)
-        if vocab_size <= num_classes:
-            raise ConfigError(
-                f"{self}: {num_classes} values are marked and at least one must be left for the background, so "
-                f"vocab_size must be at least {num_classes + 1}, got {vocab_size}."
-            )
-        self.num_outputs = self.min_length = num_classes
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+    vocab_size: int = 20
+    num_classes: int = 4
+
+    determined_by = "sequence"  # each marked value occurs once, so the answer can be read off
+
+    def __post_init__(self) -> None:
+        K = self.num_classes
+        checks.positive(self, minimum=2, num_classes=K)
+        self.check_vocabulary(K + 1, f"{K} values are marked and at least one must be left for the background")
+        self.num_outputs = self.min_length = K
+        super().__post_init__()
 
     def answer(self, places: Tensor) -> Tensor:
         """(B,): the class, given the place of each marked value, (B, K)."""
@@ -231,10 +160,6 @@ class FirstOf(Task):
         K = self.num_outputs
         share = K / length if self.readout == "last" else 0.0
         return (1 - share) / K + share * marked_last
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: each marked value occurs once, so the answer can be read off."""
-        return 1.0
 
 
 class LastOf(FirstOf):

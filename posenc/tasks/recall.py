@@ -1,5 +1,7 @@
 """What followed, what was marked, what was shown: recall of earlier tokens."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from scipy.special import gammaln
@@ -29,6 +31,7 @@ def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
     return sources
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MultiQueryRecall(Task):
     """K keys with a value each; later each key comes again and asks for its value.
 
@@ -50,30 +53,26 @@ class MultiQueryRecall(Task):
     Nothing that we know of about encodings.
     """
 
+    vocab_size: int = 64
+    num_pairs: int = 4
+    power: float = 0.01
+    causal: bool = True
+    readout: str = "per_token"
+
+    per_token = True
+    determined_by = "sequence"  # keys differ, so the answer can be read off
     blind_masks = (False, True)
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 64,
-        num_pairs: int = 4,
-        power: float = 0.01,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, vocab_size=vocab_size, num_pairs=num_pairs)
-        checks.number(self, low=0, power=power)
-        if vocab_size // 2 - 1 < num_pairs:
+    def __post_init__(self) -> None:
+        checks.positive(self, vocab_size=self.vocab_size, num_pairs=self.num_pairs)
+        checks.number(self, low=0, power=self.power)
+        if self.vocab_size // 2 - 1 < self.num_pairs:
             raise ConfigError(
-                f"{self}: {num_pairs} different keys need vocab_size to be at least {2 * num_pairs + 2}, "
-                f"got {vocab_size}."
+                f"{self}: {self.num_pairs} different keys need vocab_size to be at least {2 * self.num_pairs + 2}, "
+                f"got {self.vocab_size}."
             )
-        self.num_outputs, self.num_pairs, self.power = vocab_size, num_pairs, power
-        self.min_length = 4 * num_pairs
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+        self.num_outputs, self.min_length = self.vocab_size, 4 * self.num_pairs
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         K, first_value = self.num_pairs, self.vocab_size // 2
@@ -93,11 +92,8 @@ class MultiQueryRecall(Task):
         """Exactly 1/K: the bag shows K values, and each is equally likely to be that of the key in hand."""
         return 1 / self.num_pairs
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: keys differ, so the answer can be read off."""
-        return 1.0
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class Induction(Task):
     """... A B ... A: what comes next? What followed A before.
 
@@ -113,27 +109,18 @@ class Induction(Task):
     which there is no substitute without an encoding (Barbero et al. 2025, https://arxiv.org/abs/2410.06205).
     """
 
+    vocab_size: int = 20
+    causal: bool = True
+    readout: str = "last"
+
     min_length = 3
+    determined_by = "sequence"  # A occurs once before, so the answer can be read off
     blind_masks = (False, True)
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        causal: bool = True,
-        readout: str = "last",
-    ) -> None:
-        checks.positive(self, vocab_size=vocab_size)
-        if vocab_size < 3:
-            raise ConfigError(
-                f"{self}: A and two values that may follow it are needed, so vocab_size must be at least 3, "
-                f"got {vocab_size}."
-            )
-        self.num_outputs = vocab_size
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+    def __post_init__(self) -> None:
+        self.check_vocabulary(3, "A and two values that may follow it are needed")
+        self.num_outputs = self.vocab_size
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         A = torch.randint(self.vocab_size, (batch, 1), generator=generator)
@@ -170,11 +157,8 @@ class Induction(Task):
         best = np.where(2 * pairs < m, np.maximum(1, 2 * pairs / (pairs + 1)), 2 * pairs / (pairs + 1))
         return float(largest + law @ (best - np.where(pairs > 0, 2, 1))) / m
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: A occurs once before, so the answer can be read off."""
-        return 1.0
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class Needle(Task):
     """Which value follows the marker? The question stands at the end, `distance` places after the value.
 
@@ -192,25 +176,22 @@ class Needle(Task):
     source).
     """
 
+    vocab_size: int = field(init=False)
+    num_values: int = 20
+    distance: int | None = None
+    causal: bool = True
+    readout: str = "last"
+
+    determined_by = "sequence"  # the marker occurs once, so the answer can be read off
     blind_masks = (False, True)
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        num_values: int = 20,
-        distance: int | None = None,
-        causal: bool = True,
-        readout: str = "last",
-    ) -> None:
-        checks.positive(self, minimum=2, num_values=num_values)
-        if distance is not None:
-            checks.positive(self, distance=distance)
-        self.num_outputs, self.distance = num_values, distance
-        self.min_length = 2 + (distance or 1)
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=num_values + 2, causal=causal, readout=readout
-        )
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, num_values=self.num_values)
+        if self.distance is not None:
+            checks.positive(self, distance=self.distance)
+        self.min_length = 2 + (self.distance or 1)
+        self.num_outputs, self.vocab_size = self.num_values, self.num_values + 2
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(self.num_outputs, (batch, length), generator=generator)
@@ -229,11 +210,8 @@ class Needle(Task):
         """Exact: each of the n − 2 values is equally likely to be the marked one, so E[largest count]/(n − 2)."""
         return expected_largest_count(length - 2, self.num_outputs) / (length - 2)
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the marker occurs once, so the answer can be read off."""
-        return 1.0
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class SelectiveCopy(TransductionTask):
     """m data symbols among blanks: give them out in their order.
 
@@ -251,20 +229,14 @@ class SelectiveCopy(TransductionTask):
     2024, https://arxiv.org/abs/2405.18719). Time-invariant state space models fail as well (Gu & Dao 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        num_values: int = 14,
-        num_data: int = 8,
-        causal: bool = False,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, minimum=2, num_values=num_values)
-        checks.positive(self, num_data=num_data)
-        self.num_values, self.num_outputs = num_values, num_values + 1
-        self.num_data = self.min_length = num_data
-        super().__init__(length=length, test_lengths=test_lengths, causal=causal, readout=readout)
+    num_values: int = 14
+    num_data: int = 8
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, num_values=self.num_values)
+        checks.positive(self, num_data=self.num_data)
+        self.num_outputs, self.min_length = self.num_values + 1, self.num_data
+        super().__post_init__()
 
     def output_length(self, length: int) -> int:
         """m, whatever the length of the input."""

@@ -1,5 +1,7 @@
 """The regular languages of Delétang et al. 2023: a finite automaton answers each of them."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from scipy.stats import binom
@@ -12,6 +14,7 @@ from posenc.tasks.base import Task
 from posenc.tasks.parts.counts import expected_largest_count
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EvenPairs(Task):
     """Class 0: "01" and "10" together occur an even number of times. That is: the first and last token are equal.
 
@@ -25,17 +28,11 @@ class EvenPairs(Task):
     token but the first and the last matters (Delétang et al. 2023).
     """
 
+    vocab_size: int = field(default=2, init=False)
+
     num_outputs = 2
     min_length = 2
-
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=2, causal=causal, readout=readout)
+    determined_by = "sequence"
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(2, (batch, length), generator=generator)
@@ -52,11 +49,8 @@ class EvenPairs(Task):
         unequal = 2 * k * (n - k) / (n * (n - 1))
         return float(binom.pmf(k, n, 0.5) @ np.maximum(unequal, 1 - unequal))
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the sequence."""
-        return 1.0
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class Parity(Task):
     """How many ones, modulo 2?
 
@@ -72,30 +66,17 @@ class Parity(Task):
     et al. 2023, https://arxiv.org/abs/2310.16028).
     """
 
-    num_outputs = 2
+    vocab_size: int = field(default=2, init=False)
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=2, causal=causal, readout=readout)
+    num_outputs = 2
+    determined_by = "bag"  # the number of ones is all that matters
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(2, (batch, length), generator=generator)
         return tokens, tokens.sum(1) % 2
 
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: the number of ones is all that matters."""
-        return 1.0
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the sequence."""
-        return 1.0
-
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class CycleNavigation(Task):
     """Where on a circle does a walk from place 0 end? Tokens: 0 a step left, 1 stay, 2 a step right.
 
@@ -109,34 +90,25 @@ class CycleNavigation(Task):
     lengths 41 to 500: uniform attention gives shares of the tokens, not their counts (Delétang et al. 2023).
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        cycle_length: int = 5,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, cycle_length=cycle_length)
-        self.num_outputs = cycle_length
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=3, causal=causal, readout=readout)
+    vocab_size: int = field(default=3, init=False)
+    cycle_length: int = 5
+
+    determined_by = "bag"  # steps commute
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, cycle_length=self.cycle_length)
+        self.num_outputs = self.cycle_length
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(3, (batch, length), generator=generator)
         return tokens, (tokens.sum(1) - length) % self.num_outputs
 
-    def order_blind_ceiling(self, length: int) -> float:
-        """1: steps commute."""
-        return 1.0
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the sequence."""
-        return 1.0
-
 
 OPERATORS = "+-*"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ModularArithmetic(Task):
     """The value of an expression without brackets, modulo 5; * before + and −, from left to right.
 
@@ -151,24 +123,21 @@ class ModularArithmetic(Task):
     up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023), where all recurrent networks do.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        modulus: int = 5,
-        operators: str = "+-*",
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.positive(self, minimum=2, modulus=modulus)
-        wrong = not isinstance(operators, str) or not operators or set(operators) - set(OPERATORS)
-        if wrong or len(set(operators)) < len(operators):
-            raise ConfigError(f"{self}: operators must be some of {OPERATORS}, each once, got {operators!r}.")
-        self.num_outputs = modulus
-        self._drawn = np.array([OPERATORS.index(operator) for operator in operators])
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=modulus + 3, causal=causal, readout=readout
-        )
+    vocab_size: int = field(init=False)
+    modulus: int = 5
+    operators: str = OPERATORS
+
+    determined_by = "sequence"
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, modulus=self.modulus)
+        some = self.operators
+        wrong = not isinstance(some, str) or not some or set(some) - set(OPERATORS)
+        if wrong or len(set(some)) < len(some):
+            raise ConfigError(f"{self}: operators must be some of {OPERATORS}, each once, got {some!r}.")
+        self._drawn = np.array([OPERATORS.index(operator) for operator in some])
+        self.num_outputs, self.vocab_size = self.modulus, self.modulus + 3
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         k = (length + 1) // 2
@@ -211,7 +180,3 @@ class ModularArithmetic(Task):
         shares = [np.stack([(half == v).mean(0) for v in range(self.num_outputs)]) for half in halves]
         hits = [np.take_along_axis(a, b.argmax(0)[None], 0).mean() for a, b in (shares, shares[::-1])]
         return float(max(1 / self.num_outputs, np.mean(hits)))
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the answer is a function of the sequence."""
-        return 1.0

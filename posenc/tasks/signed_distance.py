@@ -1,14 +1,17 @@
 """How far apart do two marked tokens stand, and which of them is left?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.tasks.distance import bin_ends, draw_interval, marked_end
-from posenc.tasks.places import MarkedPair
+from posenc.tasks.parts.marked import MarkedPair
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SignedDistance(MarkedPair):
     """The class is the bin of the signed distance j − i from the only 5, at place i, to the only 8, at place j.
 
@@ -26,21 +29,12 @@ class SignedDistance(MarkedPair):
     Published: nothing that we know of; posenc's own.
     """
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        num_classes: int = 8,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        checks.even(self, "has as many bins on either side", num_classes=num_classes)
-        self.num_outputs = num_classes
-        self.min_length = num_classes // 2 + 1
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
+    num_classes: int = 8
+
+    def __post_init__(self) -> None:
+        checks.even(self, "has as many bins on either side", num_classes=self.num_classes)
+        self.num_outputs, self.min_length = self.num_classes, self.num_classes // 2 + 1
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         bins, ends = self.num_outputs // 2, self._ends(length)
@@ -50,7 +44,8 @@ class SignedDistance(MarkedPair):
         eight_right = side >= 0
         bin_ = np.where(eight_right, side, -1 - side)
         distance, left = draw_interval(generator, bin_, ends, length)
-        return self.place(generator, left + distance * ~eight_right, left + distance * eight_right, length), targets
+        tokens = self.background(generator, batch, length)
+        return self.mark(tokens, left + distance * ~eight_right, left + distance * eight_right), targets
 
     def _ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         return bin_ends(self.num_outputs // 2, self.length[1], length)

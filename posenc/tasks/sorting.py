@@ -1,13 +1,15 @@
 """Is the sequence sorted?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from posenc.checks import ConfigError
 from posenc.tasks.base import Task
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SortingDataset(Task):
     """Class 1: the tokens never fall from left to right. Class 0: two neighbours of such a sequence are exchanged.
 
@@ -24,22 +26,15 @@ class SortingDataset(Task):
     Published: nothing that we know of; posenc's own.
     """
 
+    vocab_size: int = 20
+
     num_outputs = 2
     min_length = 2
+    determined_by = "sequence"  # an exchanged pair is a descent, and a sorted sequence has none
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 20,
-        causal: bool = False,
-        readout: str = "mean",
-    ) -> None:
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
-        if vocab_size < 2:
-            raise ConfigError(f"{self}: two different values are needed, so vocab_size must be at least 2, got 1.")
+    def __post_init__(self) -> None:
+        self.check_vocabulary(2, "two different values are needed")
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(2, (batch,), generator=generator)
@@ -85,7 +80,3 @@ class SortingDataset(Task):
             law[:, 1:] += new[:, :-1]
         weight = n / V * np.exp((n - 1) * np.log(below[:, 0] / V))
         return float(weight @ (law / different).sum(1) / (1 - float(V) ** (1 - n)))
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: an exchanged pair is a descent, and a sorted sequence has none."""
-        return 1.0

@@ -1,5 +1,7 @@
 """Remembering: one bit over distractors, and the last symbols of a Markov source."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from scipy.stats import binom
@@ -8,13 +10,15 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import stream_seed
-from posenc.tasks.base import IGNORE, Task
+from posenc.tasks.base import IGNORE
+from posenc.tasks.parts.left_to_right import LeftToRight
 
 WRITE, READ, SKIP = 2, 3, 4
 """Instructions of the flip-flop; 0 and 1 are the bits."""
 
 
-class FlipFlopDataset(Task):
+@dataclass(kw_only=True, eq=False, repr=False)
+class FlipFlopDataset(LeftToRight):
     """Read the bit that was written last.
 
         tokens   w 1 i 0 i 1 r 1 w 0 i 1 r 0        w write, i ignore, r read; each is followed by a bit
@@ -32,23 +36,16 @@ class FlipFlopDataset(Task):
     https://arxiv.org/abs/2405.18719).
     """
 
+    vocab_size: int = field(default=5, init=False)
+    p_ignore: float = 0.8
+
     num_outputs = 2
     min_length = 3
-    needs_causal = True
-    blind_masks = (True,)
+    determined_by = "sequence"  # the last write is among the tokens
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        p_ignore: float = 0.8,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.number(self, low=0, high=1, p_ignore=p_ignore)
-        super().__init__(length=length, test_lengths=test_lengths, vocab_size=5, causal=causal, readout=readout)
-        _left_to_right(self, causal)
-        self.p_ignore = p_ignore
+    def __post_init__(self) -> None:
+        checks.number(self, low=0, high=1, p_ignore=self.p_ignore)
+        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         steps = (length + 1) // 2
@@ -100,12 +97,9 @@ class FlipFlopDataset(Task):
             f = np.stack((g[0], np.roll(g[1], 1, axis=1)))
         return float(0.5 + 0.5 * gain / weight.sum())
 
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the last write is among the tokens."""
-        return 1.0
 
-
-class MarkovDataset(Task):
+@dataclass(kw_only=True, eq=False, repr=False)
+class MarkovDataset(LeftToRight):
     """The next symbol of a Markov source of order k.
 
         order: 2     tokens   3 0 5 5 1        a row of `vocab_size` probabilities for each pair of symbols
@@ -123,49 +117,39 @@ class MarkovDataset(Task):
     few layers learn sources of high order in context (Rajaraman et al. 2024, https://arxiv.org/abs/2407.17686).
     """
 
-    PARTS = 1024
-    needs_causal = True
-    blind_masks = (True,)
+    vocab_size: int = 8
+    order: int = 2
+    concentration: float = 0.3
+    table_seed: int = 0
 
-    def __init__(
-        self,
-        length: int | list[int] = 32,
-        test_lengths: list[int] | None = None,
-        vocab_size: int = 8,
-        order: int = 2,
-        concentration: float = 0.3,
-        table_seed: int = 0,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.positive(self, maximum=12, order=order)
-        checks.positive(self, minimum=2, vocab_size=vocab_size)
-        checks.positive(self, minimum=0, table_seed=table_seed)
-        checks.number(self, low=0.01, high=1000, concentration=concentration)
-        contexts = vocab_size**order
-        if contexts > 4096 or vocab_size > 256:
+    PARTS = 1024
+
+    def __post_init__(self) -> None:
+        checks.positive(self, maximum=12, order=self.order)
+        checks.positive(self, minimum=2, vocab_size=self.vocab_size)
+        checks.positive(self, minimum=0, table_seed=self.table_seed)
+        checks.number(self, low=0.01, high=1000, concentration=self.concentration)
+        V, contexts = self.vocab_size, self.vocab_size**self.order
+        if contexts > 4096 or V > 256:
             raise ConfigError(
-                f"{self}: {vocab_size} symbols of order {order} make {contexts} contexts; at most 4096, and at most "
+                f"{self}: {V} symbols of order {self.order} make {contexts} contexts; at most 4096, and at most "
                 "256 symbols, are possible; lower order or vocab_size."
             )
-        self.num_outputs, self.min_length, self.order = vocab_size, order, order
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
-        _left_to_right(self, causal)
-        self.table, parts = self._draw(contexts, concentration, table_seed)
+        self.num_outputs, self.min_length = V, self.order
+        super().__post_init__()
+        self.table, parts = self._draw(contexts)
         self.stationary = self._power_iteration()
-        symbol = np.repeat(np.tile(np.arange(vocab_size), contexts), parts.ravel()).reshape(contexts, self.PARTS)
-        following = (np.arange(contexts)[:, None] * vocab_size + symbol) % contexts
+        symbol = np.repeat(np.tile(np.arange(V), contexts), parts.ravel()).reshape(contexts, self.PARTS)
+        following = (np.arange(contexts)[:, None] * V + symbol) % contexts
         # state = context · PARTS; the entry at state + u, u uniform in [0, PARTS), is the next state
         self._step = following.ravel() * self.PARTS
         self._start = torch.from_numpy(self.stationary)
 
-    def _draw(self, contexts: int, concentration: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, contexts: int) -> tuple[np.ndarray, np.ndarray]:
         """P(next | context) and the same in 1024ths: [context, next]; a context's last symbol is its last digit."""
         free = self.PARTS - self.vocab_size
-        stream = np.random.default_rng(stream_seed(seed, f"{self}/table"))
-        cuts = stream.dirichlet(np.full(self.vocab_size, concentration), contexts).cumsum(1) * free
+        stream = np.random.default_rng(stream_seed(self.table_seed, f"{self}/table"))
+        cuts = stream.dirichlet(np.full(self.vocab_size, self.concentration), contexts).cumsum(1) * free
         cuts[:, -1] = free
         parts = 1 + np.diff(np.round(cuts).astype(int), axis=1, prepend=0)
         return parts / self.PARTS, parts
@@ -228,9 +212,3 @@ def _bits(law: np.ndarray) -> float:
     """Entropy in bits."""
     positive = law[law > 0]
     return float(-(positive * np.log2(positive)).sum())
-
-
-def _left_to_right(task: Task, causal: bool) -> None:
-    checks.boolean(task, causal=causal)
-    if not causal:
-        raise ConfigError(f"{task}: the next token holds the answer; set dataset.causal=true.")

@@ -5,6 +5,8 @@ import hashlib
 import logging
 import math
 import zlib
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ SHARES = {"test": 0.1, "validation": 0.1, "train": float("inf")}
 """How much of the bytes each split takes, in this order; the last takes the rest."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TextDataset(Task):
     """Byte-level language modelling: the next byte at each place, or, without a causal mask, bytes that are masked.
 
@@ -47,34 +50,32 @@ class TextDataset(Task):
     https://arxiv.org/abs/2211.04427).
     """
 
-    num_outputs = 256
+    length: Any = 128
+    vocab_size: int = field(init=False)
+    path: str | None = None
+    mask: float = 0.15
+    causal: bool = True
+    readout: str = "per_token"
 
-    def __init__(
-        self,
-        length: int | list[int] = 128,
-        test_lengths: list[int] | None = None,
-        path: str | None = None,
-        mask: float = 0.15,
-        causal: bool = True,
-        readout: str = "per_token",
-    ) -> None:
-        checks.number(self, low=0, high=1, open_low=True, mask=mask)
-        files = _read(path)
+    num_outputs = 256
+    per_token = True
+
+    def __post_init__(self) -> None:
+        checks.number(self, low=0, high=1, open_low=True, mask=self.mask)
+        files = _read(self.path)
         self.digest = corpus.digest_of(files)
         self._splits = {name: torch.from_numpy(np.frombuffer(data, np.uint8)) for name, data in _split(files).items()}
         self.max_length = min(len(data) for data in self._splits.values()) - 1
-        self.mask = mask
-        vocab_size = self.num_outputs + (not causal)
-        super().__init__(
-            length=length, test_lengths=test_lengths, vocab_size=vocab_size, causal=causal, readout=readout
-        )
-        self.needs_causal = True if causal else None
-        longest = max(self.length[1], *self.test_lengths)
+        self.vocab_size = self.num_outputs + (not self.causal)
+        super().__post_init__()
+        self.needs_causal = True if self.causal else None
+        longest = self.longest
         for name, data in self._splits.items():
             if len(data) < longest + 1:
                 raise ConfigError(
-                    f"{self}: the {name} split of {path or 'the corpus'} has {len(data)} bytes, a window of length "
-                    f"{longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give more text."
+                    f"{self}: the {name} split of {self.path or 'the corpus'} has {len(data)} bytes, a window of "
+                    f"length {longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give "
+                    "more text."
                 )
         self._bytes = self._splits["train"]
 

@@ -38,7 +38,7 @@ def test_tokens_and_targets_have_the_promised_form(task: Task, more: int) -> Non
     assert tokens.dtype == targets.dtype == torch.int64
     assert len(tokens) == len(targets) == 33
     assert targets.shape in {tokens.shape, (33,)}
-    assert (targets.ndim == 2) == (task.readout == "per_token")
+    assert (targets.ndim == 2) == task.per_token == (task.readout == "per_token")
     assert tokens.min() >= 0
     assert tokens.max() < task.vocab_size
     asked = targets[targets != IGNORE]
@@ -139,7 +139,7 @@ def test_a_task_whose_later_tokens_show_its_answers_is_refused_without_a_causal_
         except InstantiationException as error:
             assert re.search(r"set dataset\.causal=(true|false)\.", str(error))  # noqa: PT017
             continue
-        if task.readout != "per_token":  # one answer, after all tokens
+        if not task.per_token:  # one answer, after all tokens
             assert task.needs_causal is None
             return
         reached = max(copied(task, ahead) for ahead in (1, 2))

@@ -14,8 +14,8 @@ from posenc.positions.schemes import WithinNumber
 from posenc.streams import generator
 from posenc.tasks.addition import AdditionIndexHintsDataset, ReversedAdditionDataset, add
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.copying import CopyDataset, ReverseDataset, SortDataset, SumModDataset, mean_largest_share
-from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.copying import CopyDataset, ReverseDataset, SortDataset, SumModDataset
+from posenc.tasks.parts.counts import expected_largest_count, mean_largest_share
 
 REARRANGED = {
     "copy": (CopyDataset, {}, list),

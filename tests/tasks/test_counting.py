@@ -58,7 +58,7 @@ def test_legal_symbols_agree_with_an_independent_oracle(num_pairs: int, length: 
 @given(length=st.integers(2, 80), spare=st.integers(0, 40), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_counts_agree_with_an_independent_oracle(length: int, spare: int, seed: int) -> None:
-    task = InductiveCountingDataset(length, max_count=length - 1 + spare)
+    task = InductiveCountingDataset(length=length, max_count=length - 1 + spare)
     tokens, targets = task.sample(generator(seed, "test"), 32, length)
     assert tokens.dtype == targets.dtype == torch.int64
     assert tokens.max() < task.vocab_size

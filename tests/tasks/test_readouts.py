@@ -102,7 +102,7 @@ def test_skill_of_every_combination_is_of_a_blind_ceiling_or_none(task: Task) ->
     length = min(task.length[1], task.min_length + 7)
     own = task.order_blind_ceiling(length), task.order_aware_ceiling(length)
     assert task.ceilings(length) == own
-    for readout in ("mean", "last", "query") if task.readout != "per_token" else ("per_token",):
+    for readout in ("mean", "last", "query") if not task.per_token else ("per_token",):
         for causal in (False, True):
             blind, aware = task.ceilings(length, causal=causal, readout=readout)
             assert aware == own[1]

@@ -24,3 +24,26 @@ def expected_largest_count(length: int, alphabet: int) -> float:
             break
         expectation += 1 - at_most
     return expectation
+
+
+def mean_largest_share(length: int, alphabet: int) -> float:
+    """The mean over m = 1, ..., n of E[max_s count_s] / m, of m uniform symbols.
+
+    As `expected_largest_count`; Poisson counts of one mean M/V serve all m in (M/2, M].
+    """
+    total, top = 0.0, length
+    while top:
+        sizes = np.arange(top // 2 + 1, top + 1)
+        pmf, norm = poisson.pmf(np.arange(top + 1), top / alphabet), poisson.pmf(sizes, top)
+        for t in range(top):
+            below = np.array([1.0])
+            for bit in bin(alphabet)[2:]:
+                below = np.convolve(below, below)[: top + 1]
+                if bit == "1":
+                    below = np.convolve(below, pmf[: t + 1])[: top + 1]
+            more = 1 - np.pad(below, (0, top + 1 - len(below)))[sizes] / norm
+            if more.max() < 1e-13:
+                break
+            total += float((more / sizes).sum())
+        top //= 2
+    return total / length

@@ -5,14 +5,13 @@ import torch
 from torch import Tensor
 
 from posenc.tasks.base import IGNORE
-from posenc.tasks.parts.transduction import TransductionTask
 
 END = 2
 """The token after a binary output."""
 
 
-class TerminatedTask(TransductionTask):
-    """An output over {0, 1}, then END; nothing is asked in the slots that are left of `output_length(n)`.
+def terminate(symbols: Tensor, lengths: Tensor, width: int) -> Tensor:
+    """(B, width): the first `lengths` symbols of each row, END, and nothing to ask after it.
 
         tokens    x1 x2 x3  _  _  _  _        y = 1 0, END
         targets    –  –  –  1  0  2  –
@@ -20,10 +19,6 @@ class TerminatedTask(TransductionTask):
     Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), who count accuracy up to END as here, but also
     train on the zeros after it, which this does not.
     """
-
-
-def terminate(symbols: Tensor, lengths: Tensor, width: int) -> Tensor:
-    """(B, width): the first `lengths` symbols of each row, END, and nothing to ask after it."""
     B, W = symbols.shape
     ends = lengths.numpy()[:, None]
     output = np.empty((B, width), dtype=np.int64)

@@ -1,7 +1,7 @@
 """From a sequence to a sequence: one law, posed to an encoder with slots or causally with teacher forcing."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
@@ -11,6 +11,7 @@ from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, LONGEST, Task
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TransductionTask(Task):
     """Input x of n symbols, output y of m = `output_length(n)` symbols, both from an alphabet of `num_outputs` symbols.
 
@@ -27,28 +28,25 @@ class TransductionTask(Task):
 
     Ceilings are of accuracy a symbol. With slots an order-blind model gives one answer in all of them, for they look
     alike. Under teacher forcing it sees, at each symbol asked for, the bag of the input, the bag of the outputs so far
-    and the token just read; a task whose ceiling depends on that says so. A subclass sets `num_outputs` (the alphabet)
-    before it calls this constructor.
+    and the token just read; a task whose ceiling depends on that says so. A subclass sets `num_outputs`, the alphabet.
     """
 
-    def __init__(
-        self, *, length: int | Sequence[int], test_lengths: Sequence[int] | None, causal: bool, readout: str
-    ) -> None:
-        super().__init__(
-            length=length,
-            test_lengths=test_lengths,
-            vocab_size=self.num_outputs + 1,
-            causal=causal,
-            readout=readout,
-        )
-        self.needs_causal = True if causal else None
-        self.blind_masks = (causal,)  # slots under a causal mask are told apart by how many came before
-        for tested in (self.length[1], *self.test_lengths):
-            read = tested + self.output_length(tested)
-            if read > LONGEST:
-                raise ConfigError(
-                    f"{self}: at length {tested} there are {read} tokens to read; at most {LONGEST} are possible."
-                )
+    vocab_size: int = field(init=False)
+    readout: str = "per_token"
+
+    per_token = True
+    determined_by = "sequence"  # the output is a function of the input
+
+    def __post_init__(self) -> None:
+        self.vocab_size = self.num_outputs + 1
+        super().__post_init__()
+        self.needs_causal = True if self.causal else None
+        self.blind_masks = (self.causal,)  # slots under a causal mask are told apart by how many came before
+        read = self.longest + self.output_length(self.longest)
+        if read > LONGEST:
+            raise ConfigError(
+                f"{self}: at length {self.longest} there are {read} tokens to read; at most {LONGEST} are possible."
+            )
 
     def output_length(self, length: int) -> int:
         """m, for an input of n symbols; n unless the task says otherwise."""
@@ -65,7 +63,3 @@ class TransductionTask(Task):
         if self.causal:
             torch.clamp(y[:, :-1], min=0, out=slots[:, 1:])
         return torch.cat((x, slots), dim=1), torch.cat((torch.full_like(x, IGNORE), y), dim=1)
-
-    def order_aware_ceiling(self, length: int) -> float:
-        """1: the output is a function of the input."""
-        return 1.0
