@@ -33,6 +33,14 @@ def positive(owner: object, *, minimum: int = 1, maximum: int = LARGEST, **value
             raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≤ {maximum}, got {value}.")
 
 
+def at_least(owner: object, least: int, why: str, **values: Any) -> None:
+    """Each value must be a whole number from `least` on; the message of one that is positive says why."""
+    positive(owner, **values)
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"{_name(owner)}: {why}, so {name} must be at least {least}, got {value}.")
+
+
 def held(owner: object, **sizes: Any) -> None:
     """A tensor of these sizes, each of them a whole number, must fit into the memory of some machine."""
     positive(owner, **sizes)

@@ -1,6 +1,9 @@
 """A task of one's own, written the way docs/own_task.md shows and the way it was written before."""
 
+import re
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from posenc.config.build import build_module
 from posenc.config.make import make
 from posenc.tasks.base import Task
 from posenc.tasks.parts.transduction import TransductionTask
+from tests.conftest import ROOT
 
 
 class FirstToken(Task):
@@ -130,3 +134,29 @@ def test_a_module_and_its_data_are_built_from_either(kind: Any, composed: Any) -
     assert type(task) is kind
     module, data = build_module(config, task), make(config, "data", task=task, seed=0)
     assert module.task is data.task is task
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The config of docs/own_task.md, its module one that Python can import."""
+    text = (ROOT / "docs" / "own_task.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (config,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield OmegaConf.create(config)
+    sys.modules.pop("mine", None)
+
+
+def test_the_page_shows_a_task_that_works(page: Any, composed: Any) -> None:
+    config: DictConfig = composed()
+    config.dataset = page
+    task = make(config, "dataset")
+    tokens, targets = task.sample(Generator().manual_seed(0), 50, 9)
+    assert torch.equal(targets, tokens[:, :3].max(1).values)
+    assert task.vocab_size == task.num_outputs == 10
+    assert task.ceilings(9) == (None, 1.0)
+    assert build_module(config, task).task is task
+    config.dataset.num_values = 1
+    with pytest.raises(ConfigError, match="LargestOfFirst: num_values must be a whole number ≥ 2, got 1"):
+        make(config, "dataset")

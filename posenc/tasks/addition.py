@@ -7,7 +7,6 @@ import torch
 from torch import Generator, Tensor
 
 from posenc import checks
-from posenc.checks import ConfigError
 from posenc.streams import generator as stream
 from posenc.tasks.base import IGNORE, SYMBOLS
 from posenc.tasks.parts.transduction import TransductionTask
@@ -50,10 +49,7 @@ class ReversedAdditionDataset(TransductionTask):
     causal: bool = True
 
     num_outputs = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.vocab_size = INDEX
+    extra = INDEX - num_outputs
 
     def output_length(self, length: int) -> int:
         return length + 1
@@ -120,14 +116,11 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
     def __post_init__(self) -> None:
         checks.positive(self, maximum=SYMBOLS, num_indices=self.num_indices)
         self.max_length = self.num_indices - 1
+        self.extra += self.num_indices
         super().__post_init__()
-        self.vocab_size = INDEX + self.num_indices
         longest = self.longest
-        if self.num_indices < longest + 1:
-            raise ConfigError(
-                f"{self}: the answer to numbers of {longest} digits has {longest + 1}, each with an index of its own; "
-                f"num_indices must be at least {longest + 1}, got {self.num_indices}."
-            )
+        why = f"the answer to numbers of {longest} digits has {longest + 1}, each with an index of its own"
+        checks.at_least(self, longest + 1, why, num_indices=self.num_indices)
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         x, y = self.pairs(generator, batch, length)

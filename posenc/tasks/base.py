@@ -95,9 +95,9 @@ class Task:
             length = length, length
         if isinstance(length, str) or not isinstance(length, Sequence) or len(length) != 2:
             raise ConfigError(f"{self}: length must be one whole number or [shortest, longest], got {length!r}.")
+        for end in length:
+            checks.positive(self, maximum=LONGEST, length=end)
         shortest, longest = length
-        checks.positive(self, maximum=LONGEST, length=shortest)
-        checks.positive(self, maximum=LONGEST, length=longest)
         if shortest > longest:
             raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
         return shortest, longest
@@ -119,12 +119,6 @@ class Task:
     def longest(self) -> int:
         """The longest length of a run, in training or in its tests."""
         return max(self.length[1], *self.test_lengths)
-
-    def check_vocabulary(self, least: int, why: str) -> None:
-        """Raise ConfigError where there are fewer than `least` symbols; the message says why."""
-        checks.positive(self, vocab_size=self.vocab_size)
-        if self.vocab_size < least:
-            raise ConfigError(f"{self}: {why}, so vocab_size must be at least {least}, got {self.vocab_size}.")
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -13,8 +13,7 @@ from posenc.streams import generator as stream
 from posenc.tasks.base import Task
 from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.parts.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
-from posenc.tasks.parts.terminated import terminate
-from posenc.tasks.parts.transduction import TransductionTask
+from posenc.tasks.parts.transduction import TransductionTask, terminate
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -126,7 +125,47 @@ def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ModularArithmeticBrackets(Task):
+class _OfExpressions(Task):
+    """Expressions with brackets, or equations between them, modulo `modulus`."""
+
+    vocab_size: int = field(init=False)
+    modulus: int = 5
+
+    determined_by = "sequence"  # in an equation x occurs once and its sign is ±1, so there is one solution
+    signs = 6
+    """Tokens that are no digits."""
+
+    def __post_init__(self) -> None:
+        checks.positive(self, minimum=2, modulus=self.modulus)
+        self.num_outputs, self.vocab_size = self.modulus, self.modulus + self.signs
+        super().__post_init__()
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Of expressions of + and −, or of equations (the sum is x), measured on 8192 of them at length 32.
+
+        See `signed_sum_ceiling`. Given the tree, a shuffle of an expression's digits is as likely. In an equation x is
+        ±(value − Σ ±digits), and all digits of the bag, the value's among them, are independent and uniform. None with
+        the last token: a digit or a bracket, which says something of the tree, or the value.
+        """
+        if self.readout == "last":
+            return None
+        M, count = self.modulus, min(8192, max(256, 2**23 // length**2))
+        tokens = self.sample(stream(0, f"{self}/blind/{M}/{length}"), count, length)[0].numpy()
+        is_unknown = tokens == M + 4
+        signs = leaf_signs(tokens, M, (tokens < M) | is_unknown)
+        of_unknown = (signs * is_unknown).sum(1)
+        if of_unknown.any():  # x = ±value − Σ ±±digits
+            signs *= -of_unknown[:, None]
+            signs[:, -1] = of_unknown
+            signs[is_unknown] = 0
+        digits = np.stack([(tokens == value).sum(1) for value in range(M)], axis=1)
+        leaves = digits.sum(1)
+        bag = ((tokens == M + 1).sum(1) * tokens.shape[1] + (tokens == M + 2).sum(1)) * tokens.shape[1] + leaves
+        return signed_sum_ceiling(digits, leaves, (signs < 0).sum(1), bag)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ModularArithmeticBrackets(_OfExpressions):
     """The value of an expression with brackets, modulo 5.
 
         ((−2)*((3)+1))    −2 · 4 = −8 → 2
@@ -140,17 +179,12 @@ class ModularArithmeticBrackets(Task):
     up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
 
-    vocab_size: int = field(init=False)
-    modulus: int = 5
     mult: bool = True
 
-    determined_by = "sequence"
-
     def __post_init__(self) -> None:
-        checks.positive(self, minimum=2, modulus=self.modulus)
         checks.boolean(self, mult=self.mult)
-        self.num_outputs, self.operators = self.modulus, 2 + self.mult
-        self.vocab_size = self.modulus + self.operators + 2
+        self.operators = 2 + self.mult
+        self.signs = self.operators + 2
         super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
@@ -163,9 +197,7 @@ class ModularArithmeticBrackets(Task):
         bag is drawn twice, so that it cannot be measured. `references` has a lower bound. None with the last token, a
         digit or a bracket, which says something of the tree.
         """
-        if self.operators == 3 or self.readout == "last":
-            return None
-        return _blind(self, length)
+        return None if self.mult else super().order_blind_ceiling(length)
 
     def references(self) -> dict[str, float]:
         """The share of the most frequent value at the longest training length, exactly."""
@@ -173,8 +205,7 @@ class ModularArithmeticBrackets(Task):
         return {"most_frequent_value": float(frequencies.max())}
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class SolveEquation(Task):
+class SolveEquation(_OfExpressions):
     """Which digit is x?
 
         (x+(3−1))=1    x + 2 = 1 (mod 5) → 4
@@ -189,16 +220,7 @@ class SolveEquation(Task):
     either.
     """
 
-    vocab_size: int = field(init=False)
-    modulus: int = 5
-
-    determined_by = "sequence"  # x occurs once and its sign is ±1, so the equation has one solution
     min_length = 3
-
-    def __post_init__(self) -> None:
-        checks.positive(self, minimum=2, modulus=self.modulus)
-        self.num_outputs, self.vocab_size = self.modulus, self.modulus + 6
-        super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         M, n = self.num_outputs, length - 2
@@ -211,25 +233,3 @@ class SolveEquation(Task):
         tokens = np.full((batch, length), M + 5)
         tokens[:, :n], tokens[:, -1] = expression, value.numpy()
         return torch.from_numpy(tokens), torch.from_numpy(answer)
-
-    def order_blind_ceiling(self, length: int) -> float | None:
-        """Measured, see `signed_sum_ceiling`: x = ±(value − Σ ±digits), and given the tree all digits of the bag, the
-        value's among them, are independent and uniform. None with the last token, which is the value."""
-        return None if self.readout == "last" else _blind(self, length)
-
-
-def _blind(task: ModularArithmeticBrackets | SolveEquation, length: int) -> float:
-    """`signed_sum_ceiling` of expressions of + and −, or of equations (the sum is x): 8192 of them at length 32."""
-    M, count = task.num_outputs, min(8192, max(256, 2**23 // length**2))
-    tokens = task.sample(stream(0, f"{task}/blind/{M}/{length}"), count, length)[0].numpy()
-    is_unknown = tokens == M + 4
-    signs = leaf_signs(tokens, M, (tokens < M) | is_unknown)
-    of_unknown = (signs * is_unknown).sum(1)
-    if of_unknown.any():  # x = ±value − Σ ±±digits
-        signs *= -of_unknown[:, None]
-        signs[:, -1] = of_unknown
-        signs[is_unknown] = 0
-    digits = np.stack([(tokens == value).sum(1) for value in range(M)], axis=1)
-    leaves = digits.sum(1)
-    bag = ((tokens == M + 1).sum(1) * tokens.shape[1] + (tokens == M + 2).sum(1)) * tokens.shape[1] + leaves
-    return signed_sum_ceiling(digits, leaves, (signs < 0).sum(1), bag)

@@ -1,5 +1,6 @@
 """The context-sensitive tasks of Delétang et al. 2023: a tape answers each of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,11 +9,9 @@ from torch import Generator, Tensor
 
 from posenc.streams import generator as stream
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.copying import CopyDataset, SortDataset
+from posenc.tasks.copying import CopyDataset, Rearrangement, SortDataset
 from posenc.tasks.parts import bits
-from posenc.tasks.parts.rearrangement import Rearrangement
-from posenc.tasks.parts.terminated import END, terminate
-from posenc.tasks.parts.transduction import TransductionTask
+from posenc.tasks.parts.transduction import END, TransductionTask, terminate
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -131,10 +130,8 @@ class _BinaryOperation(_OfBits):
 
     num_outputs = 3
     min_length = 3
-
-    def result(self, a: Tensor, b: Tensor) -> Tensor:
-        """Of the bits of both."""
-        raise NotImplementedError
+    result: Callable[[Tensor, Tensor], Tensor]
+    """Of the bits of both numbers."""
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         first = torch.randint(1, length - 1, (batch,), generator=generator)
@@ -164,11 +161,10 @@ class BinaryAddition(_BinaryOperation):
     `reversed_addition`.
     """
 
+    result = staticmethod(bits.add)
+
     def output_length(self, length: int) -> int:
         return length + 1
-
-    def result(self, a: Tensor, b: Tensor) -> Tensor:
-        return bits.add(a, b)
 
 
 class BinaryMultiplication(_BinaryOperation):
@@ -186,8 +182,7 @@ class BinaryMultiplication(_BinaryOperation):
     either.
     """
 
-    def result(self, a: Tensor, b: Tensor) -> Tensor:
-        return bits.multiply(a, b)
+    result = staticmethod(bits.multiply)
 
 
 class ComputeSqrt(_OfBits):

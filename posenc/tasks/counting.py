@@ -96,11 +96,8 @@ class InductiveCountingDataset(_PrefixTask):
         self.vocab_size = self.max_count + 2
         super().__post_init__()
         longest = self.longest
-        if self.max_count < longest - 1:
-            raise ConfigError(
-                f"{self}: a sequence of {longest} tokens counts {longest - 1} steps, so max_count must be at least "
-                f"{longest - 1}, got {self.max_count}."
-            )
+        why = f"a sequence of {longest} tokens counts {longest - 1} steps"
+        checks.at_least(self, longest - 1, why, max_count=self.max_count)
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         start = torch.randint(self.max_count - length + 2, (batch, 1), generator=generator)

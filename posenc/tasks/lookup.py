@@ -9,6 +9,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import Task
 from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.recall import at_the_end
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -84,11 +85,7 @@ class Lookup(Task):
 
     def sources(self, tokens: Tensor) -> Tensor | None:
         """The place that the query names; with several hops there is more than one."""
-        if self.hops > 1:
-            return None
-        sources = torch.full_like(tokens, -1)
-        sources[:, -1] = tokens[:, -1] - self.num_outputs
-        return sources
+        return None if self.hops > 1 else at_the_end(tokens[:, -1] - self.num_outputs, tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
         """Exact; the query token is in the bag, but not what stands where.

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import poisson
 from torch import Generator, Tensor
 
+from posenc import checks
 from posenc.tasks.base import Task
 
 PATTERNS = (((3, 5), (7, 8)), ((5, 3), (10, 9)), ((15, 7), (20, 4)))
@@ -40,7 +41,7 @@ class PositionAwarePatternDataset(Task):
 
     def __post_init__(self) -> None:
         largest = max(value for pattern in PATTERNS for _, value in pattern)
-        self.check_vocabulary(largest + 1, f"the patterns use values up to {largest}")
+        checks.at_least(self, largest + 1, f"the patterns use values up to {largest}", vocab_size=self.vocab_size)
         super().__post_init__()
         cells = torch.tensor(PATTERNS)  # (class, cell, position and value)
         self._places, self._values = cells[..., 0], cells[..., 1]

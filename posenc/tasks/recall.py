@@ -8,7 +8,6 @@ from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from posenc import checks
-from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
 from posenc.tasks.parts.counts import expected_largest_count
 from posenc.tasks.parts.transduction import TransductionTask
@@ -17,11 +16,6 @@ from posenc.tasks.parts.transduction import TransductionTask
 def largest(x: np.ndarray, count: int) -> np.ndarray:
     """(B, count): where the largest numbers of each row stand, the largest first. On short rows it beats topk."""
     return x.argsort(axis=1)[:, : -count - 1 : -1]
-
-
-def distinct(generator: Generator, batch: int, chosen: int, among: int) -> np.ndarray:
-    """(batch, chosen): different numbers below `among`, in a uniformly random order."""
-    return largest(torch.rand(batch, among, generator=generator, dtype=torch.float64).numpy(), chosen)
 
 
 def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
@@ -64,14 +58,11 @@ class MultiQueryRecall(Task):
     blind_masks = (False, True)
 
     def __post_init__(self) -> None:
-        checks.positive(self, vocab_size=self.vocab_size, num_pairs=self.num_pairs)
+        K, V = self.num_pairs, self.vocab_size
+        checks.positive(self, num_pairs=K)
         checks.number(self, low=0, power=self.power)
-        if self.vocab_size // 2 - 1 < self.num_pairs:
-            raise ConfigError(
-                f"{self}: {self.num_pairs} different keys need vocab_size to be at least {2 * self.num_pairs + 2}, "
-                f"got {self.vocab_size}."
-            )
-        self.num_outputs, self.min_length = self.vocab_size, 4 * self.num_pairs
+        checks.at_least(self, 2 * K + 2, f"there are {K} different keys and as many values", vocab_size=V)
+        self.num_outputs, self.min_length = V, 4 * K
         super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
@@ -118,7 +109,7 @@ class Induction(Task):
     blind_masks = (False, True)
 
     def __post_init__(self) -> None:
-        self.check_vocabulary(3, "A and two values that may follow it are needed")
+        checks.at_least(self, 3, "A and two values that may follow it are needed", vocab_size=self.vocab_size)
         self.num_outputs = self.vocab_size
         super().__post_init__()
 
@@ -243,7 +234,8 @@ class SelectiveCopy(TransductionTask):
         return self.num_data
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        places = torch.from_numpy(np.sort(distinct(generator, batch, self.num_data, length)))
+        uniform = torch.rand(batch, length, generator=generator, dtype=torch.float64).numpy()
+        places = torch.from_numpy(np.sort(largest(uniform, self.num_data)))
         data = torch.randint(1, self.num_outputs, (batch, self.num_data), generator=generator)
         return torch.zeros(batch, length, dtype=torch.int64).scatter_(1, places, data), data
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from posenc import checks
 from posenc.tasks.base import Task
 
 
@@ -33,7 +34,7 @@ class SortingDataset(Task):
     determined_by = "sequence"  # an exchanged pair is a descent, and a sorted sequence has none
 
     def __post_init__(self) -> None:
-        self.check_vocabulary(2, "two different values are needed")
+        checks.at_least(self, 2, "two different values are needed", vocab_size=self.vocab_size)
         super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:

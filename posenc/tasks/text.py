@@ -130,13 +130,9 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
     skipped: list[str] = []
     files = list(corpus.read(path, skipped))
     if skipped:
-        log.warning(
-            "%d of %d files are unreadable or not UTF-8 and were skipped: %s%s",
-            len(skipped),
-            len(skipped) + len(files),
-            ", ".join(skipped[:NAMED]),
-            " ..." if len(skipped) > NAMED else "",
-        )
+        named = ", ".join(skipped[:NAMED]) + " ..." * (len(skipped) > NAMED)
+        count = len(skipped), len(skipped) + len(files)
+        log.warning("%d of %d files are unreadable or not UTF-8 and were skipped: %s", *count, named)
     return files
 
 

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.streams import generator
 from posenc.tasks.base import Task
-from posenc.tasks.distance import DistanceDataset
-from posenc.tasks.signed_distance import SignedDistance
+from posenc.tasks.distance import DistanceDataset, SignedDistance
 from tests.conftest import CONFIGS, options
 
 CLASSIFICATION = [

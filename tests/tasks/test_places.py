@@ -14,8 +14,8 @@ from scipy.stats import chi2_contingency
 from posenc.checks import ConfigError
 from posenc.streams import generator
 from posenc.tasks.base import Task
+from posenc.tasks.distance import SignedDistance
 from posenc.tasks.places import AbsolutePattern, FirstOf, LastOf, RelativePattern
-from posenc.tasks.signed_distance import SignedDistance
 
 
 def the_places(tokens: list[int]) -> tuple[int, int]:

@@ -18,13 +18,12 @@ from posenc.model.encoder import Encoder
 from posenc.streams import generator
 from posenc.tasks.base import Task, skill
 from posenc.tasks.copying import CopyDataset, SortDataset, SumModDataset
-from posenc.tasks.distance import DistanceDataset
+from posenc.tasks.distance import DistanceDataset, SignedDistance
 from posenc.tasks.lookup import Lookup
 from posenc.tasks.pattern import PositionAwarePatternDataset
 from posenc.tasks.places import AbsolutePattern, FirstOf, LastOf, RelativePattern
 from posenc.tasks.recall import Induction, MultiQueryRecall, Needle
 from posenc.tasks.regular import EvenPairs, ModularArithmetic, Parity
-from posenc.tasks.signed_distance import SignedDistance
 from posenc.tasks.sorting import SortingDataset
 from tests.conftest import options
 

@@ -296,7 +296,7 @@ def test_lookup_options(values: int, n: int, hops: int, seed: int) -> None:
         (Lookup, {"hops": 0}, "hops must be a whole number ≥ 1, got 0"),
         (Lookup, {"num_values": 1}, "num_values must be a whole number ≥ 2, got 1"),
         (MultiQueryRecall, {"length": 15}, "length must be at least 16, got 15"),
-        (MultiQueryRecall, {"vocab_size": 9}, "vocab_size to be at least 10, got 9"),
+        (MultiQueryRecall, {"vocab_size": 9}, "vocab_size must be at least 10, got 9"),
         (MultiQueryRecall, {"power": -1}, "power must be a number ≥ 0, got -1"),
         (Induction, {"vocab_size": 2}, "vocab_size must be at least 3, got 2"),
         (Induction, {"length": 2}, "length must be at least 3, got 2"),

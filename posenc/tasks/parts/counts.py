@@ -4,6 +4,16 @@ import numpy as np
 from scipy.stats import poisson
 
 
+def _power(pmf: np.ndarray, exponent: int, largest: int) -> np.ndarray:
+    """The law of the sum of `exponent` such counts, up to `largest`: a convolution power, by squaring."""
+    law = np.array([1.0])
+    for bit in bin(exponent)[2:]:
+        law = np.convolve(law, law)[: largest + 1]
+        if bit == "1":
+            law = np.convolve(law, pmf)[: largest + 1]
+    return law
+
+
 def expected_largest_count(length: int, alphabet: int) -> float:
     """E[max_s count_s] of `length` independent uniform symbols, exactly.
 
@@ -14,11 +24,7 @@ def expected_largest_count(length: int, alphabet: int) -> float:
     total = float(poisson.pmf(n, n))
     expectation = 0.0
     for t in range(n):  # E[max] = Σ_{t ≥ 0} P(max > t)
-        below = np.array([1.0])
-        for bit in bin(V)[2:]:  # the V-th convolution power, by squaring
-            below = np.convolve(below, below)[: n + 1]
-            if bit == "1":
-                below = np.convolve(below, pmf[: t + 1])[: n + 1]
+        below = _power(pmf[: t + 1], V, n)
         at_most = float(below[n]) / total if len(below) > n else 0.0
         if at_most > 1 - 1e-13:
             break
@@ -36,11 +42,7 @@ def mean_largest_share(length: int, alphabet: int) -> float:
         sizes = np.arange(top // 2 + 1, top + 1)
         pmf, norm = poisson.pmf(np.arange(top + 1), top / alphabet), poisson.pmf(sizes, top)
         for t in range(top):
-            below = np.array([1.0])
-            for bit in bin(alphabet)[2:]:
-                below = np.convolve(below, below)[: top + 1]
-                if bit == "1":
-                    below = np.convolve(below, pmf[: t + 1])[: top + 1]
+            below = _power(pmf[: t + 1], alphabet, top)
             more = 1 - np.pad(below, (0, top + 1 - len(below)))[sizes] / norm
             if more.max() < 1e-13:
                 break

@@ -3,12 +3,16 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, LONGEST, Task
+
+END = 2
+"""The token after a binary output."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -34,11 +38,13 @@ class TransductionTask(Task):
     vocab_size: int = field(init=False)
     readout: str = "per_token"
 
+    extra = 1
+    """Tokens beside the alphabet: the slot, which is the first of them, and what an input has more."""
     per_token = True
     determined_by = "sequence"  # the output is a function of the input
 
     def __post_init__(self) -> None:
-        self.vocab_size = self.num_outputs + 1
+        self.vocab_size = self.num_outputs + self.extra
         super().__post_init__()
         self.needs_causal = True if self.causal else None
         self.blind_masks = (self.causal,)  # slots under a causal mask are told apart by how many came before
@@ -63,3 +69,22 @@ class TransductionTask(Task):
         if self.causal:
             torch.clamp(y[:, :-1], min=0, out=slots[:, 1:])
         return torch.cat((x, slots), dim=1), torch.cat((torch.full_like(x, IGNORE), y), dim=1)
+
+
+def terminate(symbols: Tensor, lengths: Tensor, width: int) -> Tensor:
+    """(B, width): the first `lengths` symbols of each row, END, and nothing to ask after it.
+
+        tokens    x1 x2 x3  _  _  _  _        y = 1 0, END
+        targets    –  –  –  1  0  2  –
+
+    Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), who count accuracy up to END as here, but also
+    train on the zeros after it, which this does not.
+    """
+    B, W = symbols.shape
+    ends = lengths.numpy()[:, None]
+    output = np.empty((B, width), dtype=np.int64)
+    output[:, :W] = symbols.numpy()
+    places = np.arange(width)
+    output[places == ends] = END
+    output[places > ends] = IGNORE
+    return torch.from_numpy(output)
