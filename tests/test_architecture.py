@@ -1,5 +1,6 @@
 """docs/architecture.md is true of the tree."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -43,3 +44,30 @@ def test_what_a_page_links_is_there_and_its_index_and_it_link_each_other(page: P
     folder = page.parent.parent if page.name == "README.md" else page.parent
     assert folder / "README.md" in links(page)
     assert page in links(folder / "README.md")
+
+
+def test_a_newcomer_reads_one_run_in_1700_lines() -> None:
+    section = PAGE.partition("## Reading order")[2].partition("\n## ")[0]
+    files = re.findall(r"\]\(\.\./([\w/]+\.py)\)", section)
+    assert len(files) == len(set(files)) >= 12
+    assert sum(len((ROOT / file).read_text().splitlines()) for file in files) <= 1700
+
+
+def test_a_class_has_one_home() -> None:
+    homes: dict[str, list[Path]] = {}
+    for path in (ROOT / "posenc").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+ROOMS = ("encodings", "tasks", "diagnostics")
+"""Rooms that hold one file for each encoding, task and diagnostic."""
+
+
+def test_no_room_holds_more_than_a_dozen_modules() -> None:
+    assert len([*(ROOT / "posenc").glob("*.py")]) <= 6
+    folders = {path.parent for path in (ROOT / "posenc").rglob("*.py")}
+    for folder in folders - {ROOT / "posenc" / name for name in ROOMS}:
+        assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= 12, folder

@@ -117,7 +117,8 @@ def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: in
 
     Raises ConfigError where the run is not defined at this length, or the memory is too small for it.
     """
-    length = run.module.task.length[1] if length is None else length
+    longest: int = run.module.task.length[1]
+    length = longest if length is None else length
     try:
         return _analyse(run, length, batch, steps)
     except (MemoryError, RuntimeError) as error:

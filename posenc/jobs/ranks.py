@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
 from posenc.checks import ConfigError
-from posenc.jobs.run import prepare, thread_limit, threads_of, train
+from posenc.jobs.run import prepare, train
+from posenc.jobs.threads import thread_limit, threads_of
 from posenc.runs.folder import RunFolder
 from posenc.runs.processes import Place
 from posenc.training.divergence import Diverged, lost

@@ -1,36 +1,32 @@
 """One run, from a composed config to a result on disk."""
 
 import logging
-import platform
 import shlex
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
-import torch
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import checks
 from posenc.checks import ConfigError
 from posenc.config.build import Parts, build
 from posenc.config.resume import WORDS, run_folder
+from posenc.jobs import outcome
+from posenc.jobs.threads import thread_limit, threads_of
 from posenc.runs import reading
 from posenc.runs.folder import RunFolder, begin, begun, same_data
-from posenc.runs.processes import place
-from posenc.runs.result import write_positions, write_result
+from posenc.runs.result import write_positions
 from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job
-from posenc.runs.writing import write_picture, write_text
+from posenc.runs.writing import write_text
 from posenc.statistics.length import summarise
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
-from posenc.training.divergence import Diverged, lost, ran_out
+from posenc.training.divergence import Diverged
 from posenc.training.dry_run import dry_run
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import close_logs, open_logs
@@ -39,9 +35,6 @@ from posenc.training.loggers.metrics_file import close_logs, open_logs
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-
-THREADS = 1024
-"""More than any machine has; the system refuses to start so many, and ends the process."""
 
 
 def run(
@@ -87,63 +80,20 @@ def run(
             good = "" if parts is None else f"; {parts.checkpoints.last_good()}"
             record |= {"status": "diverged", "error": f"{error}{good}"}
         except Exception as error:
-            record |= {"status": "failed", "error": reason(error, parts)}
+            record |= {"status": "failed", "error": outcome.reason(error, parts)}
             with suppress(OSError):  # there may be no room for it
                 write_text(folder / "traceback.txt", traceback.format_exc())
         if parts is not None:
             with suppress(OSError):
                 close_logs(parts.trainer.loggers)
-            record |= measured(parts)
-        record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": versions()}
+            record |= outcome.measured(parts)
+        record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": outcome.versions()}
     try:
         if alone:
-            draw(folder, record, parts)
+            outcome.draw(folder, record, parts)
     finally:
-        _write(folder, record)
+        outcome.write(folder, record)
     return record, signum
-
-
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    """Write the result; where it cannot be, say what it was."""
-    try:
-        write_result(folder, record)
-    except OSError as error:
-        state = record["status"] + (f": {record['error']}" if record["error"] else "")
-        raise OSError(error.errno, f"{error.strerror}; the run itself: {state}", error.filename) from error
-
-
-def reason(error: Exception, parts: Parts | None) -> str:
-    """Why a run failed, in a sentence; what to lower where memory was too little."""
-    if parts is not None and ran_out(error):
-        return memory.explain(error, parts.module, parts.data)
-    if place() is not None and lost(error):
-        why = str(error).partition("\n")[0]
-        return f"another process of the run has ended ({why}); the same command goes on from the last checkpoint"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
-
-
-def threads_of(config: DictConfig) -> int | None:
-    """The threads that this process is asked to compute with: `config.threads`, or its share of the machine."""
-    if config.threads is not None:
-        checks.positive("config", maximum=THREADS, threads=config.threads)
-        return config.threads
-    here = place()
-    local = 1 if here is None else here.world // here.nodes
-    return max(1, torch.get_num_threads() // local) if local > 1 else None
-
-
-@contextmanager
-def thread_limit(threads: int | None) -> Iterator[None]:
-    """Inside, torch computes with so many threads, or with as many as before."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[Parts, str | None, int]:
@@ -202,52 +152,4 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
         "test": table,
         "undefined": {str(length): reason for length, reason in sorted(parts.module.undefined.items())},
         "length_generalization": summarise(parts.task.length[1], skills),
-    }
-
-
-def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
-    """length.png and by_position.png, where a run has scores at several lengths and of several places.
-
-    A sweep leaves its figures to the report over all of its runs.
-    """
-    from posenc.figures import lengths  # matplotlib takes most of a second
-
-    if len(record.get("test", {})) > 1:
-        write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
-    if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
-        title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
-        figure = lengths.position_curves(parts.module.by_position, parts.module.validation.places, title)
-        write_picture(folder / "by_position.png", figure, dpi=150)
-
-
-def measured(parts: Parts) -> dict[str, Any]:
-    """Cost and ceilings of a run, whether or not it came to its end."""
-    encoder, watch = parts.module.encoder, parts.stopwatch
-    ceilings = {
-        str(length): {"order_blind": blind, "order_aware": aware}
-        for length, (blind, aware) in sorted(parts.module.ceilings.items())
-    }
-    return {
-        "trained_lengths": list(parts.task.length),
-        "trained_tokens": parts.module.trained_tokens,
-        "parameters": sum(p.numel() for p in encoder.parameters()),
-        "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
-        "steps": parts.trainer.global_step,
-        "processes": parts.trainer.world_size,
-        "precision": str(parts.trainer.precision),
-        "seconds": round(watch.seconds, 3),
-        "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
-        "ceilings": ceilings,
-        "validation": {"best_loss": parts.best_validation_loss},
-        "references": parts.module.references,
-    }
-
-
-def versions() -> dict[str, Any]:
-    """What a result may depend on besides its config."""
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
     }

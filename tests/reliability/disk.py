@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from posenc.jobs import run as jobs
+from posenc.jobs import outcome as end_of_run
 from posenc.training.checkpoint_file import DurableFiles, read
 from tests.reliability.children import Child, finished
 from tests.reliability.kills import RUN, STEPS, differences, outcome
@@ -118,7 +118,7 @@ def main(words: list[str] | None = None) -> int:
     root = Path(tempfile.mkdtemp(prefix="disk_"))
     finished([*RUN, f"trainer.max_steps={asked.steps}", f"hydra.run.dir={root / 'whole'}"], root / "log")
     wrong = attempt(root, "checkpoint", asked.steps, (DurableFiles, "save_checkpoint", 6))
-    wrong += attempt(root, "result", asked.steps, (jobs, "write_result", 1))
+    wrong += attempt(root, "result", asked.steps, (end_of_run, "write_result", 1))
     print("\n".join(wrong) or "2 of 2: a clear error, an earlier checkpoint that loads, the same end with room again")
     shutil.rmtree(root)
     return int(bool(wrong))

@@ -30,9 +30,11 @@ class Note:
 
 
 FOUND = {"dataset.data_digest": "data_digest", "trainer.precision": "precision"}
-"""Settings that a run learned when it began, by their names in the result: the data, and the precision that `auto` stood
-for. Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is
-taken for what the others are."""
+"""Settings that a run learned when it began, by their names in the result: its data, and the precision that `auto` is.
+
+Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is taken
+for what the others are.
+"""
 
 
 @dataclass(eq=False)

@@ -1,0 +1,84 @@
+"""What is on record of a run when it has ended: what it cost, why it failed, its figures."""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from posenc.config.build import Parts
+from posenc.runs.processes import place
+from posenc.runs.result import write_result
+from posenc.runs.writing import write_picture
+from posenc.training import memory
+from posenc.training.divergence import lost, ran_out
+
+
+def write(folder: Path, record: dict[str, Any]) -> None:
+    """Write the result; where it cannot be, say what it was."""
+    try:
+        write_result(folder, record)
+    except OSError as error:
+        state = record["status"] + (f": {record['error']}" if record["error"] else "")
+        raise OSError(error.errno, f"{error.strerror}; the run itself: {state}", error.filename) from error
+
+
+def reason(error: Exception, parts: Parts | None) -> str:
+    """Why a run failed, in a sentence; what to lower where memory was too little."""
+    if parts is not None and ran_out(error):
+        return memory.explain(error, parts.module, parts.data)
+    if place() is not None and lost(error):
+        why = str(error).partition("\n")[0]
+        return f"another process of the run has ended ({why}); the same command goes on from the last checkpoint"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
+
+
+def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
+    """length.png and by_position.png, where a run has scores at several lengths and of several places.
+
+    A sweep leaves its figures to the report over all of its runs.
+    """
+    from posenc.figures import lengths  # matplotlib takes most of a second
+
+    if len(record.get("test", {})) > 1:
+        write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
+    if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
+        title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
+        figure = lengths.position_curves(parts.module.by_position, parts.module.validation.places, title)
+        write_picture(folder / "by_position.png", figure, dpi=150)
+
+
+def measured(parts: Parts) -> dict[str, Any]:
+    """Cost and ceilings of a run, whether or not it came to its end."""
+    encoder, watch = parts.module.encoder, parts.stopwatch
+    ceilings = {
+        str(length): {"order_blind": blind, "order_aware": aware}
+        for length, (blind, aware) in sorted(parts.module.ceilings.items())
+    }
+    return {
+        "trained_lengths": list(parts.task.length),
+        "trained_tokens": parts.module.trained_tokens,
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
+        "steps": parts.trainer.global_step,
+        "processes": parts.trainer.world_size,
+        "precision": str(parts.trainer.precision),
+        "seconds": round(watch.seconds, 3),
+        "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
+        "ceilings": ceilings,
+        "validation": {"best_loss": parts.best_validation_loss},
+        "references": parts.module.references,
+    }
+
+
+def versions() -> dict[str, Any]:
+    """What a result may depend on besides its config."""
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
