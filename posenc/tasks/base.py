@@ -104,9 +104,8 @@ class Task:
 
     def _tested(self, lengths: Sequence[int] | None) -> list[int]:
         if lengths is None:
-            longest = self.length[1]
-            further = (round(multiple * longest) for multiple in MULTIPLES)
-            return sorted({longest, *(tested for tested in further if tested <= self.max_length)})
+            further = (round(multiple * self.length[1]) for multiple in MULTIPLES)
+            return sorted({self.length[1], *(tested for tested in further if tested <= self.max_length)})
         if isinstance(lengths, str) or not isinstance(lengths, Sequence):
             raise ConfigError(f"{self}: test_lengths must be a list, got {lengths!r}; write [{lengths}].")
         if not lengths:

@@ -11,37 +11,38 @@ from posenc.tasks.base import LONGEST
 from posenc.tasks.places import MarkedPair
 
 
-def bin_ends(bins: int, trained: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distances first(c) .. last(c) of each bin that a sequence of `length` tokens can show.
+class _Binned(MarkedPair):
+    """The distance of the two falls into one of `bins`, those of the longest training length n at every length.
 
-    Bins are those of the trained length n, first(c) = 1 + ⌈c (n − 1) / B⌉, at every length: a distance has one label.
-    The last bin holds all greater distances too.
+    first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has one label. The last bin holds all greater distances too.
     """
-    first = 1 + (np.arange(bins) * (trained - 1) + bins - 1) // bins
-    last = np.append(first[1:] - 1, LONGEST)
-    shown = first < length
-    return first[shown], np.minimum(last[shown], length - 1)
 
+    bins: int
 
-def draw_interval(
-    generator: Generator, bin_: np.ndarray, ends: tuple[np.ndarray, np.ndarray], length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A distance, uniform within its bin, and the left end, uniform among those that fit."""
-    low, high = (each[bin_] for each in ends)
-    uniform = torch.rand(2, len(bin_), generator=generator, dtype=torch.float64).numpy()
-    distance = low + (uniform[0] * (high + 1 - low)).astype(np.int64)
-    return distance, (uniform[1] * (length - distance)).astype(np.int64)
+    def ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """The distances first(c) .. last(c) of each bin that a sequence of `length` tokens can show."""
+        B = self.bins
+        first = 1 + (np.arange(B) * (self.length[1] - 1) + B - 1) // B
+        last = np.append(first[1:] - 1, LONGEST)
+        shown = first < length
+        return first[shown], np.minimum(last[shown], length - 1)
 
+    def interval(self, generator: Generator, bin_: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """A distance, uniform within its bin, and the left end, uniform among those that fit."""
+        low, high = (each[bin_] for each in self.ends(length))
+        uniform = torch.rand(2, len(bin_), generator=generator, dtype=torch.float64).numpy()
+        distance = low + (uniform[0] * (high + 1 - low)).astype(np.int64)
+        return distance, (uniform[1] * (length - distance)).astype(np.int64)
 
-def marked_end(ends: tuple[np.ndarray, np.ndarray], length: int) -> np.ndarray:
-    """P(the last token is the right marker | bin): the mean of 1/(n − d) over the bin's distances d."""
-    low, high = ends
-    sums = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, length))))  # [m]: Σ of 1/k, k ≤ m
-    return (sums[length - low] - sums[length - 1 - high]) / (high + 1 - low)
+    def right_at_the_end(self, length: int) -> np.ndarray:
+        """P(the last token is the right marker | bin): the mean of 1/(n − d) over the bin's distances d."""
+        low, high = self.ends(length)
+        sums = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, length))))  # [m]: Σ of 1/k, k ≤ m
+        return (sums[length - low] - sums[length - 1 - high]) / (high + 1 - low)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DistanceDataset(MarkedPair):
+class DistanceDataset(_Binned):
     """The class is the bin of the distance |i − j| between the only 5 and the only 8.
 
         trained at length 11, 5 classes, bins {1,2} {3,4} {5,6} {7,8} {9,10}
@@ -63,26 +64,22 @@ class DistanceDataset(MarkedPair):
 
     def __post_init__(self) -> None:
         checks.positive(self, minimum=2, num_classes=self.num_classes)
-        self.num_outputs, self.min_length = self.num_classes, self.num_classes + 1
+        self.num_outputs, self.bins, self.min_length = self.num_classes, self.num_classes, self.num_classes + 1
         super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        ends = self._ends(length)
-        targets = torch.randint(len(ends[0]), (batch,), generator=generator)
-        distance, left = draw_interval(generator, targets.numpy(), ends, length)
+        targets = torch.randint(len(self.ends(length)[0]), (batch,), generator=generator)
+        distance, left = self.interval(generator, targets.numpy(), length)
         tokens = self.background(generator, batch, length)
         eight_left = torch.randint(2, (batch,), generator=generator).numpy()
         return self.mark(tokens, left + distance * eight_left, left + distance * (1 - eight_left)), targets
 
-    def _ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        return bin_ends(self.num_outputs, self.length[1], length)
-
     def at_the_end(self, length: int) -> np.ndarray:
-        return np.repeat(marked_end(self._ends(length), length)[:, None] / 2, 2, axis=1)  # which one is a coin flip
+        return np.repeat(self.right_at_the_end(length)[:, None] / 2, 2, axis=1)  # which one is a coin flip
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SignedDistance(MarkedPair):
+class SignedDistance(_Binned):
     """The class is the bin of the signed distance j − i from the only 5, at place i, to the only 8, at place j.
 
         trained at length 11, 4 classes, bins {−10..−6} {−5..−1} {1..5} {6..10}
@@ -103,26 +100,22 @@ class SignedDistance(MarkedPair):
 
     def __post_init__(self) -> None:
         checks.even(self, "has as many bins on either side", num_classes=self.num_classes)
-        self.num_outputs, self.min_length = self.num_classes, self.num_classes // 2 + 1
+        self.num_outputs, self.bins = self.num_classes, self.num_classes // 2
+        self.min_length = self.bins + 1
         super().__post_init__()
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        bins, ends = self.num_outputs // 2, self._ends(length)
-        shown = len(ends[0])  # on either side
-        targets = bins - shown + torch.randint(2 * shown, (batch,), generator=generator)
-        side = targets.numpy() - bins
+        shown = len(self.ends(length)[0])  # on either side
+        targets = self.bins - shown + torch.randint(2 * shown, (batch,), generator=generator)
+        side = targets.numpy() - self.bins
         eight_right = side >= 0
         bin_ = np.where(eight_right, side, -1 - side)
-        distance, left = draw_interval(generator, bin_, ends, length)
+        distance, left = self.interval(generator, bin_, length)
         tokens = self.background(generator, batch, length)
         return self.mark(tokens, left + distance * ~eight_right, left + distance * eight_right), targets
 
-    def _ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        return bin_ends(self.num_outputs // 2, self.length[1], length)
-
     def at_the_end(self, length: int) -> np.ndarray:
-        marked = marked_end(self._ends(length), length)
-        return np.stack((np.append(marked, 0 * marked), np.append(0 * marked, marked)), axis=1)
+        return np.kron(np.eye(2), self.right_at_the_end(length)[:, None])  # first the classes where the 5 is right
 
     def references(self) -> dict[str, float]:
         """distance_only: the best accuracy of a rule that sees |j − i| and nothing else."""

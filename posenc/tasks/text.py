@@ -147,23 +147,16 @@ def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
         ends = {name: round(len(joined) * end) for name, end in {"train": 0.8, "validation": 0.9, "test": 1.0}.items()}
         starts = [0, *ends.values()]
         return {name: bytearray(joined[start:end]) for start, (name, end) in zip(starts, ends.items(), strict=False)}
-    queue = sorted(
-        groups,
-        key=lambda group: hashlib.blake2b(group[0][0].encode("utf-8", "surrogateescape")).digest(),
-        reverse=True,
-    )
+    by_hash = sorted(groups, key=lambda group: hashlib.blake2b(group[0][0].encode("utf-8", "surrogateescape")).digest())
+    queue = [[data for _, data in group] for group in reversed(by_hash)]
     total = sum(len(data) for _, data in files)
     splits: dict[str, bytearray] = {}
     for name, share in SHARES.items():
         taken: list[bytes] = []
         left = len(SHARES) - len(splits) - 1  # the splits still to come need a group each
         while len(queue) > left and sum(map(len, taken)) < share * total:
-            fits = [i for i, each in enumerate(queue) if _size(each) <= 2 * share * total]
-            smallest = min(range(len(queue)), key=lambda i: _size(queue[i]))
-            taken += [data for _, data in queue.pop(fits[-1] if fits else smallest)]
+            fits = [i for i, each in enumerate(queue) if sum(map(len, each)) <= 2 * share * total]
+            smallest = min(range(len(queue)), key=lambda i: sum(map(len, queue[i])))
+            taken += queue.pop(fits[-1] if fits else smallest)
         splits[name] = bytearray(b"\0".join(taken))
     return splits
-
-
-def _size(group: list[tuple[str, bytes]]) -> int:
-    return sum(len(data) for _, data in group)
