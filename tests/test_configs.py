@@ -31,6 +31,7 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict]]:
 
 
 CASES = [(group, option) for group in GROUPS for option in options(group)]
+CASES += [("stop", option) for option in options("stop") if option != "none"]
 
 
 @pytest.mark.parametrize(("group", "option"), CASES)
@@ -53,7 +54,9 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
         assert node["_target_"] != "functools.partial", "use _partial_: true"
 
 
-@pytest.mark.parametrize(("group", "option"), [*CASES, *(("launcher", option) for option in options("launcher"))])
+@pytest.mark.parametrize(
+    ("group", "option"), [*CASES, ("stop", "none"), *(("launcher", option) for option in options("launcher"))]
+)
 def test_yaml_says_what_it_is(group: str, option: str) -> None:
     first = (CONFIGS / group / f"{option}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ")

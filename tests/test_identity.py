@@ -59,6 +59,17 @@ def test_every_value_is_in_the_identity_or_named_as_harmless(default: dict[str, 
         assert identity.config_hash(default | {key: value}) != before
 
 
+def test_how_a_run_ends_is_in_the_identity_and_none_is_as_before(composed: Callable[..., DictConfig]) -> None:
+    configs = [plain(composed(f"stop={name}", "~callbacks", "~logger")) for name in ("none", "solved", "plateau")]
+    assert len({identity.config_hash(config) for config in configs}) == 3
+    former = {key: value for key, value in configs[0].items() if key != "stop"}
+    assert identity.config_hash(former) == identity.config_hash(configs[0])
+    assert identity.former_hashes(former) == identity.former_hashes(configs[0])
+    for key in configs[1]["stop"]:
+        changed = configs[1] | {"stop": configs[1]["stop"] | {key: "another value"}}
+        assert identity.config_hash(changed) != identity.config_hash(configs[1]), key
+
+
 def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any]) -> None:
     before, names = identity.config_hash(default), set[str]()
     for path in (CONFIGS / "callbacks").glob("*.yaml"):

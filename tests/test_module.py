@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from posenc.training.module import warmup_cosine
+from posenc.training.stopping.schedule import warmup_cosine
 
 
 def test_learning_rate_rises_linearly_and_falls_to_zero() -> None:

@@ -38,6 +38,9 @@ class _Bar:
         if done % REFRESH == 0:
             self.tell(done, scores)
 
+    def aim(self, total: int) -> None:
+        self._progress.update(self._task, total=total)
+
     def tell(self, done: int, scores: Scores) -> None:
         self._progress.update(self._task, completed=done, scores=scores())
 
@@ -56,6 +59,9 @@ class _Lines:
     def update(self, done: int, scores: Scores) -> None:
         if self._clock() - self._at >= SILENCE:
             self.tell(done, scores)
+
+    def aim(self, total: int) -> None:
+        self._total = total
 
     def tell(self, done: int, scores: Scores) -> None:
         now = done, scores()
@@ -112,8 +118,9 @@ class ProgressLine(ProgressBar):
             self._line.update(trainer.global_step, lambda: self._scores(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the new scores."""
+        """Show the new scores, and the new end where the validation has set one."""
         if self._line is not None:
+            self._line.aim(trainer.max_steps)
             self._line.tell(trainer.global_step, lambda: self._scores(trainer))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -20,6 +20,8 @@ from posenc.training.data import SequenceData
 from posenc.training.interrupt import GracefulStop
 from posenc.training.loggers.metrics_file import check_logs
 from posenc.training.module import SequenceModule
+from posenc.training.stopping.criterion import Criterion
+from posenc.training.stopping.milestones import Milestones
 from posenc.training.trainer import Stopwatch
 
 
@@ -33,6 +35,8 @@ class Parts:
     trainer: L.Trainer
     stopwatch: Stopwatch
     stop: GracefulStop
+    milestones: Milestones
+    criterion: Criterion | None = None
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -57,16 +61,20 @@ def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) ->
     data: SequenceData = make(config, "data", task=task, seed=seed)
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
     check_logs(logger, folder)
-    stopwatch, stop = Stopwatch(), stop or GracefulStop()
+    stopwatch, stop, milestones = Stopwatch(), stop or GracefulStop(), Milestones()
+    criterion: Criterion | None = None if config.get("stop") is None else make(config, "stop")
+    watching = [stopwatch, milestones] if criterion is None else [stopwatch, milestones, criterion]
     trainer: L.Trainer = make(
         config,
         "trainer",
         folder=folder,
-        callbacks=[stopwatch, *callbacks],
+        callbacks=[*watching, *callbacks],
         logger=logger,
         stop=stop,
     )
-    return Parts(task, module, data, trainer, stopwatch, stop)
+    if criterion is not None:
+        criterion.take(module, trainer)
+    return Parts(task, module, data, trainer, stopwatch, stop, milestones, criterion)
 
 
 def build_module(config: DictConfig, task: Task, trusted: bool = True) -> SequenceModule:

@@ -14,6 +14,7 @@ from posenc.config.suggestions import did_you_mean
 KNOWN = {
     *shape.REQUIRED,
     *shape.TOP,
+    "stop",
     "callbacks",
     "logger",
     "ckpt_path",

@@ -21,11 +21,12 @@ from posenc.tasks.base import Task
 from posenc.training.data import SequenceData
 from posenc.training.divergence import ran_out
 from posenc.training.module import SequenceModule
+from posenc.training.stopping.criterion import Criterion
 
 KINDS: dict[str, type] = {
     "dataset": Task, "data": SequenceData, "encoding": PositionalEncoding, "model": Encoder,
     "positions": PositionScheme, "module": SequenceModule, "optimizer": Optimizer, "trainer": L.Trainer,
-    "callbacks": L.Callback, "logger": Logger,
+    "callbacks": L.Callback, "logger": Logger, "stop": Criterion,
 }  # fmt: skip
 """What each group of the config builds."""
 

@@ -42,8 +42,9 @@ def check(config: DictConfig) -> dict[str, Any]:
             raise ConfigError(f"{group} must hold options by name, got {watching!r}; ~{group} leaves it out.")
         for name, node in watching.items():
             _maker(f"{group}.{name}", node)
-    if plain["study"] is not None:
-        _maker("study", plain["study"])
+    for group in ("study", "stop"):
+        if plain.get(group) is not None:
+            _maker(group, plain[group])
     if not isinstance(plain["force"], bool):
         raise ConfigError(f"force must be true or false, got {plain['force']!r}.")
     if not isinstance(plain["ckpt_path"], str | None):

@@ -70,6 +70,9 @@ def measured(parts: Parts) -> dict[str, Any]:
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
         "ceilings": ceilings,
         "validation": {"best_loss": parts.best_validation_loss},
+        "skill_steps": parts.milestones.steps,
+        "stopped": None if parts.criterion is None else parts.criterion.stopped,
+        "censored": None if parts.criterion is None else parts.criterion.censored(parts.trainer.global_step),
         "references": parts.module.references,
     }
 

@@ -1,6 +1,5 @@
 """The LightningModule: loss, metrics, optimizer."""
 
-import math
 from collections.abc import Callable, Iterable
 
 import lightning as L
@@ -21,22 +20,16 @@ from posenc.tasks.base import IGNORE, Task, skill
 from posenc.training.data import Batch
 from posenc.training.divergence import check_gradient
 from posenc.training.scores import Scores
+from posenc.training.stopping.schedule import Schedule, warmup_cosine
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """The share of the peak learning rate at `step`: linear up to it over `warmup` steps, then a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
 
 class SequenceModule(L.LightningModule):
     """Cross-entropy of an encoder on a task; accuracy and skill beside what is achievable.
 
     optimizer     makes an optimizer from parameters
-    warmup_steps  steps of linear warm-up; then a cosine to zero at the trainer's last step
+    warmup_steps  steps of linear warm-up; then `schedule`, by default a cosine to zero at the trainer's last step
     """
 
     def __init__(
@@ -53,6 +46,7 @@ class SequenceModule(L.LightningModule):
         task.check_mask(encoder.causal)
         self.encoder, self.positions, self.task = encoder, positions, task
         self.optimizer, self.seed, self.warmup_steps = optimizer, seed, warmup_steps
+        self.schedule: Schedule = warmup_cosine
         self.ceilings = {
             length: task.ceilings(length, causal=encoder.causal, readout=encoder.readout, window=encoder.window)
             for length in {task.length[1], *task.test_lengths}
@@ -190,10 +184,10 @@ class SequenceModule(L.LightningModule):
             self.by_position += [{"length": length} | row for row in scores.by_place()]
 
     def configure_optimizers(self) -> dict:
-        """The optimizer under linear warm-up and cosine decay, stepped every step."""
+        """The optimizer under the schedule of its learning rate, stepped every step."""
         optimizer = self.optimizer(self.parameters())
         # A fused optimizer offers to unscale float16's gradients itself, and Lightning then refuses to clip them.
         optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, total))
+        schedule = LambdaLR(optimizer, lambda step: self.schedule(step, self.warmup_steps, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

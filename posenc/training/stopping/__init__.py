@@ -1,0 +1,1 @@
+"""How a run ends: when it is done, and the learning rate that takes it there."""
