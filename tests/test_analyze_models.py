@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig
 
 from posenc.analysis import words
-from posenc.analysis.encoding import overridden
 from posenc.analysis.encoding_words import describe
 from posenc.analysis.load import Finished
 from posenc.analysis.measure import Analysis, analyse
@@ -73,7 +72,7 @@ def test_every_encoding(composed: Callable[..., DictConfig], name: str) -> None:
     run = fresh(composed, f"encoding={name}", *SHORT)
     analysis = analyse(run, batch=BATCH, steps=2)
     text = check(analysis)
-    hooks = overridden(run.module.encoder.encoding(0))
+    hooks = run.module.encoder.encoding(0).hooks
     found = analysis.encoding
     assert bool(found.curves) == ("bias" in hooks)
     assert bool(found.vectors) == ("embed" in hooks)

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from posenc.analysis.observe import Asked, look, reach, trained
 from posenc.diagnostics import RotaryUsage, rotary_usage
 from posenc.diagnostics.bias_curve import Curve, bias_curve
-from posenc.encodings.base import PositionalEncoding
 from posenc.report.words import listing
 from posenc.training.module import SequenceModule
 
@@ -76,24 +75,18 @@ def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
         distance=distance,
         position=position,
         places=int((beyond[0].positions.values[0] <= position + 1e-6).sum()),
-        hooks=overridden(asked[0].encoding),
+        hooks=asked[0].encoding.hooks,
         curves={layer: curve for layer, curve in curves.items() if curve is not None},
         usage={layer: found for layer, found in usage.items() if found is not None},
         vectors=_vectors(module, beyond),
     )
 
 
-def overridden(encoding: PositionalEncoding) -> tuple[str, ...]:
-    """Which of embed, rotate and bias the encoding brings itself."""
-    hooks = ("embed", "rotate", "bias")
-    return tuple(hook for hook in hooks if getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook))
-
-
 @torch.no_grad()
 def _vectors(module: SequenceModule, asked: Sequence[Asked]) -> dict[int, Float[Tensor, "N D"]]:
     """What `embed` makes of tokens that are zero, in each layer that has one of its own."""
     encoder = module.encoder
-    if "embed" not in overridden(asked[0].encoding):
+    if "embed" not in asked[0].encoding.hooks:
         return {}
     layers = [0] if encoder.inject == "input" else range(len(encoder.encodings))
     found = {}

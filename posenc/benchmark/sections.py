@@ -138,7 +138,7 @@ def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, Positional
             encoding = catalog.build(files[name], *shape, f"encoding.max_length={longest}")
         except ConfigCompositionException:  # it is defined at every length
             encoding = catalog.build(files[name], *shape)
-        if type(encoding) is not PositionalEncoding:
+        if encoding.hooks:
             yield name, encoding, encoding.causal_only
 
 

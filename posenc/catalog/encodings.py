@@ -91,14 +91,9 @@ class EncodingEntry:
     @property
     def enters(self) -> str:
         """Where position enters, by the hooks that the class overrides."""
-        encoding = self.encoding
-        if overrides(encoding, "bias"):
-            return "logits"
-        if overrides(encoding, "rotate"):
-            return "queries and keys"
-        if overrides(encoding, "embed"):
-            return "embeddings" if encoding.inject == "input" else "attention's input"
-        return "nowhere"
+        at = {"bias": "logits", "rotate": "queries and keys"}
+        at["embed"] = "embeddings" if self.encoding.inject == "input" else "attention's input"
+        return at[self.encoding.hooks[-1]] if self.encoding.hooks else "nowhere"
 
     @property
     def layers(self) -> str:
@@ -113,11 +108,6 @@ class EncodingEntry:
     def depends(self) -> str:
         """What it is a function of."""
         return ", ".join(sorted(self.encoding.depends_on)) or "nothing"
-
-
-def overrides(encoding: PositionalEncoding, hook: str) -> bool:
-    """Whether a class has a hook of its own."""
-    return getattr(type(encoding), hook) is not getattr(PositionalEncoding, hook)
 
 
 def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[EncodingEntry]:

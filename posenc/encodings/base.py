@@ -28,6 +28,9 @@ class PositionalEncoding(nn.Module):
     et al. 2023, https://arxiv.org/abs/2305.19466). 0 parameters. Defined at every length.
     """
 
+    hooks: ClassVar[tuple[str, ...]] = ()
+    """Which of embed, rotate and bias the class overrides, in this order; each class gets it when it is made."""
+
     depends_on: ClassVar[frozenset[str]] = frozenset()
     """What its terms are functions of, besides q and k: any of
 
@@ -61,9 +64,11 @@ class PositionalEncoding(nn.Module):
     def __init_subclass__(cls) -> None:
         """Every hook that a class overrides refuses what is not of one length, which would broadcast."""
         super().__init_subclass__()
-        for name, check in {"embed": _embeds, "rotate": _turns, "bias": _adds}.items():
+        checks = {"embed": _embeds, "rotate": _turns, "bias": _adds}
+        for name, check in checks.items():
             if name in vars(cls):
                 setattr(cls, name, check(vars(cls)[name]))
+        cls.hooks = tuple(name for name in checks if getattr(cls, name) is not getattr(PositionalEncoding, name))
 
     def embed(self, x: Float[Tensor, "B N D"], positions: Positions) -> Float[Tensor, "B N D"]:
         """Token embeddings in, token embeddings with position out."""
@@ -96,8 +101,7 @@ class PositionalEncoding(nn.Module):
     @property
     def in_attention(self) -> bool:
         """Whether it acts inside attention, by `rotate` or `bias`; where not, q and k need not be exact for it."""
-        own, base = type(self), PositionalEncoding
-        return own.rotate is not base.rotate or own.bias is not base.bias
+        return "rotate" in self.hooks or "bias" in self.hooks
 
     def trained_at(self, length: int) -> None:
         """Learn, before any work starts, that training positions lie below `length`; most encodings need not know."""

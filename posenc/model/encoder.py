@@ -139,12 +139,11 @@ class Encoder(nn.Module):
         self.readout, self.inject, self.causal, self.window = readout, inject, causal, window
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
         layers = encoding.for_layers(num_layers if per_layer else 1)
-        hooks, none = type(encoding), PositionalEncoding
-        asked_once = inject == "input" and (hooks.rotate, hooks.bias) == (none.rotate, none.bias)
+        asked_once = inject == "input" and not encoding.in_attention
         if len(layers) > 1 and asked_once and any(True for _ in encoding.parameters()):
             raise ConfigError(
-                f"Encoder: {hooks.__name__} is asked once, at the input, so copies for other layers would never learn; "
-                "set model.inject=every_layer, or model.encoding_per_layer=false."
+                f"Encoder: {type(encoding).__name__} is asked once, at the input, so copies for other layers would "
+                "never learn; set model.inject=every_layer, or model.encoding_per_layer=false."
             )
         self.encodings = nn.ModuleList(layers)
         self.blocks = nn.ModuleList(

@@ -39,19 +39,11 @@ def logits(encoding: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positi
     return attention_logits(turned, others, q.shape[-1], bias, positions, Mask(causal))
 
 
-def overridden(encoding: PositionalEncoding) -> set[str]:
-    return {
-        name
-        for name in ("embed", "rotate", "bias")
-        if name in dir(type(encoding)) and getattr(type(encoding), name) is not getattr(PositionalEncoding, name)
-    }
-
-
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_what_would_broadcast_is_refused_by_every_hook_and_by_the_layer(catalogue: Any, name: str) -> None:
     encoding, causal = catalogue[name].encoding, catalogue[name].causal
     x, q = torch.randn(2, 10, D), torch.randn(2, H, 10, D // H)
-    layer, own = SelfAttention(D, H, causal), overridden(encoding)
+    layer, own = SelfAttention(D, H, causal), set(encoding.hooks)
     for wrong in (Positions.arange(1), Positions.arange(9), Positions(torch.arange(10).expand(3, 10), 10)):
         with pytest.raises(ConfigError, match=r"10 tokens .*positions"):
             layer(x, encoding, wrong)
@@ -120,7 +112,7 @@ def refusal() -> Iterator[None]:
 def test_far_positions_are_as_exact_as_near_ones(catalogue: Any, name: str) -> None:
     """In float32, 100,000 places on."""
     entry = catalogue[name]
-    if entry.encoding.depends_on & {"position"} or "embed" in overridden(entry.encoding):
+    if entry.encoding.depends_on & {"position"} or "embed" in entry.encoding.hooks:
         return
     encoding, near = loud(entry), Positions.arange(5)
     x, q, k = torch.randn(1, 5, D), torch.randn(1, H, 5, D // H), torch.randn(1, H, 5, D // H)
