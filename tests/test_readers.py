@@ -43,9 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "posenc/report/numbers/series.py": {"read_csv"},  # of bytes that were read
     "posenc/report/write.py": {"print_png", "print_svg"},  # into bytes that are written
     "posenc/report/pages/page.py": {"read_text"},  # page.css and page.js of the package
-    "posenc/catalog/page.py": {"load"},  # configs of the package, and those of its user
-    "posenc/catalog/tasks.py": {"read_text"},  # configs of the package
-    "posenc/catalog/encodings.py": {"read_text"},  # configs of the package, and those of its user
+    "posenc/catalog/page.py": {"load", "read_text"},  # configs of the package, and those of its user
     "posenc/tasks/parts/corpus.py": {"rglob"},  # of its user
     "posenc/terminal.py": {"open"},  # /dev/null
     "posenc/jobs/summary.py": {"rglob"},  # names of event files, which are counted

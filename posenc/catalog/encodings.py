@@ -1,21 +1,21 @@
 """The catalogue: `python -m posenc encodings` lists every encoding, `python -m posenc encodings rope` draws its card.
 
-What it says is read from the code: formula, parameters and reach from the class's docstring (tests hold them true),
-where position enters from the hooks that the class overrides, what it is proven against from the head of its yaml file.
+What it says is read from the code: facts from the class's attributes (tests hold them true), the number of parameters
+from the encoding as it is built, words from the class's docstring and from the first line of the yaml file.
 """
 
 import inspect
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
+from torch import nn
 
-from posenc import checks, terminal
-from posenc.catalog.page import configured, console, markdown_table, node_of, options
+from posenc.catalog.page import chosen, configured, console, heading, markdown_table, node_of, print_table
 from posenc.checks import ConfigError
 from posenc.config.allowed import locate
 from posenc.config.make import make
@@ -27,6 +27,17 @@ PICTURES = Path("runs/catalog")
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 MODEL = "D = 64, H = 4, 2 layers"
 """The default model, for which parameters are counted."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "abacus": {"source": "https://arxiv.org/abs/2405.17399", "proof": ("formula",)},
+    "log_bias": {"source": "https://arxiv.org/abs/2111.09883"},
+    "music_transformer": {"source": "https://arxiv.org/abs/1809.04281"},
+    "p_rope": {"source": "https://arxiv.org/abs/2410.06205", "proof": ("transformers", "formula")},
+    "rope_half": {"proof": ("transformers", "formula")},
+    "rope_partial": {"source": "https://arxiv.org/abs/2204.06745", "proof": ("transformers", "formula")},
+    "shaw_keys": {"proof": ("transformers", "formula")},
+    "sinusoidal_half": {"proof": ("transformers", "x-transformers")},
+}
+"""What differs from the attributes of the class where several options build one class with other arguments."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class EncodingEntry:
     name: str
     encoding: PositionalEncoding
     parameters: int
-    head: str
+    published: str
 
     @property
     def causal(self) -> bool:
@@ -60,33 +71,27 @@ class EncodingEntry:
 
     @property
     def source(self) -> str:
-        """The link in the yaml's head, else the first in the docstring."""
-        links = re.findall(r"https://[^\s,;)]+", self.head + self.documentation)
-        return links[0] if links else "–"
+        """The link to who published it."""
+        return self._fact("source", "–")
+
+    @property
+    def proof(self) -> tuple[str, ...]:
+        """What tests compare it with."""
+        return self._fact("proof", ())
+
+    def _fact(self, name: str, default: Any) -> Any:
+        """An attribute of the class itself, not of one that it extends, or what differs from it in this option."""
+        return VARIANTS.get(self.name, {}).get(name, vars(type(self.encoding)).get(name, default))
 
     @property
     def size(self) -> str:
         """The number of parameters, as a formula."""
-        found = re.search(r"(?:^|\. |\n)([^.]*?(?:\.\d[^.]*?)*) parameters", self.prose)
-        return found.group(1).strip() if found else "–"
+        return type(self.encoding).size
 
     @property
     def reach(self) -> str:
         """What holds beyond the training length."""
-        found = re.search(r"((?:Defined|Undefined) [^.]*)\.", self.prose)
-        return found.group(1) if found else "–"
-
-    @property
-    def published(self) -> str:
-        """Who published it, as the first line of the yaml's head says."""
-        comment = self.head.partition("\n")[0]
-        return comment.partition("; ")[2] or comment
-
-    @property
-    def proof(self) -> str:
-        """What a test compares it with, as the yaml's head says."""
-        found = re.search(r"^proof: (.*)$", self.head, re.MULTILINE)
-        return found.group(1) if found else "–"
+        return "to max_length" if hasattr(self.encoding, "max_length") else "defined"
 
     @property
     def enters(self) -> str:
@@ -98,7 +103,7 @@ class EncodingEntry:
     @property
     def layers(self) -> str:
         """Whether all layers share what is learned."""
-        if not any(True for _ in self.encoding.parameters()):
+        if not self.parameters:
             return "nothing learned"
         if not self.encoding.per_layer:
             return "at the input" if self.enters == "embeddings" else "shared"
@@ -112,16 +117,10 @@ class EncodingEntry:
 
 def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[EncodingEntry]:
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
-    files = options("encoding", folder)
-    for name in names:
-        checks.one_of("catalogue", sorted(files), encoding=name)
-    for name in names or sorted(files):
-        encoding = build(files[name])
-        lines = files[name].read_text().splitlines()
-        head = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")) + "\n"
-        layers = encoding.for_layers(2 if encoding.per_layer else 1)
-        parameters = {id(p): p.numel() for layer in layers for p in layer.parameters()}
-        yield EncodingEntry(name, encoding, sum(parameters.values()), head)
+    for name, file, published in chosen("encoding", names, folder):
+        encoding = build(file)
+        layers = nn.ModuleList(encoding.for_layers(2 if encoding.per_layer else 1))
+        yield EncodingEntry(name, encoding, sum(p.numel() for p in layers.parameters()), published)
 
 
 def build(file: Path, *overrides: str) -> PositionalEncoding:
@@ -150,47 +149,27 @@ COLUMNS = (
 def row(entry: EncodingEntry) -> tuple[str, ...]:
     """An entry's cells."""
     name = entry.name + (" (causal)" if entry.causal else "")
-    past = "defined" if entry.reach.startswith("Defined") else "to max_length"
-    published = re.sub(r": needs model.causal=true$", "", entry.published)
-    source = re.sub(r"^https://(arxiv.org/abs/)?", "", entry.source)
-    count = f"{entry.parameters:,}"
-    return name, entry.enters, entry.depends, count, entry.layers, past, published, entry.proof, source
-
-
-def print_table(found: Sequence[EncodingEntry]) -> None:
-    """The catalogue in the terminal."""
-    title = f"{len(found)} encodings · parameters for {MODEL}"
-    table = terminal.table(title)
-    for column in COLUMNS:
-        whole = column in ("encoding", "parameters", "source")
-        table.add_column(column, justify="right" if column == "parameters" else "left", no_wrap=whole)
-    for entry in found:
-        table.add_row(*map(escape, row(entry)))
-    screen = console()
-    screen.print(table)
-    screen.print("One card: python -m posenc encodings NAME", highlight=False)
+    source = entry.source.removeprefix("https://").removeprefix("arxiv.org/abs/")
+    count, proof = f"{entry.parameters:,}", ", ".join(entry.proof) or "–"
+    return name, entry.enters, entry.depends, count, entry.layers, entry.reach, entry.published, proof, source
 
 
 def page(found: Sequence[EncodingEntry]) -> str:
     """The page docs/encodings.md."""
-    lines = [
-        "# The encodings",
-        "",
-        "[Documentation](README.md)",
-        "",
-        "Made by `python -m posenc encodings --markdown > docs/encodings.md`; a test holds that it is up to date. "
-        f"Parameters are those of the default model ({MODEL}); *in each layer* says whether all layers share them or "
-        "each has its own, which `model.encoding_per_layer` changes. *Proof* names the implementations that a test "
-        "compares each encoding with to 1e-5, or `formula`: the paper's formula in numpy, written independently.",
-        "",
-        "![every encoding's logit between equal tokens against their distance](encodings.png)",
-        "",
-    ]
+    lines = heading(
+        "encodings",
+        f"Parameters are those of the default model ({MODEL}); their formulas have L layers, and d = D/H. *In each "
+        "layer* says whether all layers share them or each has its own, which `model.encoding_per_layer` changes. "
+        "*Proof* names the implementations that a test compares each encoding with to 1e-5, or `formula`: the paper's "
+        "formula in numpy, written independently.",
+    )
+    lines += ["![every encoding's logit between equal tokens against their distance](encodings.png)", ""]
     rows = {entry.name: row(entry) for entry in found}
     linked = {entry.name: f"[{rows[entry.name][-1]}]({entry.source})" for entry in found}
     lines += markdown_table(COLUMNS, {name: (*cells[:-1], linked[name]) for name, cells in rows.items()})
     for entry in found:
         lines += ["", f"## {entry.name}", "", f"`{entry.formula}`", "", entry.prose.replace("\n", "\n\n"), ""]
+        lines += [f"Parameters: `{entry.size}`.", ""] if entry.size else []
         lines += [f"`python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}`"]
     return "\n".join(lines) + "\n"
 
@@ -206,10 +185,10 @@ def print_card(entry: EncodingEntry, portrait: Portrait, folder: Path) -> None:
     facts = {
         "enters at": entry.enters,
         "depends on": entry.depends,
-        "parameters": f"{entry.size} = {entry.parameters:,} ({MODEL})",
+        "parameters": f"{entry.size}{' = ' if entry.size else ''}{entry.parameters:,} ({MODEL})",
         "in each layer": entry.layers,
         "longer inputs": entry.reach,
-        "proof": entry.proof,
+        "proof": ", ".join(entry.proof) or "–",
         "source": entry.source,
         "use": f"python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}",
     }
@@ -243,4 +222,7 @@ def show(
         for entry in found:
             print_card(entry, portray(entry.encoding, entry.causal), pictures)
     elif not gallery:
-        print_table(found)
+        title = f"{len(found)} encodings · parameters for {MODEL}"
+        whole = ("encoding", "parameters", "source")
+        print_table(title, COLUMNS, map(row, found), right=("parameters",), whole=whole)
+        console().print("One card: python -m posenc encodings NAME", highlight=False)

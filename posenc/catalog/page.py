@@ -1,6 +1,6 @@
 """What the pages of encodings and of tasks share: the files of a config group, what each of them builds, tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 
+from posenc import checks, terminal
 from posenc.checks import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -23,6 +25,16 @@ def options(group: str, own: Path | None = None) -> dict[str, Path]:
         raise ConfigError(f"--config-dir {own} has no folder `{group}`.")
     folders = [CONFIGS, *([own.resolve()] if own else [])]
     return {file.stem: file for folder in folders for file in sorted((folder / group).glob("*.yaml"))}
+
+
+def chosen(group: str, names: Sequence[str] = (), own: Path | None = None) -> Iterator[tuple[str, Path, str]]:
+    """The options of a group, only `names` if there are any: name, file, and what the file's first line says of it."""
+    files = options(group, own)
+    for name in names:
+        checks.one_of("catalogue", sorted(files), **{group: name})
+    for name in names or sorted(files):
+        first = files[name].read_text().partition("\n")[0]
+        yield name, files[name], first.removeprefix("# ") if first.startswith("# ") else "–"
 
 
 def node_of(file: Path) -> DictConfig:
@@ -60,6 +72,24 @@ def console() -> Console:
     made = Console()
     made.width = made.width if made.is_terminal else WIDTH
     return made
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str], whole: Sequence[str]
+) -> None:
+    """A table in the terminal; columns in `right` stand there, those in `whole` are not wrapped."""
+    table = terminal.table(title)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in whole)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console().print(table)
+
+
+def heading(what: str, text: str) -> list[str]:
+    """The first lines of the page of all encodings or of all tasks."""
+    made = f"Made by `python -m posenc {what} --markdown > docs/{what}.md`; a test holds that it is up to date."
+    return [f"# The {what}", "", "[Documentation](README.md)", "", f"{made} {text}", ""]
 
 
 def markdown_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:

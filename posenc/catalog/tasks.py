@@ -4,10 +4,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.markup import escape
-
-from posenc import checks, terminal
-from posenc.catalog.page import configured, console, markdown_table, options
+from posenc.catalog.page import chosen, configured, heading, markdown_table, print_table
 from posenc.config.make import make
 from posenc.tasks.base import Task
 
@@ -33,38 +30,18 @@ class TaskEntry:
 
 def entries(names: Sequence[str] = ()) -> Iterator[TaskEntry]:
     """The tasks of configs/dataset, by name; only `names` if there are any."""
-    files = options("dataset")
-    for name in names:
-        checks.one_of("tasks", files, dataset=name)
-    for name in names or files:
-        question = files[name].read_text().splitlines()[0].removeprefix("# ")
-        yield TaskEntry(name, make(configured("dataset", files[name]), "dataset"), question)
-
-
-def print_table(found: Sequence[TaskEntry]) -> None:
-    """All tasks in the terminal."""
-    title = f"{len(found)} tasks · ceilings of accuracy at the default length"
-    table = terminal.table(title)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in COLUMNS[3:] else "left", no_wrap=column == "task")
-    for entry in found:
-        table.add_row(*map(escape, entry.cells))
-    console().print(table)
+    for name, file, question in chosen("dataset", names):
+        yield TaskEntry(name, make(configured("dataset", file), "dataset"), question)
 
 
 def page(found: Sequence[TaskEntry]) -> str:
     """The page docs/tasks.md."""
-    lines = [
-        "# The tasks",
-        "",
-        "[Documentation](README.md)",
-        "",
-        "Made by `python -m posenc tasks --markdown > docs/tasks.md`; a test holds that it is up to date. "
+    lines = heading(
+        "tasks",
         "Ceilings are of accuracy at the default length: the best of any model that sees only the bag of tokens, and "
         "of any model. Where both are equal no encoding can help, and skill is undefined.",
-        "",
-        *markdown_table(COLUMNS, {entry.name: entry.cells for entry in found}),
-    ]
+    )
+    lines += markdown_table(COLUMNS, {entry.name: entry.cells for entry in found})
     for entry in found:
         lines += ["", f"## {entry.name}", "", "```text", inspect.getdoc(type(entry.task)) or "", "```", ""]
         lines += [f"`python train.py dataset={entry.name}`"]
@@ -80,4 +57,5 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
         for entry in found:
             print(f"{entry.name}: {entry.question}\n\n{inspect.getdoc(type(entry.task))}\n")
     else:
-        print_table(found)
+        title = f"{len(found)} tasks · ceilings of accuracy at the default length"
+        print_table(title, COLUMNS, (entry.cells for entry in found), right=COLUMNS[3:], whole=COLUMNS[:1])

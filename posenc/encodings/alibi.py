@@ -31,9 +31,11 @@ class SymmetricALiBi(PositionalEncoding):
     ALiBi, Press, Smith & Lewis 2022 (https://arxiv.org/abs/2108.12409). Under a causal mask this is the paper's form.
     In a bidirectional encoder it is the symmetric extension, and that costs direction: a sequence and its mirror image
     give mirrored outputs, hence equal logits after mean pooling, and whatever depends on left or right alone is
-    invisible. 0 parameters. Defined at every length.
+    invisible. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2108.12409"
+    proof = ("x-transformers",)
     depends_on = frozenset({"|distance|"})
 
     def __init__(self, num_heads: int) -> None:
@@ -55,10 +57,11 @@ class CausalALiBi(SymmetricALiBi):
     """bias[h](t) = s_h · t  for t ≤ 0; the causal mask hides the rest.
 
     The paper's own, causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a
-    causal mask it would reward keys that lie far to the right, so it refuses `causal: false`. 0 parameters. Defined at
-    every length.
+    causal mask it would reward keys that lie far to the right, so it refuses `causal: false`. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2108.12409"
+    proof = ("transformers",)
     depends_on = frozenset({"distance"})
     causal_only = True
 

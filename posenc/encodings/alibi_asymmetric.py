@@ -11,10 +11,11 @@ class AsymmetricALiBi(SymmetricALiBi):
 
     ALiBi (Press et al. 2022, https://arxiv.org/abs/2108.12409) for a bidirectional encoder as in the code of Ruoss et
     al. 2023 (https://arxiv.org/abs/2305.16843, google-deepmind/randomized_positional_encodings), which moves all keys
-    on the left half a step nearer: offset 0.5. Left and right then differ, by little. 0 parameters. Defined at every
-    length.
+    on the left half a step nearer: offset 0.5. Left and right then differ, by little. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2305.16843"
+    proof = ("formula",)
     depends_on = frozenset({"distance"})
 
     def __init__(self, num_heads: int, offset: float = 0.5) -> None:

@@ -25,8 +25,17 @@ class PositionalEncoding(nn.Module):
 
     A bidirectional encoder with mean pooling and no encoding is a bag model: it cannot tell a sequence from its
     permutations. A causal mask alone carries position (Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad
-    et al. 2023, https://arxiv.org/abs/2305.19466). 0 parameters. Defined at every length.
+    et al. 2023, https://arxiv.org/abs/2305.19466). Defined at every length.
     """
+
+    source: ClassVar[str] = "https://arxiv.org/abs/2203.16634"
+    """The link to who published it. Like `proof`, it is of this class alone: a class that extends it gives its own."""
+
+    proof: ClassVar[tuple[str, ...]] = ("torch",)
+    """What tests compare it with: packages by their names on PyPI, or `formula`, the paper's in numpy."""
+
+    size: ClassVar[str] = ""
+    """How many parameters it has, if any: a formula in D, H, d, the number L of layers and the arguments."""
 
     hooks: ClassVar[tuple[str, ...]] = ()
     """Which of embed, rotate and bias the class overrides, in this order; each class gets it when it is made."""

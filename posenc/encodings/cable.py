@@ -12,8 +12,11 @@ class CABLEPositionalBias(ForgettingPositionalBias):
     CABLE, Veisi et al. 2025 (https://arxiv.org/abs/2503.08067), with the authors' code: w N(0, 0.02²), b 0, so each
     token starts at −ln 2 in every head. The forgetting gate with the sign of w and b turned. Deviation: logits are
     scaled by 1/√d (the released code does not scale q·k). Each layer has w and b of its own, as there. Position ids are
-    not used: the order of the tokens is. Causal. L·H·(D + 1) parameters in L layers. Defined at every length.
+    not used: the order of the tokens is. Causal. Defined at every length.
     """
+
+    source = "https://arxiv.org/abs/2503.08067"
+    proof = ("formula",)
 
     def __init__(self, dim: int, num_heads: int, causal: bool) -> None:
         super().__init__(dim, num_heads, causal, start=0.0)

@@ -17,10 +17,13 @@ class ContinuousPositionalEncoding(PositionalEncoding):
     N(0, sharpness²), the second is N(0, 2/hidden), and the last layer is centred and scaled over the first `period`
     positions to `rms`, so that neighbouring positions differ from step 0 on. `rms: raw` is the start of the note that
     posenc grew from, N(0, 0.02²) weights and zero biases: with its period of 512 the output varies by less than 0.1 %
-    of the token embeddings and the model starts as NoPE. hidden·(hidden + D + 3) + D parameters. Defined at every
-    length; past the training length the network extrapolates, close to linearly.
+    of the token embeddings and the model starts as NoPE. Defined at every length; past the training length the network
+    extrapolates, close to linearly.
     """
 
+    source = "https://arxiv.org/abs/2003.09229"
+    proof = ("formula",)
+    size = "hidden·(hidden + D + 3) + D"
     depends_on = frozenset({"position"})
 
     def __init__(

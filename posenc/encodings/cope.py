@@ -25,10 +25,12 @@ class ContextualPositionalEncoding(PositionalEncoding):
     gates see the scaled logits, q·e is not scaled. e holds max_count vectors of width d, shared by heads, and is
     interpolated between whole counts. Starts at zero, so step 0 is exactly NoPE. Each layer has vectors of its own, as
     in the authors' code (the paper's appendix makes them inside the attention module). Position ids are not used: the
-    order of the tokens is. Causal. L·max_count·d parameters in L layers. Defined at every length; counts that training
-    did not reach are untrained.
+    order of the tokens is. Causal. Defined at every length; counts that training did not reach are untrained.
     """
 
+    source = "https://arxiv.org/abs/2405.18719"
+    proof = ("x-transformers", "formula")
+    size = "L·max_count·d"
     depends_on = frozenset({"order", "content"})
     causal_only = True
     per_layer = True

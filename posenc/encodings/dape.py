@@ -25,10 +25,12 @@ class DAPEPositionalBias(PositionalEncoding):
     Data-adaptive positional encoding, Zheng et al. 2024 (https://arxiv.org/abs/2405.14722), over KERPLE, one of the
     biases that the paper adapts; f as in the authors' code (hidden 32, slope 0.01, torch's start). It works on N²
     pairs. Causal there; f sees one pair at a time, so it leaks nothing and needs no mask. Each layer has f and B of its
-    own, as in the authors' code (https://github.com/chuanyang-Zheng/DAPE). L·(2·H + hidden·(3·H + 1) + H) parameters in
-    L layers. Defined at every length.
+    own, as in the authors' code (https://github.com/chuanyang-Zheng/DAPE). Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2405.14722"
+    proof = ("formula",)
+    size = "L·(2·H + hidden·(3·H + 1) + H)"
     depends_on = frozenset({"|distance|", "content"})
     per_layer = True
 

@@ -17,11 +17,13 @@ class DisentangledPositionalEncoding(PositionalEncoding):
     DeBERTa, He et al. 2021, section 3.1 (https://arxiv.org/abs/2006.03654). K_r = P W_K and Q_r = P W_Q are projections
     of one table P of 2K vectors of width D. Deviations: the last term reads δ(m, n) as the authors' code does, where
     the paper writes δ(n, m); no biases. All layers share P, and each has W_K and W_Q of its own, as in the paper.
-    Start: P N(0, 0.02²), W N(0, 1/D). The term of the keys makes it dense. 2·max_distance·D + 2·L·D² parameters in L
-    layers. Defined at every length; distances beyond the training length are untrained up to K and share the edge's
-    vector beyond.
+    Start: P N(0, 0.02²), W N(0, 1/D). The term of the keys makes it dense. Defined at every length; distances beyond
+    the training length are untrained up to K and share the edge's vector beyond.
     """
 
+    source = "https://arxiv.org/abs/2006.03654"
+    proof = ("transformers", "formula")
+    size = "2·max_distance·D + 2·L·D²"
     depends_on = frozenset({"distance"})
     per_layer = True
     shared = frozenset({"table"})

@@ -21,10 +21,12 @@ class DynamicPositionalBias(PositionalEncoding):
     https://arxiv.org/abs/2111.09883). Deviation: `unit` brings distances to the size of a network's usual input
     (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Each layer has a network of its own, as in the
     code of CrossFormer and of Swin v2 (x-transformers shares one). Evaluated at 2N − 1 points, never at N².
-    L·(hidden·(hidden + 3) + H·(hidden + 1)) parameters in L layers. Defined at every length; past the training length
-    the network extrapolates.
+    Defined at every length; past the training length the network extrapolates.
     """
 
+    source = "https://arxiv.org/abs/2108.00154"
+    proof = ("x-transformers",)
+    size = "L·(hidden·(hidden + 3) + H·(hidden + 1))"
     depends_on = frozenset({"distance"})
     per_layer = True
 

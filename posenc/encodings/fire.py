@@ -27,13 +27,15 @@ class FIREPositionalBias(PositionalEncoding):
     implementations in DAPE and in mcleish7/arithmetic). Causal there. Keys on the right of a bidirectional encoder are
     read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(T, m).
     Each layer has a network, c and T of its own, as in the paper (its FIRE-S shares them:
-    model.encoding_per_layer=false) and in both implementations. L·(2·hidden + H·(hidden + 1) + 2) parameters in L
-    layers. Defined at every length. Past the threshold no two queries share a row of distances: on a CPU, by
-    attention=auto or fused, a long sequence then computes the network again in the backward pass, some queries at a
-    time, and keeps nothing for a pair (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for
-    each pair of places.
+    model.encoding_per_layer=false) and in both implementations. Defined at every length. Past the threshold no two
+    queries share a row of distances: on a CPU, by attention=auto or fused, a long sequence then computes the network
+    again in the backward pass, some queries at a time, and keeps nothing for a pair
+    (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
     """
 
+    source = "https://arxiv.org/abs/2310.04418"
+    proof = ("formula",)
+    size = "L·(2·hidden + H·(hidden + 1) + 2)"
     depends_on = frozenset({"|distance|", "position"})
     per_layer = True
 

@@ -18,9 +18,12 @@ class ForgettingPositionalBias(PositionalEncoding):
     Start: w N(0, 1/D), b = `start`: 0 as in the authors' code, where a token forgets half; 5, of x-transformers'
     data-dependent ALiBi, forgets 0.7 %. Each layer has a gate of its own, as in the authors' code
     (https://github.com/zhixuan-lin/forgetting-transformer). Position ids are not used: the order of the tokens is.
-    Causal. L·H·(D + 1) parameters in L layers. Defined at every length.
+    Causal. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2503.02130"
+    proof = ("x-transformers", "formula")
+    size = "L·H·(D + 1)"
     depends_on = frozenset({"order", "content"})
     causal_only = True
     per_layer = True

@@ -18,9 +18,12 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
     Learnable Fourier features, Li et al. 2021 (https://arxiv.org/abs/2106.02795), for positions of one dimension in one
     group. F = `features`; w starts at N(0, γ⁻²), so γ is the distance over which positions look alike at the start.
     Deviation: the last layer is then centred and scaled to `rms` over the first 64 positions; `rms: raw` leaves torch's
-    default start. features/2 + hidden·(features + 1) + D·(hidden + 1) parameters. Defined at every length.
+    default start. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2106.02795"
+    proof = ("formula",)
+    size = "features/2 + hidden·(features + 1) + D·(hidden + 1)"
     depends_on = frozenset({"position"})
 
     def __init__(self, dim: int, features: int = 64, hidden: int = 64, gamma: float = 10.0, rms: Rms = 1.0) -> None:

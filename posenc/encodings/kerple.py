@@ -15,9 +15,12 @@ class KerpleLogPositionalBias(PositionalEncoding):
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0.01, 2), r2 ~ U(0.01, 1).
     Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
     so a bidirectional encoder cannot tell left from right by it. All layers share r1 and r2, as in the authors' code
-    (https://github.com/chijames/KERPLE). 2·H parameters. Defined at every length.
+    (https://github.com/chijames/KERPLE). Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2205.09821"
+    proof = ("formula",)
+    size = "2·H"
     depends_on = frozenset({"|distance|"})
 
     def __init__(self, num_heads: int) -> None:
@@ -48,8 +51,11 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821): conditionally positive definite for exponents up to 2; ALiBi is
     r2 = 1. Start as in the authors' code: r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98). Deviation: within bounds by
     construction, r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. All layers share r1 and r2,
-    as in the authors' code. 2·H parameters. Defined at every length.
+    as in the authors' code. Defined at every length.
     """
+
+    source = "https://arxiv.org/abs/2205.09821"
+    proof = ("formula",)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

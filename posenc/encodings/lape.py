@@ -15,10 +15,13 @@ class LayerAdaptivePositionalEncoding(PositionalEncoding):
     LaPE, Yu et al. 2022 (https://arxiv.org/abs/2212.05262): position joins in every layer, through a LayerNorm of the
     layer's own, beside the normed tokens and outside the residual stream, so each layer sets how loud it is; the table
     is shared by all layers. Deviation: every norm sees the table (the authors' code feeds each layer's normed vectors
-    to the next norm). Start: table N(0, 0.02²), all norms with gain `rms`. max_length·D + 2·D·L parameters, L layers.
-    Undefined past max_length, which is an error; rows past the training length are defined but untrained.
+    to the next norm). Start: table N(0, 0.02²), all norms with gain `rms`. Undefined past max_length, which is an
+    error; rows past the training length are defined but untrained.
     """
 
+    source = "https://arxiv.org/abs/2212.05262"
+    proof = ("formula",)
+    size = "max_length·D + 2·D·L"
     depends_on = frozenset({"position"})
     inject = "attention"
     per_layer = True

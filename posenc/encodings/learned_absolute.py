@@ -16,10 +16,13 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
 
     Gehring et al. 2017 (https://arxiv.org/abs/1705.03122), BERT (https://arxiv.org/abs/1810.04805). Starts at
     N(0, rms²), by default as loud as the token embeddings; `rms: raw` is BERT's 0.02. Between whole positions (position
-    interpolation) rows are interpolated linearly. max_length·D parameters. Undefined past max_length, which is an
-    error; rows past the training length are defined but untrained.
+    interpolation) rows are interpolated linearly. Undefined past max_length, which is an error; rows past the training
+    length are defined but untrained.
     """
 
+    source = "https://arxiv.org/abs/1705.03122"
+    proof = ("transformers", "x-transformers")
+    size = "max_length·D"
     depends_on = frozenset({"position"})
 
     def __init__(self, dim: int, max_length: int, rms: Rms = 1.0) -> None:

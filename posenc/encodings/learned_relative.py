@@ -16,11 +16,13 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     The scalar form of Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155): a logit, not a vector, for
     each clipped distance. Clipping, not T5's buckets. Starts at zero, so step 0 is exactly NoPE. Deviation: all layers
     share the table (Shaw: each layer has its own), so that it differs from T5's bias in how distances are grouped and
-    in nothing else; model.encoding_per_layer=true gives each layer its own. H·(2·max_distance + 1) parameters. Defined
-    at every length; distances beyond the training length are untrained (zero) up to K and share the edge's logit
-    beyond.
+    in nothing else; model.encoding_per_layer=true gives each layer its own. Defined at every length; distances beyond
+    the training length are untrained (zero) up to K and share the edge's logit beyond.
     """
 
+    source = "https://arxiv.org/abs/1803.02155"
+    proof = ("formula",)
+    size = "H·(2·max_distance + 1)"
     depends_on = frozenset({"distance"})
 
     def __init__(self, num_heads: int, max_distance: int = 128) -> None:

@@ -27,9 +27,12 @@ class PaTHPositionalEncoding(PositionalEncoding):
     through it by I − Wᵀ T W. Start: projections N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no
     forget gate, no norm of q and k (options in the authors' code). Each layer has all of it anew, as there
     (https://github.com/fla-org/flash-linear-attention). Position ids are not used: the order of the tokens is. Causal.
-    L·(2·rank·D + 3·D + H·(D + 1)) parameters in L layers. Defined at every length.
+    Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2505.16381"
+    proof = ("formula",)
+    size = "L·(2·rank·D + 3·D + H·(D + 1))"
     depends_on = frozenset({"order", "content"})
     causal_only = True
     per_layer = True

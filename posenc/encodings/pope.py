@@ -19,9 +19,12 @@ class PolarPositionalEncoding(PositionalEncoding):
     in RoPE the content turns phases too. Every one of the d components has a frequency of its own, so q and k are twice
     as wide inside attention, as (cos, sin). δ, a phase for each head and component, is learned, starts at 0 and is kept
     in [−2π, 0] by a clamp, as in PoPE-pytorch (https://github.com/lucidrains/PoPE-pytorch); one that steps above 0 gets
-    no gradient and stays there. All layers share δ, as in x-transformers. D parameters. Defined at every length.
+    no gradient and stays there. All layers share δ, as in x-transformers. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2509.10534"
+    proof = ("PoPE-pytorch", "formula")
+    size = "D"
     depends_on = frozenset({"distance"})
 
     def __init__(self, dim: int, num_heads: int, base: float = 10_000.0) -> None:

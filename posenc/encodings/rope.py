@@ -22,10 +22,11 @@ class RotaryPositionalEncoding(PositionalEncoding):
     (Barbero et al. 2025, https://arxiv.org/abs/2410.06205): the ⌊kept·r/2⌋ highest frequencies turn, the lowest, which
     the paper finds to carry content, stand still. `layout`: the paper's interleaved pairs (2i, 2i+1), or half_split
     pairs (i, i + r/2) as in GPT-NeoX and Llama; a permutation of d. Angles are float32 at least, also under bfloat16.
-    0 parameters. Defined at every length; past the training length, low frequencies turn to angles that were never
-    seen.
+    Defined at every length; past the training length, low frequencies turn to angles that were never seen.
     """
 
+    source = "https://arxiv.org/abs/2104.09864"
+    proof = ("rotary-embedding-torch", "transformers", "formula")
     depends_on = frozenset({"distance"})
 
     def __init__(

@@ -12,8 +12,12 @@ class LearnedRotaryPositionalEncoding(RotaryPositionalEncoding):
 
     RoPE (https://arxiv.org/abs/2104.09864) with its d/2 frequencies as parameters, shared by all heads and, unless
     `model.encoding_per_layer`, by all layers; the `learned_freq` of rotary-embedding-torch
-    (https://github.com/lucidrains/rotary-embedding-torch). d/2 parameters. Defined at every length.
+    (https://github.com/lucidrains/rotary-embedding-torch). Defined at every length.
     """
+
+    source = "https://arxiv.org/abs/2104.09864"
+    proof = ("rotary-embedding-torch",)
+    size = "d/2"
 
     def __init__(self, dim: int, num_heads: int, base: float = 10_000.0, layout: str = "interleaved") -> None:
         super().__init__(dim, num_heads, base, layout)

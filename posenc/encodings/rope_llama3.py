@@ -16,8 +16,11 @@ class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
 
     Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the training
     length, L/λ_i the turns that pair i makes in it: pairs of more than `high_turns` keep their pace, those of fewer
-    than `low_turns` are s times slower. 0 parameters. Defined at every length; made for up to s times L.
+    than `low_turns` are s times slower. Defined at every length; made for up to s times L.
     """
+
+    source = "https://arxiv.org/abs/2407.21783"
+    proof = ("transformers", "formula")
 
     def __init__(
         self,

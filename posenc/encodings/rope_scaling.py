@@ -15,8 +15,11 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
 
     Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s, so that s
     times the training length turns no pair further than training did. It applies at every length, also in training.
-    0 parameters. Defined at every length; made for up to s times the length that was trained without it.
+    Defined at every length; made for up to s times the length that was trained without it.
     """
+
+    source = "https://arxiv.org/abs/2306.15595"
+    proof = ("rotary-embedding-torch", "transformers")
 
     def __init__(
         self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
@@ -33,9 +36,12 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d).
 
     NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base grows, so that the
-    highest frequency keeps its pace and the lowest is s times slower. 0 parameters. Defined at every length; made for
-    up to s times the training length.
+    highest frequency keeps its pace and the lowest is s times slower. Defined at every length; made for up to s times
+    the training length.
     """
+
+    source = "https://arxiv.org/abs/2309.00071"
+    proof = ("rotary-embedding-torch",)
 
     def __init__(
         self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
@@ -62,11 +68,13 @@ class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPosition
     Dynamic NTK scaling (emozilla 2023; section 3.3 of YaRN, https://arxiv.org/abs/2309.00071, in the form of Hugging
     Face transformers, whose factor 1 is the paper's s = N/L). N is the largest position of a sequence plus one, L the
     number of positions in training (posenc.positions.schemes.OriginalLength): up to L it is plain RoPE, beyond, the
-    base follows the sequence. 0 parameters. Defined at every length.
+    base follows the sequence. Defined at every length.
 
     Deviation from transformers: N is that of each sequence, not of the batch, so that no sequence changes another.
     """
 
+    source = "https://arxiv.org/abs/2309.00071"
+    proof = ("transformers",)
     depends_on = frozenset({"distance", "extent"})
 
     def __init__(

@@ -19,9 +19,12 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     between γ falls linearly in i: with c(β) = d ln(L / 2πβ) / (2 ln base), the index of the pair that makes β turns, it
     falls from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉ (rounded outwards and kept within [0, d − 1], as in the authors' code;
     the paper's ramp is linear in the number of turns). Where L is so short that no pair makes `beta_slow` turns, all
-    but the first are interpolated (transformers' ramp then has a negative length and interpolates none). 0 parameters.
-    Defined at every length; made for up to s times L.
+    but the first are interpolated (transformers' ramp then has a negative length and interpolates none). Defined at
+    every length; made for up to s times L.
     """
+
+    source = "https://arxiv.org/abs/2309.00071"
+    proof = ("transformers", "formula")
 
     def __init__(
         self,

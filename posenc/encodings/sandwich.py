@@ -17,9 +17,11 @@ class SandwichPositionalBias(PositionalEncoding):
     encoder cannot tell left from right by it. The sum begins at i = 0, where the sinusoidal encoding (Vaswani et al.
     2017, https://arxiv.org/abs/1706.03762) has its fastest wave. NVIDIA NeMo's implementation takes i = 1..D̄/2, so that
     each of its waves is slower by base^(2/D̄), 1.15 at the defaults, and subtracts D̄/2 from the sum, which a softmax
-    does not see. 0 parameters. Defined at every length.
+    does not see. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2212.10356"
+    proof = ("formula",)
     depends_on = frozenset({"|distance|"})
 
     def __init__(self, num_heads: int, width: int = 128, base: float = 10_000.0) -> None:

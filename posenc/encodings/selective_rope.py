@@ -18,10 +18,12 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
     input with each of its H chunks scaled to length 1, W₁: D → rank, W₂: rank → H·d/2, Conv a causal depthwise
     convolution over 4 tokens; half-split pairs. Start: W N(0, 1/fan in) (their model: N(0, 0.02²)), Conv torch's.
     Deviations: no gate and no bias of φ, no norm of q and k (options there). Each layer has W₁, W₂ and Conv of its own,
-    as there. Position ids are not used: the order of the tokens is. Causal. L·(3·rank·D/2 + 2·D) parameters in L
-    layers. Defined at every length.
+    as there. Position ids are not used: the order of the tokens is. Causal. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/2511.17388"
+    proof = ("formula",)
+    size = "L·(3·rank·D/2 + 2·D)"
     depends_on = frozenset({"order", "content"})
     causal_only = True
     per_layer = True

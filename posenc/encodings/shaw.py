@@ -18,10 +18,13 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     head too, which is `per_head`. So has the relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
     distance becomes a matrix here (`posenc.attention.kernels.by_query`). Start: N(0, std²).
-    L·(1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values) parameters in L layers. Defined at every length;
-    distances beyond the training length are untrained up to K and share the edge's vector beyond.
+    Defined at every length; distances beyond the training length are untrained up to K and share the edge's vector
+    beyond.
     """
 
+    source = "https://arxiv.org/abs/1803.02155"
+    proof = ("formula",)
+    size = "L·(1 + per_head·(H − 1))·(2·max_distance + 1)·d·(1 + values)"
     depends_on = frozenset({"distance"})
     per_layer = True
 

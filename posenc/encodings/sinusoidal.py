@@ -31,9 +31,11 @@ class SinusoidalPositionalEncoding(PositionalEncoding):
     Vaswani et al. 2017, section 3.5 (https://arxiv.org/abs/1706.03762). Deviation: g = rms·√2, so that the vectors have
     the root mean square of the token embeddings; `rms: raw` is the paper's g = 1 (rms 0.707; the paper scales its token
     embeddings by √D instead). `layout: half_split`, the order of the authors' code (tensor2tensor), has all sines
-    before all cosines: a permutation of D. 0 parameters. Defined at every length.
+    before all cosines: a permutation of D. Defined at every length.
     """
 
+    source = "https://arxiv.org/abs/1706.03762"
+    proof = ("transformers",)
     depends_on = frozenset({"position"})
 
     def __init__(self, dim: int, rms: Rms = 1.0, base: float = 10_000.0, layout: str = "interleaved") -> None:

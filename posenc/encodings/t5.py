@@ -19,10 +19,13 @@ class T5RelativePositionalBias(PositionalEncoding):
     side, t > 0 in the upper half. Within a side of S buckets, r = |t| < S/2 has a bucket each; then
     S/2 + ⌊ln(r / (S/2)) / ln(max_distance / (S/2)) · S/2⌋, at most S − 1. Causal: one side, r = max(−t, 0).
     Deviations: starts at zero, so step 0 is exactly NoPE (T5: N(0, 1/D)), and the logits it is added to are scaled by
-    1/√d (T5 does not scale). All layers share the table, as in T5. H·num_buckets parameters. Defined at every length:
-    all distances past max_distance share the last bucket.
+    1/√d (T5 does not scale). All layers share the table, as in T5. Defined at every length: all distances past
+    max_distance share the last bucket.
     """
 
+    source = "https://arxiv.org/abs/1910.10683"
+    proof = ("transformers", "x-transformers")
+    size = "H·num_buckets"
     depends_on = frozenset({"distance"})
 
     def __init__(self, num_heads: int, causal: bool, num_buckets: int = 32, max_distance: int = 128) -> None:

@@ -15,10 +15,13 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
 
     Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v, a vector for each head, are learned, as is
     W (D × D, split into heads). As in the authors' code (https://github.com/kimiyoung/transformer-xl) each layer has a
-    W of its own, and all layers share u and v. Start: u = v = 0 (there: N(0, 0.02²)), W N(0, 1/D). L·D² + 2·D
-    parameters in L layers. Defined at every length.
+    W of its own, and all layers share u and v. Start: u = v = 0 (there: N(0, 0.02²)), W N(0, 1/D). Defined at every
+    length.
     """
 
+    source = "https://arxiv.org/abs/1901.02860"
+    proof = ("transformers", "formula")
+    size = "L·D² + 2·D"
     depends_on = frozenset({"distance"})
     per_layer = True
     shared = frozenset({"u", "v"})

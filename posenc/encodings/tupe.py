@@ -18,10 +18,13 @@ class UntiedPositionalEncoding(PositionalEncoding):
     TUPE-R, Ke, He & Liu 2021 (https://arxiv.org/abs/2006.15595). p = LN(table): a learned vector for each position,
     normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All layers share all of
     it, as in the authors' code (https://github.com/guolinke/TUPE). Deviation: the paper's separate treatment of [CLS]
-    is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0. max_length·D + 2·D + 2·D² + 32·H parameters. Undefined past
-    max_length, which is an error; rows past the training length are defined but untrained.
+    is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0. Undefined past max_length, which is an error; rows past the
+    training length are defined but untrained.
     """
 
+    source = "https://arxiv.org/abs/2006.15595"
+    proof = ("formula",)
+    size = "max_length·D + 2·D + 2·D² + 32·H"
     depends_on = frozenset({"position"})
 
     def __init__(self, dim: int, num_heads: int, causal: bool, max_length: int = 512) -> None:

@@ -20,9 +20,12 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
     xPos, Sun et al. 2022 (https://arxiv.org/abs/2212.10554): a pair's share of the logit decays as ζ_i^((m − n)/scale)
     with the distance to a key on the left. Causal by intent: for keys on the right it grows. Positions are counted from
     the middle of each sequence's, which cancels in every logit and keeps the factors small, as in the authors' code
-    (torchscale). 0 parameters. Defined at every length whose factors float32 holds, 65,000 positions by default; a
-    longer one is an error.
+    (torchscale). Defined at every length whose factors float32 holds, 65,000 positions by default; a longer one is an
+    error.
     """
+
+    source = "https://arxiv.org/abs/2212.10554"
+    proof = ("rotary-embedding-torch", "x-transformers", "formula")
 
     def __init__(
         self,

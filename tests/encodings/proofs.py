@@ -1,4 +1,4 @@
-"""Which test proves which encoding against what; the catalogue's column `proof` is checked against this."""
+"""Which test proves which encoding against what; the attributes `proof` are checked against this."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -3,7 +3,6 @@
 import copy
 import inspect
 import json
-import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from posenc.catalog.encodings import EncodingEntry, build
@@ -40,9 +41,9 @@ def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
 
 
 def evaluated(entry: EncodingEntry, **sizes: int) -> int:
-    """The number of parameters that the docstring's formula gives."""
+    """The number of parameters that the class's formula gives."""
     arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
-    formula = entry.size.replace("·", "*").replace("−", "-").replace("²", "**2")
+    formula = (entry.size or "0").replace("·", "*").replace("−", "-").replace("²", "**2")
     return eval(formula, {"D": D, "H": H, "d": D // H, **sizes, **arguments})
 
 
@@ -118,12 +119,10 @@ def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Encodi
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_the_docstring_has_formula_source_size_and_reach(catalogue: dict[str, EncodingEntry], name: str) -> None:
+def test_formula_and_source_are_given(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
-    assert re.search(r"[=←]|x_p|reads|RoPE|Pair", entry.formula), entry.formula
+    assert any(word in entry.formula for word in ("=", "←", "x_p", "reads", "RoPE", "Pair")), entry.formula
     assert entry.source.startswith("https://")
-    assert entry.size != "–"
-    assert entry.reach.startswith(("Defined at every length", "Undefined past"))
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -167,7 +166,7 @@ def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Encodin
     assert {name for name in ours if catalogue[name].encoding.per_layer} == LAYERWISE
     for entry in (catalogue[name] for name in ours if catalogue[name].parameters):
         if entry.enters != "embeddings":
-            assert re.search(r"\b([Ee]ach|[Aa]ll) layers?\b", entry.prose), entry.name
+            assert any(words in entry.prose.lower() for words in ("each layer", "all layers")), entry.name
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -191,7 +190,6 @@ def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, EncodingEnt
 def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, EncodingEntry], name: str) -> None:
     entry = catalogue[name]
     held = getattr(entry.encoding, "max_length", None)
-    assert (held is not None) == entry.reach.startswith("Undefined past max_length")
     encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, causal=entry.causal)
     if held is None:
         assert encoder(torch.randint(11, (1, 700))).isfinite().all()
@@ -227,7 +225,6 @@ def test_causal_only_is_what_the_constructor_refuses(
 ) -> None:
     config = composed(f"encoding={name}", "model.causal=false")
     entry = catalogue[name]
-    assert ("needs model.causal=true" in entry.head) == entry.causal
     with pytest.raises(ConfigError, match=r"model\.causal=true") if entry.causal else nullcontext():
         make(config, "encoding")
 
@@ -235,5 +232,7 @@ def test_causal_only_is_what_the_constructor_refuses(
 def test_the_published_sweep_leaves_out_what_its_mask_does_not_allow(catalogue: dict[str, EncodingEntry]) -> None:
     """And `abacus`, whose positions are digits' in a number: the sweep's tasks have none."""
     for profile in (CONFIGS / "experiment" / "benchmark").glob("*.yaml"):
-        for left_out in re.findall(r"exclude=\[([^]]*)\]", profile.read_text()):
-            assert set(left_out.split(",")) == {"abacus", *(name for name, e in catalogue.items() if e.causal)}
+        words = OmegaConf.load(profile).hydra.sweeper.params.encoding
+        swept = OverridesParser.create().parse_override(f"encoding={words}").value()
+        if isinstance(swept, Glob):
+            assert set(swept.exclude) == {"abacus", *(name for name, e in catalogue.items() if e.causal)}
