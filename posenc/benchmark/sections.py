@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from hydra.errors import ConfigCompositionException
 from torch import nn
 
 from posenc.benchmark import models
 from posenc.benchmark.timing import race
 from posenc.catalog import encodings as catalog
 from posenc.catalog import tasks as task_catalog
-from posenc.catalog.page import options
+from posenc.catalog.page import node_of, options
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.streams import generator
@@ -134,10 +133,8 @@ def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, Positional
     files = options("encoding")
     shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
     for name in names or files:
-        try:
-            encoding = catalog.build(files[name], *shape, f"encoding.max_length={longest}")
-        except ConfigCompositionException:  # it is defined at every length
-            encoding = catalog.build(files[name], *shape)
+        held = [f"encoding.max_length={longest}"] if "max_length" in node_of(files[name]) else []
+        encoding = catalog.build(files[name], *shape, *held)
         if encoding.hooks:
             yield name, encoding, encoding.causal_only
 
