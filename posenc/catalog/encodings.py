@@ -125,12 +125,16 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
 
 def build(file: Path, *overrides: str) -> PositionalEncoding:
     """The encoding of a config file in the default model, under a causal mask where it is defined only so."""
-    target = node_of(file).get("_target_")
-    causal = bool(getattr(locate("encoding", target), "causal_only", False)) if isinstance(target, str) else False
-    config = configured("encoding", file, f"model.causal={str(causal).lower()}", *overrides)
+    config = configured("encoding", file, f"model.causal={str(needs_causal(file)).lower()}", *overrides)
     encoding = make(config, "encoding")
     encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
     return encoding
+
+
+def needs_causal(file: Path) -> bool:
+    """Whether the encoding of a config file is defined under a causal mask only."""
+    target = node_of(file).get("_target_")
+    return isinstance(target, str) and getattr(locate("encoding", target), "causal_only", False)
 
 
 COLUMNS = (

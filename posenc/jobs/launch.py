@@ -56,6 +56,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 def _launch(main: Callable[..., Any], configs: Path) -> None:
     BROKEN_OFF.clear()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("causal_only", causal_only, replace=True)
     words = overrides_first(sys.argv[1:])
     with mistakes(configs):
         check_options(sys.argv[1:])
@@ -168,6 +169,14 @@ def sweep_name(overrides: list[Override]) -> str:
     if plain == name and len(name) <= NAME_LIMIT:
         return name
     return f"{plain[:NAME_LIMIT]}_{_digest(name)}"
+
+
+def causal_only() -> str:
+    """Names, for a glob, of the encodings that are defined under a causal mask only."""
+    from posenc.catalog.encodings import needs_causal
+    from posenc.catalog.page import options  # four seconds of imports, which few commands pay
+
+    return ",".join(name for name, file in options("encoding").items() if needs_causal(file))
 
 
 def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:
