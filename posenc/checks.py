@@ -17,11 +17,11 @@ class UndefinedAtLength(ConfigError):
 LARGEST = 2**63 - 1
 """The largest whole number of a tensor."""
 
-HELD = 2**29
-"""Numbers in one tensor that are no slip of the keyboard: 2 GiB of float32."""
+MAX_NUMBERS = 2**29
+"""Largest tensor allowed, in numbers (2 GiB of float32); above it we assume a typing error."""
 
-WIDEST = 2**14
-"""The widest layer: a matrix from it to itself has 2²⁸ numbers."""
+MAX_WIDTH = 2**14
+"""Largest width of a layer: a matrix between two such layers has 2²⁸ numbers."""
 
 
 def positive(owner: object, *, minimum: int = 1, maximum: int = LARGEST, **values: Any) -> None:
@@ -41,13 +41,13 @@ def at_least(owner: object, least: int, why: str, **values: Any) -> None:
             raise ConfigError(f"{_name(owner)}: {why}, so {name} must be at least {least}, got {value}.")
 
 
-def held(owner: object, **sizes: Any) -> None:
-    """A tensor of these sizes, each of them a whole number, must fit into the memory of some machine."""
+def tensor_fits(owner: object, **sizes: Any) -> None:
+    """A tensor of these sizes, each of them a whole number, must have at most `MAX_NUMBERS` numbers."""
     positive(owner, **sizes)
-    if math.prod(sizes.values()) > HELD:
+    if math.prod(sizes.values()) > MAX_NUMBERS:
         product = " by ".join(f"{name} {size:,}" for name, size in sizes.items())
         raise ConfigError(
-            f"{_name(owner)}: a tensor of {product} is too large, at most {HELD:,} numbers are possible; "
+            f"{_name(owner)}: a tensor of {product} is too large, at most {MAX_NUMBERS:,} numbers are possible; "
             f"lower {max(sizes, key=lambda name: sizes[name])}."
         )
 
@@ -101,7 +101,7 @@ def even(owner: object, why: str, **values: Any) -> None:
 
 def divisible(owner: object, *, dim: int, num_heads: int) -> None:
     """The width must split evenly into heads."""
-    positive(owner, maximum=WIDEST, dim=dim, num_heads=num_heads)
+    positive(owner, maximum=MAX_WIDTH, dim=dim, num_heads=num_heads)
     if dim % num_heads:
         raise ConfigError(
             f"{_name(owner)}: dim {dim} does not split into {num_heads} heads; "

@@ -155,6 +155,10 @@ def test_interrupted_before_and_in_the_decay_it_goes_on_to_the_bit(
         (("stop=solved", "stop.skill=2"), "skill must be a number > 0 and ≤ 1"),
         (("stop=solved", "stop.patience=2"), "stop.patience does not exist"),
         (("stop=never",), "stop=never does not exist; the options are none, plateau, solved"),
+        (
+            ("stop.skill=.9",),
+            "stop.skill does not exist: stop as it is chosen has no options; choose one of none, plateau",
+        ),
         (("~stop",), "a run needs stop"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from posenc.attention.layer import SelfAttention
 from posenc.attention.record import LayerRecord
-from posenc.checks import HELD, ConfigError, UndefinedAtLength, positive
+from posenc.checks import MAX_NUMBERS, ConfigError, UndefinedAtLength, positive
 from posenc.diagnostics import capture
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
@@ -66,16 +66,17 @@ def check_size(module: SequenceModule, length: int, batch: int) -> None:
     tokens = module.task.tokens(length)
     places = tokens + module.encoder.extra_positions
     maps = len(module.encoder.blocks) * _heads(module)
-    if maps * places**2 > HELD:
+    if maps * places**2 > MAX_NUMBERS:
         raise ConfigError(
             f"--length {length}: the attention of one sequence is {maps} matrices of {places:,} by {places:,} numbers, "
-            f"and at most {HELD:,} are kept; choose a --length at which they are fewer."
+            f"and at most {MAX_NUMBERS:,} are kept; choose a --length at which they are fewer."
         )
     kept = (FITTED + 1) * batch * places * module.encoder.tokens.weight.shape[1]
-    if kept > HELD:
+    if kept > MAX_NUMBERS:
+        fits = max(1, MAX_NUMBERS * batch // kept)
         raise ConfigError(
             f"--batch {batch}: what {FITTED + 1} times as many sequences of length {length} leave in a layer is "
-            f"{kept:,} numbers, and at most {HELD:,} are kept; choose --batch {max(1, HELD * batch // kept)} or less."
+            f"{kept:,} numbers, and at most {MAX_NUMBERS:,} are kept; choose --batch {fits} or less."
         )
 
 

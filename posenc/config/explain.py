@@ -103,6 +103,9 @@ def _unknown_key(key: str, configs: Path) -> str | None:
         return None
     parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
+    if node is None and parent in GROUPS and parent in config:  # an option that builds nothing, such as stop=none
+        others = ", ".join(sorted(path.stem for path in (configs / parent).glob("*.yaml")))
+        return f"{key} does not exist: {parent} as it is chosen has no options; choose one of {others}."
     while parent and node is None:  # the mistake is further up
         parent = parent.rpartition(".")[0]
         node = OmegaConf.select(config, parent) if parent else config

@@ -30,10 +30,10 @@ class ContinuousPositionalEncoding(PositionalEncoding):
         self, dim: int, hidden: int = 64, period: float = 64.0, sharpness: float = 16.0, rms: Rms = 1.0
     ) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, dim=dim, hidden=hidden)
+        checks.positive(self, maximum=checks.MAX_WIDTH, dim=dim, hidden=hidden)
         checks.number(self, low=0, open_low=True, period=period, sharpness=sharpness)
         checks.number(self, low=0, high=2**24, period=period)
-        checks.held(self, hidden=hidden, period=max(2, round(period)))
+        checks.tensor_fits(self, hidden=hidden, period=max(2, round(period)))
         check_rms(self, rms)
         self.dim, self.hidden, self.period, self.sharpness, self.rms = dim, hidden, period, sharpness, rms
         self.inner = nn.Linear(1, hidden)

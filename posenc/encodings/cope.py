@@ -40,7 +40,7 @@ class ContextualPositionalEncoding(PositionalEncoding):
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.positive(self, minimum=2, max_count=max_count)
         checks.under_a_causal_mask(self, causal=causal)
-        checks.held(self, max_count=max_count, dim=dim)
+        checks.tensor_fits(self, max_count=max_count, dim=dim)
         self.dim, self.num_heads, self.causal, self.max_count = dim, num_heads, causal, max_count
         self.table = nn.Parameter(torch.zeros(max_count, dim // num_heads))
 

@@ -36,7 +36,7 @@ class DAPEPositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int, hidden: int = 32) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, num_heads=num_heads, hidden=hidden)
+        checks.positive(self, maximum=checks.MAX_WIDTH, num_heads=num_heads, hidden=hidden)
         self.num_heads, self.hidden = num_heads, hidden
         self.static = KerpleLogPositionalBias(num_heads)
         self.inner, self.outer = nn.Linear(2 * num_heads, hidden), nn.Linear(hidden, num_heads)

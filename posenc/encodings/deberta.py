@@ -32,7 +32,7 @@ class DisentangledPositionalEncoding(PositionalEncoding):
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.positive(self, max_distance=max_distance)
-        checks.held(self, max_distance=2 * max_distance, dim=dim)
+        checks.tensor_fits(self, max_distance=2 * max_distance, dim=dim)
         self.dim, self.num_heads, self.max_distance = dim, num_heads, max_distance
         self.table = nn.Parameter(torch.empty(2 * max_distance, dim))
         self.to_key = Projection(dim, dim, bias=False)

@@ -32,7 +32,7 @@ class DynamicPositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int, hidden: int = 32, distance: str = "linear", unit: float = 8.0) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, num_heads=num_heads, hidden=hidden)
+        checks.positive(self, maximum=checks.MAX_WIDTH, num_heads=num_heads, hidden=hidden)
         checks.one_of(self, DISTANCES, distance=distance)
         checks.number(self, low=0, open_low=True, unit=unit)
         self.num_heads, self.hidden, self.distance, self.unit = num_heads, hidden, distance, unit

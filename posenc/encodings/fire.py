@@ -41,7 +41,7 @@ class FIREPositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int, hidden: int = 32, threshold: float = 512.0) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, num_heads=num_heads, hidden=hidden)
+        checks.positive(self, maximum=checks.MAX_WIDTH, num_heads=num_heads, hidden=hidden)
         checks.number(self, low=0, open_low=True, threshold=threshold)
         self.num_heads, self.hidden, self.threshold = num_heads, hidden, threshold
         self.mlp = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, num_heads))

@@ -28,9 +28,9 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
 
     def __init__(self, dim: int, features: int = 64, hidden: int = 64, gamma: float = 10.0, rms: Rms = 1.0) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, dim=dim, hidden=hidden)
+        checks.positive(self, maximum=checks.MAX_WIDTH, dim=dim, hidden=hidden)
         checks.even(self, "pairs sines with cosines", features=features)
-        checks.positive(self, maximum=checks.WIDEST, features=features)
+        checks.positive(self, maximum=checks.MAX_WIDTH, features=features)
         checks.number(self, low=0, open_low=True, gamma=gamma)
         check_rms(self, rms)
         self.dim, self.features, self.hidden, self.gamma, self.rms = dim, features, hidden, gamma, rms

@@ -25,7 +25,7 @@ class KerpleLogPositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int) -> None:
         super().__init__()
-        checks.positive(self, maximum=checks.WIDEST, num_heads=num_heads)
+        checks.positive(self, maximum=checks.MAX_WIDTH, num_heads=num_heads)
         self.num_heads = num_heads
         self.raw = nn.Parameter(torch.empty(2, num_heads))
         self.reset_parameters()

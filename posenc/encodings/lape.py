@@ -29,7 +29,7 @@ class LayerAdaptivePositionalEncoding(PositionalEncoding):
 
     def __init__(self, dim: int, max_length: int, rms: float = 1.0) -> None:
         super().__init__()
-        checks.held(self, dim=dim, max_length=max_length)
+        checks.tensor_fits(self, dim=dim, max_length=max_length)
         checks.number(self, low=0, open_low=True, rms=rms)
         self.dim, self.max_length, self.rms = dim, max_length, rms
         self.table = nn.Parameter(torch.empty(max_length, dim))

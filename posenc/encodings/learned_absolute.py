@@ -27,7 +27,7 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
 
     def __init__(self, dim: int, max_length: int, rms: Rms = 1.0) -> None:
         super().__init__()
-        checks.held(self, dim=dim, max_length=max_length)
+        checks.tensor_fits(self, dim=dim, max_length=max_length)
         check_rms(self, rms)
         self.dim, self.max_length, self.rms = dim, max_length, rms
         self.table = nn.Parameter(torch.empty(max_length, dim))

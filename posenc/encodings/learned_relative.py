@@ -27,7 +27,7 @@ class LearnedRelativePositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int, max_distance: int = 128) -> None:
         super().__init__()
-        checks.held(self, num_heads=num_heads, max_distance=max_distance)
+        checks.tensor_fits(self, num_heads=num_heads, max_distance=max_distance)
         self.num_heads, self.max_distance = num_heads, max_distance
         self.table = nn.Parameter(torch.zeros(num_heads, 2 * max_distance + 1))
 

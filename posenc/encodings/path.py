@@ -41,7 +41,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.under_a_causal_mask(self, causal=causal)
-        checks.positive(self, maximum=checks.WIDEST, rank=rank)
+        checks.positive(self, maximum=checks.MAX_WIDTH, rank=rank)
         self.dim, self.num_heads, self.causal, self.rank = dim, num_heads, causal, rank
         self.down, self.up = Projection(dim, rank, bias=False), Projection(rank, dim, bias=False)
         self.convolution = nn.Conv1d(dim, dim, 3, groups=dim, bias=False)

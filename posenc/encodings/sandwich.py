@@ -28,7 +28,7 @@ class SandwichPositionalBias(PositionalEncoding):
         super().__init__()
         checks.positive(self, num_heads=num_heads)
         checks.even(self, "pairs sines with cosines", width=width)
-        checks.positive(self, maximum=checks.WIDEST, width=width)
+        checks.positive(self, maximum=checks.MAX_WIDTH, width=width)
         checks.number(self, low=1, open_low=True, base=base)
         self.num_heads, self.width, self.base = num_heads, width, base
 

@@ -35,7 +35,7 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
             self, "turns pairs; set model.dim to an even multiple of model.num_heads", head_width=dim // num_heads
         )
         checks.under_a_causal_mask(self, causal=causal)
-        checks.positive(self, maximum=checks.WIDEST, rank=rank)
+        checks.positive(self, maximum=checks.MAX_WIDTH, rank=rank)
         checks.number(self, low=1, open_low=True, base=base)
         self.dim, self.num_heads, self.causal, self.rank, self.base = dim, num_heads, causal, rank, base
         self.down, self.up = Projection(dim, rank, bias=False), Projection(rank, dim // 2, bias=False)

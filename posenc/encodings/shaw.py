@@ -39,7 +39,7 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
-        checks.held(self, max_distance=max_distance, dim=dim)
+        checks.tensor_fits(self, max_distance=max_distance, dim=dim)
         checks.boolean(self, values=values, per_head=per_head)
         checks.number(self, low=0, std=std)
         self.dim, self.num_heads, self.max_distance = dim, num_heads, max_distance

@@ -30,7 +30,7 @@ class T5RelativePositionalBias(PositionalEncoding):
 
     def __init__(self, num_heads: int, causal: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
-        checks.held(self, num_heads=num_heads, num_buckets=num_buckets)
+        checks.tensor_fits(self, num_heads=num_heads, num_buckets=num_buckets)
         checks.positive(self, max_distance=max_distance)
         checks.boolean(self, causal=causal)
         side = num_buckets if causal else num_buckets // 2

@@ -30,7 +30,7 @@ class UntiedPositionalEncoding(PositionalEncoding):
     def __init__(self, dim: int, num_heads: int, causal: bool, max_length: int = 512) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
-        checks.held(self, dim=dim, max_length=max_length)
+        checks.tensor_fits(self, dim=dim, max_length=max_length)
         self.dim, self.num_heads, self.causal, self.max_length = dim, num_heads, causal, max_length
         self.table = nn.Parameter(torch.empty(max_length, dim))
         self.norm = nn.LayerNorm(dim)

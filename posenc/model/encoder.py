@@ -13,8 +13,8 @@ from posenc.tasks.base import READOUTS
 
 NORMS = ("pre", "post", "none")
 INJECTIONS = ("input", "every_layer", "attention")
-DEEPEST = 4096
-"""Layers; more are built for hours."""
+MAX_LAYERS = 4096
+"""Upper limit of `num_layers`; a deeper encoder takes hours to build."""
 
 
 class TokenEmbedding(nn.Embedding):
@@ -81,13 +81,13 @@ class Encoder(nn.Module):
     inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
                         after the norm and outside the residual stream.  None: as the encoding says
     norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
-    causal, window      which keys a query sees (see posenc.attention.layer.Mask)
+    causal, window      which keys a query sees (see posenc.attention.mask.Mask)
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
                         the end (it takes a position of its own).  per_token: one answer a token
     token_rms           root mean square of the token embeddings at the start
     logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
     dropout             on the embeddings and on each branch
-    attention           which implementation of attend: auto, explicit, flex, fused, sdpa, toeplitz (posenc.attention)
+    attention           how attention is computed: one of posenc.attention.kernels.choose.OPTIONS
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         logit_gain: float = 1.0,
     ) -> None:
         super().__init__()
-        checks.positive(self, maximum=DEEPEST, num_layers=num_layers)
+        checks.positive(self, maximum=MAX_LAYERS, num_layers=num_layers)
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.number(self, low=0, high=1e6, mlp_ratio=mlp_ratio)
         hidden = round(mlp_ratio * dim)
@@ -120,9 +120,9 @@ class Encoder(nn.Module):
             raise ConfigError(
                 f"Encoder: mlp_ratio={mlp_ratio:g} of dim {dim} is no hidden unit; set model.mlp_ratio=0 for no MLP."
             )
-        checks.held(self, dim=dim, hidden=max(1, hidden))
-        checks.held(self, dim=dim, vocab_size=vocab_size)
-        checks.held(self, dim=dim, num_outputs=num_outputs)
+        checks.tensor_fits(self, dim=dim, hidden=max(1, hidden))
+        checks.tensor_fits(self, dim=dim, vocab_size=vocab_size)
+        checks.tensor_fits(self, dim=dim, num_outputs=num_outputs)
         checks.number(self, low=0, high=1, dropout=dropout)
         checks.number(self, low=0, open_low=True, token_rms=token_rms)
         if not isinstance(residual, bool):

@@ -15,7 +15,7 @@ from posenc.streams import generator
 Length = int | Sequence[int]
 """A length in tokens: a number, or [shortest, longest]."""
 
-FARTHEST = 2**24
+MAX_POSITION = 2**24
 """The largest position that may be drawn: the last whole number up to which float32 holds all."""
 
 
@@ -86,7 +86,7 @@ class WithinNumber(PositionScheme):
     """
 
     def __init__(self, digits: Sequence[int], max_offset: int = 99) -> None:
-        checks.positive(self, minimum=0, maximum=FARTHEST, max_offset=max_offset)
+        checks.positive(self, minimum=0, maximum=MAX_POSITION, max_offset=max_offset)
         if not isinstance(digits, Sequence) or isinstance(digits, str):
             raise ConfigError(f"{type(self).__name__}: digits must be a list of tokens, got {digits!r}.")
         for digit in digits:
@@ -122,7 +122,7 @@ class RandomizedPositions(PositionScheme):
     """
 
     def __init__(self, span: int = 512, at_test: str = "random") -> None:
-        checks.positive(self, maximum=FARTHEST, span=span)
+        checks.positive(self, maximum=MAX_POSITION, span=span)
         checks.one_of(self, ("even", "random"), at_test=at_test)
         self.span, self.at_test = span, at_test
 
@@ -153,7 +153,7 @@ class ShiftedPositions(PositionScheme):
     """
 
     def __init__(self, max_shift: int = 100) -> None:
-        checks.positive(self, minimum=0, maximum=FARTHEST, max_shift=max_shift)
+        checks.positive(self, minimum=0, maximum=MAX_POSITION, max_shift=max_shift)
         self.max_shift = max_shift
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:

@@ -133,11 +133,11 @@ class SequenceData(L.LightningDataModule):
         )
         checks.positive(self, minimum=0, curriculum_steps=curriculum_steps)
         longest = task.length[1]
-        checks.held(self, batch_size=batch_size, length=longest)
+        checks.tensor_fits(self, batch_size=batch_size, length=longest)
         if train_size is not None:
-            checks.held(self, train_size=train_size, length=longest)
+            checks.tensor_fits(self, train_size=train_size, length=longest)
         for tested in {longest, *task.test_lengths}:
-            checks.held(self, eval_size=min(eval_size, max(LEAST, eval_tokens // tested)), length=tested)
+            checks.tensor_fits(self, eval_size=min(eval_size, max(LEAST, eval_tokens // tested)), length=tested)
         if curriculum_steps and (train_size is not None or task.length[0] == task.length[1]):
             one = "a fixed training set has one" if train_size is not None else f"dataset.length is {task.length[1]}"
             raise ConfigError(

@@ -40,7 +40,8 @@ class Scores(nn.Module):
     def __init__(self, num_outputs: int, places: int | None = None) -> None:
         super().__init__()
         self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
-        self.loss = MeanMetric(nan_strategy=math.nan)  # is not left out, else best.ckpt could come from the rest
+        # A NaN is kept: without it a diverged model could become best.ckpt.
+        self.loss = MeanMetric(nan_strategy=math.nan)
         self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
         self.exact = MeanMetric()  # sequences with no wrong answer
         self.sequences = SumMetric()
