@@ -109,7 +109,7 @@ def _unknown_key(key: str, configs: Path) -> str | None:
     while parent and node is None:  # the mistake is further up
         parent = parent.rpartition(".")[0]
         node = OmegaConf.select(config, parent) if parent else config
-    if not OmegaConf.is_dict(node):
+    if node is None or not OmegaConf.is_dict(node):
         return f"{key} does not exist: {parent} has no options of its own."
     options = [str(name) for name in node if not str(name).startswith("_")]
     has = f"{parent or 'the config'} has {', '.join(options) or 'no options'}"
