@@ -20,6 +20,7 @@ from posenc.checks import ConfigError
 from posenc.config.allowed import locate
 from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.variants import VARIANTS
 from posenc.figures.portrait import Portrait, portray
 from posenc.runs.writing import write_picture
 
@@ -27,17 +28,6 @@ PICTURES = Path("runs/catalog")
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 MODEL = "D = 64, H = 4, 2 layers"
 """The default model, for which parameters are counted."""
-VARIANTS: dict[str, dict[str, Any]] = {
-    "abacus": {"source": "https://arxiv.org/abs/2405.17399", "proof": ("formula",)},
-    "log_bias": {"source": "https://arxiv.org/abs/2111.09883"},
-    "music_transformer": {"source": "https://arxiv.org/abs/1809.04281"},
-    "p_rope": {"source": "https://arxiv.org/abs/2410.06205", "proof": ("transformers", "formula")},
-    "rope_half": {"proof": ("transformers", "formula")},
-    "rope_partial": {"source": "https://arxiv.org/abs/2204.06745", "proof": ("transformers", "formula")},
-    "shaw_keys": {"proof": ("transformers", "formula")},
-    "sinusoidal_half": {"proof": ("transformers", "x-transformers")},
-}
-"""What differs from the attributes of the class where several options build one class with other arguments."""
 
 
 @dataclass(frozen=True)
