@@ -128,6 +128,10 @@ def test_what_cannot_be_analysed_is_answered_in_words(
 ) -> None:
     assert "is not a folder; give the folder of a run" in refusal(capsys, tmp_path / "nothing")
     assert f"give one below it, such as {run}" in refusal(capsys, tmp_path)
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    (lost / "result.json").write_bytes((run / "result.json").read_bytes())
+    assert "has no .hydra/config.yaml, without which no model is built; put it back" in refusal(capsys, lost)
     table = trained / "table"
     said = refusal(capsys, table, "--length=30")
     assert "not defined at --length 30" in said

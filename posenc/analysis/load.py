@@ -79,6 +79,11 @@ def _config(folder: Path) -> DictConfig:
     if (folder / STUDY).is_file():
         raise ConfigError(f"{folder} holds a study, which keeps no models; its numbers are in study.csv.")
     if not path.exists() and not path.is_symlink():
+        if (folder / RESULT).is_file():
+            raise ConfigError(
+                f"{folder} is no run of posenc, for it has no .hydra/config.yaml, without which no model is built; "
+                "put it back."
+            )
         below = next((Path(here) for here, _, files in islice(os.walk(folder), LOOKED) if RESULT in files), None)
         hint = (
             "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
