@@ -10,7 +10,8 @@ from posenc.streams import default_stream, generator, stream_seed
 from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.pattern import PositionAwarePatternDataset
 from posenc.tasks.text import TextDataset
-from posenc.training.data import CHUNK, SequenceData, TrainStream, evaluation_set
+from posenc.training.data import SequenceData, TrainStream
+from posenc.training.evaluation.sets import DRAW, evaluation_set
 
 TASK = PositionAwarePatternDataset(length=[21, 40])
 
@@ -44,12 +45,12 @@ def test_a_finite_set_is_seen_once_an_epoch() -> None:
 
 
 def test_evaluation_sets_are_fixed_and_apart() -> None:
-    a = evaluation_set(TASK, "test", 32, CHUNK + 100)
-    assert same(a, evaluation_set(PositionAwarePatternDataset(), "test", 32, CHUNK + 100))
-    assert len(a[0]) == CHUNK + 100
-    assert torch.equal(a[0][:CHUNK], evaluation_set(TASK, "test", 32, CHUNK)[0])
-    assert not torch.equal(a[0], evaluation_set(TASK, "validation", 32, CHUNK + 100)[0])
-    assert len({tuple(row) for row in a[0].tolist()}) == CHUNK + 100
+    a = evaluation_set(TASK, "test", 32, DRAW + 100)
+    assert same(a, evaluation_set(PositionAwarePatternDataset(), "test", 32, DRAW + 100))
+    assert len(a[0]) == DRAW + 100
+    assert torch.equal(a[0][:DRAW], evaluation_set(TASK, "test", 32, DRAW)[0])
+    assert not torch.equal(a[0], evaluation_set(TASK, "validation", 32, DRAW + 100)[0])
+    assert len({tuple(row) for row in a[0].tolist()}) == DRAW + 100
 
 
 def test_test_loaders_follow_the_test_lengths() -> None:
@@ -76,8 +77,8 @@ def test_longer_evaluation_sets_are_smaller_and_read_in_smaller_batches() -> Non
     data = SequenceData(PositionAwarePatternDataset(test_lengths=[32, 128, 4096]), 0, eval_tokens=262_144)
     assert [data.size(length) for length in (32, 128, 4096)] == [8192, 2048, 1000]
     assert SequenceData(PositionAwarePatternDataset(), 0, eval_size=50).size(4096) == 50
-    assert data._evaluation("test", 512).batch_size == 64
-    assert data._evaluation("test", 4096).batch_size == 2  # 2 · 4096² pairs, as 32 sequences of length 1,024 have
+    assert data._evaluation("test", 512, 1000).batch_size == 64
+    assert data._evaluation("test", 4096, 1000).batch_size == 2  # 2 · 4096² pairs, as 32 sequences of length 1,024 have
     assert SequenceData(ReverseDataset(), 0, eval_tokens=2**16).size(32) == 1024  # reads 64 tokens
 
 

@@ -70,6 +70,15 @@ def test_how_a_run_ends_is_in_the_identity_and_none_is_as_before(composed: Calla
         assert identity.config_hash(changed) != identity.config_hash(configs[1]), key
 
 
+def test_keys_that_are_newer_than_a_run_count_unless_they_say_what_was_done_before(default: dict[str, Any]) -> None:
+    for key in identity.NEWER:
+        group, _, name = key.partition(".")
+        former = default | {group: {other: value for other, value in default[group].items() if other != name}}
+        null = default | {group: default[group] | {name: None}}
+        assert identity.config_hash(null) == identity.config_hash(former) != identity.config_hash(default)
+        assert identity.former_hashes(null) == identity.former_hashes(former)
+
+
 def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any]) -> None:
     before, names = identity.config_hash(default), set[str]()
     for path in (CONFIGS / "callbacks").glob("*.yaml"):

@@ -14,7 +14,8 @@ import torch
 from posenc.checks import ConfigError
 from posenc.runs.lock import HOLDER
 from posenc.runs.processes import Place, place
-from posenc.training.data import Shares, share
+from posenc.training.data import Shares
+from posenc.training.evaluation.sets import share
 from tests.conftest import ROOT, Launch
 from tests.reliability.rank_kills import alive, holder, workers
 from tests.test_sweeps import rows

@@ -15,7 +15,7 @@ from posenc.diagnostics import capture
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 from posenc.streams import default_stream, generator
-from posenc.training.data import evaluation_set
+from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 PAIRS = 2**23

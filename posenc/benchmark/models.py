@@ -17,7 +17,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.tasks.base import IGNORE
-from posenc.training.data import Batch
+from posenc.training.evaluation.sets import Batch
 from posenc.training.precision import LinearBfloat16
 
 VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS = 20, 4, 128, 8, 3

@@ -59,6 +59,7 @@ def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) ->
     task: Task = make(config, "dataset")
     module = build_module(config, task)
     data: SequenceData = make(config, "data", task=task, seed=seed)
+    data.known = module.known
     callbacks, logger = ([*make(config, group).values()] for group in ("callbacks", "logger"))
     check_logs(logger, folder)
     stopwatch, stop, milestones = Stopwatch(), stop or GracefulStop(), Milestones()

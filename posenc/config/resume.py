@@ -7,19 +7,21 @@ the config that comes of them must be the recorded one in all that changes a res
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from posenc.checks import ConfigError
 from posenc.config.allowed import SAFE, TARGET, under
 from posenc.config.effect import key_of
 from posenc.runs import reading
-from posenc.runs.identity import settings
+from posenc.runs.identity import NEWER, settings
 from posenc.runs.result import RESULT
 
 WORDS = Path(".hydra", "overrides.yaml")
@@ -97,6 +99,31 @@ def _named(value: Any) -> Iterator[Any]:
     elif isinstance(value, list):
         for child in value:
             yield from _named(child)
+
+
+def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConfig:
+    """The config of a run in `folder`; where a former posenc began it, what that did stands for keys it did not have.
+
+    So a run that was begun before there was such a key goes on as it began, and is found again when it is finished.
+
+    typed  the words of the command: what they set stands
+    """
+    named = config.get("ckpt_path")
+    begun = next((each for each in (folder, run_folder(str(named)) if named else None) if _recorded_in(each)), None)
+    if begun is None or config.get("force") is True or not isinstance(config.get("data"), DictConfig):
+        return config
+    with suppress(ConfigError, TypeError):  # a record that cannot be read is said where it is needed
+        theirs, own = record_of(begun)["data"], {key_of(word) for word in typed}
+        former = [key for key in NEWER if key.partition(".")[2] not in theirs and key not in own]
+        config = deepcopy(config)
+        with read_write(config):
+            for key in former:
+                OmegaConf.update(config, key, None)
+    return config
+
+
+def _recorded_in(folder: Path | None) -> bool:
+    return folder is not None and (folder / CONFIG).is_file()
 
 
 def check(plain: Mapping[str, Any], own: Path | None = None) -> None:

@@ -71,6 +71,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     record = known(config)
     try:
         effect.check(config, hydra)
+        config = resume.as_begun(config, folder, effect.typed_words(hydra))
         plain = shape.check(config)
         resume.check(plain, folder)
         if config.study is not None:

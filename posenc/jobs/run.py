@@ -146,7 +146,7 @@ def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
             _, length, score = name.split("/")
             table.setdefault(length, {})[score] = value.item()
     for length, scores in table.items():
-        scores["sequences"] = parts.data.size(int(length))
+        scores["sequences"] = parts.data.used(int(length))
     skills = {length: table.get(str(length), {}).get("skill") for length in parts.task.test_lengths}
     return {
         "test": table,

@@ -25,6 +25,8 @@ HARMLESS = (
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
 GONE = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
+NEWER = ("data.eval_error", "data.validation_size")
+"""Keys of groups that a former posenc did not have: null does what it did, and is left out like a missing key."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""
 WATCHERS = (
@@ -54,7 +56,8 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
         elif isinstance(node, Mapping):
-            node = {key: child for key, child in node.items() if f"{group}.{key}" not in HARMLESS}
+            left_out = {*HARMLESS, *(key for key in NEWER if node.get(key.partition(".")[2]) is None)}
+            node = {key: child for key, child in node.items() if f"{group}.{key}" not in left_out}
         if node is not None:
             kept[group] = node
     return kept

@@ -22,7 +22,7 @@ from posenc.studies.method.base import Study, answering, check_arms
 from posenc.studies.method.curves import STYLES, colours, curves, dress, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.base import Task
-from posenc.training.data import evaluation_set
+from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 PROBES = 128

@@ -1,39 +1,23 @@
 """Batches for Lightning: a training stream drawn on the fly, and fixed evaluation sets that every encoding shares."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 import lightning as L
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.streams import generator
 from posenc.tasks.base import Task
-
-Batch = tuple[Tensor, Tensor]
-
-CHUNK = 1024
-"""Evaluation sets are drawn in chunks of this size, whatever batch size they are read in."""
+from posenc.training.evaluation.sets import CHUNKS, LEAST_CHUNK, Batch, EvaluationBatches, EvaluationSet, share
 
 LEAST = 1000
 """Sequences in an evaluation set, however long they are."""
 
 SHORT = 1024
 """Up to this length an evaluation batch is limited by its tokens, beyond by its pairs of tokens: attention's memory."""
-
-
-def share(batch: Batch, rank: int, world: int) -> Batch:
-    """Sequences rank, rank + world, ... of a batch: over all ranks each is taken once."""
-    tokens, targets = batch
-    if len(tokens) < world:
-        raise ConfigError(
-            f"a batch of {len(tokens)} sequences cannot be divided among {world} processes; raise data.batch_size or "
-            "data.eval_size, make data.train_size a multiple of data.batch_size, or lower trainer.devices."
-        )
-    return (tokens, targets) if world == 1 else (tokens[rank::world], targets[rank::world])
 
 
 class Shares(IterableDataset):
@@ -90,17 +74,6 @@ class TrainStream(IterableDataset):
                 yield tokens[chosen], targets[chosen]
 
 
-def evaluation_set(task: Task, split: str, length: int, size: int) -> Batch:
-    """`size` sequences that depend on (task, split, length) alone: not on the seed, the encoding or the batch size."""
-    part = task.split(split)
-    chunks = [
-        part.sample(generator(0, f"{task}/{split}/{length}/{i}"), min(CHUNK, size - first), length)
-        for i, first in enumerate(range(0, size, CHUNK))
-    ]
-    tokens, targets = zip(*chunks, strict=True)
-    return torch.cat(tokens), torch.cat(targets)
-
-
 class SequenceData(L.LightningDataModule):
     """Training stream, validation set (longest training length) and one test set for each test length.
 
@@ -108,6 +81,9 @@ class SequenceData(L.LightningDataModule):
     eval_size              sequences in the validation set and in each test set ...
     eval_tokens            ... or as many as fit into this many tokens, but not fewer than 1,000 (or eval_size)
     eval_tokens_per_batch  tokens in an evaluation batch up to length 1,024; beyond, as many pairs of tokens as there
+    eval_error             a test set is read in tenths until skill is known with this standard error (`known`); None:
+                           all of it
+    validation_size        sequences in the validation set, at most those of a test set; None: as many
     train_size             None for fresh sequences without end, else the size of a fixed training set
     curriculum_steps       batches over which the longest training length grows from the shortest; 0: none
     """
@@ -122,6 +98,8 @@ class SequenceData(L.LightningDataModule):
         eval_tokens_per_batch: int = 32_768,
         train_size: int | None = None,
         curriculum_steps: int = 0,
+        eval_error: float | None = None,
+        validation_size: int | None = None,
     ) -> None:
         super().__init__()
         checks.positive(
@@ -132,6 +110,10 @@ class SequenceData(L.LightningDataModule):
             eval_tokens_per_batch=eval_tokens_per_batch,
         )
         checks.positive(self, minimum=0, curriculum_steps=curriculum_steps)
+        if eval_error is not None:
+            checks.number(self, low=0, high=1, open_low=True, eval_error=eval_error)
+        if validation_size is not None:
+            checks.positive(self, validation_size=validation_size)
         longest = task.length[1]
         checks.tensor_fits(self, batch_size=batch_size, length=longest)
         if train_size is not None:
@@ -159,7 +141,11 @@ class SequenceData(L.LightningDataModule):
         self.batch_size, self.eval_size, self.train_size = batch_size, eval_size, train_size
         self.eval_tokens, self.eval_tokens_per_batch = eval_tokens, eval_tokens_per_batch
         self.curriculum_steps = curriculum_steps
+        self.eval_error, self.validation_size = eval_error, validation_size
         self.test_lengths = task.test_lengths
+        self.known: Callable[[int, float], bool] = lambda length, error: False
+        """Whether skill at a test length is known with a standard error (SequenceModule.known); set where both meet."""
+        self._tests: dict[int, EvaluationBatches] = {}
 
     def train_dataloader(self) -> DataLoader:
         """Starts at the trainer's step, so a resumed run goes on with the batches it has not seen."""
@@ -169,24 +155,35 @@ class SequenceData(L.LightningDataModule):
         )
         return DataLoader(Shares(stream, *self._rank), batch_size=None)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> EvaluationBatches:
         """The validation set."""
-        return self._evaluation("validation", self.task.length[1])
+        length = self.task.length[1]
+        size = self.size(length)
+        return self._evaluation("validation", length, min(size, self.validation_size or size))
 
-    def test_dataloader(self) -> list[DataLoader]:
+    def test_dataloader(self) -> list[EvaluationBatches]:
         """One loader for each of `test_lengths`, in their order."""
-        return [self._evaluation("test", length) for length in self.test_lengths]
+        self._tests = {length: self._evaluation("test", length, self.size(length)) for length in self.test_lengths}
+        return [*self._tests.values()]
 
     @property
     def _rank(self) -> tuple[int, int]:
         """Which of how many processes this is."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _evaluation(self, split: str, length: int) -> DataLoader:
-        dataset = TensorDataset(*share(evaluation_set(self.task, split, length, self.size(length)), *self._rank))
-        tokens = dataset.tensors[0].shape[1]
-        return DataLoader(dataset, batch_size=max(1, self.eval_tokens_per_batch * min(SHORT, tokens) // tokens**2))
+    def _evaluation(self, split: str, length: int, size: int) -> EvaluationBatches:
+        tokens, error = self.task.tokens(length), self.eval_error
+        batch_size = max(1, self.eval_tokens_per_batch * min(SHORT, tokens) // tokens**2)
+        chosen, rank = EvaluationSet(self.task, split, length, size), self._rank
+        if split == "validation" or error is None:
+            return EvaluationBatches(chosen, size, batch_size, *rank, lambda: False)
+        chunk = max(LEAST_CHUNK, -(-size // CHUNKS))
+        return EvaluationBatches(chosen, chunk, batch_size, *rank, lambda: self.known(length, error))
 
     def size(self, length: int) -> int:
         """Sequences in an evaluation set."""
         return min(self.eval_size, max(LEAST, self.eval_tokens // self.task.tokens(length)))
+
+    def used(self, length: int) -> int:
+        """Sequences of the test set that the last test has read: a prefix of the set, the same for every encoding."""
+        return self._tests[length].used

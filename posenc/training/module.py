@@ -17,8 +17,9 @@ from posenc.positions.positions import Positions
 from posenc.positions.schemes import PositionScheme
 from posenc.streams import generator, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
-from posenc.training.data import Batch
 from posenc.training.divergence import check_gradient
+from posenc.training.evaluation.enough import enough
+from posenc.training.evaluation.sets import Batch
 from posenc.training.scores import Scores
 from posenc.training.stopping.schedule import Schedule, warmup_cosine
 
@@ -58,10 +59,8 @@ class SequenceModule(L.LightningModule):
             assert isinstance(layer, PositionalEncoding)
             layer.trained_at(positions.reach(self.trained_tokens))
         self.undefined: dict[int, str] = {}
-        self.validation = Scores(task.num_outputs, self._places(task.length[1]))
-        self.tests = nn.ModuleDict(
-            {str(length): Scores(task.num_outputs, self._places(length)) for length in task.test_lengths}
-        )
+        self.validation = Scores(self._places(task.length[1]))
+        self.tests = nn.ModuleDict({str(length): Scores(self._places(length)) for length in task.test_lengths})
         self.by_position: list[dict[str, float]] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -138,14 +137,11 @@ class SequenceModule(L.LightningModule):
         asked = (targets != IGNORE).sum().float()
         return asked * self.trainer.world_size / self.trainer.strategy.reduce(asked.clone(), reduce_op="sum")
 
-    def _scores(self, scores: "Scores", length: int) -> dict[str, float]:
-        values = scores.compute()
-        relative = skill(values["accuracy"], *self.ceilings[length])
-        if relative is None:
-            return values
+    def _scores(self, values: dict[str, float], length: int) -> dict[str, float]:
         blind, aware = self.ceilings[length]
-        assert blind is not None
-        assert aware is not None
+        relative = skill(values["accuracy"], blind, aware)
+        if relative is None or blind is None or aware is None:
+            return values
         error = values["accuracy_standard_error"] / (aware - blind)
         return values | {"skill": relative, "skill_standard_error": error}
 
@@ -160,7 +156,7 @@ class SequenceModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores and, so that charts can show them, the ceilings."""
         length = self.task.length[1]
-        scores = self._scores(self.validation, length)
+        scores = self._scores(self.validation.compute(), length)
         self._log_epoch({f"validation/{key}": value for key, value in scores.items()})
         ceilings = dict(zip(("ceiling/order_blind", "ceiling/order_aware"), self.ceilings[length], strict=True))
         ceilings |= {f"reference/{key}": value for key, value in self.references.items()}
@@ -168,7 +164,7 @@ class SequenceModule(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect accuracy and loss of one test length."""
-        self.tests[str(self.test_lengths[dataloader_idx])](*self.answer(batch))
+        self._test_scores(self.test_lengths[dataloader_idx])(*self.answer(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`.
@@ -178,10 +174,19 @@ class SequenceModule(L.LightningModule):
         self.by_position = []
         self._log_epoch({"step": float(self.global_step)})
         for length in self.test_lengths:
-            scores = self.tests[str(length)]
-            assert isinstance(scores, Scores)
-            self._log_epoch({f"test/{length}/{key}": value for key, value in self._scores(scores, length).items()})
+            scores = self._test_scores(length)
+            values = self._scores(scores.compute(), length)
+            self._log_epoch({f"test/{length}/{key}": value for key, value in values.items()})
             self.by_position += [{"length": length} | row for row in scores.by_place()]
+
+    def _test_scores(self, length: int) -> Scores:
+        scores = self.tests[str(length)]
+        assert isinstance(scores, Scores)
+        return scores
+
+    def known(self, length: int, error: float) -> bool:
+        """Whether the test so far is `enough` for the skill at `length`; all processes of a run get the same answer."""
+        return enough(self._scores(self._test_scores(length).now(), length), error)
 
     def configure_optimizers(self) -> dict:
         """The optimizer under the schedule of its learning rate, stepped every step."""

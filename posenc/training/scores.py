@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from posenc.tasks.base import IGNORE
+
+SUMS = ("asked", "right", "nats", "sequences", "share", "square", "exact")
+"""What is summed over sequences: targets, right answers, their losses, sequences that ask something, the share of right
+answers in one and its square, and whether all are right."""
 
 
 class Totals(Metric):
@@ -33,18 +36,12 @@ class Totals(Metric):
 class Scores(nn.Module):
     """Accuracy and loss over one evaluation set; both count asked targets, each once.
 
-    num_outputs  classes
-    places       tokens in a sequence where each is asked something, to score every place by itself; None elsewhere
+    places  tokens in a sequence where each is asked something, to score every place by itself; None elsewhere
     """
 
-    def __init__(self, num_outputs: int, places: int | None = None) -> None:
+    def __init__(self, places: int | None = None) -> None:
         super().__init__()
-        self.accuracy = MulticlassAccuracy(num_outputs, average="micro", ignore_index=IGNORE, validate_args=False)
-        # A NaN is kept: without it a diverged model could become best.ckpt.
-        self.loss = MeanMetric(nan_strategy=math.nan)
-        self.share, self.square = MeanMetric(), MeanMetric()  # of right answers in a sequence
-        self.exact = MeanMetric()  # sequences with no wrong answer
-        self.sequences = SumMetric()
+        self.sums = Totals(len(SUMS))
         self.places = places
         self.asked, self.right, self.nats = (Totals(places or 0) for _ in range(3))
 
@@ -52,33 +49,47 @@ class Scores(nn.Module):
         """Take in a batch."""
         nats = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
         asked = (targets != IGNORE).reshape(len(targets), -1)
+        nats = nats.reshape(asked.shape)
         right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
-        share = (right.sum(1) / asked.sum(1))[asked.any(1)]
-        self.accuracy.update(logits.flatten(0, -2), targets.flatten())
-        self.loss.update(nats.sum() / asked.sum().clamp(min=1), weight=asked.sum())
-        self.share.update(share)
-        self.square.update(share.square())
-        self.exact.update((share == 1).float())
-        self.sequences.update(len(share))
+        numbers, counted = asked.sum(1), asked.any(1)
+        share = right.sum(1) / numbers.clamp(min=1)  # 0 where nothing is asked
+        columns = (numbers, right.sum(1), nats.sum(1), counted, share, share.square(), counted & (share == 1))
+        # A NaN is kept: without it a diverged model could become best.ckpt.
+        self.sums.update(torch.stack([column.double() for column in columns], 1))
         if self.places is not None:
             self.asked.update(asked)
             self.right.update(right)
-            self.nats.update(nats.reshape(asked.shape))
+            self.nats.update(nats)
+
+    def now(self) -> dict[str, float]:
+        """accuracy and its standard error; loss in nats and in bits a target; exact_match, of what was taken in so far.
+
+        Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences. Of the
+        shares s of right answers in n sequences, and of two more, one all right and one all wrong:
+
+            √((E[s²] − E[s]²) / (n + 2)),    E the mean over n + 2 sequences
+
+        Where each sequence asks one thing it is √(p(1 − p) / (n + 2)) with p = (right + 1) / (n + 2). The two make it
+        no more than a little larger, except where no answer or every answer was right: there it is about 1 / n and not
+        0, as n such sequences allow a rate of errors of 1 / n. Adding one success and one failure: Agresti & Caffo
+        2000, https://doi.org/10.1080/00031305.2000.10474560; the scores themselves are those of the n sequences.
+
+        exact_match, where a sequence asks several things, is the share of sequences with no wrong answer.
+        """
+        found = dict(zip(SUMS, self.sums.compute().tolist(), strict=True))
+        asked, n = found["asked"], found["sequences"] + 2
+        mean, square = (found["share"] + 1) / n, (found["square"] + 1) / n
+        error = math.sqrt(max(0.0, square - mean**2) / n)
+        loss = found["nats"] / asked if asked else math.nan
+        accuracy = found["right"] / asked if asked else math.nan
+        scores = {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
+        return scores if self.places is None else scores | {"exact_match": found["exact"] / found["sequences"]}
 
     def compute(self) -> dict[str, float]:
-        """accuracy and its standard error; loss in nats and in bits a target; exact_match. Starts anew afterwards.
-
-        Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences:
-        √((E[s²] − E[s]²) / n), s the share of right answers in one of n sequences; √(p(1 − p)/n) where each sequence
-        asks one thing. exact_match, where a sequence asks several, is the share of sequences with no wrong answer.
-        """
-        metrics = (self.accuracy, self.loss, self.share, self.square, self.exact, self.sequences)
-        accuracy, loss, share, square, exact, sequences = (metric.compute().item() for metric in metrics)
-        for metric in metrics:
-            metric.reset()
-        error = math.sqrt(max(0.0, square - share**2) / sequences)
-        scores = {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
-        return scores if self.places is None else scores | {"exact_match": exact}
+        """The scores of `now`. Starts anew afterwards."""
+        scores = self.now()
+        self.sums.reset()
+        return scores
 
     def by_place(self) -> list[dict[str, float]]:
         """position, asked (how often), accuracy and bits of every place at which something was asked. Starts anew."""

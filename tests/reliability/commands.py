@@ -67,7 +67,7 @@ NO_OPTIONS = ("nowhere", "", "3", "[]", "[a,b]", "[1,2]", "null", "../trainer", 
 
 HONEST = {
     "trainer.max_steps", "trainer.validate_every", "trainer.checkpoint_every", "trainer.log_every",
-    "data.eval_tokens", "data.eval_tokens_per_batch", "module.warmup_steps", "seed",
+    "data.eval_tokens", "data.eval_tokens_per_batch", "data.validation_size", "module.warmup_steps", "seed",
 }  # fmt: skip
 """Counts that no memory limits: a large one is a long run, and no mistake; only what no number holds is drawn."""
 STEPS = {"trainer.max_steps", "model.num_layers", "data.curriculum_steps"}

@@ -68,7 +68,7 @@ def test_a_right_answer_everywhere_scores_one(task: Task) -> None:
         assert blind <= aware + 1e-12
     tokens, targets = task.sample(generator(0, "right"), 64, length)
     logits = F.one_hot(targets.clamp(min=0), task.num_outputs).float()
-    scores = Scores(task.num_outputs, targets.shape[1] if targets.ndim == 2 else None)
+    scores = Scores(targets.shape[1] if targets.ndim == 2 else None)
     scores(logits, targets)
     found = scores.compute()
     assert found["accuracy"] == 1

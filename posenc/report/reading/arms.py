@@ -13,7 +13,7 @@ from posenc.report.reading.read import FOUND, UNFINISHED, Note, Run
 from posenc.runs.reading import short
 
 Key = TypeVar("Key", bound=Hashable)
-MEASURED = ("dataset.test_lengths", "data.eval_size")
+MEASURED = ("dataset.test_lengths", "data.eval_size", "data.eval_error", "data.validation_size")
 """Settings that change how a trained model is measured: they tell runs apart only where a seed would count twice."""
 
 

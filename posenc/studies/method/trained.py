@@ -13,9 +13,10 @@ from posenc.checks import ConfigError
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.tasks.base import IGNORE, Task, skill
-from posenc.training.data import SequenceData, evaluation_set
+from posenc.training.data import SequenceData
 from posenc.training.divergence import Diverged, StopOnDivergence
 from posenc.training.dry_run import dry_run
+from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 Row = tuple[str, str, float, int, float]
