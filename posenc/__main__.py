@@ -40,6 +40,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--baseline", metavar="ENCODING", help="what others are compared with (none)")
     one.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
 
+    one = command("ledger", "one table of the runs that count, of many days and machines; sweeps skip what it has")
+    one.add_argument("action", choices=["add"], help="put runs into the ledger")
+    one.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps, or tables of a report"
+    )
+    book = Path("docs", "answers", "runs.csv")
+    one.add_argument("--ledger", type=Path, metavar="FILE", default=book, help=f"the ledger ({book})")
+
     one = command("analyze", "from finished runs to what their models do with position")
     one.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that has completed")
     one.add_argument("--output", type=Path, metavar="DIR", help="where the analysis goes (RUN/analysis)")
@@ -71,6 +79,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.catalog.tasks import show
         case "report":
             from posenc.report.write import show
+        case "ledger":
+            from posenc.report.reading.ledger import show
         case "analyze":
             from posenc.analysis.write import show
         case "panel":

@@ -21,6 +21,7 @@ KNOWN = {
     "start_from",
     "force",
     "threads",
+    "ledger",
     "study",
     "name",
 }

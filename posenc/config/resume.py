@@ -29,7 +29,7 @@ WORDS = Path(".hydra", "overrides.yaml")
 CONFIG = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
 """What a run may go on with: more steps, or fewer."""
-OWN = ("hydra", "launcher", "logger", "force", "threads", "name", "ckpt_path")
+OWN = ("hydra", "launcher", "logger", "force", "threads", "ledger", "name", "ckpt_path")
 """Of what is recorded, not typed again: where a run lies and how it is watched."""
 
 

@@ -3,15 +3,17 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from posenc.checks import ConfigError
 from posenc.config import effect, resume, shape
@@ -64,6 +66,8 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
     if _value(config, "study") is not None and not alone:
         raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+    if _value(config, "study") is not None and _value(config, "ledger") is not None:
+        raise ConfigError("a study measures anew and takes nothing from a ledger; leave ledger out.")
     if _value(config, "study") is not None and here is not None and here.world > 1:
         raise ConfigError(f"a study starts its processes by itself; run it without {here.launcher}.")
     if journal is not None:
@@ -85,6 +89,26 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
         options["root"] = None if alone else sweep_folder(hydra)
+        there = in_ledger(plain, record)
+        if there is not None:
+            with suppress(OSError):
+                folder.rmdir()  # Hydra has made it
+            result = there
+            if alone:
+                print(f"this run is in the ledger {plain['ledger']}; force=true runs it anew")
+                Console().print(summary.line(folder, result), soft_wrap=True, highlight=False)
+                return objective(result)
+            assert journal is not None
+            journal.note(
+                hydra.job.num,
+                result["status"],
+                began=began,
+                skipped=True,
+                folder=str(folder),
+                result=result,
+                ledger=True,
+            )
+            return objective(result)
         several = here is None and isinstance(config.trainer.get("devices"), int) and config.trainer.devices > 1
         how = {"alone": alone, "tell": None if several else tell, "force": config.force}
         result, signum, skipped = at_work(config, folder, record, **how, **options)
@@ -134,6 +158,22 @@ def known(config: DictConfig) -> dict[str, Any]:
         "start_from": _value(config, "start_from"),
         "start_digest": None,
     }
+
+
+def in_ledger(plain: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of this run in the ledger that the config names, if it names one; None where it is to be run."""
+    if plain.get("ledger") is None:
+        return None
+    path = Path(to_absolute_path(str(plain["ledger"])))
+    if plain["trainer"]["precision"] == "auto":
+        raise ConfigError(
+            "a ledger holds runs of many machines, and trainer.precision=auto is not the same on each; add "
+            "trainer.precision=32-true, or leave ledger out."
+        )
+    from posenc.report.reading import ledger  # pandas, which only this needs
+
+    found = ledger.find(path, record)
+    return None if plain["force"] else found
 
 
 def _value(config: DictConfig, key: str) -> Any:

@@ -30,7 +30,7 @@ SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--ver
 """Options with which printing is a command's work."""
 PATH_KEYS = ("dataset", "encoding", "seed")
 """They name folders below that of a sweep."""
-NAMELESS = ("hydra", "launcher", "logger", "force", "threads")
+NAMELESS = ("hydra", "launcher", "logger", "force", "threads", "ledger")
 """They change no result, so a sweep keeps its folder when they change."""
 OBSERVERS = ("default", "quiet")
 """Options of `callbacks` that only watch."""

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -30,6 +31,8 @@ from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
 
+LEDGER = "ledger.csv"
+"""In the folder of a sweep: the runs that it took from its ledger."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the journal while other processes work."""
 
@@ -143,10 +146,12 @@ class SweepSummary(Callback):
         with self._part("the sweep's table"):
             plan, jobs = journal.read()
             complete = self._table(root, plan, jobs)
+        with self._part("the report"):
+            plan, jobs = journal.read()
+            taken = [job["result"]["config_hash"] for job in jobs.values() if job.get("ledger")]
+            report(root, [from_ledger(config, root, taken)] if taken else [])
         with self._part("the sweep's journal"):
             journal.close()
-        with self._part("the report"):
-            report(root)
         return complete and not self._failed
 
     @contextmanager
@@ -178,11 +183,23 @@ class SweepSummary(Callback):
         return not lost and all(job["state"] == "completed" for job in ended.values())
 
 
-def report(root: Path) -> None:
-    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
+def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
+    """Keep the runs that the sweep found in its ledger beside those that it made: the table that holds them."""
+    from posenc.report.reading import ledger
+
+    ledger.extract(Path(to_absolute_path(config.ledger)), taken, root / LEDGER)
+    return root / LEDGER
+
+
+def report(root: Path, tables: Sequence[Path] = ()) -> None:
+    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds.
+
+    tables  of runs that the sweep has not made again
+    """
     from posenc.report import write  # two seconds of imports, which the jobs need not pay
 
-    page, finding = write([root])
+    made = any(root.rglob(RESULT)) or not tables
+    page, finding = write([root, *tables] if made else tables, root)
     print(f"{finding}\nreport      {page}")
 
 

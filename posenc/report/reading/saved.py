@@ -78,12 +78,17 @@ def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.Data
 def _record(run: Run, command: str | None) -> str:
     config = None if run.config is None else settings(run.config)
     found = {"dataset": run.dataset, "positions": run.positions, "config": config, "sweep_command": command}
-    found |= {key: run.result[key] for key in KEPT if run.result.get(key)}
+    found |= {key: run.result[key] for key in KEPT if run.result.get(key) not in (None, {})}
     return json.dumps({key: value for key, value in found.items() if value is not None}, default=str)
 
 
-KEPT = ("references", "versions", "schema", "data_digest", "start_digest", "precision")
+KEPT = (
+    "references", "versions", "schema", "data_digest", "start_digest", "precision", "validation", "skill_steps",
+    "stopped", "censored", "trained_tokens",
+)  # fmt: skip
 """Of a result, what has no column."""
+SHARED = "shared"
+"""In the record of the first row: settings of every run of the table, which their own records leave out."""
 
 
 def _cell(value: object) -> object:
@@ -120,7 +125,9 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{name} cannot be read as a table of runs ({why}).") from error
     notes: list[Note] = []
-    runs = [run for folder, rows in groups.items() if (run := _run(folder, rows, name, notes)) is not None]
+    shared = _read_record(next(iter(groups.values()))[0].get("record", "")).get(SHARED) if groups else None
+    shared = shared if isinstance(shared, dict) else {}
+    runs = [run for folder, rows in groups.items() if (run := _run(folder, rows, shared, name, notes)) is not None]
     if runs:
         notes.insert(0, Note(name, _about(runs)))
     return runs, notes
@@ -136,7 +143,9 @@ def _about(runs: list[Run]) -> str:
     return text
 
 
-def _run(folder: str, rows: list[dict[str, str]], name: str, notes: list[Note]) -> Run | None:
+def _run(
+    folder: str, rows: list[dict[str, str]], shared: Mapping[str, Any], name: str, notes: list[Note]
+) -> Run | None:
     first = rows[0]
     said = f"{name}: {folder}"
     status = first["status"]
@@ -148,7 +157,7 @@ def _run(folder: str, rows: list[dict[str, str]], name: str, notes: list[Note]) 
         return None
     record = _read_record(first.get("record", ""))
     config = record.get("config")
-    config = _nested(config) if isinstance(config, dict) else None
+    config = nested(shared | config) if isinstance(config, dict) else None
     result: dict[str, Any] = {key: record[key] for key in KEPT if key in record}
     result |= {
         "encoding": first["encoding"], "seed": int(first["seed"]), "status": status,
@@ -196,7 +205,7 @@ def _read_record(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """{dotted key: value} as groups; a key that would be both a value and a group stays a value."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():

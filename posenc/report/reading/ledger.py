@@ -1,0 +1,218 @@
+"""A ledger: one committed table of the runs that count, of many days and machines, to be computed from and added to.
+
+It has the columns of comparison_summary.csv, less what only one machine knows, and is read like one. Its first row
+holds the settings that all runs share, and every run the others, so that thousands of runs stay a few megabytes. A run
+is known by its identity and by the digests of its data and of the weights that it began with. Its config stands beside
+the identity, which is computed again whenever the ledger is read: a row that was changed by hand does not fit.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from posenc.checks import ConfigError
+from posenc.report.reading import saved
+from posenc.report.reading.arms import Placed
+from posenc.report.reading.read import Note, Run, read
+from posenc.report.words import count
+from posenc.runs.folder import FINISHED
+from posenc.runs.identity import config_hash, settings
+from posenc.runs.lock import locked
+from posenc.runs.result import SCHEMA
+from posenc.runs.writing import write_text
+
+Key = tuple[str, str | None, str | None]
+ONCE = ("error", "command", *saved.COSTS, *saved.BEYOND, "learning_rate", "step_90")
+"""Columns that stand in the first row of a run alone."""
+AGREE = 1e-4
+"""Two measurements of one run that differ by less are one: sums are rounded in another order by another machine."""
+DIGITS = 7
+LEVEL = ".9"
+"""Of validation skill: column step_90 has the first validation that reached it."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of the runs that were to be added."""
+
+    added: list[Run]
+    known: int
+    """Runs that the ledger had."""
+    total: int
+    notes: list[Note]
+    """Runs that were refused, each with its reason."""
+
+
+def key(run: Run) -> Key:
+    """What makes two runs one: identity, data, first weights."""
+    return run.identity, run.result.get("data_digest"), run.result.get("start_digest")
+
+
+def runs_of(path: Path) -> dict[Key, Run]:
+    """The runs of a ledger. Raises ConfigError for what is none, and for a row that does not fit."""
+    found, notes = saved.read_table(path)
+    lines = [note.text for note in notes[1:]]
+    lines += [f"{run.name}: {why}" for run in found if (why := _unfit(run))]
+    if lines:
+        raise ConfigError(f"{path} is not used: {lines[0]} ({count(len(lines), 'such row')}); put the file back.")
+    return {key(run): run for run in found}
+
+
+def _unfit(run: Run) -> str:
+    """Why a run cannot stand in a ledger; empty where it can."""
+    if run.status not in FINISHED:
+        return f"its status is {run.status}, and only what has come to its end counts"
+    if run.config is None:
+        return "its config is not known"
+    if run.config_hash != (found := config_hash(run.config)) and run.identity != found:
+        return f"its config has the identity {found}, and it says {run.config_hash or 'none'}"
+    if settings(run.config).get("trainer.precision") == "auto":
+        return "trainer.precision=auto is another precision on another machine; run it with trainer.precision=32-true"
+    return ""
+
+
+def add(path: Path, roots: Sequence[Path]) -> Change:
+    """Put the runs below `roots` (folders, or tables) into the ledger at `path`, which is made where there is none.
+
+    A run that the ledger has stays as it is there; one that contradicts it is refused, and so is one whose identity
+    does not fit its config. Raises ConfigError where nothing can be read or written.
+    """
+    folders = [root for root in roots if not root.is_file()]
+    runs, notes = read(folders) if folders else ([], [])
+    for root in roots:
+        if root.is_file():
+            more, remarks = saved.read_table(root)
+            runs, notes = runs + more, notes + remarks[1:]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock"), wait=True):
+            there = runs_of(path) if path.exists() else {}
+            change = _merge(there, runs, notes)
+            if change.added:
+                write_text(path, text([*there.values(), *change.added]))
+    except OSError as error:
+        raise ConfigError(
+            f"the ledger {path} cannot be written ({error.strerror}); choose another --ledger."
+        ) from error
+    return change
+
+
+def _merge(there: Mapping[Key, Run], runs: Sequence[Run], notes: list[Note]) -> Change:
+    added: dict[Key, Run] = {}
+    known = 0
+    for run in runs:
+        if why := _unfit(run):
+            notes.append(Note(run.name, f"not added: {why}."))
+            continue
+        former = there.get(key(run)) or added.get(key(run))
+        if former is None:
+            added[key(run)] = run
+            continue
+        known += 1
+        if (worst := _disagreement(former, run)) > AGREE:
+            notes.append(
+                Note(run.name, f"not added: the ledger has this run with scores that differ by up to {worst:.4f}.")
+            )
+    return Change([*added.values()], known, len(there) + len(added), notes)
+
+
+def _disagreement(first: Run, second: Run) -> float:
+    if first.status != second.status or first.test.keys() != second.test.keys():
+        return float("inf")
+    pairs = [
+        (row[name], second.test[n][name]) for n, row in first.test.items() for name in row if name in second.test[n]
+    ]
+    return max((abs(one - other) for one, other in pairs), default=0.0)
+
+
+def text(runs: Sequence[Run]) -> str:
+    """The ledger as CSV, by data set, encoding, seed and identity."""
+    runs = sorted(runs, key=lambda run: (run.dataset, run.encoding, run.seed, key(run)[0]))
+    configs = [settings(run.config or {}) for run in runs]
+    shared = _shared(configs)
+    placed = []
+    for run, config in zip(runs, configs, strict=True):
+        name = f"{run.dataset}/{run.encoding}/seed{run.seed}/{run.identity}"
+        result = run.result | {"config_hash": run.identity}
+        own = {setting: value for setting, value in config.items() if setting not in shared}
+        plain = replace(run, folder=Path(name), sweep=Path(), name=name, result=result, config=saved.nested(own))
+        plain.sweep_command = ""
+        placed.append(Placed(plain, run.dataset, run.positions, run.encoding, "", counted=True))
+    table = saved.long_table(placed, {})
+    record = json.loads(str(table["record"].iloc[0]))
+    table.loc[0, "record"] = json.dumps(record | {saved.SHARED: shared}, default=str)
+    rates = {
+        run.name: config.get("optimizer.lr") for (run, config) in zip([p.run for p in placed], configs, strict=True)
+    }
+    steps = {p.run.name: (p.run.result.get("skill_steps") or {}).get(LEVEL) for p in placed}
+    table.insert(table.columns.get_loc("steps"), "learning_rate", table["folder"].map(rates))
+    table.insert(table.columns.get_loc("steps") + 1, "step_90", table["folder"].map(steps).astype("Int64"))
+    again = table["record"].isna()
+    for column in ONCE:
+        table[column] = table[column].mask(again)
+    out = io.StringIO()
+    table.drop(columns=["sweep", "arm", "counted"]).to_csv(out, index=False, float_format=f"%.{DIGITS}g")
+    return out.getvalue()
+
+
+def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that have one value in all configs."""
+    first, *others = configs
+    return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
+
+
+@lru_cache(maxsize=1)
+def _known(path: Path, size: int, changed: int) -> dict[Key, Run]:
+    return runs_of(path)
+
+
+def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of the run that `record` begins, where the ledger has it.
+
+    Raises ConfigError where the ledger cannot be read.
+    """
+    try:
+        at = path.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"the ledger {path} cannot be read ({error.strerror}); `python -m posenc ledger add RUNS --ledger {path}` "
+            "makes one."
+        ) from error
+    runs = _known(path, at.st_size, at.st_mtime_ns)
+    found = runs.get((record["config_hash"], record["data_digest"], record["start_digest"]))
+    return None if found is None else as_result(found)
+
+
+def as_result(run: Run) -> dict[str, Any]:
+    """The result of a run that was read from a table, as its result.json had it, as far as the table tells."""
+    kept = {name: int(v) if name in saved.WHOLE and v is not None else v for name, v in run.result.items()}
+    filled = {"schema": SCHEMA, "error": None, "references": {}, "validation": {"best_loss": None}}
+    tables = {name: {str(n): row for n, row in kept[name].items()} for name in ("test", "ceilings", "undefined")}
+    return filled | kept | tables
+
+
+def extract(path: Path, hashes: Sequence[str], target: Path) -> None:
+    """Write the runs of the ledger that have these identities into a ledger of their own."""
+    write_text(target, text([run for run in runs_of(path).values() if run.identity in hashes]))
+
+
+def show(action: str, runs: Sequence[Path], ledger: Path) -> None:
+    """`python -m posenc ledger add RUNS...`: add the runs and say what changed."""
+    assert action == "add"
+    change = add(ledger, runs)
+    for line in _told(change, ledger):
+        print(line)
+
+
+def _told(change: Change, ledger: Path) -> Iterator[str]:
+    for note in change.notes:
+        yield f"note: {note.folder}: {note.text}"
+    yield f"{count(len(change.added), 'run')} added, {change.known} known before"
+    for name in sorted({f"{run.dataset} {run.encoding}" for run in change.added}):
+        seeds = sorted(run.seed for run in change.added if f"{run.dataset} {run.encoding}" == name)
+        yield f"  {name}: {count(len(seeds), 'run')}, seeds {', '.join(map(str, sorted(set(seeds))))}"
+    yield f"{ledger}: {count(change.total, 'run')}"

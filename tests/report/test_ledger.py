@@ -1,0 +1,157 @@
+"""A ledger holds what its runs say, takes each run once, and takes nothing that does not fit."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from posenc.checks import ConfigError
+from posenc.report.numbers.compare import compare
+from posenc.report.reading import ledger
+from posenc.report.reading.read import read
+from posenc.runs.identity import config_hash
+from tests.report.conftest import Make
+
+ROOT = Path(__file__).parents[2]
+
+
+def identified(folder: Path, **changes: Any) -> Path:
+    """A run folder whose result has the identity of its config, as training leaves it."""
+    record = folder / ".hydra" / "config.yaml"
+    config = yaml.safe_load(record.read_text())
+    result = json.loads((folder / "result.json").read_text())
+    for group in ("encoding", "dataset"):
+        config[group]["_target_"] = f"mine.{result[group]}"
+    record.write_text(yaml.safe_dump(config))
+    result |= {"config_hash": config_hash(config)} | changes
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+@pytest.fixture
+def sweep(run: Make, root: Path) -> Path:
+    """Three encodings, four seeds, two data sets; one run diverged."""
+    for seed in range(4):
+        for place, encoding in enumerate(("none", "rope", "t5")):
+            identified(run(encoding, seed, {32: 0.3 * place + 0.01 * seed, 64: 0.1}), skill_steps={".9": 100 * seed})
+            identified(run(encoding, seed, 0.2, dataset="sorting", config={"data.train_size": 100 * place or None}))
+    identified(run("fire", 0, status="diverged", error="loss is nan, at step 7"))
+    return root / "sweep"
+
+
+def train(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def said(run: Any) -> dict[str, Any]:
+    """What a run contributes to a comparison."""
+    return {
+        "identity": run.identity, "settings": run.settings, "test": run.test, "ceilings": run.ceilings,
+        "status": run.status, "trained": run.trained, "steps": run.result.get("skill_steps"),
+        "costs": [run.measured(name) for name in ("parameters", "steps", "seconds")],
+    }  # fmt: skip
+
+
+def test_a_ledger_says_what_its_runs_say(sweep: Path, tmp_path: Path) -> None:
+    book = tmp_path / "runs.csv"
+    change = ledger.add(book, [sweep])
+    assert (len(change.added), change.known, change.total, change.notes) == (25, 0, 25, [])
+    before = sorted((said(run) for run in read([sweep])[0]), key=str)
+    after = sorted((said(run) for run in ledger.runs_of(book).values()), key=str)
+    assert [{**a, "test": None} for a in after] == [{**b, "test": None} for b in before]
+    for one, other in zip(before, after, strict=True):
+        for length, row in one["test"].items():
+            assert other["test"][length] == pytest.approx(row, abs=1e-6)
+    assert str(sweep) not in book.read_text()
+    one, other = (compare([root], None, 0.01) for root in (sweep, book))
+    assert (one.first, one.findings, one.across) == (other.first, other.findings, other.across)
+
+
+def test_a_run_is_taken_once(sweep: Path, tmp_path: Path) -> None:
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [sweep / "pattern"])
+    parts = ledger.add(book, [sweep / "sorting", sweep / "pattern" / "rope"])
+    assert (len(parts.added), parts.known, parts.total) == (12, 4, 25)
+    whole = tmp_path / "whole.csv"
+    ledger.add(whole, [sweep])
+    assert book.read_text() == whole.read_text(), "the order in which runs came is seen"
+    assert ledger.add(book, [whole]).known == 25
+    assert book.read_text() == whole.read_text()
+
+
+def test_what_contradicts_or_does_not_fit_is_refused(sweep: Path, run: Make, tmp_path: Path) -> None:
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [sweep])
+    text = book.read_text()
+    again = run("rope", 1, {32: 0.9, 64: 0.1}, sweep="again")
+    refused = {
+        again: "the ledger has this run with scores that differ by up to 0.5900",
+        run("rope", 8, 0.5, sweep="other"): "its config has the identity",
+        run("rope", 9, 0.5, sweep="auto", config={"trainer.precision": "auto"}): "trainer.precision=auto is another",
+        run("rope", 10, 0.5, sweep="broken", status="interrupted"): "its status is interrupted",
+    }
+    for folder, why in refused.items():
+        if "other" not in folder.parts:
+            identified(folder)
+        change = ledger.add(book, [folder])
+        assert not change.added
+        assert why in change.notes[0].text
+    assert book.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("seed1", "seed 1"), ('""optimizer.lr"": 0.003', '""optimizer.lr"": 0.01'), ("diverged", "failed")]
+)
+def test_a_ledger_changed_by_hand_is_used_for_nothing(sweep: Path, tmp_path: Path, old: str, new: str) -> None:
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [sweep])
+    changed = book.read_text().replace(old, new)
+    book.write_text(changed)
+    if old == "seed1":  # a name alone says nothing
+        assert len(ledger.runs_of(book)) == 25
+        return
+    with pytest.raises(ConfigError, match="is not used"):
+        ledger.add(book, [sweep])
+    assert book.read_text() == changed
+
+
+def test_a_result_of_the_ledger_tells_what_the_run_told(sweep: Path, tmp_path: Path) -> None:
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [sweep])
+    for folder in (sweep / "pattern").glob("*/*"):
+        result = json.loads((folder / "result.json").read_text())
+        asked = {"config_hash": result["config_hash"], "data_digest": None, "start_digest": None}
+        found = ledger.find(book, asked)
+        assert found is not None
+        for key in ("status", "encoding", "dataset", "seed", "parameters", "steps", "undefined", "ceilings"):
+            assert found[key] == result[key], key
+        assert found["test"].keys() == result["test"].keys()
+        assert ledger.find(book, asked | {"data_digest": "other"}) is None
+
+
+@pytest.mark.slow
+def test_a_sweep_does_not_run_what_its_ledger_has(tmp_path: Path) -> None:
+    words = [
+        "-m", "encoding=none,rope", "dataset=sorting", "dataset.length=8", "trainer.max_steps=2", "data.eval_size=64",
+        "trainer.precision=32-true", "threads=1",
+    ]  # fmt: skip
+    first = train(*words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}")
+    assert first.returncode == 0, first.stderr
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [tmp_path / "first"])
+    second = train(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}")
+    assert second.returncode == 0, second.stderr
+    assert "1 of 2 runs were finished before" in second.stdout
+    assert [path.parent.parent.name for path in (tmp_path / "second").rglob("result.json")] == ["rope"]
+    with (tmp_path / "second" / "comparison_summary.csv").open() as file:
+        assert {row["encoding"] for row in csv.DictReader(file)} == {"none", "rope"}
+    auto = train(*words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
+    assert auto.returncode == 2
+    assert "add trainer.precision=32-true" in auto.stderr
