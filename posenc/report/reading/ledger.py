@@ -145,12 +145,13 @@ def text(runs: Sequence[Run]) -> str:
     table = saved.long_table(placed, {})
     record = json.loads(str(table["record"].iloc[0]))
     table.loc[0, "record"] = json.dumps(record | {saved.SHARED: shared}, default=str)
-    rates = {
-        run.name: config.get("optimizer.lr") for (run, config) in zip([p.run for p in placed], configs, strict=True)
-    }
-    steps = {p.run.name: (p.run.result.get("skill_steps") or {}).get(LEVEL) for p in placed}
-    table.insert(table.columns.get_loc("steps"), "learning_rate", table["folder"].map(rates))
-    table.insert(table.columns.get_loc("steps") + 1, "step_90", table["folder"].map(steps).astype("Int64"))
+    steps = [(run.result.get("skill_steps") or {}).get(LEVEL) for run in runs]
+    extra = {"learning_rate": [config.get("optimizer.lr") for config in configs], "step_90": steps}
+    names = [item.run.name for item in placed]
+    for column, values in extra.items():
+        known = dict(zip(names, values, strict=True))
+        table[column] = [known[str(name)] for name in table["folder"]]
+    table = table.astype({"step_90": "Int64"}).reindex(columns=[*saved.COLUMNS[:-1], *extra, saved.COLUMNS[-1]])
     again = table["record"].isna()
     for column in ONCE:
         table[column] = table[column].mask(again)
@@ -189,7 +190,8 @@ def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def as_result(run: Run) -> dict[str, Any]:
     """The result of a run that was read from a table, as its result.json had it, as far as the table tells."""
-    kept = {name: int(v) if name in saved.WHOLE and v is not None else v for name, v in run.result.items()}
+    kept: dict[str, Any] = dict(run.result)
+    kept |= {name: int(kept[name]) for name in saved.WHOLE if kept.get(name) is not None}
     filled = {"schema": SCHEMA, "error": None, "references": {}, "validation": {"best_loss": None}}
     tables = {name: {str(n): row for n, row in kept[name].items()} for name in ("test", "ceilings", "undefined")}
     return filled | kept | tables

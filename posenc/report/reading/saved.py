@@ -157,7 +157,7 @@ def _run(
         return None
     record = _read_record(first.get("record", ""))
     config = record.get("config")
-    config = nested(shared | config) if isinstance(config, dict) else None
+    config = nested({**shared, **config}) if isinstance(config, dict) else None
     result: dict[str, Any] = {key: record[key] for key in KEPT if key in record}
     result |= {
         "encoding": first["encoding"], "seed": int(first["seed"]), "status": status,
