@@ -1,5 +1,6 @@
 """What all tests share: composed configs, and the names that configs/ offers."""
 
+import gc
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -10,8 +11,13 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import train
 from posenc.catalog.encodings import EncodingEntry, entries
@@ -46,22 +52,64 @@ def search() -> list[str]:
     return [f"hydra.searchpath={[f'file://{folder}' for folder in OWN]}"]
 
 
+def pytest_collection_finish() -> None:
+    """What has been imported stays, so that the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
+@cache
+def by_hydra(*overrides: str) -> DictConfig:
+    """The config that Hydra composes; whoever changes it takes a copy."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", overrides=[*overrides, *search()])
+
+
+PLAIN = ("encoding", "dataset", "positions")
+"""Groups whose options are files that stand as they are at the name of the group, unless they have defaults."""
+
+
+@cache
+def plain(group: str, option: str) -> DictConfig | None:
+    """The file of an option, if it is one that needs no composing."""
+    file = next((file for root in (CONFIGS, *OWN) if (file := root / group / f"{option}.yaml").exists()), None)
+    node = None if file is None else OmegaConf.load(file)
+    return None if not isinstance(node, DictConfig) or "defaults" in node else node
+
+
+@cache
+def quickly(*overrides: str) -> DictConfig:
+    """As `by_hydra`, which test_configs.py holds; one composition serves all values and all plain options."""
+    parsed = OverridesParser.create().parse_overrides([*overrides])
+    keys = [override.key_or_group for override in parsed]
+    options, values, rest = dict[str, DictConfig](), list[Override](), list[str]()
+    for override, text in zip(parsed, overrides, strict=True):
+        key = override.key_or_group
+        group, changes = (CONFIGS / key).is_dir(), override.type == OverrideType.CHANGE and override.package is None
+        node = plain(key, str(override.value())) if group and changes and key in PLAIN else None
+        if node is not None and "experiment" not in keys:
+            options[key] = node
+        elif group or not changes or key.startswith("hydra"):
+            rest.append(text)
+        else:
+            values.append(override)
+    config = deepcopy(by_hydra(*rest))
+    with open_dict(config):
+        config.update(options)
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    return config
+
+
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
     """Compose the config that `python train.py OVERRIDES` would run."""
-
-    @cache
-    def once(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            return compose("train", overrides=[*overrides, *search()])
-
-    return lambda *overrides: deepcopy(once(*overrides))  # a test may change its own
+    return lambda *overrides: deepcopy(quickly(*overrides))  # a test may change its own
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +133,18 @@ def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
-    """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr."""
+    """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr.
+
+    Hydra composes a config twice, first to learn whether there is a sweep; no file but an experiment's says so.
+    """
+    ask = Hydra.get_mode
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+        if any(word.startswith(("experiment", "hydra.mode", "hydra/")) for word in overrides):
+            return ask(hydra, config_name, overrides)
+        return None
+
+    monkeypatch.setattr(Hydra, "get_mode", mode)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from tests.conftest import CONFIGS, ROOT, options
+from tests.conftest import CONFIGS, PLAIN, ROOT, by_hydra, options
 
 GROUPS = ("encoding", "positions", "dataset", "model", "trainer", "callbacks", "logger")
 BUILT_IN_CODE = {
@@ -52,6 +52,14 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
         missing = required - keys - BUILT_IN_CODE.get(node["_target_"], set())
         assert not missing, (path, missing)
         assert node["_target_"] != "functools.partial", "use _partial_: true"
+
+
+@pytest.mark.parametrize("place", range(max(len(options(group)) for group in PLAIN)))
+def test_hydra_composes_every_option_as_the_tests_do(composed: Callable[..., DictConfig], place: int) -> None:
+    """An option of each group at once: the first of each, the second, and so on."""
+    chosen = {group: options(group)[place % len(options(group))] for group in PLAIN}
+    words = [*(f"{group}={option}" for group, option in chosen.items()), "model.dim=32", "name=x"]
+    assert composed(*words) == by_hydra(*words)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -74,30 +75,35 @@ class PositionAwarePatternDataset(Task):
         """
         if self.readout == "last" and length == self.min_length:
             return None
-        n, V = length - (self.readout == "last"), self.vocab_size
-        # Poisson counts with mean n/V, conditioned on their total being n, are the multinomial; nothing over- or
-        # underflows, and counts of probability below 1e-20 can be left out: the sum of all of them is below rounding.
-        mean = n / V
-        pmf = poisson.pmf(np.arange(n + 1), mean)
-        pmf = pmf[: np.flatnonzero(pmf > 1e-20)[-1] + 1]
-        a, b = (index.ravel() for index in np.indices((len(pmf), len(pmf))))
-        levels, level = np.unique(a * b, return_inverse=True)
-        by_level = np.zeros((len(levels), 2 * len(pmf) - 1))  # [p, a + b]: joint probability of product and total
-        np.add.at(by_level, (level, a + b), pmf[a] * pmf[b])
+        return _ceiling(length - (self.readout == "last"), self.vocab_size)
 
-        rest, total = poisson.pmf(n - np.arange(n + 1), (V - 6) * mean), poisson.pmf(n, n)
 
-        def expectation(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
-            joint = np.convolve(np.convolve(x, y), z)[: n + 1]
-            return float(joint @ rest[: len(joint)] / total)
+@cache
+def _ceiling(n: int, V: int) -> float:
+    """The order-blind ceiling for n tokens of which each class's two stand at its places; kept, as it takes long."""
+    # Poisson counts with mean n/V, conditioned on their total being n, are the multinomial; nothing over- or
+    # underflows, and counts of probability below 1e-20 can be left out: the sum of all of them is below rounding.
+    mean = n / V
+    pmf = poisson.pmf(np.arange(n + 1), mean)
+    pmf = pmf[: np.flatnonzero(pmf > 1e-20)[-1] + 1]
+    a, b = (index.ravel() for index in np.indices((len(pmf), len(pmf))))
+    levels, level = np.unique(a * b, return_inverse=True)
+    by_level = np.zeros((len(levels), 2 * len(pmf) - 1))  # [p, a + b]: joint probability of product and total
+    np.add.at(by_level, (level, a + b), pmf[a] * pmf[b])
 
-        below = by_level.cumsum(0)
-        below_p = (levels[:, None] * by_level).cumsum(0)
-        cdf = np.array([expectation(f, f, f) for f in below])
-        triple = np.array([expectation(f, f, f) for f in below_p])  # E[p_0 p_1 p_2; all ≤ t]
-        largest = float(levels @ np.diff(cdf, prepend=0.0))
-        others = float((np.diff(triple) / levels[1:]).sum())  # E[p_0 p_1 p_2 / max]
-        pairs = 3 * expectation(below_p[-1], below_p[-1], below[-1])
-        falling = {j: math.perm(n, j) for j in (2, 4, 6)}
-        matched = largest / falling[2] - (pairs - others) / falling[4] + triple[-1] / falling[6]
-        return float(matched / (3 * V**-2 * (1 - V**-2) ** 2))
+    rest, total = poisson.pmf(n - np.arange(n + 1), (V - 6) * mean), poisson.pmf(n, n)
+
+    def expectation(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> float:
+        joint = np.convolve(np.convolve(x, y), z)[: n + 1]
+        return float(joint @ rest[: len(joint)] / total)
+
+    below = by_level.cumsum(0)
+    below_p = (levels[:, None] * by_level).cumsum(0)
+    cdf = np.array([expectation(f, f, f) for f in below])
+    triple = np.array([expectation(f, f, f) for f in below_p])  # E[p_0 p_1 p_2; all ≤ t]
+    largest = float(levels @ np.diff(cdf, prepend=0.0))
+    others = float((np.diff(triple) / levels[1:]).sum())  # E[p_0 p_1 p_2 / max]
+    pairs = 3 * expectation(below_p[-1], below_p[-1], below[-1])
+    falling = {j: math.perm(n, j) for j in (2, 4, 6)}
+    matched = largest / falling[2] - (pairs - others) / falling[4] + triple[-1] / falling[6]
+    return float(matched / (3 * V**-2 * (1 - V**-2) ** 2))
