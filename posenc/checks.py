@@ -1,7 +1,7 @@
 """Checks at the place of use: which value, which limit, what to type instead."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -97,6 +97,18 @@ def even(owner: object, why: str, **values: Any) -> None:
     for name, value in values.items():
         if value % 2:
             raise ConfigError(f"{_name(owner)} {why}: {name} must be even, got {value}.")
+
+
+def repeats(owner: object, num_layers: int, **patterns: Sequence[object]) -> None:
+    """Each pattern must fill the layers a whole number of times."""
+    for name, pattern in patterns.items():
+        count = len(pattern)
+        if not count or num_layers % count:
+            more = f"set model.num_layers to a multiple of {count}, or " if count else ""
+            raise ConfigError(
+                f"{_name(owner)}: {name} is a pattern of {count} layers and does not fill {num_layers} a whole number "
+                f"of times; {more}give {num_layers}, one for each layer."
+            )
 
 
 def divisible(owner: object, *, dim: int, num_heads: int) -> None:

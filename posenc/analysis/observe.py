@@ -140,7 +140,7 @@ def trained(module: SequenceModule) -> tuple[float, float]:
             placed = module.positions(row[None], training=True, extra=module.encoder.extra_positions).values
             distance = max(distance, float(placed.max() - placed.min()))
             position = max(position, float(placed.max()))
-    window = next(_layers(module)).mask.window
+    window = module.encoder.window
     return (distance if window is None else min(distance, window)), position
 
 

@@ -76,7 +76,7 @@ class EncodingEntry:
     @property
     def size(self) -> str:
         """The number of parameters, as a formula."""
-        return type(self.encoding).size
+        return self.encoding.size
 
     @property
     def reach(self) -> str:
@@ -109,7 +109,7 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
     for name, file, published in chosen("encoding", names, folder):
         encoding = build(file)
-        layers = nn.ModuleList(encoding.for_layers(2 if encoding.per_layer else 1))
+        layers = nn.ModuleList(encoding.for_layers(2))
         yield EncodingEntry(name, encoding, sum(p.numel() for p in layers.parameters()), published)
 
 

@@ -55,6 +55,10 @@ def explain(error: Exception, configs: Path) -> str:
     )
     if missing is not None:
         return no_option(missing.group(1), missing.group(2), missing.group(3).split())
+    part = re.match(r"In 'encoding/([^']+)': Could not load 'encoding/(\w+)'", text)
+    if part is not None:
+        options = sorted(path.stem for path in (configs / "encoding").glob("*.yaml"))
+        return f"encoding={part.group(1)}: {no_option('encoding', part.group(2), options)}"
     cause = error.__cause__
     if isinstance(error, HydraException) and cause is not None and type(cause).__module__.startswith("omegaconf"):
         text += f" ({str(cause).splitlines()[0]})"
@@ -91,7 +95,7 @@ def _unread(word: str) -> str:
 
 def _unknown_key(key: str, configs: Path) -> str | None:
     """Name the keys that stand beside a key that does not exist."""
-    chosen = [word for word in sys.argv[1:] if re.fullmatch(rf"({'|'.join(CHOSEN)})=\w+", word)]
+    chosen = [word for word in sys.argv[1:] if re.fullmatch(rf"({'|'.join(CHOSEN)})=[\w@:+-]+", word)]
     try:
         with initialize_config_dir(str(configs), version_base="1.3"):
             config = compose("train", overrides=chosen, return_hydra_config=key.startswith("hydra."))

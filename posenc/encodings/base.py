@@ -34,13 +34,13 @@ class PositionalEncoding(nn.Module):
     proof: ClassVar[tuple[str, ...]] = ("torch",)
     """What tests compare it with: packages by their names on PyPI, or `formula`, the paper's in numpy."""
 
-    size: ClassVar[str] = ""
+    size: str = ""
     """How many parameters it has, if any: a formula in D, H, d, the number L of layers and the arguments."""
 
-    hooks: ClassVar[tuple[str, ...]] = ()
+    hooks: tuple[str, ...] = ()
     """Which of embed, rotate and bias the class overrides, in this order; each class gets it when it is made."""
 
-    depends_on: ClassVar[frozenset[str]] = frozenset()
+    depends_on: frozenset[str] = frozenset()
     """What its terms are functions of, besides q and k: any of
 
         position     where a token stands, absolutely            distance    key position − query position
@@ -51,20 +51,20 @@ class PositionalEncoding(nn.Module):
     distance too, a reversed sequence gives reversed outputs; without |distance| too, a permuted one permuted outputs.
     """
 
-    inject: ClassVar[str] = "input"
+    inject: str = "input"
     """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model)."""
 
-    causal_only: ClassVar[bool] = False
+    causal_only: bool = False
     """Whether it is defined under a causal mask only. The constructor then refuses `causal: false`."""
 
-    per_layer: ClassVar[bool] = False
+    per_layer: bool = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.
 
     True where the source learns its parts anew in each layer. False where all layers share them, where nothing is
     learned, and where position enters at the input alone.
     """
 
-    shared: ClassVar[frozenset[str]] = frozenset()
+    shared: frozenset[str] = frozenset()
     """Names of the parameters that all layers share even where each layer has an encoding of its own."""
 
     def __init__(self) -> None:
@@ -115,8 +115,19 @@ class PositionalEncoding(nn.Module):
     def trained_at(self, length: int) -> None:
         """Learn, before any work starts, that training positions lie below `length`; most encodings need not know."""
 
-    def for_layers(self, num_layers: int) -> "list[PositionalEncoding]":
-        """This encoding for the first layer and a copy for each other, with weights of its own but for `shared`."""
+    @property
+    def leaves(self) -> "list[PositionalEncoding]":
+        """The encodings that it is made of: itself, unless it is a mixture or a sum."""
+        return [self]
+
+    def of_layers(self, num_layers: int) -> "list[PositionalEncoding]":
+        """The encoding that each layer has, before any is copied."""
+        return [self] * num_layers
+
+    def for_layers(self, num_layers: int, own: bool | None = None) -> "list[PositionalEncoding]":
+        """Each layer's encoding: this one, or copies with weights of their own but for `shared`; None: `per_layer`."""
+        if not (self.per_layer if own is None else own):
+            return [self] * num_layers
         held = [getattr(self, name) for name in self.shared]
         return [self, *(copy.deepcopy(self, {id(each): each for each in held}) for _ in range(num_layers - 1))]
 

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from posenc.config import mixtures  # noqa: F401  registers what Hydra finds mixtures by
 from posenc.config.mistakes import BROKEN_OFF, mistakes
 from posenc.config.resume import with_recorded
 from posenc.config.typed import check_options, check_overrides

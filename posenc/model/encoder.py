@@ -1,5 +1,7 @@
 """A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -8,11 +10,12 @@ from posenc import checks
 from posenc.attention.layer import Projection, SelfAttention, built_for
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
+from posenc.model.block import Block
+from posenc.model.layers import assign, each_layer
 from posenc.positions.positions import Positions
 from posenc.tasks.base import READOUTS
 
 NORMS = ("pre", "post", "none")
-INJECTIONS = ("input", "every_layer", "attention")
 MAX_LAYERS = 4096
 """Upper limit of `num_layers`; a deeper encoder takes hours to build."""
 
@@ -29,63 +32,20 @@ class TokenEmbedding(nn.Embedding):
         nn.init.normal_(self.weight, std=self.rms)
 
 
-class Block(nn.Module):
-    """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
-
-    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
-    residual  strength γ of the skip connection: x ← γ x + f(x); true is 1, and false or 0 leaves the x out
-    mlp_ratio 0 leaves the MLP out
-    inject    whether the encoding's `embed` runs on what attention reads
-    """
-
-    def __init__(
-        self,
-        attention: SelfAttention,
-        dim: int,
-        mlp_ratio: float,
-        norm: str,
-        residual: bool | float,
-        dropout: float,
-        inject: bool,
-    ) -> None:
-        super().__init__()
-        self.norm, self.residual, self.inject = norm, float(residual), inject
-        self.branches = nn.ModuleList([attention])
-        if mlp_ratio:
-            hidden = round(mlp_ratio * dim)
-            self.branches.append(nn.Sequential(Projection(dim, hidden), nn.GELU(), Projection(hidden, dim)))
-        self.norms = nn.ModuleList(nn.Identity() if norm == "none" else nn.LayerNorm(dim) for _ in self.branches)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
-        """One block."""
-        for branch, norm in zip(self.branches, self.norms, strict=True):
-            y = norm(x) if self.norm == "pre" else x
-            if isinstance(branch, SelfAttention):
-                y = encoding.embed(y, positions) if self.inject else y
-                y = branch(y, encoding, positions)
-            else:
-                y = branch(y)
-            y = self.dropout(y)
-            y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)
-            x = norm(y) if self.norm == "post" else y
-        return x
-
-
 class Encoder(nn.Module):
     """Token ids → L blocks of self-attention → read-out → logits.
 
-    encoding            a PositionalEncoding; one object shared by all layers, or
+    encoding            a PositionalEncoding; one object shared by all layers, a mixture over layers (ByLayers), or
     encoding_per_layer  a copy for each layer, with weights of its own (but for those that the encoding says all layers
                         share); None: as the encoding says
     inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
                         after the norm and outside the residual stream.  None: as the encoding says
     norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
-    causal, window      which keys a query sees (see posenc.attention.mask.Mask)
+    causal, window      which keys a query sees (see posenc.attention.mask.Mask); a list of windows repeats over layers
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
                         the end (it takes a position of its own).  per_token: one answer a token
     token_rms           root mean square of the token embeddings at the start
-    logit_gain          the content logits q·k / √d of every layer times this; biases are not scaled
+    logit_gain          the content logits q·k / √d of every layer times this, or a list; biases are not scaled
     dropout             on the embeddings and on each branch
     attention           how attention is computed: one of posenc.attention.kernels.choose.OPTIONS
     """
@@ -103,13 +63,13 @@ class Encoder(nn.Module):
         residual: bool | float = True,
         dropout: float = 0.0,
         causal: bool = False,
-        window: int | None = None,
+        window: int | Sequence[int | None] | None = None,
         readout: str = "mean",
         inject: str | None = None,
         encoding_per_layer: bool | None = None,
         token_rms: float = 1.0,
         attention: str = "auto",
-        logit_gain: float = 1.0,
+        logit_gain: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
         checks.positive(self, maximum=MAX_LAYERS, num_layers=num_layers)
@@ -129,34 +89,25 @@ class Encoder(nn.Module):
             checks.number(self, low=0, residual=residual)
         checks.one_of(self, NORMS, norm=norm)
         checks.one_of(self, READOUTS, readout=readout)
-        if not isinstance(encoding, PositionalEncoding):
-            raise ConfigError(f"Encoder: encoding must be a PositionalEncoding, got {encoding!r}.")
-        built_for(self, encoding, dim=dim, num_heads=num_heads, causal=causal)
-        inject = encoding.inject if inject is None else inject
-        checks.one_of(self, INJECTIONS, inject=inject)
-        per_layer = encoding.per_layer if encoding_per_layer is None else encoding_per_layer
-        checks.boolean(self, encoding_per_layer=per_layer)
-        self.readout, self.inject, self.causal, self.window = readout, inject, causal, window
+        layers = assign(self, encoding, num_layers, inject, encoding_per_layer)
+        windows, gains = (each_layer(self, num_layers, **it) for it in ({"window": window}, {"logit_gain": logit_gain}))
+        self.readout, self.causal, self.windows = readout, causal, tuple(windows)
+        self.inject, self.embeds, self.order = layers.inject, layers.embeds, layers.order
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
-        layers = encoding.for_layers(num_layers if per_layer else 1)
-        asked_once = inject == "input" and not encoding.in_attention
-        if len(layers) > 1 and asked_once and any(True for _ in encoding.parameters()):
-            raise ConfigError(
-                f"Encoder: {type(encoding).__name__} is asked once, at the input, so copies for other layers would "
-                "never learn; set model.inject=every_layer, or model.encoding_per_layer=false."
-            )
-        self.encodings = nn.ModuleList(layers)
+        self.encodings = nn.ModuleList(layers.encodings)
+        for each in layers.encodings:
+            built_for(self, each, dim=dim, num_heads=num_heads, causal=causal)
         self.blocks = nn.ModuleList(
             Block(
-                SelfAttention(dim, num_heads, causal, window, attention, logit_gain),
+                SelfAttention(dim, num_heads, causal, windows[layer], attention, gains[layer]),
                 dim,
                 mlp_ratio,
                 norm,
                 residual,
                 dropout,
-                inject == "attention",
+                layers.inside[layer],
             )
-            for _ in range(num_layers)
+            for layer in range(num_layers)
         )
         self.query = TokenEmbedding(1, dim, token_rms) if readout == "query" else None
         self.dropout = nn.Dropout(dropout)
@@ -165,9 +116,14 @@ class Encoder(nn.Module):
 
     def encoding(self, layer: int) -> PositionalEncoding:
         """The encoding that `layer` asks."""
-        encoding = self.encodings[layer % len(self.encodings)]
+        encoding = self.encodings[self.order[layer]]
         assert isinstance(encoding, PositionalEncoding)
         return encoding
+
+    @property
+    def window(self) -> int | None:
+        """The widest window of a layer; None where some layer has none."""
+        return None if None in self.windows else max(window for window in self.windows if window is not None)
 
     @property
     def extra_positions(self) -> int:
@@ -182,7 +138,7 @@ class Encoder(nn.Module):
         positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
         positions.fit(self, x)
         for layer, block in enumerate(self.blocks):
-            if (layer == 0 and self.inject == "input") or self.inject == "every_layer":
+            if self.embeds[layer]:
                 x = self.encoding(layer).embed(x, positions)
             x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions)
         return x

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
 from posenc.attention.layer import Projection, SelfAttention
-from posenc.model.encoder import Block
+from posenc.model.block import Block
 
 
 def bfloat16_units() -> bool:

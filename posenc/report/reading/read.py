@@ -92,7 +92,9 @@ class Run:
         if isinstance(flat.get("start_from"), str):
             flat |= self._started(flat["start_from"])
         kept = {
-            k: v for k, v in flat.items() if not k.startswith("encoding.") or v != flat.get(f"model.{k[9:]}", object)
+            key: value
+            for key, value in flat.items()
+            if not key.startswith("encoding.") or value != flat.get(f"model.{key.rpartition('.')[2]}", object)
         }
         return {key: str(value) if isinstance(value, list) else value for key, value in kept.items()}
 
