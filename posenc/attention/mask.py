@@ -1,5 +1,6 @@
 """Which keys a query may see: a matter of the order in the sequence, not of position ids."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,14 @@ class Mask:
         first = 0 if self.window is None else max(0, queries.start - self.window)
         last = length if self.window is None else min(length, queries.stop + self.window)
         return slice(first, min(last, queries.stop) if self.causal else last)
+
+    def edges(self, queries: slice, keys: slice) -> Iterator[slice]:
+        """The keys, of those in `reach`, that some of the queries see and some do not: on the left and on the right."""
+        left = keys.start if self.window is None else min(keys.stop, max(keys.start, queries.stop - 1 - self.window))
+        right = keys.stop if self.window is None else queries.start + self.window + 1
+        right = min(keys.stop, queries.start + 1 if self.causal else right)
+        ends = (slice(keys.start, keys.stop),) if left >= right else (slice(keys.start, left), slice(right, keys.stop))
+        return (end for end in ends if end.start < end.stop)
 
     def allowed_distances(self, length: int, device: torch.device | None = None) -> Bool[Tensor, " M"] | None:
         """True where a key at distance −(N − 1) .. N − 1 may be seen; None if every key is seen."""

@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,36 +62,95 @@ class FIREPositionalBias(PositionalEncoding):
         if not self._all_within(reach, positions):
             size = positions.ids.numel() * positions.span * self.hidden
             if size > LARGE and blocks.pays(positions.ids):
-                return ByPairs(partial(self._pairs, positions), given, width=len(positions.ids) * self.hidden)
+                return ByPairs(partial(self._pairs, positions), given, width=4 * len(positions.ids))
             reach = self._reach(reach, positions.values)
         one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
         half = self._network(given, one_side, reach[..., None])  # (b, H, N, span)
         return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1))
 
     def _pairs(self, positions: Positions, given: tuple[Tensor, ...], m: slice, n: slice) -> Tensor:
-        """(b, H, m, n), the bias between some queries and keys."""
-        distance = (positions.ids[:, None, n] - positions.ids[:, m, None]).abs().to(torch.float32) * positions.scale
+        """(b, H, m, n), the bias between some queries and keys; where ids follow one another, by rows of distances."""
+        ids = positions.ids
+        if positions.consecutive:
+            distance = torch.arange(n.start - m.stop + 1, n.stop - m.start, device=ids.device)[None, None]
+        else:
+            distance = ids[:, None, n] - ids[:, m, None]
+        distance = distance.abs().to(torch.float32) * positions.scale
         reach = self._reach((given[1] * self.threshold).abs(), positions.values[:, m])
-        return self._network(given, distance, reach[..., None])
+        bias = piecewise(*self._psi(given[0], distance, reach[..., None]), *given[2:])
+        return blocks.by_key(bias) if positions.consecutive else bias
 
     def _reach(self, threshold: Tensor, places: Tensor) -> Tensor:
         """max(T, m)"""
         return torch.maximum(places.to(torch.promote_types(threshold.dtype, torch.float32)), threshold)
 
+    def _psi(self, c: Tensor, distance: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+        """ψ(distance), and ψ(reach) + ε."""
+        dtype = torch.promote_types(c.dtype, torch.float32)
+        near, far = (torch.log1p(c.abs() * length.to(dtype)) for length in (distance, reach))
+        return near, far + EPSILON
+
     def _network(self, given: tuple[Tensor, ...], distance: Tensor, reach: Tensor) -> Tensor:
         """(b, H, ·, ·), a function of `given` alone: what the module holds may change before the backward pass."""
-        c, _, *weights = given
-        dtype = torch.promote_types(c.dtype, torch.float32)
-
-        def psi(length: Tensor) -> Tensor:
-            return torch.log1p(c.abs() * length.to(dtype))
-
-        share = psi(distance) / (psi(reach) + EPSILON)
+        near, far = self._psi(given[0], distance, reach)
+        share = near / far
         with blocks.without_autocast(share):
-            inner, shift, outer, offset = (x.to(share.dtype) for x in weights)
+            inner, shift, outer, offset = (x.to(share.dtype) for x in given[2:])
             return F.linear(F.linear(share[..., None], inner, shift).relu(), outer, offset).movedim(-1, 1)
 
     def _all_within(self, reach: Tensor, positions: Positions) -> bool:
         """Whether no position is past T, so that all queries share one row; asked where the answer is at hand."""
         known = type(reach) is Tensor and reach.device.type == "cpu" and not torch.compiler.is_compiling()
         return known and positions.extent < float(reach.detach())
+
+
+def piecewise(
+    near: Float[Tensor, "b r n"],
+    far: Float[Tensor, "b m 1"],
+    inner: Float[Tensor, "u 1"],
+    shift: Float[Tensor, " u"],
+    outer: Float[Tensor, "H u"],
+    offset: Float[Tensor, " H"],
+) -> Float[Tensor, "b H m n"]:
+    """outer · relu(inner · s + shift) + offset of s = near / far, r = 1 or m, for rows that differ little in a column.
+
+    Of one number a network with ReLU is piecewise linear, with a kink where the input of a hidden unit changes its
+    sign. Between two kinks it is a slope times s plus a constant. Only in columns in which the rows lie on both sides
+    of a kink are hidden units computed for each pair, and only those of such kinks.
+    """
+    inner, shift, outer, offset = (x.to(near.dtype) for x in (inner, shift, outer, offset))
+    w = inner[:, 0]
+    with torch.no_grad():
+        low, high = (near / far.amax(1, True), near / far.amin(1, True)) if near.shape[1] == 1 else _ends(near / far)
+        kinks, order = torch.where(w == 0, torch.inf, -shift / w).sort()
+        first, last = torch.searchsorted(kinks, low[:, 0]), torch.searchsorted(kinks, high[:, 0])  # segments, (b, n)
+        rank = torch.arange(len(w), device=w.device)
+        segment = torch.arange(len(w) + 1, device=w.device)[:, None]
+        on = torch.where(w[order] > 0, segment > rank, torch.where(w[order] < 0, segment <= rank, shift[order] > 0))
+        columns = (first != last).any(0).nonzero()[:, 0]
+        first_there, last_there = first[:, columns, None], last[:, columns, None]
+        inside = (rank >= first_there) & (rank < last_there)  # (b, columns, units in the order of their kinks)
+        crossed = inside.any(0).any(0).nonzero()[:, 0]
+        inside, units = inside[..., crossed].mT.to(w.dtype), order[crossed]
+    with blocks.without_autocast(near):
+        slope = (outer[:, order] @ (on * w[order]).mT)[:, first].transpose(0, 1)  # (b, H, n)
+        start = (outer[:, order] @ (on * shift[order]).mT + offset[:, None])[:, first].transpose(0, 1)
+        if near.shape[1] == 1:
+            rows = torch.cat((1 / far, torch.ones_like(far)), -1)
+            bias = rows[:, None] @ torch.stack((slope * near, start), -2)
+        else:
+            bias = torch.addcmul(start[:, :, None], slope[:, :, None], (near / far)[:, None])
+        if not len(columns):
+            return bias
+        # A unit that is on in the first segment stays in the slope; past its kink what it lacks is added.
+        s, sign = (near[..., columns] / far)[:, None], w[units].sign()
+        hidden = ((sign * w[units])[:, None, None] * s + (sign * shift[units])[:, None, None]).relu()
+        added = outer[:, units] @ (hidden * inside[:, :, None]).flatten(2)
+        index = columns.expand(*bias.shape[:-1], -1)
+        return bias.scatter_add(-1, index, added.view(index.shape))
+
+
+def _ends(share: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest of each column."""
+    low, high = share.aminmax(dim=1, keepdim=True)
+    return low, high

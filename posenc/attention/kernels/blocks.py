@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
@@ -92,6 +93,15 @@ def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands:
         answer = blocked.apply(*operands) if pays(operands[0]) else definition(*operands)
     assert isinstance(answer, Tensor)
     return answer
+
+
+def by_key(rows: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
+    """[m, n] = rows[m, n − m + (last m)], n = W − m + 1 keys: rows of distances, read by key, through a row stride that
+    is one shorter. A view of what is contiguous; `posenc.attention.bias.skew` is the same without strides."""
+    rows = rows.contiguous()
+    m, W = rows.shape[-2:]
+    strides = (*rows.stride()[:-2], max(1, W - 1), 1)
+    return rows.as_strided((*rows.shape[:-1], W - m + 1), strides, rows.storage_offset() + m - 1)
 
 
 def cut(total: int, size: int) -> Iterator[slice]:

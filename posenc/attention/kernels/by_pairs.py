@@ -3,16 +3,20 @@
     P = softmax(q kᵀ / √d + bias),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O))
     dQ = dS K / √d,  dK = dSᵀ Q / √d,  dBias = dS, handed to the bias's own graph of these queries and keys
 
-The backward pass computes weights and bias again, from the logarithm of each query's sum (FlashAttention-2, Dao 2023,
-https://arxiv.org/abs/2307.08691). Keys that the mask hides from all queries of a block are left out.
+The forward pass is torch's fused kernel for the CPU, with the bias of a block as its mask. The backward pass computes
+weights and bias again, from the logarithm of each query's sum (FlashAttention-2, Dao 2023,
+https://arxiv.org/abs/2307.08691), in powers of two as in `posenc.attention.kernels.fused`. Keys that the mask hides
+from all queries of a block are left out.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from posenc.attention.bias import ByPairs
 from posenc.attention.kernels import blocks
@@ -33,25 +37,35 @@ def attend(
     with torch.no_grad():
         first = bias.logits(bias.parameters, slice(0, 1), slice(0, 1))
     q, k, v = blocks.operands(q, k, v, first, positions.length)
+    c, d = q.shape[-1], v.shape[-1]
+    wide = (
+        F.pad(x, (0, max(c, d) - x.shape[-1])) if c != d else x for x in (q, k, v)
+    )  # the fused kernel has one width
     with blocks.without_autocast(q):  # the backward pass, outside it, must find the same weights
-        out = PairAttention.apply(q.to(dtype), k.to(dtype), v.to(dtype), bias, mask, *bias.parameters)
+        out = PairAttention.apply(*(x.to(dtype).contiguous() for x in wide), d**-0.5, bias, mask, *bias.parameters)
     assert isinstance(out, Tensor)
-    return out.to(q.dtype)
+    return out[..., :d].to(q.dtype)
 
 
 class PairAttention(torch.autograd.Function):
-    """(q, k, v, each (B, H, N, ·), a bias, a mask, the bias's parameters) → as v."""
+    """(q, k, v, each (B, H, N, d), 1 / √d, a bias, a mask, the bias's parameters) → as v."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: ByPairs, mask: Mask, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, bias: ByPairs, mask: Mask, *parameters: Tensor
+    ) -> Tensor:
         """Keeps what it was given, the output and one number a query."""
-        out, sums = v.new_empty(v.shape), q.new_empty(*q.shape[:-1], 1)
+        out, sums = torch.empty_like(v), q.new_empty(q.shape[:-1])
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         for m, n in _blocks(q, bias, mask):
-            logits = _logits(q, k, v, bias.logits(parameters, m, n), mask, m, n)
-            sums[:, :, m] = logits.logsumexp(-1, keepdim=True)
-            out[:, :, m] = logits.sub_(sums[:, :, m]).exp_() @ v[:, :, n]
+            added = bias.logits(parameters, m, n).to(q.dtype)
+            if added.stride(-1) != 1 or any(True for _ in mask.edges(m, n)):
+                added = added.clone(memory_format=torch.contiguous_format)  # it may be a view of a parameter
+            out[:, :, m], sums[:, :, m] = kernel(
+                q[:, :, m], k[:, :, n], v[:, :, n], 0.0, False, attn_mask=_masked(added, mask, m, n), scale=scale
+            )
         ctx.save_for_backward(q, k, v, out, sums, *parameters)
-        ctx.bias, ctx.mask = bias, mask
+        ctx.scale, ctx.bias, ctx.mask = scale, bias, mask
         return out
 
     @staticmethod
@@ -59,34 +73,46 @@ class PairAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Of q, k and v always; of the parameters that ask for one."""
         q, k, v, out, sums, *parameters = ctx.saved_tensors
-        scale, rest = v.shape[-1] ** -0.5, (grad * out).sum(-1, keepdim=True)
-        dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        places = [*_blocks(q, ctx.bias, ctx.mask)]
+        (B, H, N, d), scale, log2e = v.shape, ctx.scale, math.log2(math.e)
+        ones, rest = q.new_ones(B * H, N, 1), -(grad * out).sum(-1, keepdim=True)
+        q, k, v, grad, sums, rest = (x.reshape(B * H, N, -1) for x in (q, k, v, grad, sums[..., None], rest))
+        queries, keys = torch.cat((q * (scale * log2e), -log2e * sums), -1), torch.cat((k, ones), -1)
+        asked, values = torch.cat((grad, rest), -1), torch.cat((v, ones), -1)
+        # Those of keys and values are transposed: d rows times a block is faster than a block times d columns.
+        dq, dk, dv = torch.empty_like(q), k.new_zeros(B * H, d, N), v.new_zeros(B * H, d, N)
         # Leaves of each block's own small graph, which is gone after it.
-        leaves = tuple(x.detach().requires_grad_(a) for x, a in zip(parameters, ctx.needs_input_grad[5:], strict=True))
-        asked = [x for x in leaves if x.requires_grad]
-        found = [torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in asked]
-        for m, n in _blocks(q, ctx.bias, ctx.mask):
+        leaves = tuple(x.detach().requires_grad_(a) for x, a in zip(parameters, ctx.needs_input_grad[6:], strict=True))
+        wanted = [x for x in leaves if x.requires_grad]
+        found = [torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in wanted]
+        for m, n in places:
             with torch.enable_grad(), blocks.without_autocast(q):
                 bias = ctx.bias.logits(leaves, m, n)
-            weights = _logits(q, k, v, bias.detach(), ctx.mask, m, n).sub_(sums[:, :, m]).exp_()
-            dv[:, :, n] += weights.mT @ grad[:, :, m]
-            slopes = (grad[:, :, m] @ v[:, :, n].mT).sub_(rest[:, :, m]).mul_(weights)
-            dq[:, :, m] = slopes @ k[:, :, n]
-            dk[:, :, n] += slopes.mT @ q[:, :, m]
+            weights = torch.bmm(queries[:, m], keys[:, n].mT)
+            each = weights.unflatten(0, (B, H)).add_(bias.detach(), alpha=log2e)
+            _masked(each, ctx.mask, m, n)
+            weights.exp2_()
+            dv[:, :, n] += torch.bmm(grad[:, m].mT, weights)
+            weights *= torch.bmm(asked[:, m], values[:, n].mT)  # from here on dS
+            torch.bmm(weights, k[:, n], out=dq[:, m])
+            dk[:, :, n] += torch.bmm(q[:, m].mT, weights)
             if bias.requires_grad:
-                given = slopes.sum_to_size(bias.shape).to(bias.dtype)
-                for total, part in zip(found, torch.autograd.grad(bias, asked, given, allow_unused=True), strict=True):
+                given = each.sum_to_size(bias.shape).to(bias.dtype)
+                for total, part in zip(found, torch.autograd.grad(bias, wanted, given, allow_unused=True), strict=True):
                     if part is not None:
                         total += part
-        each = iter(x.to(leaf.dtype) for x, leaf in zip(found, asked, strict=True))
-        return dq * scale, dk * scale, dv, None, None, *(next(each) if x.requires_grad else None for x in leaves)
+        parts = iter(x.to(leaf.dtype) for x, leaf in zip(found, wanted, strict=True))
+        own = (x.unflatten(0, (B, H)) for x in (dq * scale, dk.mT * scale, dv.mT))
+        return *own, None, None, None, *(next(parts) if x.requires_grad else None for x in leaves)
 
 
-def _logits(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Mask, m: slice, n: slice) -> Float[Tensor, "B H m n"]:
-    """q kᵀ / √d + bias, −∞ where the mask forbids."""
-    logits = ((q[:, :, m] * v.shape[-1] ** -0.5) @ k[:, :, n].mT).add_(bias)
-    allowed = mask.between(m, n, q.device)
-    return logits if allowed is None else logits.masked_fill_(~allowed, float("-inf"))
+def _masked(logits: Tensor, mask: Mask, m: slice, n: slice) -> Tensor:
+    """−∞ in place where the mask forbids."""
+    for some in mask.edges(m, n):
+        allowed = mask.between(m, some, logits.device)
+        assert allowed is not None
+        logits[..., some.start - n.start : some.stop - n.start].masked_fill_(~allowed, float("-inf"))
+    return logits
 
 
 def _blocks(q: Tensor, bias: ByPairs, mask: Mask) -> Iterator[tuple[slice, slice]]:

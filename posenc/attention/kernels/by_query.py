@@ -76,7 +76,7 @@ class QueryAttention(torch.autograd.Function):
             by_key += (q[h, :, m] * (scale * log2e)) @ k[h, :, n].mT
             top = by_key.amax(-1, keepdim=True)
             by_distance = weights.of(block)
-            by_key = torch.sub(by_key, top, out=_keys(by_distance)).exp2_()
+            by_key = torch.sub(by_key, top, out=blocks.by_key(by_distance)).exp2_()
             total = by_key.sum(-1, keepdim=True)
             mixed = by_key @ v[h, :, n]
             if s is not None:
@@ -107,7 +107,7 @@ class QueryAttention(torch.autograd.Function):
             weights.exp2_()
             dv[h, :, n] += weights.mT @ grad[h, :, m]
             by_distance = bordered.of(block)
-            slopes = _keys(by_distance)
+            slopes = blocks.by_key(by_distance)
             if s is None:
                 torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
             else:
@@ -148,13 +148,7 @@ class DistanceRows:
         allowed = mask.allowed_distances(self.like.shape[2], rows.device)
         if allowed is not None:
             rows.masked_fill_(~allowed[t], float("-inf"))
-        return _keys(rows)
-
-
-def _keys(rows: Float[Tensor, "h B m W"]) -> Float[Tensor, "h B m n"]:
-    """[m, n] = rows[m, n − m + (last m)]: a view with a row stride that is one shorter."""
-    h, B, m, W = rows.shape
-    return rows.as_strided((h, B, m, W - m + 1), (B * m * W, m * W, max(1, W - 1), 1), m - 1)
+        return blocks.by_key(rows)
 
 
 def _of(vectors: Tensor, h: slice) -> Tensor:
