@@ -14,8 +14,8 @@ class UndefinedAtLength(ConfigError):
     """An encoding or a scheme is not defined for sequences this long: a mistake in training, a gap in a test."""
 
 
-LARGEST = 2**63 - 1
-"""The largest whole number of a tensor."""
+MAX_INT64 = 2**63 - 1
+"""Largest whole number that a tensor can hold."""
 
 MAX_NUMBERS = 2**29
 """Largest tensor allowed, in numbers (2 GiB of float32); above it we assume a typing error."""
@@ -24,7 +24,7 @@ MAX_WIDTH = 2**14
 """Largest width of a layer: a matrix between two such layers has 2²⁸ numbers."""
 
 
-def positive(owner: object, *, minimum: int = 1, maximum: int = LARGEST, **values: Any) -> None:
+def positive(owner: object, *, minimum: int = 1, maximum: int = MAX_INT64, **values: Any) -> None:
     """Each value must be a whole number from `minimum` to `maximum`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
@@ -55,7 +55,7 @@ def tensor_fits(owner: object, **sizes: Any) -> None:
 def number(owner: object, *, low: float, high: float = float("inf"), open_low: bool = False, **values: Any) -> None:
     """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
     for name, value in values.items():
-        if isinstance(value, int) and abs(value) > LARGEST:
+        if isinstance(value, int) and abs(value) > MAX_INT64:
             raise ConfigError(f"{_name(owner)}: {name} is too large for a whole number, got {value}; write it as 1e20.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value - value:
             inside = False

@@ -15,7 +15,7 @@ import yaml
 from posenc.checks import ConfigError
 from posenc.config.build import build_module
 from posenc.config.make import make
-from posenc.config.resume import WORDS, with_recorded
+from posenc.config.resume import OVERRIDES_FILE, with_recorded
 from posenc.runs.folder import begin, open_run
 from posenc.runs.identity import config_hash, start_digest
 from posenc.training.module import SequenceModule
@@ -134,7 +134,7 @@ def test_words_of_a_record_are_data(tmp_path: Path) -> None:
     asked = [f"ckpt_path={tmp_path / 'checkpoints' / 'last.ckpt'}", "seed=1"]
 
     def given(*words: str) -> list[str]:
-        (tmp_path / WORDS).write_text(yaml.safe_dump([*words]))
+        (tmp_path / OVERRIDES_FILE).write_text(yaml.safe_dump([*words]))
         return with_recorded(asked)
 
     assert given("seed=0", "encoding=rope", "hydra.run.dir=/tmp/x", "launcher=joblib") == ["encoding=rope", *asked]

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.analysis.load import load
 from posenc.checks import ConfigError
-from posenc.jobs.launch import WATCHING, folder_name, run_folder, sweep_name
+from posenc.jobs.launch import WATCHING_CALLBACKS, folder_name, run_folder, sweep_name
 from posenc.report.numbers.compare import compare
 from posenc.runs import identity
 from posenc.tasks.parts import corpus
@@ -85,7 +85,7 @@ def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any])
         watching = yaml.safe_load(path.read_text())
         names |= set(watching)
         assert identity.config_hash(default | {"callbacks": watching}) == before
-    assert names == set(WATCHING)
+    assert names == set(WATCHING_CALLBACKS)
     for name in ("EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler", "Timer", "LambdaCallback"):
         node = {"mine": {"_target_": f"lightning.pytorch.callbacks.{name}"}}
         assert identity.config_hash(default | {"callbacks": node}) != before, name

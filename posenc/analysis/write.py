@@ -12,7 +12,7 @@ from posenc.checks import ConfigError, positive
 from posenc.figures.style import save
 from posenc.runs.reading import read_table
 from posenc.runs.writing import clear_parts, write_text
-from posenc.statistics.measurements import COLUMNS
+from posenc.statistics.measurements import KEY_COLUMNS
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
@@ -72,7 +72,7 @@ def _check(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target} is a file, not a folder; choose another --output.")
     table = target / TABLE
-    head = ",".join(COLUMNS).encode()
+    head = ",".join(KEY_COLUMNS).encode()
     try:
         known = read_table(table).startswith(head)
     except (FileNotFoundError, NotADirectoryError):

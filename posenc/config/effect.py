@@ -28,8 +28,8 @@ KNOWN = {
 """Keys of the config that posenc reads."""
 GLOBAL = ("experiment", "profile", "launcher")
 """Groups whose files hold values of the whole config."""
-STUDY = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
-"""What every study reads."""
+STUDY_KEYS = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
+"""Keys that every study reads."""
 IDLE: tuple[tuple[str, Callable[[DictConfig], bool], str], ...] = (
     (
         "dataset.mask",
@@ -43,8 +43,8 @@ IDLE: tuple[tuple[str, Callable[[DictConfig], bool], str], ...] = (
     ),
 )
 """Keys that nothing reads under some values of others: when, and why."""
-NAME = r"\$\{\s*\.*([\w.]+)\s*\}"
-"""A key that an interpolation reads."""
+INTERPOLATED = r"\$\{\s*\.*([\w.]+)\s*\}"
+"""A key that an interpolation reads, as a regular expression."""
 
 
 def check(config: DictConfig, hydra: Any) -> None:
@@ -112,7 +112,7 @@ def key_of(word: str) -> str:
 
 def names(texts: Iterable[str]) -> set[str]:
     """The keys that interpolations read."""
-    return {name for text in texts for name in re.findall(NAME, text)}
+    return {name for text in texts for name in re.findall(INTERPOLATED, text)}
 
 
 def _texts(node: Any) -> list[str]:
@@ -139,11 +139,11 @@ def _check_study(config: DictConfig, hydra: DictConfig, typed: Iterable[str]) ->
         more = names(text for name in more for text in _texts(OmegaConf.create([_raw(config, name)])))
     for key in typed:
         head = key.partition(".")[0]
-        if head in STUDY or any(
+        if head in STUDY_KEYS or any(
             name == key or name.startswith(f"{key}.") or key.startswith(f"{name}.") for name in read
         ):
             continue
-        reads = ", ".join(["study.*", *STUDY[1:-1], *sorted(read)])
+        reads = ", ".join(["study.*", *STUDY_KEYS[1:-1], *sorted(read)])
         raise ConfigError(f"{_experiment(hydra)} does not read {key}, which would have no effect; it reads {reads}.")
 
 

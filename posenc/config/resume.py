@@ -24,19 +24,19 @@ from posenc.runs import reading
 from posenc.runs.identity import NEWER, settings
 from posenc.runs.result import RESULT
 
-WORDS = Path(".hydra", "overrides.yaml")
-"""The words that a run was started with, in its folder."""
-CONFIG = Path(".hydra", "config.yaml")
+OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
+"""In a run folder: the overrides that the run was started with."""
+CONFIG_FILE = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
 """What a run may go on with: more steps, or fewer."""
-OWN = ("hydra", "launcher", "logger", "force", "threads", "ledger", "name", "ckpt_path")
-"""Of what is recorded, not typed again: where a run lies and how it is watched."""
+UNREPEATED_KEYS = ("hydra", "launcher", "logger", "force", "threads", "ledger", "name", "ckpt_path")
+"""Keys of the record that are not typed again: where a run lies and how it is watched."""
 
 
 def run_folder(checkpoint: str) -> Path | None:
     """The folder of the run that wrote a checkpoint, or None where it lies in none."""
     folder = Path(checkpoint).absolute().parent.parent
-    return folder if (folder / CONFIG).is_file() else None
+    return folder if (folder / CONFIG_FILE).is_file() else None
 
 
 def with_recorded(words: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ def with_recorded(words: list[str]) -> list[str]:
     if folder is None:
         return words
     typed = {key_of(word) for word in words if "=" in word or word.startswith("~")}
-    recorded = [word for word in _recorded(folder) if key_of(word) not in typed and _head(word) not in OWN]
+    recorded = [word for word in _recorded(folder) if key_of(word) not in typed and _head(word) not in UNREPEATED_KEYS]
     for word in recorded:
         _check_word(word, folder)
     return [*recorded, *words]
@@ -59,8 +59,8 @@ def with_recorded(words: list[str]) -> list[str]:
 
 def _recorded(folder: Path) -> list[str]:
     try:
-        if (folder / WORDS).exists():
-            found = reading.read_yaml(folder / WORDS)
+        if (folder / OVERRIDES_FILE).exists():
+            found = reading.read_yaml(folder / OVERRIDES_FILE)
         else:
             found = shlex.split(reading.read_json(folder / RESULT)["command"])[2:]
     except (OSError, ValueError, TypeError, KeyError):
@@ -79,13 +79,14 @@ def _check_word(word: str, folder: Path) -> None:
         value = override.value() if not override.is_delete() else None
     except HydraException as error:
         raise ConfigError(
-            f"{folder / WORDS} holds {word!r:.80}, which is no option; type all options again."
+            f"{folder / OVERRIDES_FILE} holds {word!r:.80}, which is no option; type all options again."
         ) from error
     named = [value] if override.key_or_group.endswith(TARGET) else [*_named(value)]
     harmless = all(isinstance(name, str) and under(name, SAFE) for name in named)
     if not harmless or re.search(r"\$\{[^}]*:", word):
         raise ConfigError(
-            f"{folder / WORDS} holds {word!r:.80}, which may run any code; if the run is yours, type this option again."
+            f"{folder / OVERRIDES_FILE} holds {word!r:.80}, which may run any code; if the run is yours, type this "
+            "option again."
         )
 
 
@@ -123,7 +124,7 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
 
 
 def _recorded_in(folder: Path | None) -> bool:
-    return folder is not None and (folder / CONFIG).is_file()
+    return folder is not None and (folder / CONFIG_FILE).is_file()
 
 
 def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
@@ -163,6 +164,8 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
 def record_of(folder: Path) -> Any:
     """The recorded config of a run, plain. Raises ConfigError where it cannot be read."""
     try:
-        return OmegaConf.to_container(reading.read_config(folder / CONFIG))
+        return OmegaConf.to_container(reading.read_config(folder / CONFIG_FILE))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / CONFIG} cannot be read ({error}), so the run cannot be gone on with.") from error
+        raise ConfigError(
+            f"{folder / CONFIG_FILE} cannot be read ({error}), so the run cannot be gone on with."
+        ) from error

@@ -13,8 +13,8 @@ GROUPS = (
 """What is chosen by the name of a file."""
 WATCH = ("callbacks.", "logger.")
 """Groups whose options nobody means who has left out the group."""
-FEW = 3
-"""Suggestions in one message."""
+MAX_SUGGESTIONS = 3
+"""Upper limit of suggestions in one message."""
 
 
 def did_you_mean(key: str, config: DictConfig) -> str:
@@ -41,7 +41,7 @@ def did_you_mean(key: str, config: DictConfig) -> str:
     if not found:
         near = get_close_matches(last, {name.rpartition(".")[2] for name in known}, n=1)
         found = [name for name in known if name.rpartition(".")[2] in near]
-    words = [f"{name}=" if name in GROUPS else name for name in found[:FEW]]
+    words = [f"{name}=" if name in GROUPS else name for name in found[:MAX_SUGGESTIONS]]
     return f" Did you mean {' or '.join(words)}?" if words else ""
 
 

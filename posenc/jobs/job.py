@@ -27,8 +27,8 @@ from posenc.tasks.parts import corpus
 from posenc.terminal import keep_going
 
 Tell = Callable[[Any], None]
-NAMED = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
-"""What posenc.jobs.launch adds to a command."""
+ADDED_OVERRIDES = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
+"""Overrides that posenc.jobs.launch adds to a command."""
 PATIENCE = 5
 """Seconds that rank 0 has to write what it can: a launcher kills all processes when the first one fails."""
 
@@ -140,7 +140,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
 
 def _again(folder: Path) -> str:
     """The command that goes on with a run that was stopped, in its folder."""
-    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *NAMED))]
+    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *ADDED_OVERRIDES))]
     return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
 
 

@@ -27,19 +27,19 @@ from posenc.runs.processes import place
 from posenc.runs.slurm import slurm_job
 from posenc.terminal import keep_going, muted, printing
 
-SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
-"""Options with which printing is a command's work."""
-PATH_KEYS = ("dataset", "encoding", "seed")
-"""They name folders below that of a sweep."""
-NAMELESS = ("hydra", "launcher", "logger", "force", "threads", "ledger")
-"""They change no result, so a sweep keeps its folder when they change."""
-OBSERVERS = ("default", "quiet")
-"""Options of `callbacks` that only watch."""
-WATCHING = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
-"""What is in them."""
+SHOW_OPTIONS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
+"""Options of Hydra that print something and run nothing."""
+FOLDER_KEYS = ("dataset", "encoding", "seed")
+"""Keys whose values name folders inside the folder of a sweep."""
+UNNAMED_KEYS = ("hydra", "launcher", "logger", "force", "threads", "ledger")
+"""Keys that change no result. A sweep keeps its folder when they change."""
+WATCHING_OPTIONS = ("default", "quiet")
+"""Options of the group `callbacks` that only watch a run."""
+WATCHING_CALLBACKS = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
+"""The callbacks that these options build."""
 NAME_LIMIT = 100
-LONGEST = 255
-"""Bytes of a folder's name."""
+MAX_FOLDER_BYTES = 255
+"""Upper limit of a folder's name, in bytes; file systems refuse longer ones."""
 
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
@@ -62,7 +62,7 @@ def _launch(main: Callable[..., Any], configs: Path) -> None:
     with mistakes(configs):
         check_options(sys.argv[1:])
         sys.argv[1:] = name_folders(with_recorded(words), configs)
-    told = {word.partition("=")[0] for word in words} & SHOWING
+    told = {word.partition("=")[0] for word in words} & SHOW_OPTIONS
     with printing() if told else nullcontext():
         _run(main, configs)
 
@@ -133,7 +133,7 @@ def name_folders(words: list[str], configs: Path) -> list[str]:
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
         check_overrides(overrides, configs)
-        excluded = sorted({*fixed, *PATH_KEYS})
+        excluded = sorted({*fixed, *FOLDER_KEYS})
         names = [
             f"hydra.job.config.override_dirname.exclude_keys={excluded}",
             f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # the user's own stands behind it, and counts
@@ -157,7 +157,7 @@ def sweep_name(overrides: list[Override]) -> str:
         key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
         if key == "name" and value:
             return str(value)
-        if key in PATH_KEYS or re.split("[./]", key)[0] in NAMELESS or _only_watches(key, given):
+        if key in FOLDER_KEYS or re.split("[./]", key)[0] in UNNAMED_KEYS or _only_watches(key, given):
             continue
         if override.is_delete():
             parts.append(f"~{key}")
@@ -192,7 +192,7 @@ def folder_name(text: str) -> str:
     A name never leads into another folder, is never hidden, and never longer than file systems allow.
     """
     plain = text.isprintable() and not set(text) & {"/", "\\"} and text[:1] != "." and text[-1:] not in {" ", "."}
-    if plain and len(text.encode()) <= LONGEST:
+    if plain and len(text.encode()) <= MAX_FOLDER_BYTES:
         return text
     start = re.sub(r"[^\w.,=+~-]+", "-", text, flags=re.ASCII).lstrip(".-")[:NAME_LIMIT]
     return f"{start}_{_digest(text)}" if text else ""
@@ -204,10 +204,10 @@ def _only_watches(key: str, given: Mapping[str, Override]) -> bool:
     if group != "callbacks":
         return False
     if given[key].is_delete() or not rest:
-        return given[key].is_delete() or given[key].value() in OBSERVERS
+        return given[key].is_delete() or given[key].value() in WATCHING_OPTIONS
     name = rest.partition(".")[0]
     target = given.get(f"callbacks.{name}._target_")
-    return name in WATCHING if target is None else watches({"_target_": target.value()})
+    return name in WATCHING_CALLBACKS if target is None else watches({"_target_": target.value()})
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.config.build import Parts, build
-from posenc.config.resume import WORDS, run_folder
+from posenc.config.resume import OVERRIDES_FILE, run_folder
 from posenc.jobs import outcome
 from posenc.jobs.threads import thread_limit, threads_of
 from posenc.runs import reading
@@ -60,7 +60,7 @@ def run(
                         same_data(folder, begun(folder).get("data_digest"), parts.task.digest)
                 begin(folder, record)
                 write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-                write_text(folder / WORDS, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
+                write_text(folder / OVERRIDES_FILE, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 open_logs(parts.trainer.loggers, plain, steps)
                 tell((plain, checkpoint, folder))

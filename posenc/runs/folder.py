@@ -24,7 +24,7 @@ RESUMED = ("last.ckpt", "previous.ckpt")
 BEFORE, REPLACED = ".before", "replaced.json"
 BEGUN = "identity.json"
 """Beside the record of the config, from the beginning on: what the result will say of the run's identity."""
-SAID = ("schema", "config_hash", "data_digest", "start_digest")
+IDENTITY_KEYS = ("schema", "config_hash", "data_digest", "start_digest")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def open_run(
 
 def begin(folder: Path, record: Mapping[str, Any]) -> None:
     """Write down whose folder this is before there is anything that another run could take for its own."""
-    said = {key: record.get(key) for key in SAID}
+    said = {key: record.get(key) for key in IDENTITY_KEYS}
     write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
 
 

@@ -18,8 +18,8 @@ from posenc.runs.writing import write_text
 
 LOCK, HOLDER = ".lock", ".holder"
 """The lock, and beside it what the process that holds the lock says of itself."""
-WORDS = 4096
-"""Bytes of `HOLDER` that are read at most; a process writes some hundred."""
+MAX_HOLDER_BYTES = 4096
+"""Upper limit of what is read of `HOLDER`, in bytes; a process writes some hundred."""
 
 
 @contextmanager
@@ -72,5 +72,5 @@ def _self() -> str:
 def _holder(path: Path) -> str:
     """What the holder says of itself, in brackets; nothing if it has said nothing yet."""
     with suppress(OSError, ValueError):
-        return f" ({plain_text(read_bytes(path.with_name(HOLDER), WORDS).decode(errors='replace'))})"
+        return f" ({plain_text(read_bytes(path.with_name(HOLDER), MAX_HOLDER_BYTES).decode(errors='replace'))})"
     return ""

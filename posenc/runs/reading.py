@@ -19,14 +19,14 @@ from posenc.runs.former import now, renamed
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
 JSON, YAML, CONFIG, TABLE = 2 * 2**20, 2**20, 2**18, 64 * 2**20
 """Bytes of a record of each kind; those of posenc have some thousand, long logs some million."""
-DEEPEST = 50
-"""Lists and mappings inside of each other; posenc writes six."""
-MOST, WIDEST = 50_000, 1000
+MAX_DEPTH = 50
+"""Upper limit of lists and mappings inside of each other; posenc writes six."""
+MAX_VALUES, MAX_KEYS = 50_000, 1000
 """Values of a YAML file, and of one mapping: keys that are numbers can be chosen to collide, each with all others."""
-LONGEST = 10_000
-"""Characters of what may be a number: 1:1:1:... takes time as the square of its length."""
-ROWS, COLUMNS = 1_000_000, 10_000
-"""Of a table."""
+MAX_DIGITS = 10_000
+"""Upper limit of characters in a number; YAML's 1:1:1:... takes time as the square of its length."""
+MAX_ROWS, MAX_COLUMNS = 1_000_000, 10_000
+"""Upper limits of a CSV file."""
 NAME_LIMIT = 100
 """Characters of a name in a figure or a table."""
 
@@ -39,7 +39,7 @@ def read_json(path: Path) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     layer = [found]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         layer = [child for each in layer for child in _children(each)]
     if layer:
         raise ValueError("it is nested too deeply")
@@ -76,7 +76,7 @@ def _measure(text: str) -> None:
     """
     sizes: list[int] = []
     for number, event in enumerate(yaml.parse(text, LOADER)):
-        if number > MOST or (sizes and sizes[-1] > 2 * WIDEST):
+        if number > MAX_VALUES or (sizes and sizes[-1] > 2 * MAX_KEYS):
             raise _TooLarge("it is too large for a record")
         if isinstance(event, yaml.CollectionEndEvent):
             sizes.pop()
@@ -87,14 +87,14 @@ def _measure(text: str) -> None:
             sizes[-1] += 1
         if isinstance(event, yaml.CollectionStartEvent):
             sizes.append(0 if isinstance(event, yaml.MappingStartEvent) else -1)  # lists have no keys
-            if len(sizes) > DEEPEST:
+            if len(sizes) > MAX_DEPTH:
                 raise _TooLarge("it is nested too deeply")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
             raise _TooLarge("it holds aliases or tags, which no record does")
         if isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
             if event.value == "<<":
                 raise _TooLarge("it holds a merge of mappings, which no record does")
-            if len(event.value) > LONGEST and event.value[0] in "+-0123456789":
+            if len(event.value) > MAX_DIGITS and event.value[0] in "+-0123456789":
                 raise _TooLarge("it holds a number that is too long")
 
 
@@ -120,8 +120,8 @@ def read_table(path: Path, limit: int = TABLE) -> bytes:
     """The bytes of a CSV file of so many rows and columns as one may have. Raises OSError, or ValueError."""
     data = read_bytes(path, limit)
     head = io.BytesIO(data).readline()
-    if data.count(b"\n") > ROWS or head.count(b",") >= COLUMNS:
-        raise ValueError(f"it has more than {ROWS:,} rows or {COLUMNS:,} columns")
+    if data.count(b"\n") > MAX_ROWS or head.count(b",") >= MAX_COLUMNS:
+        raise ValueError(f"it has more than {MAX_ROWS:,} rows or {MAX_COLUMNS:,} columns")
     return data
 
 

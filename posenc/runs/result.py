@@ -21,8 +21,8 @@ STUDY = "study.json"
 """In the place of result.json where nothing is trained (posenc.studies)."""
 SCHEMA = 2
 """Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
-LARGEST = 1e30
-"""Of a number in a result; larger ones overflow where they are averaged."""
+MAX_SCORE = 1e30
+"""Upper limit of a number in a result; the mean of larger numbers may overflow."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
 
@@ -78,7 +78,7 @@ def is_result(found: Any) -> bool:
             return False
         needed += [found.get(key) for key in ("parameters", "encoding_parameters", "steps", "seconds")]
     values = [*needed, found.get("tokens_per_second"), *(v for part in (*rows, *groups[1:]) for v in part.values())]
-    if not all(isinstance(value, int | float | None) and abs(value or 0) < LARGEST for value in values):
+    if not all(isinstance(value, int | float | None) and abs(value or 0) < MAX_SCORE for value in values):
         return False
     if not all(isinstance(why, str) for why in groups[0].values()) or any(
         r.get("skill", 0) is None for r in test.values()

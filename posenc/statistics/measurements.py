@@ -11,20 +11,20 @@ from posenc.checks import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-LARGEST = 2**63
-"""Of a whole number that is read; it may have more digits than can be computed with."""
+MAX_WHOLE = 2**63
+"""Upper limit of a whole number in a table; larger ones cannot be computed with as int64."""
 Sample = Mapping[int, float]
 """Seed to value."""
-COLUMNS = ("quantity", "arm", "at", "seed", "value")
+KEY_COLUMNS = ("quantity", "arm", "at", "seed", "value")
 
 
 def is_row(row: tuple[Any, ...]) -> bool:
     """Whether something is what `Measurements.add` takes."""
-    if len(row) != len(COLUMNS) or any(isinstance(each, bool) for each in row):
+    if len(row) != len(KEY_COLUMNS) or any(isinstance(each, bool) for each in row):
         return False
     quantity, arm, at, seed, value = row
     words = isinstance(quantity, str) and isinstance(arm, str) and isinstance(seed, int)
-    return words and all(isinstance(x, float) or (isinstance(x, int) and abs(x) < LARGEST) for x in (at, value))
+    return words and all(isinstance(x, float) or (isinstance(x, int) and abs(x) < MAX_WHOLE) for x in (at, value))
 
 
 class Unmeasured(ConfigError):
@@ -96,9 +96,9 @@ class Measurements:
     def read(cls, text: str) -> "Measurements":
         """The table that `csv` wrote."""
         head, *lines = text.splitlines() or [""]
-        if head != ",".join(COLUMNS):
+        if head != ",".join(KEY_COLUMNS):
             raise ConfigError(
-                f"a study's table starts with {','.join(COLUMNS)}, not with {head[:60]!r}; give a study.csv."
+                f"a study's table starts with {','.join(KEY_COLUMNS)}, not with {head[:60]!r}; give a study.csv."
             )
         found = cls()
         for line in lines:
@@ -114,4 +114,4 @@ class Measurements:
     def csv(self) -> str:
         """The table as text."""
         lines = (f"{quantity},{arm},{at:g},{seed},{value:.9g}" for quantity, arm, at, seed, value in self.rows())
-        return "\n".join((",".join(COLUMNS), *lines)) + "\n"
+        return "\n".join((",".join(KEY_COLUMNS), *lines)) + "\n"

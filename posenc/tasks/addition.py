@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.streams import generator as stream
-from posenc.tasks.base import IGNORE, SYMBOLS
+from posenc.tasks.base import IGNORE, MAX_SYMBOLS
 from posenc.tasks.parts.transduction import TransductionTask
 
 PLUS, EQUALS, INDEX = 11, 12, 13
@@ -114,7 +114,7 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
     num_indices: int = 100
 
     def __post_init__(self) -> None:
-        checks.positive(self, maximum=SYMBOLS, num_indices=self.num_indices)
+        checks.positive(self, maximum=MAX_SYMBOLS, num_indices=self.num_indices)
         self.max_length = self.num_indices - 1
         self.extra += self.num_indices
         super().__post_init__()

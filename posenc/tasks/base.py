@@ -18,11 +18,11 @@ IGNORE = -100
 MULTIPLES = (1, 1.5, 2, 4, 8)
 """Test lengths, in longest training lengths, where none are given."""
 
-LONGEST = 2**20
-"""The longest length: attention over it takes minutes for one sequence."""
+MAX_LENGTH = 2**20
+"""Upper limit of a length; above it attention takes minutes for one sequence."""
 
-SYMBOLS = 2**20
-"""The largest vocabulary, and the most classes: four times the largest of language models."""
+MAX_SYMBOLS = 2**20
+"""Upper limit of `vocab_size` and of the number of classes; language models have a quarter of it."""
 
 READOUTS = ("mean", "last", "query", "per_token")
 
@@ -78,15 +78,15 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check what all tasks have."""
-        checks.positive(self, maximum=SYMBOLS, vocab_size=self.vocab_size)
-        checks.positive(self, maximum=SYMBOLS, num_outputs=self.num_outputs)
+        checks.positive(self, maximum=MAX_SYMBOLS, vocab_size=self.vocab_size)
+        checks.positive(self, maximum=MAX_SYMBOLS, num_outputs=self.num_outputs)
         checks.boolean(self, causal=self.causal)
         checks.one_of(self, READOUTS, readout=self.readout)
         self.per_token = self.per_token or self.readout == "per_token"
         self.length = self._range(self.length)
         self.test_lengths = self._tested(self.test_lengths)
         for tested in (self.length[0], *self.test_lengths):
-            checks.positive(self, maximum=LONGEST, length=tested)
+            checks.positive(self, maximum=MAX_LENGTH, length=tested)
             if tested < self.min_length:
                 raise ConfigError(f"{self}: length must be at least {self.min_length}, got {tested}.")
 
@@ -96,7 +96,7 @@ class Task:
         if isinstance(length, str) or not isinstance(length, Sequence) or len(length) != 2:
             raise ConfigError(f"{self}: length must be one whole number or [shortest, longest], got {length!r}.")
         for end in length:
-            checks.positive(self, maximum=LONGEST, length=end)
+            checks.positive(self, maximum=MAX_LENGTH, length=end)
         shortest, longest = length
         if shortest > longest:
             raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
@@ -111,7 +111,7 @@ class Task:
         if not lengths:
             raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the usual ones.")
         for tested in lengths:
-            checks.positive(self, maximum=LONGEST, length=tested)
+            checks.positive(self, maximum=MAX_LENGTH, length=tested)
         return sorted(set(lengths))
 
     @property

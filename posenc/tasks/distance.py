@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from posenc import checks
-from posenc.tasks.base import LONGEST
+from posenc.tasks.base import MAX_LENGTH
 from posenc.tasks.places import MarkedPair
 
 
@@ -23,7 +23,7 @@ class _Binned(MarkedPair):
         """The distances first(c) .. last(c) of each bin that a sequence of `length` tokens can show."""
         B = self.bins
         first = 1 + (np.arange(B) * (self.length[1] - 1) + B - 1) // B
-        last = np.append(first[1:] - 1, LONGEST)
+        last = np.append(first[1:] - 1, MAX_LENGTH)
         shown = first < length
         return first[shown], np.minimum(last[shown], length - 1)
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.tasks.base import LONGEST, Task
+from posenc.tasks.base import MAX_LENGTH, Task
 
 MARKERS = (5, 8)
 
@@ -129,7 +129,7 @@ class RelativePattern(MarkedPair):
         if isinstance(offsets, str) or not isinstance(offsets, Sequence) or len(offsets) < 2:
             raise ConfigError(f"{self}: offsets must list at least two whole numbers, such as [-1, 1], got {offsets}.")
         for offset in offsets:
-            checks.positive(self, minimum=-LONGEST, maximum=LONGEST, offsets=offset)
+            checks.positive(self, minimum=-MAX_LENGTH, maximum=MAX_LENGTH, offsets=offset)
             if offset == 0 or offsets.count(offset) > 1:
                 raise ConfigError(
                     f"{self}: offsets must be different whole numbers other than 0, got {offset} in {list(offsets)}."

@@ -21,8 +21,8 @@ END, ENTRY = b"PK\5\6", b"PK\1\2"
 MEMBERS = 50_000
 """Of an archive; there is one for each tensor, and a few besides."""
 SLACK, STATES = 32 * 2**20, 16
-SAID = 120
-"""Characters of what others say is wrong with a file."""
+MAX_REASON = 120
+"""Upper limit of the characters that are shown of an error of another library."""
 
 
 class Damaged(ValueError):
@@ -69,7 +69,7 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
     except Exception as error:  # zipfile and torch raise a dozen types for the many ways a file can be broken
         said = plain_text((str(error).splitlines() or [""])[0])
         known = isinstance(error, ValueError) or type(error).__module__ == "zipfile"
-        raise Damaged(said[:SAID] if known and said else "its pickle makes no sense") from error
+        raise Damaged(said[:MAX_REASON] if known and said else "its pickle makes no sense") from error
     if not isinstance(state, dict):
         raise Damaged(f"it holds a {type(state).__name__}")
     return state

@@ -6,7 +6,7 @@ key of nested tuples whose hash takes years. Here
 * a class or a function is one of those in `CALLS`, and is given what it takes and nothing else,
 * a tensor is a part of a member of the archive that has the size it should have, and no larger than that,
 * a key is a word or a number: its hash takes no time, and it cannot be chosen to collide with many others,
-* no more than `MOST` values are read, and a value that is used again counts again.
+* no more than `MAX_VALUES` values are read, and a value that is used again counts again.
 
 The codes are those of https://github.com/python/cpython/blob/main/Lib/pickletools.py that torch.save writes.
 """
@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST = 500_000
-"""Values of a checkpoint, written out; those of a thousand tensors are some ten thousand."""
-DEEPEST = 100
-"""Lists, tuples and mappings inside of each other; Lightning writes ten."""
-AXES = 64
-"""Of a tensor, as torch has it."""
+MAX_VALUES = 500_000
+"""Upper limit of values in a checkpoint; a thousand tensors need some ten thousand."""
+MAX_DEPTH = 100
+"""Upper limit of lists, tuples and mappings inside of each other; Lightning writes ten."""
+MAX_AXES = 64
+"""Upper limit of the axes of a tensor, which is torch's own."""
 STORAGES = {
     "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
@@ -75,11 +75,11 @@ def _measure(value: Any, known: dict[int, int], depth: int) -> int:
         return 1
     size = known.get(id(value))
     if size is None:
-        known[id(value)] = MOST + 1
+        known[id(value)] = MAX_VALUES + 1
         children = value.values() if isinstance(value, dict) else value
-        size = 1 + sum(_measure(child, known, depth + 1) for child in children) if depth < DEEPEST else MOST + 1
+        size = 1 + sum(_measure(child, known, depth + 1) for child in children) if depth < MAX_DEPTH else MAX_VALUES + 1
         known[id(value)] = size
-    if size > MOST:
+    if size > MAX_VALUES:
         raise Unknown("it holds more values than a checkpoint does, or holds itself")
     return size
 
@@ -95,7 +95,7 @@ class _Machine:
     def run(self, data: bytes) -> Any:
         """The only value on the stack at the end."""
         for number, (code, argument, _) in enumerate(pickletools.genops(data)):
-            if number > MOST:
+            if number > MAX_VALUES:
                 raise Unknown("it holds more values than a checkpoint does")
             if code.name in VALUES:
                 self.stack.append(argument)
@@ -196,7 +196,7 @@ def _tensor(
 ) -> Tensor:  # fmt: skip
     kind = kind or storage.kind
     made = torch.empty(0, dtype=kind)
-    if type(storage) is not _Storage or len(size) > AXES or more:
+    if type(storage) is not _Storage or len(size) > MAX_AXES or more:
         raise Unknown("it makes no sense")
     made.set_(storage.numbers.untyped_storage(), start, size, stride)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if made.numel() * kind.itemsize > storage.numbers.numel():

@@ -11,7 +11,7 @@ import pytest
 from posenc.checks import ConfigError
 from posenc.report import write
 from posenc.report.numbers.compare import Comparison, compare
-from posenc.report.reading.saved import COLUMNS, read_table
+from posenc.report.reading.saved import TABLE_COLUMNS, read_table
 from tests.report.conftest import Make
 
 
@@ -87,7 +87,7 @@ def test_a_table_of_an_older_layout_names_its_arms_itself(table: Path, tmp_path:
     rows = read_rows(table)
     old = tmp_path / "old.csv"
     with old.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS[:-1], extrasaction="ignore")
+        writer = csv.DictWriter(file, TABLE_COLUMNS[:-1], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     ours, theirs = compare([table], None, 0.01), compare([old], "none", 0.01)
@@ -130,7 +130,7 @@ def test_cells_that_mean_nothing_cost_their_run_or_themselves(table: Path) -> No
         row["skill"] = "high"
         row["steps"] = "1e999"
     with table.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, TABLE_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     runs, notes = read_table(table)

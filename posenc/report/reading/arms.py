@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from posenc.report.reading.read import FOUND, UNFINISHED, Note, Run
+from posenc.report.reading.read import RECORDED_SETTINGS, UNFINISHED, Note, Run
 from posenc.runs.reading import short
 
 Key = TypeVar("Key", bound=Hashable)
@@ -110,7 +110,9 @@ def _said(run: Run, part: str) -> str:
 def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
     absent = object()
     found = {
-        key: {repr(settings.get(key, absent)) for settings in described if key in settings or key not in FOUND}
+        key: {
+            repr(settings.get(key, absent)) for settings in described if key in settings or key not in RECORDED_SETTINGS
+        }
         for key in keys
     }
     return [key for key, values in found.items() if len(values) > 1]

@@ -6,7 +6,6 @@ is known by its identity and by the digests of its data and of the weights that 
 the identity, which is computed again whenever the ledger is read: a row that was changed by hand does not fit.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -151,13 +150,13 @@ def text(runs: Sequence[Run]) -> str:
     for column, values in extra.items():
         known = dict(zip(names, values, strict=True))
         table[column] = [known[str(name)] for name in table["folder"]]
-    table = table.astype({"step_90": "Int64"}).reindex(columns=[*saved.COLUMNS[:-1], *extra, saved.COLUMNS[-1]])
+    table = table.astype({"step_90": "Int64"}).reindex(
+        columns=[*saved.TABLE_COLUMNS[:-1], *extra, saved.TABLE_COLUMNS[-1]]
+    )
     again = table["record"].isna()
     for column in ONCE:
         table[column] = table[column].mask(again)
-    out = io.StringIO()
-    table.drop(columns=["sweep", "arm", "counted"]).to_csv(out, index=False, float_format=f"%.{DIGITS}g")
-    return out.getvalue()
+    return table.drop(columns=["sweep", "arm", "counted"]).to_csv(index=False, float_format=f"%.{DIGITS}g")
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

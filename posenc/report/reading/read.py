@@ -13,10 +13,10 @@ from posenc.checks import ConfigError
 from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
-from posenc.runs.result import LARGEST, RESULT, STATUSES, other_layout
+from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, other_layout
 
-LONGEST = 10**9
-"""A sequence, in tokens; what claims to be longer is a damaged number."""
+MAX_LENGTH = 10**9
+"""Longest sequence that is believed, in tokens; a larger number is a damaged one."""
 UNFINISHED = "unfinished"
 """The status of a run folder without a result."""
 
@@ -29,7 +29,7 @@ class Note:
     text: str
 
 
-FOUND = {"dataset.data_digest": "data_digest", "trainer.precision": "precision"}
+RECORDED_SETTINGS = {"dataset.data_digest": "data_digest", "trainer.precision": "precision"}
 """Settings that a run learned when it began, by their names in the result: its data, and the precision that `auto` is.
 
 Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is taken
@@ -88,7 +88,9 @@ class Run:
             flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
         if flat.get("trainer.precision") == "auto":
             flat.pop("trainer.precision")
-        flat |= {key: self.result[name] for key, name in FOUND.items() if isinstance(self.result.get(name), str)}
+        flat |= {
+            key: self.result[name] for key, name in RECORDED_SETTINGS.items() if isinstance(self.result.get(name), str)
+        }
         if isinstance(flat.get("start_from"), str):
             flat |= self._started(flat["start_from"])
         kept = {
@@ -122,7 +124,7 @@ class Run:
             dataset = self.config.get("dataset")
             found = dataset.get("length") if isinstance(dataset, Mapping) else None
         first, last = found if isinstance(found, list) and len(found) == 2 else (found, found)
-        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= LONGEST:
+        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= MAX_LENGTH:
             return first, last
         return None
 
@@ -160,7 +162,7 @@ def _items(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def number(value: Any) -> float | None:
     """A finite number, or nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_SCORE:
         return None
     return float(value)
 

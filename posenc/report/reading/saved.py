@@ -24,7 +24,7 @@ from posenc.runs.identity import settings
 from posenc.runs.reading import plain_text, short
 from posenc.runs.result import STATUSES
 
-COLUMNS = [
+TABLE_COLUMNS = [
     "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",
     "trained_shortest", "trained_longest", "length", "accuracy", "accuracy_standard_error", "loss", "bits",
     "exact_match", "skill", "sequences", "order_blind", "order_aware", "undefined", "aulc", "k50", "tested_to",
@@ -41,8 +41,8 @@ WHOLE = (
     "seed", "trained_shortest", "trained_longest", "length", "sequences", "parameters", "encoding_parameters", "steps",
     "tokens_per_second",
 )  # fmt: skip
-MOST = 500_000
-"""Rows of a table; the largest of posenc have some thousand."""
+MAX_ROWS = 500_000
+"""Upper limit of rows in a table; the largest of posenc have some thousand."""
 
 
 def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.DataFrame:
@@ -71,7 +71,9 @@ def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.Data
                 row |= run.test.get(n, {}) | {"order_blind": blind, "order_aware": aware}
                 row["undefined"] = run.undefined.get(n)
             rows.append(row)
-    table = pd.DataFrame([{key: _cell(value) for key, value in row.items()} for row in rows]).reindex(columns=COLUMNS)
+    table = pd.DataFrame([{key: _cell(value) for key, value in row.items()} for row in rows]).reindex(
+        columns=TABLE_COLUMNS
+    )
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
 
 
@@ -117,8 +119,8 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
         for place, row in enumerate(reader):
             if None in row or None in row.values():
                 raise ConfigError(f"{name} is damaged: row {place + 2} has not as many fields as the heading.")
-            if place >= MOST:
-                raise ConfigError(f"{name} has more than {MOST:,} rows, too many for a table of runs.")
+            if place >= MAX_ROWS:
+                raise ConfigError(f"{name} has more than {MAX_ROWS:,} rows, too many for a table of runs.")
             plain = {key: _uncell(plain_text(value)) for key, value in row.items()}
             groups.setdefault(plain["folder"], []).append(plain)
     except (OSError, ValueError, csv.Error) as error:

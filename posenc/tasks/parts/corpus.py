@@ -11,8 +11,8 @@ from hydra.utils import to_absolute_path
 from posenc.checks import ConfigError
 from posenc.runs.files import read_bytes
 
-LARGEST = 2**30
-"""Bytes of a corpus."""
+MAX_BYTES = 2**30
+"""Upper limit of a corpus, in bytes."""
 ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
 """Folders of the standard library that are left out."""
 
@@ -36,12 +36,12 @@ def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, byt
             raise ConfigError(f"dataset.path must be a file, a folder or null, got {path!r}.")
         root = Path(to_absolute_path(str(Path(path).expanduser())))
         if root.is_file():
-            yield root.name, _content(root, LARGEST, root)
+            yield root.name, _content(root, MAX_BYTES, root)
             return
         if not root.is_dir():
             raise ConfigError(f"dataset.path={path} is neither a file nor a folder.")
         found = sorted(file for file in root.rglob("*") if file.is_file())
-    room = LARGEST
+    room = MAX_BYTES
     for file in found:
         name = file.relative_to(root).as_posix()
         try:
@@ -54,7 +54,7 @@ def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, byt
         if data:
             room -= len(data)
             yield name, data
-    if room == LARGEST:
+    if room == MAX_BYTES:
         raise ConfigError(f"no text was found in {root}; give a file or a folder with UTF-8 files.")
 
 
@@ -63,7 +63,8 @@ def _content(file: Path, room: int, root: Path) -> bytes:
         return read_bytes(file, room, follow=True)
     except ValueError as error:
         raise ConfigError(
-            f"dataset.path: {root} has more than {LARGEST:,} bytes, and a corpus is held in memory; give a part of it."
+            f"dataset.path: {root} has more than {MAX_BYTES:,} bytes, and a corpus is held in memory; give a "
+            "part of it."
         ) from error
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from posenc.checks import ConfigError
-from posenc.tasks.base import IGNORE, LONGEST, Task
+from posenc.tasks.base import IGNORE, MAX_LENGTH, Task
 
 END = 2
 """The token after a binary output."""
@@ -49,9 +49,9 @@ class TransductionTask(Task):
         self.needs_causal = True if self.causal else None
         self.blind_masks = (self.causal,)  # slots under a causal mask are told apart by how many came before
         read = self.longest + self.output_length(self.longest)
-        if read > LONGEST:
+        if read > MAX_LENGTH:
             raise ConfigError(
-                f"{self}: at length {self.longest} there are {read} tokens to read; at most {LONGEST} are possible."
+                f"{self}: at length {self.longest} there are {read} tokens to read; at most {MAX_LENGTH} are possible."
             )
 
     def output_length(self, length: int) -> int:
