@@ -1,24 +1,23 @@
 """Write the report: markdown, csv, figures and page, each whole or not at all."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+import pandas as pd
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.figures.style import look, pictures
 from posenc.report.numbers.compare import compare
 from posenc.report.numbers.finding import Finding
-from posenc.report.pages import figures as static
 from posenc.report.pages import markdown, page
 from posenc.report.pages.plots import Plot, plots
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 
 SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
-DPI = 140
+NUMBERS = ("panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_corrected")
+"""Columns of a figure's table."""
 
 
 class WrittenReport(NamedTuple):
@@ -56,10 +55,9 @@ def write(
         for folder in (target, target / FIGURES):
             clear_parts(folder)
         write_text(target / TABLE, comparison.long.to_csv(index=False))
-        for plot in found:
-            _draw(plot, target / FIGURES)
+        drawn = {plot.name: _draw(plot, target / FIGURES) for plot in found}
         write_text(target / SUMMARY, markdown.render(comparison, found))
-        write_text(target / PAGE, page.render(comparison, found))
+        write_text(target / PAGE, page.render(comparison, found, drawn))
     except OSError as error:
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."
@@ -67,17 +65,15 @@ def write(
     return WrittenReport(target / PAGE, comparison.first)
 
 
-def _draw(plot: Plot, folder: Path) -> None:
-    """One drawing for each form: `savefig` would draw twice as often, and lay out each time."""
-    with static.look():
-        figure = plot.draw()
-        figure.set_dpi(DPI)
-        picture, vectors = io.BytesIO(), io.BytesIO()
-        FigureCanvasAgg(figure).print_png(picture, pil_kwargs={"compress_level": 2})
-        figure.set_layout_engine("none")
-        FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
-    write_bytes(folder / f"{plot.name}.png", picture.getvalue())
-    write_bytes(folder / f"{plot.name}.svg", vectors.getvalue())
+def _draw(plot: Plot, folder: Path) -> str:
+    """Write a figure as PNG and SVG and its numbers as CSV; the SVG."""
+    with look(plot.name):
+        png, svg = pictures(plot.draw(plot.finding))
+    write_bytes(folder / f"{plot.name}.png", png)
+    write_text(folder / f"{plot.name}.svg", svg)
+    numbers = pd.DataFrame.from_records(list(plot.numbers()), columns=[*NUMBERS]).convert_dtypes()
+    write_text(folder / f"{plot.name}.csv", numbers.to_csv(index=False))
+    return svg
 
 
 def show(runs: Sequence[Path], output: Path | None = None, baseline: str | None = None, delta: float = 0.01) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from posenc.checks import ConfigError
+from posenc.figures.style import Style, styles
 from posenc.report.numbers import differences, facets, finding, series
 from posenc.report.numbers.differences import Across, Contrast
 from posenc.report.numbers.facets import Facet
@@ -15,7 +16,6 @@ from posenc.report.numbers.finding import Finding
 from posenc.report.numbers.judge import Judgement
 from posenc.report.numbers.meetings import meetings
 from posenc.report.numbers.overall import overall
-from posenc.report.numbers.palette import Style, styles
 from posenc.report.numbers.rows import Row, summary
 from posenc.report.numbers.series import Line
 from posenc.report.reading import arms, lost, saved
@@ -100,7 +100,7 @@ def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Compar
         learning=_learning(found, placed, notes),
         positions=positions,
         long=saved.long_table(placed, commands),
-        styles=styles(found, colour_of),
+        styles=styles(facets.in_front(found, colour_of)),
         commands=commands,
         versions=lost.versions(placed),
     )

@@ -172,6 +172,50 @@ def _measure(facet: Facet) -> None:
             return
 
 
+def common_order(facets: Sequence[Facet]) -> list[str]:
+    """All arms, the highest mean of the facets' means first; behind them those that lack a facet.
+
+    Facets are grouped by what they are measured by, because bits and skill have no common mean: the first group that
+    an arm is in decides, skill before bits before accuracy.
+    """
+    groups = [[facet for facet in facets if facet.metric == metric] for metric in ("skill", "bits", "accuracy")]
+    groups = [group for group in groups if group]
+
+    def rank(arm: str) -> tuple[float, ...]:
+        found: list[float] = []
+        for group in groups:
+            values = [facet.values(arm) for facet in group]
+            means = [fmean(each.values()) for each in values if each]
+            sign = 1 if group[0].lower else -1
+            found += [len(group) - len(means), sign * fmean(means) if means else 0.0]
+        return tuple(found)
+
+    arms = dict.fromkeys(arm for facet in facets for arm in facet.arms)
+    ranks = {arm: rank(arm) for arm in arms}
+    return sorted(arms, key=lambda arm: (ranks[arm], arm))
+
+
+def in_front(facets: Sequence[Facet], baseline: str) -> dict[str, str]:
+    """{arm: encoding}, the most important first: the baseline, then in turn the best at the trained and the longest
+    length."""
+    near = common_order(facets)
+    far = sorted(near, key=lambda arm: -_at_the_longest(facets, arm))
+    turns = [arm for pair in zip(near, far, strict=True) for arm in pair]
+    encodings = {arm: facet.encoding(arm) for facet in facets for arm in facet.arms}
+    first = [arm for arm in near if baseline in (arm, encodings[arm])]
+    return {arm: encodings[arm] for arm in dict.fromkeys([*first[:1], *turns])}
+
+
+def _at_the_longest(facets: Sequence[Facet], arm: str) -> float:
+    """The mean over facets of an arm's score at the longest length, more being better."""
+    found = [
+        (-1 if facet.lower else 1) * fmean(values.values())
+        for facet in facets
+        if facet.lengths() and (values := facet.values(arm, None, facet.lengths()[-1]))
+    ]
+    return fmean(found) if found else -np.inf
+
+
 def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, str]:
     """The baseline, and a sentence if it is another than `none`, which nobody asked for; sets every facet's arms.
 

@@ -1,291 +1,225 @@
-"""The figures as PNG and SVG. Panels are facets; the legend stands outside, so that sixty arms stay readable."""
+"""The figures of the report, each drawn once, for PNG, SVG and page. Panels are facets."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from posenc.figures.marks import End, ceiling, end_labels, length_axis, level, note, one_range, row_axis, sheet, tip
+from posenc.figures.style import FAINT, INK, QUIET, SHADE, SMALL, WIDTH, Style
 from posenc.report.numbers.differences import Contrast
-from posenc.report.numbers.facets import Facet
-from posenc.report.numbers.palette import FAINT, GRID, INK, SHADE, Style
+from posenc.report.numbers.facets import Facet, clipped, common_order
 from posenc.report.numbers.rows import Row
 from posenc.report.numbers.series import Line
-from posenc.report.words import bounds, probability
+from posenc.report.words import bounds, estimate, fixed, probability, signed, span
 
-COLUMNS = 4
-FEW = 8
-"""Up to so many arms, a panel shows intervals as bands."""
-CROWD = 1.8
-"""Where there are hundreds of seeds, what lies below this layer is a picture inside the SVG."""
-DASH = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1.2, 1.6)), "dashdot": (0, (5, 2, 1.2, 2))}
-MARKER = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
-Styles = dict[str, Style]
-
-
-@contextmanager
-def look() -> Iterator[None]:
-    """The type and colours of all figures; names are never read as formulas, and a glyph may be missing."""
-    settings: dict[Any, Any] = {
-        "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold",
-        "axes.labelcolor": INK, "text.color": INK, "xtick.color": FAINT, "ytick.color": FAINT,
-        "axes.edgecolor": "#c3cad3",
-        "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True, "xtick.major.size": 3,
-        "ytick.major.size": 3, "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "posenc",
-        "legend.frameon": False, "savefig.facecolor": "white", "axes.titlepad": 8,
-    }  # fmt: skip
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # many panels with long names
-        yield
-
-
-def _columns(panels: int) -> int:
-    return -(-panels // -(-panels // COLUMNS))
-
-
-def _grid(panels: int, width: float, height: float, legend: float = 0.0) -> tuple[Figure, list[Axes]]:
-    columns = _columns(panels)
-    rows = -(-panels // columns)
-    figure = Figure(figsize=(width * columns + legend + 0.4, height * rows + 0.4), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for axis in axes[panels:]:
-        axis.set_axis_off()
-    return figure, axes[:panels]
-
-
-def _safe(name: str) -> str:
-    return "\u2009" + name if name.startswith("_") else name  # matplotlib hides labels that begin with _
-
-
-def _legend(figure: Figure, arms: Sequence[str], styles: Styles) -> None:
-    handles = [
-        Line2D(
-            [], [], color=styles[arm].colour, ls=DASH[styles[arm].dash], marker=MARKER[styles[arm].marker], ms=4,
-            lw=1.6, label=_safe(arm),
-        )
-        for arm in arms
-    ]  # fmt: skip
-    rows = max(12, int(figure.get_figheight() / 0.21))
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, ncols=-(-len(arms) // rows), handlelength=2.4)
-
-
-def _legend_width(arms: Sequence[str], height: float) -> float:
-    columns = -(-len(arms) // max(12, int(height / 0.21)))
-    return columns * (0.75 + 0.068 * max((len(arm) for arm in arms), default=0))
+BANDS = 4
+"""Up to so many arms in front an interval is a band; more have bars."""
+CROWD = 1_500
+"""More seeds than these are a picture inside the SVG."""
+BEHIND = 1.8
+HEIGHT = 2.5
+LOWEST = -0.35
+"""Skill below which lines are cut: all the same to a reader, and they would flatten the rest."""
+Styles = Mapping[str, Style]
+Decorate = Callable[[Axes, Facet], list[End]]
+"""Dresses the axes of a facet and gives the names of what it has drawn."""
 
 
 def lines(
-    facets: Sequence[Facet],
-    series: Sequence[Sequence[Line]],
-    styles: Styles,
-    decorate: Callable[[Axes, Facet], None],
-    titles: Sequence[str] | None = None,
-    dots: bool = True,
-) -> Figure:
-    """One panel a facet: each arm's mean, its interval as a band where there are few, and every seed."""
-    drawn = {line.arm for group in series for line in group}
-    arms = [arm for arm in styles if arm in drawn]
-    columns = _columns(len(facets))
-    height = 3.3 * -(-len(facets) // columns)
-    figure, axes = _grid(len(facets), 3.5 if len(facets) > 1 else 5.6, 3.3, _legend_width(arms, height))
-    crowd = sum(len(line.seeds) for group in series for line in group) > 200
+    facets: Sequence[Facet], series: Sequence[Sequence[Line]], styles: Styles, decorate: Decorate, title: str,
+    titles: Sequence[str] | None = None, dots: bool = True,
+) -> Figure:  # fmt: skip
+    """One panel a facet: each arm's mean, named where it ends, its interval, and every seed where it is."""
+    columns = 1 if len(facets) == 1 else 2
+    height = HEIGHT if columns == 2 else 3.4
+    figure, axes = sheet(len(facets), columns, height, title)
+    crowd = sum(len(seed[0]) for group in series for line in group for seed in line.seeds.values()) > CROWD
+    ends: list[list[End]] = []
     for index, (axis, facet, group) in enumerate(zip(axes, facets, series, strict=True)):
-        few = len(group) <= FEW
-        axis.set_rasterization_zorder(CROWD if crowd else None)
-        for place, line in enumerate(group):
-            style = styles[line.arm]
-            shift = 2 ** (0.05 * (place - (len(group) - 1) / 2)) if dots and few else 1.0
-            xs = [x * shift for seed, _ in line.seeds.values() for x in (*seed, np.nan)]  # a gap between two seeds
-            ys = [y for _, seed in line.seeds.values() for y in (*seed, np.nan)]
-            behind = CROWD - 0.1 if crowd else 2
-            if dots:
-                mark = MARKER[style.marker]
-                axis.plot(xs, ys, ls="", marker=mark, ms=2.6, mew=0, alpha=0.45, color=style.colour, zorder=behind)
-            elif len(line.seeds) > 1:
-                alpha, wide = (0.3, 0.7) if few else (0.13, 0.5)
-                axis.plot(xs, ys, color=style.colour, lw=wide, alpha=alpha, zorder=behind)
-            ends = [(x, a, b) for x, a, b in zip(line.x, line.low, line.high, strict=False) if a is not None]
-            if ends and few:
-                xs, lows, highs = zip(*ends, strict=True)
-                axis.fill_between(xs, lows, highs, color=style.colour, alpha=0.13, lw=0)
-            mark = MARKER[style.marker] if dots else ""
-            wide, alpha = (1.7, 1.0) if few else (1.1, 0.85)
-            axis.plot(
-                line.x, line.mean, color=style.colour, ls=DASH[style.dash], lw=wide, marker=mark, ms=3.6, alpha=alpha
-            )
-        decorate(axis, facet)
+        axis.set_rasterization_zorder(BEHIND + 0.05 if crowd else None)
+        front = [line for line in group if not styles[line.arm].quiet]
+        for line in group:
+            _curve(axis, line, styles[line.arm], dots, len(front) <= BANDS)
+        ends.append(decorate(axis, facet) + _ends(group, styles))
         axis.set_title(titles[index] if titles else facet.title)
-    _one_range(axes, [axis.get_ylabel() for axis in axes], "y")
-    _legend(figure, arms, styles)
+        if len(group) > len(front):
+            note(axis, f"grey: {len(group) - len(front)} other encodings")
+    one_range(axes, [axis.get_ylabel() for axis in axes], "y")
+    for index, (axis, names) in enumerate(zip(axes, ends, strict=True)):
+        if index % columns:
+            axis.set_ylabel("")
+        if index < len(axes) - columns:
+            axis.set_xlabel("")
+        end_labels(axis, names, height - 0.75)
     return figure
 
 
-def length_axis(axis: Axes, facet: Facet, metric: str) -> None:
-    """Lengths on a logarithmic axis, the trained range shaded, the ceilings drawn."""
-    lengths = facet.lengths()
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_locator(FixedLocator(lengths if len(lengths) < 8 else lengths[:: -(-len(lengths) // 7)]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    low, high = min(lengths) / 1.25, max(lengths) * 1.25
-    axis.set_xlim(low, high)
-    if facet.trained:
-        first, last = facet.trained
-        axis.axvspan(
-            first / 1.12 if first == last else first, last * (1.12 if first == last else 1), color=SHADE, zorder=0
-        )
-    axis.set_xlabel("test length (shaded: trained)")
-    axis.set_ylabel(label(metric))
-    if metric == "skill":
-        for y in (0, 1):
-            axis.axhline(y, color=FAINT, lw=0.9, ls=(0, (1.2, 2)), zorder=1)
-    if metric == "accuracy":
-        for which, name in ((0, "order-blind ceiling"), (1, "order-aware ceiling")):
-            known = [(n, pair[which]) for n, pair in sorted(facet.ceilings.items()) if pair[which] is not None]
-            if known:
-                xs, ys = zip(*known, strict=True)
-                if len(known) == 1:
-                    xs, ys = (low, high), (ys[0], ys[0])
-                axis.plot(xs, ys, color=FAINT, lw=1.0, ls=(0, (1.2, 2)), zorder=1)
-                axis.annotate(
-                    name, (xs[-1], ys[-1]), (0, 3), textcoords="offset points", fontsize=7, color=FAINT, ha="right",
-                    path_effects=[withStroke(linewidth=2.5, foreground="white")], zorder=4,
-                )  # fmt: skip
+def _ends(group: Sequence[Line], styles: Styles) -> list[End]:
+    """Names of the arms in front, and of the one that ends highest and lowest if it is grey."""
+    drawn = [line for line in group if line.x]
+    named = [line for line in drawn if not styles[line.arm].quiet]
+    quiet = [line for line in drawn if styles[line.arm].quiet]
+    if quiet:
+        named.append(max(quiet, key=lambda line: line.mean[-1]))
+    return [End(line.x[-1], line.mean[-1], line.arm, _ink(styles[line.arm])) for line in named]
+
+
+def _ink(style: Style) -> str:
+    return FAINT if style.quiet else style.colour
+
+
+def _curve(axis: Axes, line: Line, style: Style, dots: bool, band: bool) -> None:
+    said = tip(line.arm, *_points(line))
+    if style.quiet:
+        axis.plot(line.x, line.mean, color=QUIET, lw=0.7, alpha=0.6, zorder=BEHIND, gid=said)
+        return
+    if dots:
+        xs, ys = ([value for seed in line.seeds.values() for value in seed[k]] for k in (0, 1))
+        axis.plot(
+            xs, ys, ls="", marker=style.marker, ms=2.6, mew=0, alpha=0.4, color=style.colour, zorder=BEHIND,
+            gid=tip(line.arm, f"seeds {', '.join(map(str, line.seeds))}"),
+        )  # fmt: skip
+    elif len(line.seeds) > 1:
+        xs, ys = ([value for seed in line.seeds.values() for value in (*seed[k], np.nan)] for k in (0, 1))
+        axis.plot(xs, ys, color=style.colour, lw=0.6, alpha=0.3, zorder=BEHIND, gid=tip(line.arm))
+    known = [(x, a, b) for x, a, b in zip(line.x, line.low, line.high, strict=False) if a is not None]
+    if known and band:
+        xs, lows, highs = zip(*known, strict=True)
+        axis.fill_between(xs, lows, highs, color=style.colour, alpha=0.14, lw=0, gid=tip(line.arm))
+    elif known:
+        xs, lows, highs = zip(*known, strict=True)
+        axis.vlines(xs, lows, highs, color=style.colour, lw=0.9, alpha=0.6, gid=tip(line.arm))
+    marker = style.marker if dots else ""
+    axis.plot(line.x, line.mean, color=style.colour, ls=style.dash, marker=marker, mec="none", gid=said)
+
+
+def _points(line: Line) -> list[str]:
+    """A line of words for each point, where they are few."""
+    if len(line.x) > 12:
+        return []
+    ends = zip(line.x, line.mean, line.low or [None] * len(line.x), line.high or [None] * len(line.x), strict=True)
+    return [f"{x:g}: {fixed(y)}" + (f" [{fixed(a)}, {fixed(b)}]" if a is not None else "") for x, y, a, b in ends]
+
+
+def by_length(metric: str) -> Decorate:
+    """Lengths, the trained range and the ceilings."""
+
+    def decorate(axis: Axes, facet: Facet) -> list[End]:
+        length_axis(axis, facet.lengths(), facet.trained, "test length")
+        axis.set_ylabel(label(metric))
+        ends: list[End] = []
+        if metric == "skill":
+            level(axis, (0, 1))
+            axis.set_ylim(max(LOWEST, axis.get_ylim()[0]), 1.06)
+        for which, name in ((0, "order-blind ceiling"), (1, "order-aware ceiling")) if metric == "accuracy" else ():
+            known = [(n, value) for n, pair in facet.ceilings.items() if (value := pair[which]) is not None]
+            ends += [ceiling(axis, known, name)] if known else []
+        return ends
+
+    return decorate
 
 
 def label(metric: str) -> str:
     """An axis's words for a metric."""
-    words = {"skill": "skill (0: order-blind, 1: best possible)", "bits": "bits (lower is better)"}
+    words = {"skill": "skill (0: order-blind, 1: best)", "bits": "bits (lower is better)"}
     return words.get(metric, metric)
 
 
-def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles) -> Figure:
-    """Every seed as a dot, one line an arm; the mean and its interval on top."""
-    figure, axes, orders = _rows(facets, {id(facet): facet.arms for facet in facets}, 2.7 if len(facets) > 1 else 5.2)
-    generator = np.random.default_rng(0)
+def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles, title: str) -> Figure:
+    """Every seed as a dot, one row an arm; the mean and its interval on top."""
+    figure, axes, orders = _rows(facets, {id(facet): facet.arms for facet in facets}, title)
+    crowd = sum(row.seeds for row in rows) > CROWD
     for axis, facet, (order, labelled) in zip(axes, facets, orders, strict=True):
         place = {arm: index for index, arm in enumerate(order)}
+        axis.set_rasterization_zorder(BEHIND + 0.05 if crowd else None)
         for row in (row for row in rows if row.facet is facet):
             y, style = place[row.arm], styles[row.arm]
-            values = list(facet.values(row.arm).values())
-            jitter = generator.uniform(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(len(values))
-            axis.plot(values, y + jitter, ls="", marker="o", ms=3.4, mew=0, alpha=0.5, color=style.colour)
-            found = bounds(row.score)
-            if found:
-                axis.plot(found, (y, y), color=style.colour, lw=2.0, solid_capstyle="butt")
-            if row.score:
-                axis.plot([row.score.estimate], [y], marker="|", ms=10, mew=2, color=INK)
-        _arm_axis(axis, order, labelled)
+            values = facet.values(row.arm)
+            each = [f"seed {seed}: {fixed(value, 4)}" for seed, value in values.items()]
+            said = tip(row.arm, f"{facet.title}: {estimate(row.score)}", *each[:40])
+            axis.plot(
+                [*values.values()], y + _stack(len(values)), ls="", marker=style.marker, ms=3 if len(values) > 1 else 4,
+                mew=0, alpha=0.5 if len(values) > 1 else 1, color=style.colour, zorder=BEHIND, gid=said,
+            )  # fmt: skip
+            if ends := bounds(row.score):
+                axis.plot(ends, (y, y), color=style.colour, lw=2.0, solid_capstyle="butt", gid=tip(row.arm))
+            if row.score and row.seeds > 1:
+                axis.plot([row.score.estimate], [y], marker="|", ms=8, mew=1.6, color=INK, gid=tip(row.arm))
+        row_axis(axis, order, labelled)
         if facet.metric == "skill":
-            for x in (0, 1):
-                axis.axvline(x, color=FAINT, lw=0.9, ls=(0, (1.2, 2)), zorder=1)
-        axis.set_xlabel(f"{facet.measure}" + (" (lower is better)" if facet.lower else ""))
+            level(axis, (0, 1), "x")
+        axis.set_xlabel(facet.measure + (" (lower is better)" if facet.lower else ""))
         axis.set_title(facet.title)
-    _one_range(axes, [facet.metric for facet in facets], "x")
+    one_range(axes, [facet.metric for facet in facets], "x")
     return figure
 
 
-def _one_range(axes: Sequence[Axes], kinds: Sequence[str], which: str) -> None:
-    """The same range wherever the same thing is measured."""
-    for kind in set(kinds):
-        group = [axis for axis, other in zip(axes, kinds, strict=True) if other == kind]
-        ends = [axis.get_xlim() if which == "x" else axis.get_ylim() for axis in group]
-        for axis in group:
-            axis.set(**{f"{which}lim": (min(low for low, _ in ends), max(high for _, high in ends))})
+def _stack(count: int) -> np.ndarray:
+    """Heights in a row for so many dots: always the same, so that a dot can be found again."""
+    return 0.11 * ((np.arange(count) % 5) - 2) if count > 1 else np.zeros(count)
 
 
 def _rows(
-    facets: Sequence[Facet], wanted: Mapping[int, Sequence[str]], width: float
+    facets: Sequence[Facet], wanted: Mapping[int, Sequence[str]], title: str, most: int = 3
 ) -> tuple[Figure, list[Axes], list[tuple[list[str], bool]]]:
-    """Panels with one line an arm, and each panel's order with whether it is labelled.
+    """Panels with one row an arm, and each panel's order with whether it is labelled.
 
     One order for all panels where most arms are in most of them, so that the eye can go across; else each its own.
     """
     everything = [arm for arm in common_order(facets) if any(arm in arms for arms in wanted.values())]
     filled = sum(map(len, wanted.values())) / max(1, len(everything) * len(facets))
-    common, columns = filled > 0.7, _columns(len(facets))
+    longest = max(map(len, everything), default=1) * 0.058
+    common = filled > 0.7
+    room = WIDTH - longest if common else WIDTH
+    columns = max(1, min(most, len(facets), int(room / (1.7 if common else 1.7 + longest))))
     orders = [everything if common else [a for a in everything if a in wanted[id(facet)]] for facet in facets]
-    longest = 0.07 * max(map(len, everything), default=1)
-    height = 0.225 * max(map(len, orders), default=1) + 1.0
-    figure, axes = _grid(len(facets), width + (0 if common else longest), height, longest if common else 0)
+    height = 0.155 * max(map(len, orders), default=1) + 0.75
+    figure, axes = sheet(len(facets), columns, height, title)
     return figure, axes, [(order, not common or k % columns == 0) for k, order in enumerate(orders)]
 
 
-def _arm_axis(axis: Axes, order: Sequence[str], labelled: bool) -> None:
-    axis.set_ylim(len(order) - 0.4, -0.6)
-    axis.set_yticks(range(len(order)), [_safe(arm) for arm in order] if labelled else [""] * len(order), fontsize=8)
-    axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.tick_params(axis="y", length=0)
-
-
-def common_order(facets: Sequence[Facet]) -> list[str]:
-    """All arms, the highest mean of the facets' means first; behind them those that lack a facet.
-
-    Facets are grouped by what they are measured by, because bits and skill have no common mean: the first group that
-    an arm is in decides, skill before bits before accuracy.
-    """
-    groups = [[facet for facet in facets if facet.metric == metric] for metric in ("skill", "bits", "accuracy")]
-    groups = [group for group in groups if group]
-
-    def rank(arm: str) -> tuple[float, ...]:
-        found: list[float] = []
-        for group in groups:
-            values = [facet.values(arm) for facet in group]
-            means = [fmean(each.values()) for each in values if each]
-            sign = 1 if group[0].lower else -1
-            found += [len(group) - len(means), sign * fmean(means) if means else 0.0]
-        return tuple(found)
-
-    arms = dict.fromkeys(arm for facet in facets for arm in facet.arms)
-    ranks = {arm: rank(arm) for arm in arms}
-    return sorted(arms, key=lambda arm: (ranks[arm], arm))
-
-
-def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, delta: float) -> Figure:
+def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, delta: float, title: str) -> Figure:
     """Paired differences with their intervals; ±δ shaded; the corrected p at the right."""
     shown = [facet for facet in facets if any(one.facet is facet for one in found)]
     wanted = {id(facet): [one.arm for one in found if one.facet is facet] for facet in shown}
-    figure, axes, orders = _rows(shown, wanted, 3.1 if len(shown) > 1 else 5.6)
+    known = any(one.corrected is not None for one in found)
+    figure, axes, orders = _rows(shown, wanted, title, 2 if known else 3)
     for axis, facet, (order, labelled) in zip(axes, shown, orders, strict=True):
         place = {arm: index for index, arm in enumerate(order)}
         mine = [one for one in found if one.facet is facet]
-        axis.axvspan(-delta, delta, color=SHADE, zorder=0)
-        axis.axvline(0, color=FAINT, lw=1.0, zorder=1)
+        axis.axvspan(-delta, delta, color=SHADE, lw=0, zorder=0)
+        axis.axvline(0, color=FAINT, lw=0.9, zorder=1)
         for one in mine:
-            y, style = place[one.arm], styles[one.arm]
-            ours, theirs = facet.values(one.arm, one.metric), facet.values(one.baseline, one.metric)
-            gaps = [ours[seed] - theirs[seed] for seed in one.difference.seeds]
-            axis.plot(gaps, [y + 0.28] * len(gaps), ls="", marker="o", ms=2.8, mew=0, alpha=0.5, color=style.colour)
-            ends = bounds(one.difference)
-            if ends:
-                axis.plot(ends, (y, y), color=style.colour, lw=1.8)
-            axis.plot([one.difference.estimate], [y], marker="D", ms=4.5, mew=0, color=style.colour)
-            axis.annotate(
-                probability(one.corrected), (1.0, y), (4, 0), xycoords=("axes fraction", "data"), va="center",
-                fontsize=7, textcoords="offset points", color=INK if (one.corrected or 1) < 0.05 else FAINT,
-            )  # fmt: skip
-        _arm_axis(axis, order, labelled)
+            _difference(axis, one, place[one.arm], styles[one.arm])
+        row_axis(axis, order, labelled)
         against = sorted({one.baseline for one in mine})
-        named = against[0] if len(against) == 1 else "the baseline in the same setting"
-        axis.set_xlabel(f"{mine[0].metric} minus that of {named}" + (" (left is better)" if mine[0].pair.lower else ""))
+        named = against[0] if len(against) == 1 else "its baseline"
+        axis.set_xlabel(f"{mine[0].metric} − {named}" + (" (left is better)" if mine[0].pair.lower else ""))
         axis.set_title(facet.title)
-        axis.annotate(
-            "p (corrected)" if any(one.corrected is not None for one in mine) else "",
-            (1.0, 1.0),
-            (4, 2),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=7,
-            color=FAINT,
-        )
+        if any(one.corrected is not None for one in mine):
+            axis.annotate("p (corrected)", (1, 1), (4, 2), xycoords="axes fraction", textcoords="offset points",
+                          fontsize=SMALL, color=FAINT)  # fmt: skip
     return figure
+
+
+def _difference(axis: Axes, one: Contrast, y: float, style: Style) -> None:
+    ours, theirs = (one.facet.values(arm, one.metric) for arm in (one.arm, one.baseline))
+    gaps = {seed: ours[seed] - theirs[seed] for seed in one.difference.seeds}
+    reach = one.facet.reach(one.metric)
+    possible = clipped(one.difference, (None if reach is None else -reach, reach))
+    said = tip(
+        one.arm, f"minus {one.baseline}: {signed(possible.estimate)} {span(possible, sign=True)}",
+        *(f"seed {seed}: {signed(gap, 4)}" for seed, gap in list(gaps.items())[:40]),
+    )  # fmt: skip
+    if len(gaps) > 1:
+        axis.plot([*gaps.values()], [y + 0.3] * len(gaps), ls="", marker=style.marker, ms=2.4, mew=0, alpha=0.5,
+                  color=style.colour, gid=tip(one.arm))  # fmt: skip
+    if ends := bounds(possible):
+        axis.plot(ends, (y, y), color=style.colour, lw=1.8, gid=said)
+    axis.plot([possible.estimate], [y], marker="D", ms=4, mew=0, color=style.colour, gid=said)
+    axis.annotate(
+        probability(one.corrected), (1.0, y), (4, 0), xycoords=("axes fraction", "data"), va="center",
+        fontsize=SMALL, textcoords="offset points", color=INK if (one.corrected or 1) < 0.05 else FAINT,
+    )  # fmt: skip

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from posenc.report.numbers.facets import Facet
-from posenc.report.numbers.palette import FAINT, INK, shown
-from posenc.report.pages.figures import common_order
+from posenc.figures.marks import entitle, shown, tip
+from posenc.figures.style import FAINT, INK, SMALL, WHITE, WIDTH
+from posenc.report.numbers.facets import Facet, common_order
 
 FEWEST = 3
 """Datasets and arms from which on a matrix says more than the panels of the other figures."""
-DARK = 0.6
+DARK_BELOW = 0.6
 """Skill below which a cell of viridis wants white digits."""
+MOST = 18
+"""Columns that stand beside each other with room for their digits."""
 
 
 @dataclass(frozen=True)
@@ -61,58 +62,34 @@ def written(value: float) -> str:
     return {".00": "0", "−.00": "0", "1.00": "1"}.get(text, text)
 
 
-def draw(found: Sequence[Matrix]) -> Figure:
+def draw(found: Sequence[Matrix], title: str) -> Figure:
     """The matrices beside each other."""
     rows, columns = len(found[0].arms), [len(each.columns) for each in found]
-    width = 0.07 * max(map(len, found[0].arms)) + 0.55 * sum(columns) + 1.2
-    figure = Figure(figsize=(width, 0.21 * rows + 1.6), layout="constrained")
-    axes = figure.subplots(1, len(found), squeeze=False, width_ratios=columns)[0]
-    colours = mpl.colormaps["viridis"].with_extremes(bad="#f1f3f5")
+    wide = sum(columns) > MOST  # then below each other
+    figure = Figure(figsize=(WIDTH, 1), layout="constrained")
+    shape = (len(found), 1) if wide else (1, len(found))
+    widths = None if wide else {"width_ratios": columns}
+    axes = figure.subplots(*shape, squeeze=False, gridspec_kw=widths).ravel()
+    colours = mpl.colormaps["viridis"].with_extremes(bad="none")
     image = None
     for axis, each in zip(axes, found, strict=True):
         image = axis.imshow(each.values, cmap=colours, vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(each.values):
-            ink = FAINT if np.isnan(value) else "white" if value < DARK else INK
+            ink = FAINT if np.isnan(value) else WHITE if value < DARK_BELOW else "#101418"
             text = written(float(value)) or "–"
-            axis.text(column, row, text, ha="center", va="center", fontsize=6.5, color=ink)
-        axis.set_xticks(
-            range(len(each.columns)), each.columns, rotation=35, ha="right", rotation_mode="anchor", fontsize=8
-        )
-        axis.set_yticks(range(rows), each.arms if axis is axes[0] else [""] * rows, fontsize=8)
+            axis.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=ink, gid=tip(each.arms[row]))
+        names = [shown(column) for column in each.columns]
+        axis.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(rows), [shown(arm) if wide or axis is axes[0] else "" for arm in each.arms])
         axis.tick_params(length=0)
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)
         axis.set_title(each.title)
     assert image is not None
-    figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40).set_label(
-        "skill (0 or less: order-blind, 1: best possible)"
-    )
+    bar = figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40)
+    bar.set_label("skill (0 or less: order-blind, 1: best)", color=INK)
+    bar.outline.set_visible(False)
+    longest = max(len(column) for each in found for column in each.columns)
+    height = (0.165 * rows + 0.5 + 0.04 * longest) * shape[0]
+    figure.set_figheight(height + entitle(figure, title))
     return figure
-
-
-def panel(each: Matrix) -> dict[str, Any]:
-    """The interactive figure (see posenc.report.pages.interactive): squares, a trace an arm."""
-    traces = []
-    for arm, values in zip(each.arms, each.values, strict=True):
-        known = [(column, float(value)) for column, value in zip(each.columns, values, strict=True) if value == value]
-        traces.append(
-            {
-                "x": [shown(column) for column, _ in known], "y": [shown(arm)] * len(known),
-                "mode": "markers+text",
-                "text": [written(value) for _, value in known], "showlegend": False, "name": shown(arm),
-                "hovertext": [shown(f"{arm}, {column}: {value:.3f}") for column, value in known],
-                "hoverinfo": "text",
-                "textfont": {"size": 10, "color": ["#fff" if value < DARK else INK for _, value in known]},
-                "marker": {
-                    "symbol": "square", "size": 30, "color": [value for _, value in known], "cmin": 0, "cmax": 1,
-                    "colorscale": "Viridis",
-                },
-                "meta": {"arm": arm, "kind": "mean", "values": [value for _, value in known]},
-            }
-        )  # fmt: skip
-    layout = {
-        "xaxis": {"side": "top", "showgrid": False},
-        "yaxis": {"range": [len(each.arms) - 0.5, -0.5], "showgrid": False},
-        "height": 110 + 31 * len(each.arms),
-    }  # fmt: skip
-    return {"title": each.title, "traces": traces, "layout": layout}

@@ -1,5 +1,5 @@
 "use strict";
-// Tables: a click on a heading sorts, typing filters. Figures: one panel at a time. Both give their data as CSV.
+// Tables: a click on a heading sorts, typing filters. Figures: what belongs to one arm is shown by itself.
 
 const quote = (value) => {
   const shown = value === null || value === undefined ? "" : String(value);
@@ -54,62 +54,14 @@ for (const section of document.querySelectorAll("section.table")) {
   });
 }
 
-const csvRows = (panels) => {
-  const rows = [["panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_corrected"]];
-  for (const panel of panels) {
-    const across = panel.layout.kind === "rows"; // the value is x, and y only a place
-    for (const trace of panel.traces) {
-      const { kind, arm, seeds, each, p_corrected, values } = trace.meta;
-      if (kind === "band") continue;
-      let segment = 0;
-      trace.x.forEach((x, k) => {
-        if (x === null) { segment += 1; return; }
-        const seed = each ? each[k] : seeds ? seeds[segment] : "";
-        const [low, high] = trace.customdata?.[k] ?? ["", ""];
-        rows.push([panel.title, arm, kind, seed, across ? "" : x, across ? x : (values ?? trace.y)[k], low, high, p_corrected ?? ""]);
-      });
-    }
-  }
-  return rows;
-};
-
-const axis = { gridcolor: "#e4e7eb", zeroline: false, linecolor: "#c3cad3", ticks: "outside", ticklen: 4,
-  tickcolor: "#c3cad3", automargin: true };
-// A figure is drawn when it comes near, so that a page of a thousand runs opens at once.
-const pending = new Map();
-const drawn = (place) => { pending.get(place)?.(); pending.delete(place); };
-const near = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) drawn(entry.target);
-}, { rootMargin: "900px 0px" });
-window.addEventListener("beforeprint", () => [...pending.keys()].forEach(drawn));
-const figures = JSON.parse(document.getElementById("figures").textContent);
-
-for (const section of document.querySelectorAll("section.figure")) {
-  const name = section.dataset.figure;
-  const panels = figures[name];
-  const place = section.querySelector(".plot");
-  const draw = (panel) => {
-    const { xaxis, yaxis, height, kind, ...rest } = panel.layout;
-    const shown = panel.traces.filter((trace) => trace.showlegend !== false).length;
-    const layout = {
-      font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "#1f2933" },
-      height: height ?? Math.min(760, Math.max(470, 100 + 20 * shown)), margin: { l: 60, r: kind === "rows" ? 70 : 20, t: 26, b: 48 }, hovermode: "closest",
-      hoverlabel: { bgcolor: "#fff", bordercolor: "#cbd2d9", font: { color: "#1f2933" }, namelength: -1 },
-      legend: { x: 1.02, y: 1, font: { size: 12 }, tracegroupgap: 0, itemsizing: "constant" },
-      plot_bgcolor: "#fff", paper_bgcolor: "#fff", xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
-    };
-    const traces = panel.traces.map((trace) => ({ type: "scatter", hoverinfo: "x+y+name", ...trace }));
-    const buttons = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"];
-    Plotly.react(place, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: buttons });
-  };
-  const height = panels[0].layout.height ?? 470;
-  place.style.minHeight = `${height}px`; // so that nothing moves when it is drawn
-  pending.set(place, () => { place.style.minHeight = ""; draw(panels[0]); });
-  near.observe(place);
-  section.querySelector("select")?.addEventListener("change", (event) => {
-    pending.delete(place);
-    place.style.minHeight = "";
-    draw(panels[Number(event.target.value)]);
+// A pointer over anything of an arm makes all else in the figure pale; the names come from the figure itself.
+for (const figure of document.querySelectorAll(".plot svg")) {
+  const parts = [...figure.querySelectorAll("g.tip")];
+  const name = (part) => part.querySelector("title").textContent.split("\n")[0];
+  const show = (chosen) => parts.forEach((part) => part.classList.toggle("pale", chosen !== null && name(part) !== chosen));
+  figure.addEventListener("pointerover", (event) => {
+    const part = event.target.closest("g.tip");
+    show(part ? name(part) : null);
   });
-  section.querySelector(".csv").addEventListener("click", () => download(name, csvRows(panels)));
+  figure.addEventListener("pointerleave", () => show(null));
 }

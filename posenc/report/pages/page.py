@@ -1,19 +1,19 @@
 """index.html: one page that needs nothing else, neither network nor other files.
 
-jinja2 escapes all text of `page.html`, `script_json` all data; the page's policy allows no request to anywhere.
+jinja2 escapes all text of `page.html`, matplotlib all text of a figure; the page's policy allows no request to
+anywhere. Figures are the SVG files themselves, in colours that follow the page's ground.
 """
 
-import json
-from collections.abc import Sequence
+import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
+from posenc.figures.style import DARK, FAINT
+from posenc.figures.vectors import inline
 from posenc.report.numbers.compare import Comparison
-from posenc.report.numbers.palette import FAINT
-from posenc.report.pages import interactive, layout
+from posenc.report.pages import layout
 from posenc.report.pages.plots import Plot
 from posenc.report.words import count
 
@@ -21,8 +21,6 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 WIDE = 44
 """Cells of so many characters wrap."""
-ROUNDED = 6
-"""Significant digits of what the figures show."""
 SECTIONS = {
     "matrix": "At a glance", "summary": "Summary", "seeds": "Seeds", "across": "Across datasets",
     "differences": "Differences", "accuracy_by_length": "Accuracy by length", "skill_by_length": "Skill by length",
@@ -32,27 +30,19 @@ SECTIONS = {
 """Tables and figures in the order of the page, each with the text of its link."""
 
 
-def script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    return text.translate(str.maketrans(escapes))
+def colours() -> str:
+    """CSS that gives each colour of posenc.figures.style its value on a light and on a dark ground."""
+    light, dark = ("".join(f"--c{name[1:]}:{pair[k]};" for name, pair in _pairs().items()) for k in (0, 1))
+    return f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{ROUNDED}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(child) for child in value]
-    return value
+def _pairs() -> dict[str, tuple[str, str]]:
+    return {light: (light, dark) for light, dark in DARK.items()}
 
 
-def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
-    """The page."""
+def render(comparison: Comparison, plots: Sequence[Plot], drawn: Mapping[str, str]) -> str:
+    """The page; `drawn` holds the SVG of each figure."""
     placed = comparison.placed
-    figures = {plot.name: interactive.panels(comparison, plot.name) for plot in plots}
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html").render(
         comparison=comparison,
@@ -60,19 +50,17 @@ def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
         tables={table.name: table for table in layout.tables(comparison)},
         runs=layout.run_table(comparison),
         plots={plot.name: plot for plot in plots},
-        figures=figures,
+        figures={plot.name: inline(drawn[plot.name], html.escape(plot.finding), DARK) for plot in plots},
         facts=[
             count(len(placed), "run"),
             f"{sum(item.completed for item in placed):,} counted",
             count(len({item.run.encoding for item in placed} - {"?"}), "encoding"),
             count(len({facet.dataset for facet in comparison.facets}), "dataset"),
         ],
-        styles=comparison.styles,
-        faint=FAINT,
+        colours={arm: f"var(--c{style.colour[1:]})" for arm, style in comparison.styles.items()},
+        faint=f"var(--c{FAINT[1:]})",
         wide=WIDE,
         policy=POLICY,
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
-        data=script_json(figures),
-        library=get_plotlyjs() if figures else "",
+        style=colours() + (HERE / "page.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )

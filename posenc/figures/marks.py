@@ -1,0 +1,161 @@
+"""What every picture is made of: a sheet of panels, names where lines end, lengths, ceilings, one row an arm."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from posenc.figures.style import CEILING, FAINT, GROUND, INK, SHADE, SMALL, TITLE, WIDTH
+from posenc.figures.vectors import TIP
+
+DOTTED = (0, (1.2, 2))
+LETTERS = 104
+"""Of a title in one line."""
+
+
+class End(NamedTuple):
+    """A name beside the end of a line: where the line ends, what to write, and its colour."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def sheet(panels: int, columns: int, height: float, title: str = "", width: float = WIDTH) -> tuple[Figure, list[Axes]]:
+    """So many panels, `columns` a row, each `height` inches high, under a title that states the finding."""
+    columns = max(1, min(columns, panels))
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width, 1), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    figure.set_figheight(height * rows + entitle(figure, title))
+    return figure, axes[:panels]
+
+
+def entitle(figure: Figure, title: str) -> float:
+    """Write the finding above all panels; its height in inches."""
+    if not title:
+        return 0.0
+    lines = textwrap.wrap(title, int(LETTERS * figure.get_figwidth() / WIDTH))
+    figure.suptitle("\n".join(lines), x=0.008, ha="left", fontsize=TITLE, color=INK, weight="bold")
+    return 0.19 * len(lines)
+
+
+def shown(name: str) -> str:
+    """A name as a label; matplotlib hides those that begin with _."""
+    return "\u2009" + name if name.startswith("_") else name
+
+
+def tip(name: str, *lines: str) -> str:
+    """The gid of an artist that belongs to `name` and says these lines under the pointer."""
+    return TIP + "\n".join((name, *lines))
+
+
+def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
+    """Write the names right of the axes, each as near to its line's end as the others let it.
+
+    height  of the axes in inches, roughly: how far two lines of type are apart on it
+    """
+    low, high = axis.get_ylim()
+    if not ends or high == low:
+        return
+    gap = SMALL * 1.22 / 72 / height
+    order = sorted(ends, key=lambda end: end.y)
+    places = np.array([(end.y - low) / (high - low) for end in order])
+    for end, place in zip(order, spread(np.clip(places, 0, 1), gap), strict=True):
+        moved = abs(place - (end.y - low) / (high - low)) > gap / 2 or end.x < axis.get_xlim()[1] / 1.3
+        line = (
+            {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
+            if moved
+            else None
+        )
+        axis.annotate(
+            shown(end.text), (end.x, end.y), (1.03, place), textcoords="axes fraction", va="center", fontsize=SMALL,
+            color=end.colour, arrowprops=line, annotation_clip=False, gid=tip(end.text),
+        )  # fmt: skip
+
+
+def spread(places: np.ndarray, gap: float) -> np.ndarray:
+    """The nearest places in [0, 1], in least squares, that keep their order and are `gap` apart.
+
+    Isotonic regression of the places less their steps, by pooling adjacent violators, then cut to what is left of
+    [0, 1], which solves the bounded problem (Barlow et al. 1972). Too many places for [0, 1] go on above it.
+    """
+    steps = gap * np.arange(len(places))
+    blocks: list[list[float]] = []  # [sum, count] of places that move together
+    for value in places - steps:
+        blocks.append([float(value), 1.0])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, count = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + count]
+    free = np.concatenate([np.full(int(count), total / count) for total, count in blocks])
+    return np.clip(free, 0, max(0.0, 1 - steps[-1])) + steps
+
+
+def length_axis(
+    axis: Axes, lengths: Sequence[float], trained: tuple[float, float] | None, name: str = "length"
+) -> None:
+    """Lengths on a logarithmic axis; the trained range is shaded."""
+    low, high = min(lengths), max(lengths)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_locator(FixedLocator(lengths if len(lengths) < 7 else lengths[:: -(-len(lengths) // 6)]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlim(low / 1.12, high * 1.08)
+    axis.grid(visible=False, axis="x")
+    axis.set_xlabel(f"{name} (shaded: trained)" if trained else name)
+    if trained:
+        first, last = trained
+        axis.axvspan(max(first / 1.06, low / 1.12), last * 1.06, color=SHADE, lw=0, zorder=0)
+
+
+def level(axis: Axes, values: Iterable[float], which: str = "y") -> None:
+    """What is achievable or a reference, across the axes."""
+    for value in values:
+        draw = axis.axhline if which == "y" else axis.axvline
+        draw(value, color=CEILING, lw=0.9, ls=DOTTED, zorder=1)
+
+
+def ceiling(axis: Axes, points: Sequence[tuple[float, float]], name: str) -> End:
+    """What is achievable at each length, and its name for `end_labels`."""
+    xs, ys = zip(*sorted(points), strict=True)
+    axis.plot(xs, ys, color=CEILING, lw=1.0, ls=DOTTED, zorder=1, gid=tip(name))
+    return End(xs[-1], ys[-1], name, CEILING)
+
+
+def one_range(axes: Sequence[Axes], kinds: Sequence[str], which: str) -> None:
+    """The same range wherever the same thing is measured."""
+    for kind in set(kinds):
+        group = [axis for axis, other in zip(axes, kinds, strict=True) if other == kind]
+        ends = [axis.get_xlim() if which == "x" else axis.get_ylim() for axis in group]
+        for axis in group:
+            axis.set(**{f"{which}lim": (min(low for low, _ in ends), max(high for _, high in ends))})
+
+
+def row_axis(axis: Axes, names: Sequence[str], labelled: bool = True) -> None:
+    """One row a name, from the top."""
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_yticks(range(len(names)), [shown(name) if labelled else "" for name in names])
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.tick_params(axis="y", length=0)
+
+
+def halo() -> list:
+    """Path effects of letters over lines."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground=GROUND)]
+
+
+def note(axis: Axes, text: str, colour: str = FAINT) -> None:
+    """A word in the lower right corner."""
+    axis.annotate(
+        text, (1, 0), (-2, 3), xycoords="axes fraction", textcoords="offset points", fontsize=SMALL, color=colour,
+        ha="right", va="bottom",
+    )  # fmt: skip
