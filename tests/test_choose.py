@@ -76,30 +76,48 @@ def make(kind: str, N: int, learned: bool) -> tuple[Bias | None, list[Tensor]]:
     return bias, [part for part in parts if part is not None] * learned
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("N", [9, KEEP_UP_TO + 1, PRODUCTS_UP_TO + 1, FIXED_FROM])
-def test_the_chosen_kernel_agrees_with_the_definition(kind: str, N: int) -> None:
+def agree(kind: str, N: int, learned: bool, consecutive: bool, mask: Mask, flex: bool = False) -> None:
+    """Hold each kernel that some option chooses, its output and its gradients, to the definition.
+
+    flex  whether to ask for it, which takes longer than all others: neither length nor learning chooses it
+    """
+    bias, leaves = make(kind, N, learned)
     q, k, v = (torch.randn(B, H, N, D).bfloat16().float().requires_grad_() for _ in range(3))
+    positions = Positions(torch.arange(N)[None], span=N, consecutive=consecutive)
+    inputs, probe = [q, k, v, *leaves], torch.linspace(-1, 1, v.numel()).view_as(v)
+    truth = explicit(q, k, v, bias, positions, mask)
+    slopes = torch.autograd.grad((truth * probe).sum(), inputs)
+    seen = set[str]()
+    for option, bfloat16 in product(OPTIONS if flex else {*OPTIONS} - {"flex"}, (False, True)):
+        kernel = choose.choose(choose.case(q, v, bias, positions, mask, bfloat16), option)
+        if kernel in seen:
+            continue
+        seen.add(kernel)
+        rounded = kernel.startswith("bfloat16")
+        with torch.set_grad_enabled(kernel != "flex"):  # torch has no backward pass of it on a CPU
+            out = choose.attend(q, k, v, bias, positions, mask, attention=option, bfloat16=bfloat16)
+        assert (out - truth).norm() <= (0.01 if rounded else 1e-5) * truth.norm(), kernel
+        if kernel == "flex":
+            continue
+        for one, other in zip(torch.autograd.grad((out.float() * probe).sum(), inputs), slopes, strict=True):
+            assert (one - other).norm() <= (0.05 if rounded else 1e-4) * other.norm() + 1e-6, kernel
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("N", [8, 9, 17, 32])
+def test_the_chosen_kernel_agrees_with_the_definition(kind: str, N: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every case of the table, whose lengths are lowered so that short sequences reach them all."""
+    for name, length in {"KEEP_UP_TO": 8, "PRODUCTS_UP_TO": 16, "FIXED_FROM": 32, "BLOCKS_UP_TO": 32}.items():
+        monkeypatch.setattr(choose, name, length)
     for learned, consecutive, mask in product((True, False), (True, False), MASKS):
-        bias, leaves = make(kind, N, learned)
-        positions = Positions(torch.arange(N)[None], span=N, consecutive=consecutive)
-        inputs, probe = [q, k, v, *leaves], torch.linspace(-1, 1, v.numel()).view_as(v)
-        truth = explicit(q, k, v, bias, positions, mask)
-        slopes = torch.autograd.grad((truth * probe).sum(), inputs)
-        seen = set[str]()
-        for option, bfloat16 in product(OPTIONS, (False, True)):
-            kernel = choose.choose(choose.case(q, v, bias, positions, mask, bfloat16), option)
-            if kernel in seen:
-                continue
-            seen.add(kernel)
-            rounded = kernel.startswith("bfloat16")
-            with torch.set_grad_enabled(kernel != "flex"):  # torch has no backward pass of it on a CPU
-                out = choose.attend(q, k, v, bias, positions, mask, attention=option, bfloat16=bfloat16)
-            assert (out - truth).norm() <= (0.01 if rounded else 1e-5) * truth.norm(), kernel
-            if kernel == "flex":
-                continue
-            for one, other in zip(torch.autograd.grad((out.float() * probe).sum(), inputs), slopes, strict=True):
-                assert (one - other).norm() <= (0.05 if rounded else 1e-4) * other.norm() + 1e-6, kernel
+        agree(kind, N, learned, consecutive, mask, flex=N == 9 and not learned)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("N", [KEEP_UP_TO + 1, PRODUCTS_UP_TO + 1, FIXED_FROM])
+def test_the_chosen_kernel_agrees_at_the_lengths_of_the_table(kind: str, N: int) -> None:
+    for learned, mask in product((True, False), MASKS[:2] if kind in ("none", "table") else MASKS[1:2]):
+        agree(kind, N, learned, True, mask)
 
 
 def test_lengths_of_the_table() -> None:
