@@ -35,7 +35,7 @@ from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import EVENTS, open_logs
 from tests.conftest import ROOT, Launch
 from tests.reliability.kills import differences, outcome
-from tests.test_training import SMALL
+from tests.test_training import WATCHED
 
 WORDS = "from posenc.terminal import keep_going; keep_going()\n"
 
@@ -198,7 +198,7 @@ def test_a_closed_terminal_stops_a_run_once_and_nohup_does_not() -> None:
 @pytest.mark.slow
 def test_a_kill_after_the_last_step_loses_no_figure(command: Launch, tmp_path: Path) -> None:
     """What a kill leaves when result.json is about to be renamed, and what the same command makes of it."""
-    line = (*SMALL, "dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", f"hydra.run.dir={tmp_path}")
+    line = (*WATCHED, "dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", f"hydra.run.dir={tmp_path}")
     assert command(*line) == (0, "")
     before, names = outcome(tmp_path), {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name}
     assert before["TensorBoard attention"]
