@@ -115,7 +115,7 @@ def test_whatever_fails_at_the_end_of_a_sweep_reaches_the_status(
         return failing
 
     watcher, config = ended(tmp_path, 2, "failed" if part == "a run" else "completed")
-    monkeypatch.setattr(sweep, "report", lambda root: print(f"report {root}"))
+    monkeypatch.setattr(sweep, "report", lambda root, tables: print(f"report {root}"))
     if part == "the report":
         monkeypatch.setattr(sweep, "report", fail(ValueError("no\nnumbers")))
     if part == "the report's folder":
@@ -327,7 +327,7 @@ def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of three jobs one has ended; hydra.sweep.dir is relative, and the process has gone to another folder since."""
-    monkeypatch.setattr(sweep, "report", lambda root: print(f"report {root}"))
+    monkeypatch.setattr(sweep, "report", lambda root, tables: print(f"report {root}"))
     of_hydra = {
         "runtime": {"cwd": str(tmp_path)},
         "sweep": {"dir": "mine"},
