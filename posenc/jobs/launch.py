@@ -16,6 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.utils import to_absolute_path
 from omegaconf import OmegaConf
 
 from posenc.config import mixtures  # noqa: F401  registers what Hydra finds mixtures by
@@ -58,6 +59,7 @@ def _launch(main: Callable[..., Any], configs: Path) -> None:
     BROKEN_OFF.clear()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("causal_only", causal_only, replace=True)
+    OmegaConf.register_new_resolver("best_rate", best_rate, replace=True)
     words = overrides_first(sys.argv[1:])
     with mistakes(configs):
         check_options(sys.argv[1:])
@@ -178,6 +180,13 @@ def causal_only() -> str:
     from posenc.catalog.page import options  # four seconds of imports, which few commands pay
 
     return ",".join(name for name, file in options("encoding").items() if needs_causal(file))
+
+
+def best_rate(ledger: str, dataset: str, encoding: str, seed: int) -> float:
+    """The learning rate that the runs of a ledger choose; see posenc/report/numbers/learning_rate.py."""
+    from posenc.report.numbers import learning_rate  # pandas, which few commands need
+
+    return learning_rate.best_rate(Path(to_absolute_path(ledger)), dataset, encoding, seed)
 
 
 def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:

@@ -170,11 +170,8 @@ def _known(path: Path, size: int, changed: int) -> dict[Key, Run]:
     return runs_of(path)
 
 
-def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result of the run that `record` begins, where the ledger has it.
-
-    Raises ConfigError where the ledger cannot be read.
-    """
+def cached(path: Path) -> dict[Key, Run]:
+    """`runs_of`, read once for all jobs of a sweep. Raises ConfigError where the ledger cannot be read."""
     try:
         at = path.stat()
     except OSError as error:
@@ -182,7 +179,15 @@ def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
             f"the ledger {path} cannot be read ({error.strerror}); `python -m posenc ledger add RUNS --ledger {path}` "
             "makes one."
         ) from error
-    runs = _known(path, at.st_size, at.st_mtime_ns)
+    return _known(path, at.st_size, at.st_mtime_ns)
+
+
+def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of the run that `record` begins, where the ledger has it.
+
+    Raises ConfigError where the ledger cannot be read.
+    """
+    runs = cached(path)
     found = runs.get((record["config_hash"], record["data_digest"], record["start_digest"]))
     return None if found is None else as_result(found)
 

@@ -1,0 +1,45 @@
+"""The rate is chosen by validation on the choosing seed, and by nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from posenc.checks import ConfigError
+from posenc.report.numbers.learning_rate import best_rate
+from posenc.report.reading import ledger
+from tests.report.conftest import Make
+from tests.report.test_ledger import identified
+
+
+def book(run: Make, root: Path, runs: dict[float, dict[str, object]], seed: int = 100) -> Path:
+    """A ledger of one encoding at these rates."""
+    for rate, result in runs.items():
+        folder = run("rope", seed, 0.5, sweep=f"sweep{seed}", name=f"{rate}", config={"optimizer.lr": rate})
+        identified(folder, **result)
+    path = root / "runs.csv"
+    ledger.add(path, [root / f"sweep{seed}"])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("runs", "best"),
+    [
+        ({1e-3: {"stopped": 900}, 3e-3: {"stopped": 400}, 1e-2: {"stopped": None}}, 3e-3),
+        ({1e-3: {"stopped": 900}, 1e-2: {"stopped": None, "validation": {"best_loss": 0.0}}}, 1e-3),
+        ({1e-3: {"validation": {"best_loss": 0.2}}, 3e-3: {"validation": {"best_loss": 0.3}}}, 1e-3),
+        ({1e-3: {"validation": {"best_loss": 0.2}}, 1e-2: {"status": "diverged"}}, 1e-3),
+        ({1e-3: {"stopped": 400}, 3e-3: {"stopped": 400}, 1e-2: {"stopped": 400}}, 3e-3),
+    ],
+)
+def test_the_rate_that_was_done_first_is_chosen(
+    run: Make, root: Path, runs: dict[float, dict[str, object]], best: float
+) -> None:
+    assert best_rate(book(run, root, runs), "pattern", "rope", 100) == best
+
+
+def test_other_seeds_choose_nothing(run: Make, root: Path) -> None:
+    path = book(run, root, {1e-2: {"stopped": 100}}, seed=0)
+    with pytest.raises(ConfigError, match="has no run of rope on pattern with seed 100"):
+        best_rate(path, "pattern", "rope", 100)
+    book(run, root, {1e-3: {"stopped": 900}})
+    assert best_rate(path, "pattern", "rope", 100) == 1e-3
