@@ -74,8 +74,8 @@ def test_keys_that_are_newer_than_a_run_count_unless_they_say_what_was_done_befo
     for key in identity.NEWER:
         group, _, name = key.partition(".")
         former = default | {group: {other: value for other, value in default[group].items() if other != name}}
-        null = default | {group: default[group] | {name: None}}
-        assert identity.config_hash(null) == identity.config_hash(former) != identity.config_hash(default)
+        null, other = (default | {group: default[group] | {name: value}} for value in (None, "another value"))
+        assert identity.config_hash(null) == identity.config_hash(former) != identity.config_hash(other)
         assert identity.former_hashes(null) == identity.former_hashes(former)
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from posenc import checks, terminal
 from posenc.benchmark.attention import attention
-from posenc.benchmark.figure import draw
+from posenc.benchmark.compiled import compiled
+from posenc.benchmark.figure import PANELS, draw
 from posenc.benchmark.loop import loop
 from posenc.benchmark.sections import Section, Shape, data, encodings, growth, peers
 from posenc.catalog.page import options
@@ -21,11 +22,14 @@ from posenc.runs.writing import write_picture, write_text
 from posenc.training.memory import keep_freed
 from posenc.training.precision import bfloat16_units
 
-SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data")
+SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data", "compile")
+ASKED = ("compile",)
+"""Sections that are measured only where they are named: to generate code takes a minute an encoding."""
 COLUMNS = {
     "batch": "d", "length": "d", "contestant": "", "min_ms": ".1f", "median_ms": ".1f", "quartile_low_ms": ".1f",
     "quartile_high_ms": ".1f", "ratio": ".3f", "share_of_limit": ".2f", "evaluation_ms": ".1f", "predicted": ".2f",
     "ratio_to_predicted": ".2f", "saved_mib": ".1f", "saved_ratio": ".2f", "parameters": ",d",
+    "graphs": "d", "graph_breaks": "d", "compile_s": ".0f",
 }  # fmt: skip
 
 
@@ -39,14 +43,27 @@ class Profile:
     growth: tuple[list[Shape], int]
     loop: int
     data: tuple[tuple[str, ...], int]
+    compile: tuple[list[Shape], int]
 
 
 PROFILES = {
     "smoke": Profile(
-        ([(2, 8)], 2), ([(2, 8)], 2), ([(2, 8)], 2), ([(2, 16), (1, 32)], 2), 4, (("pattern", "parity"), 2)
+        ([(2, 8)], 2),
+        ([(2, 8)], 2),
+        ([(2, 8)], 2),
+        ([(2, 16), (1, 32)], 2),
+        4,
+        (("pattern", "parity"), 2),
+        ([(2, 8)], 2),
     ),
     "quick": Profile(
-        ([(32, 32), (16, 128)], 8), ([(32, 32), (2, 512)], 4), ([(2, 512)], 5), ([(8, 512), (1, 4096)], 3), 60, ((), 5)
+        ([(32, 32), (16, 128)], 8),
+        ([(32, 32), (2, 512)], 4),
+        ([(2, 512)], 5),
+        ([(8, 512), (1, 4096)], 3),
+        60,
+        ((), 5),
+        ([(32, 32)], 5),
     ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),
@@ -55,6 +72,7 @@ PROFILES = {
         ([(32, 512), (16, 1024), (8, 2048), (4, 4096)], 6),
         500,
         ((), 20),
+        ([(32, 32), (16, 512)], 8),
     ),
 }
 
@@ -76,7 +94,7 @@ def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: P
     if (folder / "benchmark.json").exists():
         raise checks.ConfigError(f"{folder} holds a benchmark already; give another --folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    measure(PROFILES[profile], names, only or SECTIONS, folder)
+    measure(PROFILES[profile], names, only or [name for name in SECTIONS if name not in ASKED], folder)
 
 
 def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder: Path) -> None:
@@ -88,6 +106,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         "growth": lambda: growth(*profile.growth),
         "loop": lambda: loop(profile.loop),
         "data": lambda: data(*profile.data),
+        "compile": lambda: compiled(names, *profile.compile),
     }
     keep_freed()  # as training does
     console, found = Console(), dict[str, Section]()
@@ -98,8 +117,9 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         print_section(console, section)
         record = {"machine": machine(), "sections": {key: asdict(value) for key, value in found.items()}}
         write_text(folder / "benchmark.json", json.dumps(record, indent=1) + "\n")
-        write_picture(folder / "benchmark.png", draw(found), dpi=150)
-    console.print(f"{folder}/benchmark.json, benchmark.png")
+        if PANELS.keys() & found.keys():
+            write_picture(folder / "benchmark.png", draw(found), dpi=150)
+    console.print(", ".join(str(path) for path in sorted(folder.iterdir())))
 
 
 def print_section(console: Console, section: Section) -> None:

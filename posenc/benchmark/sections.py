@@ -92,9 +92,9 @@ def _installed(peer: str) -> bool:
 def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Section:
     """Every encoding against none under the same mask, in float32."""
     section = Section("encodings", "training step of each encoding; ratios: to none under the same mask")
-    built = [*_build(names, max(length for _, length in shapes))]
+    every = [*built(names, max(length for _, length in shapes))]
     for size, length in shapes:
-        contestants = {name: models.posenc_encoder(encoding, causal) for name, encoding, causal in built}
+        contestants = {name: models.posenc_encoder(encoding, causal) for name, encoding, causal in every}
         heavy = {name for name, model in contestants.items() if size * _of_one(model, length) > LIGHT * _memory()}
         if heavy:
             absent = ", ".join(sorted(heavy))
@@ -102,7 +102,7 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
         contestants = {name: model for name, model in contestants.items() if name not in heavy}
         baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
         contestants = baselines | contestants
-        masks = {name: causal for name, _, causal in built} | {_none(True): True}
+        masks = {name: causal for name, _, causal in every} | {_none(True): True}
         steps = {n: models.training_step(m, models.batch(size, length)) for n, m in contestants.items()}
         timed = race(steps, rounds, f"encodings {size} × {length}")
         about = {name: described(model, size, length) for name, model in contestants.items()}
@@ -129,7 +129,8 @@ def _none(causal: bool) -> str:
     return "none (causal)" if causal else "none"
 
 
-def _build(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalEncoding, bool]]:
+def built(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalEncoding, bool]]:
+    """Name, encoding and whether its mask is causal, of those named, or of all that do something."""
     files = options("encoding")
     shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
     for name in names or files:

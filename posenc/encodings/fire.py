@@ -147,7 +147,7 @@ def piecewise(
         hidden = ((sign * w[units])[:, None, None] * s + (sign * shift[units])[:, None, None]).relu()
         added = outer[:, units] @ (hidden * inside[:, :, None]).flatten(2)
         index = columns.expand(*bias.shape[:-1], -1)
-        return bias.scatter_add(-1, index, added.view(index.shape))
+        return bias.scatter_add_(-1, index, added.view(index.shape))
 
 
 def _ends(share: Tensor) -> tuple[Tensor, Tensor]:

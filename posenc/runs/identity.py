@@ -25,8 +25,8 @@ HARMLESS = (
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
 GONE = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
-NEWER = ("data.eval_error", "data.validation_size")
-"""Keys of groups that a former posenc did not have: null does what it did, and is left out like a missing key."""
+NEWER = ("data.eval_error", "data.validation_size", "trainer.compile")
+"""Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""
 WATCHERS = (
@@ -56,7 +56,7 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
         elif isinstance(node, Mapping):
-            left_out = {*HARMLESS, *(key for key in NEWER if node.get(key.partition(".")[2]) is None)}
+            left_out = {*HARMLESS, *(key for key in NEWER if node.get(key.partition(".")[2]) in (None, False))}
             node = {key: child for key, child in node.items() if f"{group}.{key}" not in left_out}
         if node is not None:
             kept[group] = node

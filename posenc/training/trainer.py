@@ -16,11 +16,13 @@ from lightning.pytorch.loggers import Logger
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.model.compiled import backend_of, compile_encoder
 from posenc.runs.processes import Place, place
 from posenc.training.checkpoint_file import DurableFiles
 from posenc.training.checkpoints import Checkpoints
 from posenc.training.divergence import StopOnDivergence
 from posenc.training.interrupt import GracefulStop
+from posenc.training.module import SequenceModule
 from posenc.training.precision import LinearBfloat16, automatic
 
 PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mixed", "bf16-true")
@@ -52,6 +54,18 @@ class Stopwatch(L.Callback):
         self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
 
 
+class CompiledEncoder(L.Callback):
+    """Compiles the encoder before the first batch of a training or a test; a dry run before it is not compiled."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """In place, and once."""
+        if isinstance(pl_module, SequenceModule):
+            compile_encoder(pl_module.encoder, self.backend)
+
+
 def cluster(here: Place | None) -> ClusterEnvironment:
     """Lightning's view of the processes of this run, by what has started them; it would take a batch job for srun."""
     if here is None or here.world == 1:
@@ -77,6 +91,7 @@ def make_trainer(
     gradient_clip: float | None = 1.0,
     accelerator: str = "auto",
     devices: int = 1,
+    compile: bool | str | None = None,
 ) -> L.Trainer:
     """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them.
 
@@ -84,6 +99,7 @@ def make_trainer(
 
     `devices` processes, on all nodes together, divide each batch (Lightning's DDP); they are started already.
     `precision` is Lightning's, or `bf16-linear`, or `auto` (see posenc.training.precision).
+    `compile`: true or the name of a backend of torch.compile (see posenc.model.compiled).
     """
     checks.positive("trainer", max_steps=max_steps, validate_every=validate_every, log_every=log_every, devices=devices)
     checks.one_of("trainer", PRECISIONS, precision=precision)
@@ -105,6 +121,8 @@ def make_trainer(
             f"trainer: {here.launcher} has started {here.world} process{'es' if here.world > 1 else ''} and devices is "
             f"{devices}; set trainer.devices={here.world}."
         )
+    backend = backend_of(compile)
+    compiled = [] if backend is None else [CompiledEncoder(backend)]
     plugins: list[Any] = [DurableFiles(), cluster(here)]
     stop = stop or GracefulStop()
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint_every, stop)
@@ -113,7 +131,7 @@ def make_trainer(
     try:
         trainer = L.Trainer(
             default_root_dir=folder,
-            callbacks=[StopOnDivergence(), stop, *callbacks, checkpoints],
+            callbacks=[StopOnDivergence(), stop, *compiled, *callbacks, checkpoints],
             logger=list(logger),
             max_steps=max_steps,
             val_check_interval=validate_every,

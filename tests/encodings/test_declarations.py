@@ -209,13 +209,21 @@ def test_one_head_and_six(name: str, heads: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """Traced whole; no code is generated, so that no compiler is needed."""
+    """Traced whole, forward and backward; no code is generated, so that no compiler is needed."""
     entry = catalogue[name]
     encoder = Encoder(copy.deepcopy(entry.encoding), 11, 3, dim=D, num_heads=H, causal=entry.causal, num_layers=1)
-    tokens = torch.randint(11, (2, 9))
+    tokens, given = torch.randint(11, (2, 9)), [x for x in encoder.parameters() if x.requires_grad]
     torch._dynamo.reset()
-    compiled = torch.compile(encoder, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(tokens), encoder(tokens))
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    ours, theirs = compiled(tokens), encoder(tokens)
+    torch.testing.assert_close(ours, theirs)
+    pairs = zip(
+        *(torch.autograd.grad(out.square().sum(), given, allow_unused=True) for out in (ours, theirs)), strict=True
+    )
+    for one, other in pairs:
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
