@@ -95,11 +95,18 @@ class ByQuery:
 
         The weights are summed by distance first, so that no (N, N, d) is built.
         """
-        if self.values is None:
-            return None
-        index = positions.distance_index[:, None].expand(*weights.shape)
-        by_distance = weights.new_zeros(*weights.shape[:-1], self.values.shape[-2]).scatter_add(-1, index, weights)
-        return by_distance @ self.values.to(weights.dtype)
+        return by_distance(weights, self.values, positions)
+
+
+def by_distance(
+    weights: Float[Tensor, "B H N N"], values: Float[Tensor, "h M d"] | None, positions: Positions
+) -> Float[Tensor, "B H N d"] | None:
+    """Σ_n weights[m, n] · values[distance(m, n)]; None without values."""
+    if values is None:
+        return None
+    index = positions.distance_index[:, None].expand(*weights.shape)
+    sums = weights.new_zeros(*weights.shape[:-1], values.shape[-2]).scatter_add(-1, index, weights)
+    return sums @ values.to(weights.dtype)
 
 
 def skew(table: Float[Tensor, "*b N M"]) -> Float[Tensor, "*b N N"]:
@@ -120,23 +127,29 @@ class Dense:
     """A bias that depends on the content of the keys or on the logits: nothing smaller than N×N describes it.
 
     logits  (b, h, N, N): b = 1 or B, h = 1 or H
+    values  as in `ByQuery`
     """
 
     logits: Float[Tensor, "b h N N"]
-    has_values: ClassVar[bool] = False
+    values: Float[Tensor, "h M d"] | None = None
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it adds to the values too."""
+        return self.values is not None
 
     @property
     def learned(self) -> bool:
         """Whether a gradient of it is asked for."""
-        return self.logits.requires_grad
+        return self.logits.requires_grad or (self.values is not None and self.values.requires_grad)
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
         """The logits themselves."""
         return self.logits
 
-    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
-        """Nothing is added to the values."""
-        return
+    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Tensor | None:
+        """As in `ByQuery`."""
+        return by_distance(weights, self.values, positions)
 
 
 @dataclass(frozen=True)

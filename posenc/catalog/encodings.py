@@ -5,6 +5,7 @@ from the encoding as it is built, words from the class's docstring and from the 
 """
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from posenc.catalog.page import chosen, configured, console, heading, markdown_table, node_of, print_table
+from posenc.catalog.page import CONFIGS, chosen, configured, console, heading, markdown_table, node_of, print_table
 from posenc.checks import ConfigError
 from posenc.config.allowed import locate
 from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.variants import VARIANTS
-from posenc.figures.portrait import Portrait, portray
+from posenc.figures.portrait import portray
 from posenc.runs.writing import write_picture
 
 PICTURES = Path("runs/catalog")
@@ -38,6 +39,11 @@ class EncodingEntry:
     encoding: PositionalEncoding
     parameters: int
     published: str
+
+    @property
+    def depth(self) -> int:
+        """The fewest layers, at least two, that it fills."""
+        return math.lcm(2, self.encoding.layers_in_pattern)
 
     @property
     def causal(self) -> bool:
@@ -88,7 +94,8 @@ class EncodingEntry:
         """Where position enters, by the hooks that the class overrides."""
         at = {"bias": "logits", "rotate": "queries and keys"}
         at["embed"] = "embeddings" if self.encoding.inject == "input" else "attention's input"
-        return at[self.encoding.hooks[-1]] if self.encoding.hooks else "nowhere"
+        shown = self.encoding.hooks if len(self.encoding.leaves) > 1 else self.encoding.hooks[-1:]
+        return ", ".join(at[hook] for hook in shown) or "nowhere"
 
     @property
     def layers(self) -> str:
@@ -109,7 +116,7 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
     """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
     for name, file, published in chosen("encoding", names, folder):
         encoding = build(file)
-        layers = nn.ModuleList(encoding.for_layers(2))
+        layers = nn.ModuleList(encoding.for_layers(math.lcm(2, encoding.layers_in_pattern)))
         yield EncodingEntry(name, encoding, sum(p.numel() for p in layers.parameters()), published)
 
 
@@ -122,9 +129,15 @@ def build(file: Path, *overrides: str) -> PositionalEncoding:
 
 
 def needs_causal(file: Path) -> bool:
-    """Whether the encoding of a config file is defined under a causal mask only."""
-    target = node_of(file).get("_target_")
-    return isinstance(target, str) and getattr(locate("encoding", target), "causal_only", False)
+    """Whether the encoding of a config file, or a part of it, is defined under a causal mask only."""
+    node = node_of(file)
+    target = node.get("_target_")
+    if isinstance(target, str) and getattr(locate("encoding", target), "causal_only", False):
+        return True
+    parts = [part.partition("@")[0] for part in node.get("defaults", ()) if isinstance(part, str) and "@" in part]
+    folders = (file.parent, CONFIGS / "encoding")
+    files = [folder / f"{part}.yaml" for part in parts for folder in folders]
+    return any(needs_causal(each) for each in files if each.is_file())
 
 
 COLUMNS = (
@@ -168,28 +181,33 @@ def page(found: Sequence[EncodingEntry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def print_card(entry: EncodingEntry, portrait: Portrait, folder: Path) -> None:
-    """One encoding in words and in a picture."""
+def print_card(entry: EncodingEntry, folder: Path) -> None:
+    """One encoding in words and in a picture; of a mixture over layers each part has its own."""
     from posenc.figures import cards
 
     console = Console()
     console.print(f"\n[bold]{escape(entry.name)}[/bold] · {type(entry.encoding).__name__}\n")
     console.print(f"  {escape(entry.formula)}\n", highlight=False)
     console.print(escape(entry.prose) + "\n", highlight=False)
+    model = MODEL.replace("2 layers", f"{entry.depth} layers")
+    use = f"python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}"
     facts = {
+        **({"is made of": entry.encoding.made_of} if entry.encoding.made_of else {}),
         "enters at": entry.enters,
         "depends on": entry.depends,
-        "parameters": f"{entry.size}{' = ' if entry.size else ''}{entry.parameters:,} ({MODEL})",
+        "parameters": f"{entry.size}{' = ' if entry.size else ''}{entry.parameters:,} ({model})",
         "in each layer": entry.layers,
         "longer inputs": entry.reach,
         "proof": ", ".join(entry.proof) or "–",
         "source": entry.source,
-        "use": f"python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}",
+        "use": use if entry.depth == 2 else f"{use} model.num_layers={entry.depth}",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{entry.name}.png"
-    write_picture(picture, cards.encoding_card(entry.name, portrait), dpi=120)
-    for label, text in {**facts, "picture": str(picture)}.items():
+    if entry.encoding.layers_in_pattern == 1:
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = folder / f"{entry.name}.png"
+        write_picture(picture, cards.encoding_card(entry.name, portray(entry.encoding, entry.causal)), dpi=120)
+        facts["picture"] = str(picture)
+    for label, text in facts.items():
         console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
 
 
@@ -214,7 +232,7 @@ def show(
         print(page(found), end="")
     elif names:
         for entry in found:
-            print_card(entry, portray(entry.encoding, entry.causal), pictures)
+            print_card(entry, pictures)
     elif not gallery:
         title = f"{len(found)} encodings · parameters for {MODEL}"
         whole = ("encoding", "parameters", "source")

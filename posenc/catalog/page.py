@@ -13,6 +13,8 @@ from rich.markup import escape
 
 from posenc import checks, terminal
 from posenc.checks import ConfigError
+from posenc.config.mixtures import is_mixture
+from posenc.config.mixtures import node as mixture
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 WIDTH = 150
@@ -30,16 +32,17 @@ def options(group: str, own: Path | None = None) -> dict[str, Path]:
 def chosen(group: str, names: Sequence[str] = (), own: Path | None = None) -> Iterator[tuple[str, Path, str]]:
     """The options of a group, only `names` if there are any: name, file, and what the file's first line says of it."""
     files = options(group, own)
+    files |= {name: CONFIGS / group / f"{name}.yaml" for name in names if group == "encoding" and is_mixture(name)}
     for name in names:
         checks.one_of("catalogue", sorted(files), **{group: name})
     for name in names or sorted(files):
-        first = files[name].read_text().partition("\n")[0]
+        first = files[name].read_text().partition("\n")[0] if files[name].exists() else ""
         yield name, files[name], first.removeprefix("# ") if first.startswith("# ") else "–"
 
 
 def node_of(file: Path) -> DictConfig:
     """What an option's file holds, not resolved. Raises ConfigError where that is no group of options."""
-    node = OmegaConf.load(file)
+    node = OmegaConf.load(file) if file.exists() else OmegaConf.create(mixture(file.stem))
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{file} holds a list; a config file holds options, such as _target_: mine.MyEncoding.")
     return node

@@ -25,23 +25,32 @@ def slopes(num_heads: int) -> Tensor:
     return torch.cat((geometric(power), geometric(2 * power)[0::2][: num_heads - power])).float()
 
 
+def harmonic(num_heads: int) -> Tensor:
+    """s_h = 1/h, h = 1..H (Vasylenko et al. 2025, https://arxiv.org/abs/2506.16640)."""
+    return 1 / torch.arange(1, num_heads + 1, dtype=torch.float32)
+
+
+SLOPES = {"geometric": slopes, "harmonic": harmonic}
+
+
 class SymmetricALiBi(PositionalEncoding):
     """bias[h](t) = −s_h · |t|,  s_h = 2^(−8h/H).
 
     ALiBi, Press, Smith & Lewis 2022 (https://arxiv.org/abs/2108.12409). Under a causal mask this is the paper's form.
     In a bidirectional encoder it is the symmetric extension, and that costs direction: a sequence and its mirror image
     give mirrored outputs, hence equal logits after mean pooling, and whatever depends on left or right alone is
-    invisible. Defined at every length.
+    invisible. `slopes`: geometric, the paper's, or harmonic, 1/h. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2108.12409"
     proof = ("x-transformers",)
     depends_on = frozenset({"|distance|"})
 
-    def __init__(self, num_heads: int) -> None:
+    def __init__(self, num_heads: int, slopes: str = "geometric") -> None:
         super().__init__()
         checks.positive(self, num_heads=num_heads)
-        self.num_heads = num_heads
+        checks.one_of(self, SLOPES, slopes=slopes)
+        self.num_heads, self.slopes = num_heads, slopes
 
     def penalty(self, t: Tensor) -> Tensor:
         """The penalised distance: |t|."""
@@ -49,7 +58,7 @@ class SymmetricALiBi(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance:
         penalty = self.penalty(positions.distances)
-        table = -slopes(self.num_heads).to(penalty.device)[:, None] * penalty
+        table = -SLOPES[self.slopes](self.num_heads).to(penalty.device)[:, None] * penalty
         return ByDistance(table[None, :, None])
 
 

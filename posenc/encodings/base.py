@@ -67,6 +67,12 @@ class PositionalEncoding(nn.Module):
     shared: frozenset[str] = frozenset()
     """Names of the parameters that all layers share even where each layer has an encoding of its own."""
 
+    made_of: str = ""
+    """How a mixture is made of its parts, in words."""
+
+    layers_in_pattern: int = 1
+    """After how many layers a mixture over layers begins again."""
+
     def __init__(self) -> None:
         super().__init__()
 

@@ -18,9 +18,8 @@ class ByLayers(Mixture):
     part says; `own` says otherwise for single parts, and `model.encoding_per_layer` for all. A part that enters at the
     token embeddings enters once, before the first layer that has it.
 
-    parts   the encodings by name
-    layers  the pattern: the name of each layer's part
-    own     by name: true for weights of its own in each layer, false for one set, None for what the part says
+    `parts` are encodings by name, `layers` is the pattern, the name of each layer's part, and `own` says by name
+    whether each layer has weights of its own (true), all share one set (false), or as the part says (None).
     """
 
     source = "https://arxiv.org/abs/2501.18795"
@@ -45,6 +44,7 @@ class ByLayers(Mixture):
             if name not in self.parts or not (value is None or isinstance(value, bool)):
                 raise ConfigError(f"ByLayers: own.{name}={value} must be true, false or null for a part's name.")
         self.layers, self.own = list(layers), dict(own or {})
+        self.layers_in_pattern, self.made_of = len(layers), f"layer by layer {', '.join(layers)}, and again"
         self.inject = next((part.inject for part in self.each if "embed" in part.hooks), "input")
         self.built_as_its_parts(*FITTED)
 

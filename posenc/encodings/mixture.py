@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
+from posenc.positions.positions import Positions
 
 ORDER = ("embed", "rotate", "bias")
 FITTED = ("dim", "num_heads", "causal")
@@ -49,6 +51,15 @@ class Mixture(PositionalEncoding):
         """The encodings that are no mixtures."""
         return [leaf for part in self.each for leaf in part.leaves]
 
+    def for_layers(self, num_layers: int, own: bool | None = None) -> list[PositionalEncoding]:
+        """This mixture in all layers, or one of each layer's parts where a part has weights of its own there."""
+        columns = [part.for_layers(num_layers, own) for part in self.each]
+        if all(part is column[0] for column in columns for part in column):
+            return [self] * num_layers
+        rows = zip(*columns, strict=True)
+        next(rows)  # the first layer has the parts themselves
+        return [self, *(type(self)(dict(zip(self.parts, row, strict=True)), **self.options) for row in rows)]
+
     def trained_at(self, length: int) -> None:
         """Tell every part."""
         for part in self.each:
@@ -71,6 +82,25 @@ class Mixture(PositionalEncoding):
                 raise ConfigError(f"{type(self).__name__}: part {words}; build all parts for one model.")
             for value in said:
                 setattr(self, name, value)
+
+    @torch.no_grad()
+    def probe(self, why: str) -> None:
+        """Ask the parts about two tokens, so that one that cannot be here is refused, for `why`, before any work."""
+        dim, heads = getattr(self, "dim", None), getattr(self, "num_heads", None)
+        if dim is None or heads is None or next(self.parameters(), torch.empty(0)).is_meta:
+            return
+        positions, x, q = Positions.arange(2), torch.zeros(1, 2, dim), torch.zeros(1, heads, 2, dim // heads)
+        try:
+            self.ask(x, q, positions)
+        except RuntimeError as error:
+            names = ", ".join(self.parts)
+            raise ConfigError(f"{type(self).__name__}: one of {names} does not fit: {why}.") from error
+
+    def ask(self, x: Tensor, q: Tensor, positions: Positions) -> None:
+        """Rotate and compute the bias."""
+        bias = self.bias(x, *self.rotate(x, q, q, positions), positions)
+        if bias is not None:
+            bias.matrix(positions)
 
     def extra_repr(self) -> str:
         """The constructor's other arguments: the parts are printed below."""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from posenc.catalog.encodings import EncodingEntry, build
+from posenc.catalog.page import node_of
 from posenc.catalog.page import options as files
 from posenc.checks import ConfigError
 from posenc.config.make import make
@@ -22,6 +23,7 @@ from posenc.jobs.launch import causal_only
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
 from tests.conftest import CONFIGS, OWN, options
+from tests.encodings.rebuild import arguments, rebuilt
 
 ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
@@ -32,18 +34,19 @@ SOON = {"threshold": 8.0, "original_length": 8}
 
 def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
     """The encoding built anew with some arguments changed, and random weights: what starts at zero does something."""
-    arguments = eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
-    again = type(encoding)(**arguments | {name: value for name, value in changed.items() if name in arguments})
+    again = rebuilt(encoding, **changed)
     for parameter in again.parameters():
         nn.init.normal_(parameter)
     return again
 
 
 def evaluated(entry: EncodingEntry, **sizes: int) -> int:
-    """The number of parameters that the class's formula gives."""
-    arguments = eval(f"dict({entry.encoding.extra_repr()})", {"inf": float("inf")})
-    formula = (entry.size or "0").replace("·", "*").replace("−", "-").replace("²", "**2")
-    return eval(formula, {"D": D, "H": H, "d": D // H, **sizes, **arguments})
+    """The number of parameters that the class's formula gives, or the formulas of its parts."""
+    found = 0
+    for part in entry.encoding.leaves:
+        formula = (part.size or "0").replace("·", "*").replace("−", "-").replace("²", "**2")
+        found += eval(formula, {"D": D, "H": H, "d": D // H, **sizes, **arguments(part)})
+    return found
 
 
 def model(entry: EncodingEntry) -> Encoder:
@@ -143,7 +146,7 @@ LAYERWISE = {
     "path",
     "shaw",
 }
-LAYERWISE |= {"music_transformer", "selective_rope", "shaw_keys", "transformer_xl"}
+LAYERWISE |= {"music_transformer", "rope_forgetting", "selective_rope", "shaw_keys", "transformer_xl"}
 """Encodings whose source learns some part anew in each layer; of learned_relative's scalar form there is none."""
 
 
@@ -171,9 +174,8 @@ def test_layers_share_what_they_share_in_the_source(catalogue: dict[str, Encodin
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_repr_gives_every_argument(catalogue: dict[str, EncodingEntry], name: str) -> None:
     encoding = catalogue[name].encoding
-    arguments = eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})
-    assert set(arguments) == set(inspect.signature(type(encoding)).parameters)
-    again = type(encoding)(**arguments)
+    assert set(arguments(encoding)) == set(inspect.signature(type(encoding)).parameters)
+    again = rebuilt(encoding)
     assert again.extra_repr() == encoding.extra_repr()
     again.load_state_dict(encoding.state_dict())
 
@@ -201,7 +203,13 @@ def test_lengths_beyond_max_length_are_refused(catalogue: dict[str, EncodingEntr
 @pytest.mark.parametrize("heads", [1, 6])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_one_head_and_six(name: str, heads: int) -> None:
-    encoding = build(files("encoding", OWN[0] if OWN else None)[name], "model.dim=48", f"model.num_heads={heads}")
+    file = files("encoding", OWN[0] if OWN else None)[name]
+    shares = len(node_of(file).get("heads", "."))  # of a mixture over heads
+    if heads % shares:
+        with pytest.raises(ConfigError, match=f"{heads} heads do not split into {shares} equal shares"):
+            build(file, "model.dim=48", f"model.num_heads={heads}")
+        return
+    encoding = build(file, "model.dim=48", f"model.num_heads={heads}")
     encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=encoding.causal_only)
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
 

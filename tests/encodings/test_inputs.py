@@ -20,6 +20,7 @@ from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 from tests.conftest import options
+from tests.encodings.rebuild import rebuilt
 
 ENCODINGS = options("encoding")
 D, H, N = 64, 4, 12
@@ -157,7 +158,7 @@ def changes(encoding: PositionalEncoding, dtype: torch.dtype) -> Tensor:
 def test_neighbours_differ_as_in_float32_whatever_the_precision(catalogue: Any, name: str, precision: str) -> None:
     encoding = copy.deepcopy(catalogue[name].encoding)
     if (getattr(encoding, "max_length", None) or 1024) < 1024:
-        encoding = type(encoding)(**{**arguments(encoding), "max_length": 1024})
+        encoding = rebuilt(encoding, max_length=1024)
     expected = changes(encoding, torch.float32)
     mixed = precision == "bf16-mixed"
     if not mixed:
@@ -165,7 +166,3 @@ def test_neighbours_differ_as_in_float32_whatever_the_precision(catalogue: Any, 
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         found = changes(encoding, torch.float32 if mixed else torch.bfloat16)
     assert (found >= 0.95 * expected).all(), (found, expected)
-
-
-def arguments(encoding: PositionalEncoding) -> dict[str, Any]:
-    return eval(f"dict({encoding.extra_repr()})", {"inf": float("inf")})

@@ -9,19 +9,28 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from posenc.attention.kernels import choose
 from posenc.attention.kernels.choose import OPTIONS
+from posenc.attention.mask import Mask
 from posenc.checks import ConfigError
 from posenc.config.make import make
 from posenc.config.mixtures import is_mixture, name_of, node
 from posenc.encodings.alibi import SymmetricALiBi
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.by_heads import ByHeads
 from posenc.encodings.by_layers import ByLayers
+from posenc.encodings.cope import ContextualPositionalEncoding
+from posenc.encodings.fire import FIREPositionalBias
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
+from posenc.encodings.pope import PolarPositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.shaw import ShawRelativePositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
+from posenc.encodings.sums import Sum
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
+from tests.encodings.proofs import FORMULA, proves
 
 D, H, N, d = 16, 4, 9, 4
 RNOPE = ["rope", "rope", "rope", "none"]
@@ -180,3 +189,118 @@ def test_words() -> None:
         node("a@x-b@x")
     with pytest.raises(ConfigError, match=r"names one encoding; write encoding=rope[.]"):
         node("rope@x")
+
+
+# Heads
+
+
+def half(part: PositionalEncoding) -> ByHeads:
+    """A part on the first half of the heads, nothing on the others."""
+    return ByHeads({"part": part, "none": PositionalEncoding()}, H, ["part", "none"])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("attention", OPTIONS)
+def test_rope_on_half_of_the_heads_is_as_by_brute_force(attention: str, causal: bool) -> None:
+    encoder = model(half(RotaryPositionalEncoding(D // 2, H // 2)), 2, attention=attention, causal=causal)
+    turn: Turn = lambda layer, x: torch.cat((turned(x[:, :2]), x[:, 2:]), 1)  # noqa: E731
+    agree(encoder, attention, causal, turn, lambda layer: 0.0)
+
+
+def distances() -> Tensor:
+    return (torch.arange(N) - torch.arange(N)[:, None]).double()
+
+
+@proves(FORMULA, "nape")
+@pytest.mark.parametrize("attention", OPTIONS)
+def test_nape_has_slopes_of_one_over_h_on_half_of_the_heads(build_encoding: Any, attention: str) -> None:
+    encoding = build_encoding("nape", f"model.dim={D}", f"model.num_heads={H}")
+    slopes = torch.tensor([1, 1 / 2, 0, 0], dtype=torch.float64)[:, None, None]
+    encoder = model(encoding, 2, attention=attention, causal=True)
+    agree(encoder, attention, True, lambda layer, x: x, lambda layer: slopes * -distances().abs())
+
+
+@proves(FORMULA, "rope_forgetting")
+@pytest.mark.parametrize("attention", OPTIONS)
+def test_rope_and_a_forgetting_gate_are_both_there(build_encoding: Any, attention: str) -> None:
+    encoding = build_encoding("rope_forgetting", "model.causal=true", f"model.dim={D}", f"model.num_heads={H}")
+    encoder = model(encoding, 1, attention=attention, causal=True)
+    gate: Any = encoder.encoding(0).get_submodule("parts.forgetting.gate")
+
+    def added(layer: int) -> Tensor:
+        norm: Any = encoder.blocks[0].norms[0]  # pyright: ignore[reportIndexIssue]
+        x = F.layer_norm(encoder.tokens.weight[seen[0]], (D,), norm.weight, norm.bias)
+        forget = (x @ gate.weight.T + gate.bias).sigmoid().log().transpose(1, 2)  # (B, H, N)
+        rows = [[forget[..., n + 1 : m + 1].sum(-1) for n in range(N)] for m in range(N)]
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+    seen: list[Tensor] = []
+    encoder.tokens.register_forward_pre_hook(lambda module, given: seen.insert(0, given[0]))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        encoder(torch.randint(11, (3, N)))
+    torch.manual_seed(1)
+    agree(encoder, attention, True, lambda layer, x: turned(x), added)
+
+
+BIASES: dict[str, Callable[[int], PositionalEncoding]] = {
+    "none": lambda H: PositionalEncoding(),
+    "alibi": lambda H: SymmetricALiBi(H),
+    "table": lambda H: LearnedRelativePositionalBias(H, 8),
+    "read": lambda H: ShawRelativePositionalEncoding(d * H, H, 8, values=False),
+    "values": lambda H: ShawRelativePositionalEncoding(d * H, H, 8, values=True),
+    "pairs": lambda H: FIREPositionalBias(H),
+    "dense": lambda H: ContextualPositionalEncoding(d * H, H, causal=True),
+    "wide": lambda H: PolarPositionalEncoding(d * H, H),
+}
+"""An encoding of each form of bias, and one that widens q and k."""
+
+
+def matrix(bias: Any, heads: int) -> Tensor:
+    positions = Positions.arange(N)
+    zeros = torch.zeros(2, heads, N, N, dtype=torch.float64)
+    return zeros if bias is None else zeros + bias.matrix(positions)
+
+
+@pytest.mark.parametrize("second", BIASES)
+@pytest.mark.parametrize("first", BIASES)
+def test_biases_of_all_forms_stand_side_by_side_and_are_added(first: str, second: str) -> None:
+    """Matrices and outputs of the whole against those of its parts, each built and asked by itself."""
+    positions, x = Positions.arange(N), torch.randn(2, N, D, dtype=torch.float64)
+    q, k, v = torch.randn(3, 2, H, N, d, dtype=torch.float64)
+    parts = {name: BIASES[kind](H // 2).double() for name, kind in (("a", first), ("b", second))}
+    for parameter in (p for part in parts.values() for p in part.parameters()):
+        nn.init.normal_(parameter)
+    whole = ByHeads(parts, H, ["a", "b"])
+    found = attend(whole, x, q, k, v, positions)
+    expected = [
+        attend(part, x, q[:, rows], k[:, rows], v[:, rows], positions)
+        for part, rows in zip(parts.values(), (slice(0, 2), slice(2, 4)), strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(expected, 1))
+    full = {name: BIASES[kind](H).double() for name, kind in (("a", first), ("b", second))}
+    for parameter in (p for part in full.values() for p in part.parameters()):
+        nn.init.normal_(parameter)
+    if first == "wide":
+        full = dict(reversed(full.items()))
+    if "wide" in (first, second) and (first == second or {first, second} & {"read", "values", "dense"}):
+        with pytest.raises(ConfigError, match="widened"):
+            Sum(full)
+        return
+    total = Sum(full)
+    turned_q, turned_k = q, k
+    for part in full.values():
+        turned_q, turned_k = part.rotate(x, turned_q, turned_k, positions)
+    biases = [part.bias(x, turned_q, turned_k, positions) for part in full.values()]
+    logits = turned_q @ turned_k.mT / d**0.5 + sum(matrix(bias, H) for bias in biases)
+    weights = logits.masked_fill(torch.ones(N, N).triu(1).bool(), float("-inf")).softmax(-1)
+    out = weights @ v
+    for bias in biases:
+        relative = None if bias is None else bias.weighted_values(weights, positions)
+        out = out if relative is None else out + relative
+    torch.testing.assert_close(attend(total, x, q, k, v, positions), out)
+
+
+def attend(encoding: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, v: Tensor, positions: Positions) -> Tensor:
+    q, k = encoding.rotate(x, q, k, positions)
+    return choose.attend(q, k, v, encoding.bias(x, q, k, positions), positions, Mask(causal=True))

@@ -1,0 +1,105 @@
+"""Biases of several encodings in one: added, or side by side on the heads.
+
+Tables of distances stay tables of distances, biases of pairs are computed for some queries at a time as before; others
+become N×N. Values that some biases add by distance are kept.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
+from posenc.positions.positions import Positions
+
+Block = Callable[[Sequence[Tensor], slice, slice], Float[Tensor, "b h m n"]]
+"""(tensors, queries, keys) → the bias between those places."""
+
+
+def added(biases: Sequence[Bias | None], positions: Positions) -> Bias | None:
+    """The bias whose matrix is the sum of theirs; what they add to the values is added too."""
+    given = [bias for bias in biases if bias is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+    if all(isinstance(bias, ByDistance) for bias in given):
+        return ByDistance(_sum([bias.table for bias in given if isinstance(bias, ByDistance)]))
+    values = [value for bias in given if (value := _values(bias)) is not None]
+    return _joined(given, positions, _sum, _sum(values) if values else None)
+
+
+def side_by_side(biases: Sequence[Bias | None], heads: Sequence[int], positions: Positions) -> Bias | None:
+    """The bias whose first `heads[0]` heads are the first bias, and so on; None is a bias of zeros."""
+    given = [bias for bias in biases if bias is not None]
+    if not given:
+        return None
+    if all(isinstance(bias, ByDistance) for bias in given):
+        tables = [bias.table if isinstance(bias, ByDistance) else None for bias in biases]
+        return ByDistance(_heads(tables, heads))
+    values = [None if bias is None else _values(bias) for bias in biases]
+    known = next((value for value in values if value is not None), None)
+    stacked = None if known is None else _heads([_row(value) for value in values], heads)[0]
+    return _joined(biases, positions, lambda blocks: _heads(blocks, heads), stacked)
+
+
+def _joined(
+    biases: Sequence[Bias | None],
+    positions: Positions,
+    join: Callable[[Sequence[Tensor | None]], Tensor],
+    values: Tensor | None,
+) -> Bias:
+    """`join` of the blocks of all biases: for some queries at a time where one of them asks for it."""
+    parts = [_block(bias, positions) for bias in biases]
+    ends = [*accumulate(len(tensors) for _, tensors in parts)]
+
+    def logits(tensors: Sequence[Tensor], m: slice, n: slice) -> Tensor:
+        each = [tensors[end - len(own) : end] for (_, own), end in zip(parts, ends, strict=True)]
+        return join([None if f is None else f(own, m, n) for (f, _), own in zip(parts, each, strict=True)])
+
+    tensors = tuple(tensor for _, own in parts for tensor in own)
+    pairs = [bias for bias in biases if isinstance(bias, ByPairs)]
+    if pairs and values is None:
+        return ByPairs(logits, tensors, width=sum(bias.width for bias in pairs))
+    everything = slice(0, positions.length)
+    return Dense(logits(tensors, everything, everything), values)
+
+
+def _block(bias: Bias | None, positions: Positions) -> tuple[Block | None, tuple[Tensor, ...]]:
+    """How a bias gives the logits between some places, and the tensors that it takes."""
+    if bias is None:
+        return None, ()
+    if isinstance(bias, ByPairs):
+        return lambda tensors, m, n: bias.logits(tuple(tensors), m, n), bias.parameters
+    if isinstance(bias, ByDistance):
+        return lambda tensors, m, n: ByDistance(tensors[0]).matrix(positions)[:, :, m, n], (bias.table,)
+    return lambda tensors, m, n: tensors[0][:, :, m, n], (bias.matrix(positions),)
+
+
+def _values(bias: Bias) -> Tensor | None:
+    return bias.values if isinstance(bias, ByQuery | Dense) else None
+
+
+def _row(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values[None]
+
+
+def _sum(tensors: Sequence[Tensor | None]) -> Tensor:
+    first, *others = [tensor for tensor in tensors if tensor is not None]
+    for other in others:
+        first = first + other
+    return first
+
+
+def _heads(tensors: Sequence[Tensor | None], heads: Sequence[int]) -> Tensor:
+    """(b, h, ...) of each in one, (b, H, ...): h = 1 stands for all heads of a part, None for zeros."""
+    shapes = [tensor.shape for tensor in tensors if tensor is not None]
+    shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    known = next(tensor for tensor in tensors if tensor is not None)
+    return torch.cat(
+        [
+            (known.new_zeros(1) if tensor is None else tensor).expand(shape[0], count, *shape[2:])
+            for tensor, count in zip(tensors, heads, strict=True)
+        ],
+        dim=1,
+    )
