@@ -18,6 +18,7 @@ from posenc.analysis.load import load
 from posenc.checks import ConfigError
 from posenc.jobs.launch import WATCHING_CALLBACKS, folder_name, run_folder, sweep_name
 from posenc.report.numbers.compare import compare
+from posenc.report.reading.read import Run
 from posenc.runs import identity
 from posenc.tasks.parts import corpus
 from tests.conftest import CONFIGS, Launch
@@ -273,3 +274,32 @@ def test_plain_names_stay_as_they_were() -> None:
     assert run_folder("text", "rope", 0, "optimizer.lr=1e-05") == "text/rope/seed0/optimizer.lr=1e-05"
     assert folder_name("dataset.length=[8,16],model.causal=True") == "dataset.length=[8,16],model.causal=True"
     assert run_folder("text", "rope", "../../x", "a=/b").count("/") == 3
+
+
+def test_a_run_whose_layers_shared_their_weights_is_not_one_in_which_each_has_its_own(
+    command: Launch, tmp_path: Path, composed: Callable[..., DictConfig]
+) -> None:
+    """The default has changed and the config has not: the digest that an earlier posenc recorded tells them apart."""
+    words = ("encoding=t5", "~callbacks", "~logger", "model.encoding_per_layer=null")
+    config = plain(composed(*words))
+    assert identity.former_hashes(config)
+    assert not identity.shared_before(config, identity.former_hashes(config)[0])
+    config = plain(composed("encoding=shaw", *words[1:]))
+    explicit = config | {"model": config["model"] | {"encoding_per_layer": False}}
+    recorded = identity._former(config)[0]
+    assert identity.former_hashes(config) == []
+    assert identity.former_hashes(explicit)
+    assert identity.shared_before(config, recorded)
+    assert not identity.shared_before(config, identity.config_hash(config))
+    line = (*S, "encoding=shaw", "model.num_layers=2", f"hydra.run.dir={tmp_path}")
+    assert command(*line) == (0, "")
+    assert command(*line) == (0, "")
+    record, saved = result(tmp_path), plain(OmegaConf.load(tmp_path / ".hydra" / "config.yaml"))  # pyright: ignore[reportArgumentType]
+    now = Run(tmp_path, tmp_path, record, saved)
+    (tmp_path / "result.json").write_text(json.dumps(record | {"config_hash": identity._former(saved)[0]}))
+    status, errors = command(*line)
+    assert status == 2
+    assert "holds a run of an earlier posenc, in which all layers shared" in errors
+    before = Run(tmp_path, tmp_path, result(tmp_path), saved)
+    assert before.settings != now.settings
+    assert before.identity != now.identity

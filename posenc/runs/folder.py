@@ -135,6 +135,11 @@ def _look(
         _set_aside(folder, result)
         return RunFolder(folder)
     finished = result is not None and result["status"] in FINISHED
+    if _shared_before(folder, (result or {}).get("config_hash") or begun(folder).get("config_hash")):
+        raise ConfigError(
+            f"{folder} holds a run of an earlier posenc, in which all layers shared the encoding's weights by default, "
+            "and each has its own now; choose another folder, or replace the run with force=true."
+        )
     theirs = _hash_of(folder) or (result or {}).get("config_hash")
     if theirs != digest and (finished or theirs not in former or _hash_of(folder) is not None):
         raise ConfigError(
@@ -213,6 +218,14 @@ def _hash_of(folder: Path) -> str | None:
         return identity.config_hash(cast(dict[str, Any], plain))
     except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
         return None
+
+
+def _shared_before(folder: Path, recorded: str | None) -> bool:
+    try:
+        plain = OmegaConf.to_container(reading.read_config(folder / ".hydra" / "config.yaml"))
+        return identity.shared_before(cast(dict[str, Any], plain), recorded)
+    except Exception:  # as in _hash_of
+        return False
 
 
 def _own(folder: Path) -> list[Path]:

@@ -43,6 +43,14 @@ FORMER: dict[str, tuple[str, ...]] = {
 """What the oldest of `former_hashes` is made of; () is the whole group."""
 
 
+SHARED_BEFORE = (
+    "CABLEPositionalBias", "ContextualPositionalEncoding", "DAPEPositionalBias", "DisentangledPositionalEncoding",
+    "DynamicPositionalBias", "FIREPositionalBias", "ForgettingPositionalBias", "PaTHPositionalEncoding",
+    "SelectiveRotaryPositionalEncoding", "ShawRelativePositionalEncoding", "TransformerXLPositionalEncoding",
+)  # fmt: skip
+"""Encodings whose weights all layers shared by default, until commit 3c13bc1. Since then each layer has its own."""
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change its result."""
     return renamed(_chosen(config), lambda path: path.rpartition(".")[2] if path.startswith("posenc.") else path)
@@ -79,6 +87,26 @@ def former_hashes(config: Mapping[str, Any]) -> list[str]:
 
     In one of them a class has the module that it was defined in; the other leaves out callbacks and unknown keys too.
     """
+    return [] if _by_default_per_layer(config) else _former(config)
+
+
+def shared_before(config: Mapping[str, Any], recorded: str | None) -> bool:
+    """Whether a run of this config may be one in which all layers shared the encoding's weights by default.
+
+    The config says the same then and now; the hash that was recorded, or that none was, tells a former posenc.
+    """
+    return _by_default_per_layer(config) and (not recorded or recorded in _former(config))
+
+
+def _by_default_per_layer(config: Mapping[str, Any]) -> bool:
+    encoding, model = config.get("encoding"), config.get("model")
+    if not isinstance(encoding, Mapping) or not isinstance(model, Mapping):
+        return False
+    name = str(encoding.get("_target_")).rpartition(".")[2]
+    return name in SHARED_BEFORE and model.get("encoding_per_layer") is None and model.get("num_layers") != 1
+
+
+def _former(config: Mapping[str, Any]) -> list[str]:
     config = renamed(config, before)
     hashes = [digest(_chosen(config))]
     with suppress(KeyError, TypeError):

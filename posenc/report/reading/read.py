@@ -11,7 +11,7 @@ from typing import Any
 
 from posenc.checks import ConfigError
 from posenc.report.words import count
-from posenc.runs.identity import config_hash, former_hashes, settings
+from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, other_layout
 
@@ -91,6 +91,8 @@ class Run:
         flat |= {
             key: self.result[name] for key, name in RECORDED_SETTINGS.items() if isinstance(self.result.get(name), str)
         }
+        if self.config is not None and shared_before(self.config, self.config_hash):
+            flat["model.encoding_per_layer"] = "false before"
         if isinstance(flat.get("start_from"), str):
             flat |= self._started(flat["start_from"])
         kept = {
