@@ -1,9 +1,7 @@
 """The figures of one analysis: of streams, probes and heads, and of the encoding itself."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -13,32 +11,43 @@ from matplotlib.ticker import MaxNLocator
 from posenc.analysis.encoding import Shape, span
 from posenc.analysis.measure import Analysis
 from posenc.figures.attention import attention_maps
-from posenc.figures.style import ACCENT, INK
+from posenc.figures.attention import heads as draw_heads
+from posenc.figures.marks import End, colourbar, dress, end_labels, entitle, heat
+from posenc.figures.style import ACCENT, CEILING, COLOURS, INK, SECOND, SHADE, SMALL, WHITE, WIDTH, look
 
-SECOND, GREY = "#c0722f", "#8a8a8a"
-PARTS = {"position": ACCENT, "token": SECOND, "sequence": "#5b9a68", "residual": "#cccccc"}
+PARTS = {"position": ACCENT, "token": SECOND, "sequence": COLOURS["absolute"][2], "residual": "#c3cad3"}
 MAPPED = 64
 """Heads whose attention maps fit into one figure."""
-SHADE = "#e8eef7"
 LETTERED = 96
 """Cells of a grid that still have room for their number."""
-LEGEND = 12
-"""Heads that a legend names; of more it names the first and the last."""
 
 
+@look()
 def draw(analysis: Analysis) -> dict[str, Figure]:
     """All figures by name."""
     figures = {"streams": streams(analysis), "probes": probes(analysis), "heads": heads(analysis)}
     if analysis.layers * analysis.heads > 1:
         figures["similarity"] = similarity(analysis)
     if analysis.layers * analysis.heads <= MAPPED:
-        figures["attention"] = attention_maps(analysis.weights)
+        figures["attention"] = attention_maps(analysis.weights, analysis.title)
     figures |= draw_encoding(analysis.encoding)
     for name, figure in figures.items():
-        if name != "attention":  # which has a title over every map
-            title = textwrap.fill(analysis.title, max(20, int(12 * figure.get_figwidth())))
-            figure.suptitle(title, fontsize=9, color=INK, x=0.01, ha="left", parse_math=False)
+        if name != "attention":
+            found = _findings(analysis).get(name)
+            title = f"{found} ({analysis.title})" if found else analysis.title
+            figure.set_figheight(figure.get_figheight() + entitle(figure, title))
     return figures
+
+
+def _findings(analysis: Analysis) -> dict[str, str]:
+    """What a figure shows, in a sentence: of one model, so without an interval."""
+    share = [*analysis.row("variance_share", "position").values()]
+    probe = analysis.row("probe_accuracy", "linear")
+    best = max(probe, key=lambda layer: probe[layer])
+    return {
+        "streams": f"Position has {share[0]:.0%} of the variance at the input, {share[-1]:.0%} after the last block",
+        "probes": f"A linear probe names the place of a token best after {best:g} blocks: {probe[best]:.0%} right",
+    }
 
 
 def _layers(axis: Axes, title: str, y: str) -> None:
@@ -74,7 +83,7 @@ def streams(analysis: Analysis) -> Figure:
 def _legend(figure: Figure, *axes: Axes) -> None:
     """One row below all panels."""
     handles = [handle for axis in axes for handle in axis.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside lower left", ncols=6, columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside lower left", ncols=6, columnspacing=1.2)
 
 
 def _row(analysis: Analysis, quantity: str, arm: str) -> tuple[list[float], list[float]]:
@@ -90,9 +99,9 @@ def probes(analysis: Analysis) -> Figure:
             name = "linear probe" if arm == "linear" else "MLP probe"
             axis.plot(*_row(analysis, quantity, arm), color=colour, marker=mark, ms=4, lw=1.6, label=name)
         alone = analysis.row(quantity, "linear on tokens alone")[0]
-        axis.axhline(alone, color=GREY, lw=1.2, ls="--", label="linear, on tokens alone")
-    axes[0].axhline(1 / analysis.tokens, color=GREY, lw=1.2, ls=":", label="guessing")
-    axes[1].axhline(1, color=GREY, lw=1.2, ls=":", label="guessing")
+        axis.axhline(alone, color=CEILING, lw=1.2, ls="--", label="linear, on tokens alone")
+    axes[0].axhline(1 / analysis.tokens, color=CEILING, lw=1.2, ls=":", label="guessing")
+    axes[1].axhline(1, color=CEILING, lw=1.2, ls=":", label="guessing")
     _layers(axes[0], "place of a token: accuracy", "")
     _layers(axes[1], "mean absolute distance / that of guessing", "")
     axes[0].set_ylim(-0.02, 1.04)
@@ -148,6 +157,7 @@ def _pairs(pairs: Mapping[tuple[int, int], float], heads: int) -> Float[np.ndarr
     return values
 
 
+@look()
 def draw_encoding(shape: Shape) -> dict[str, Figure]:
     """Those figures that the encoding has something for."""
     figures: dict[str, Figure] = {}
@@ -160,105 +170,83 @@ def draw_encoding(shape: Shape) -> dict[str, Figure]:
     return figures
 
 
-def _lines(axis: Axes, x: Sequence[float], rows: np.ndarray, mark: str = "") -> None:
-    heads = len(rows)
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, heads))
-    for head, (row, colour) in enumerate(zip(rows, colours, strict=True)):
-        named = heads <= LEGEND or head in (0, heads - 1)
-        axis.plot(x, row, color=colour, lw=1.4, marker=mark, ms=3, label=f"head {head}" if named else None)
-
-
-def _heads_legend(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
-
-
 def bias(shape: Shape) -> Figure:
     """What is added to the logits against signed distance, a panel a layer; the trained distances are shaded."""
-    groups = shape.distinct()
-    figure, axes = panels(len(groups), 4.0 if len(groups) > 1 else 6.0, 2.9, legend=0.9, share=True)
+    groups, ends = shape.distinct(), []
+    figure, axes = panels(len(groups), 4.0 if len(groups) > 1 else 6.0, 2.9, columns=2, share=True)
     for axis, (layers, curve) in zip(axes, groups, strict=True):
         right = min(shape.distance, max(0.0, float(curve.distances.max())))
-        axis.axvspan(-shape.distance, right, color=SHADE, zorder=0, label="trained")
-        axis.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
-        _lines(axis, curve.distances.tolist(), curve.logits.numpy())
-        dress(axis, f"bias, {span(layers)}", "distance = key − query", "logit" if axis is axes[0] else "")
-    _heads_legend(figure, axes[0])
+        axis.axvspan(-shape.distance, right, color=SHADE, lw=0, zorder=0)
+        axis.axvline(0, color=CEILING, lw=0.8, zorder=1)
+        ends.append(draw_heads(axis, curve.distances.tolist(), curve.logits))
+        name = "logit" if axis is axes[0] else ""
+        dress(axis, f"bias, {span(layers)}", "distance = key − query (shaded: trained)", name)
+    _name(axes, ends)
     return figure
+
+
+def _name(axes: Sequence[Axes], ends: Sequence[Sequence[End]]) -> None:
+    for axis, names in zip(axes, ends, strict=True):
+        end_labels(axis, names, 1.9)
 
 
 def frequencies(shape: Shape) -> Figure:
     """‖q_f‖·‖k_f‖ of each pair against how fast it turns; shaded: less than a full turn over the trained distances."""
-    figure, axes = panels(len(shape.usage), 4.0 if len(shape.usage) > 1 else 6.0, 2.9, legend=0.9, share=True)
+    figure, axes = panels(len(shape.usage), 4.0 if len(shape.usage) > 1 else 6.0, 2.9, columns=2, share=True)
+    ends = []
     for axis, (layer, found) in zip(axes, shape.usage.items(), strict=True):
         rates = found.rates.clamp(min=1e-12).tolist()
         axis.set_xscale("log")
-        _lines(axis, rates, found.usage.numpy(), "o")
+        axis.xaxis.set_major_formatter("{x:g}")
         low, high = min(rates) / 1.5, max(rates) * 1.5
         slow = 2 * np.pi / max(shape.distance, 1)
         if slow > low:
-            axis.axvspan(low, min(slow, high), color=SHADE, zorder=0, label="under one turn\nin training")
+            axis.axvspan(low, min(slow, high), color=SHADE, lw=0, zorder=0)
         axis.set_xlim(high, low)  # the fastest left
-        dress(
-            axis, f"use of frequencies, layer {layer}", "radians a position", "‖q‖·‖k‖ / √d" if axis is axes[0] else ""
-        )
+        ends.append(draw_heads(axis, rates, found.usage, marker="o", ms=3))
+        name = "‖q‖·‖k‖ / √d" if axis is axes[0] else ""
+        dress(axis, f"use of frequencies, layer {layer}", "radians a position (shaded: under one turn)", name)
     axes[0].set_ylim(bottom=0)
-    _heads_legend(figure, axes[0])
+    _name(axes, ends)
     return figure
 
 
 def position_vectors(shape: Shape) -> Figure:
     """Cosine of the vectors that `embed` adds at every two places; the dashed lines end the trained ones."""
-    figure, axes = panels(len(shape.vectors), 3.6, 3.3, legend=0.9)
+    figure, axes = panels(len(shape.vectors), 3.6, 3.3)
     image = None
     for axis, layer in zip(axes, shape.vectors, strict=True):
         cosine = shape.cosine(layer)
-        image = axis.imshow(cosine.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        image = heat(axis, cosine.numpy(), -1, 1, "RdBu_r")
         if shape.places < len(cosine):
             for line in (axis.axvline, axis.axhline):
                 line(shape.places - 0.5, color=INK, lw=0.8, ls="--")
         title = "position vectors" + (f", layer {layer}" if len(shape.vectors) > 1 else "")
         dress(axis, title, "place", "place" if axis is axes[0] else "")
     assert image is not None
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
-    bar.set_label("cosine", fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, colors=INK)
+    colourbar(image, axes, "cosine", shrink=0.85)
     return figure
 
 
-def panels(
-    count: int, width: float, height: float, columns: int = 3, legend: float = 0.0, share: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """So many axes of this size in inches, `columns` a row, and `legend` inches beside them; `share`: one y-axis."""
+def panels(count: int, width: float, height: float, columns: int = 3, share: bool = False) -> tuple[Figure, list[Axes]]:
+    """So many axes in the proportion of width to height, `columns` a row of the common width; `share`: one y-axis."""
     columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns + legend, height * rows + 0.3), layout="constrained")
+    rows, wide = -(-count // columns), min(WIDTH, width * columns)
+    figure = Figure(figsize=(wide, height * rows * wide / (width * columns) + 0.3), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share).ravel())
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure, axes[:count]
 
 
-def dress(axis: Axes, title: str, x: str, y: str = "") -> None:
-    """Title and labels, small; no frame."""
-    axis.set_title(title, fontsize=9, color=INK, loc="left")
-    axis.set_xlabel(x, fontsize=8, color=INK)
-    axis.set_ylabel(y, fontsize=8, color=INK)
-    axis.tick_params(labelsize=7, colors=INK, length=2)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def grid(axis: Axes, values: Float[np.ndarray, "R C"], low: float, high: float, cmap: str) -> None:
     """A heat map whose cells say their numbers where there is room."""
-    image = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-    axis.spines[:].set_visible(False)
+    image = heat(axis, values, low, high, cmap, aspect="auto")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if values.size <= LETTERED:
-        for (row, column), value in np.ndenumerate(values):
-            dark = float(np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1))) < 0.5
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else INK)
+    if values.size > LETTERED or values.shape[1] > 8:
+        colourbar(image, axis)
         return
-    figure = axis.get_figure()
-    assert isinstance(figure, Figure)
-    figure.colorbar(image, ax=axis, pad=0.02).ax.tick_params(labelsize=6, colors=INK)
+    for (row, column), value in np.ndenumerate(values):
+        dark = float(np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1))) < 0.5
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=WHITE if dark else INK)

@@ -227,7 +227,7 @@ def show(
         if gallery.suffix not in PICTURE_FORMATS:
             raise ConfigError(f"--gallery {gallery}: write a file ending in {', '.join(PICTURE_FORMATS)}.")
         portraits = {entry.name: portray(entry.encoding, entry.causal) for entry in found}
-        write_picture(gallery, cards.encoding_gallery(portraits), dpi=80)
+        write_picture(gallery, cards.encoding_gallery(portraits), dpi=130)
     if markdown:
         print(page(found), end="")
     elif names:

@@ -1,74 +1,77 @@
 """Figures of what attention and an encoding do. Tensors in, a matplotlib Figure out; nothing is global."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import matplotlib
-import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from posenc.figures.style import INK
+from posenc.figures.marks import End, colourbar, dress, end_labels, heat, sheet
+from posenc.figures.style import CEILING, SHADE, WIDTH, look, shades
+
+NAMED = 12
+"""Heads whose lines are named; of more, the first and the last."""
 
 
-def attention_maps(weights: Sequence[Float[Tensor, "H N N"]]) -> Figure:
+@look()
+def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -> Figure:
     """One map for each layer (row) and head (column): how much each query (down) attends to each key (across)."""
     rows, columns = len(weights), len(weights[0])
-    figure = Figure(figsize=(1.9 * columns + 0.9, 1.9 * rows + 0.7), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    width = min(WIDTH, 2.1 * columns + 1)
+    figure, axes = sheet(rows * columns, columns, (width - 0.9) / columns + 0.15, title, width)
     top = max(float(layer.max()) for layer in weights)
     image = None
-    for row, layer in enumerate(weights):
-        for column, head in enumerate(layer):
-            axis = axes[row][column]
-            image = axis.imshow(head.float().cpu().numpy(), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-            axis.set_title(f"layer {row} head {column}", fontsize=8, color=INK)
-            axis.tick_params(labelsize=6, colors=INK, length=2)
-            if column:
-                axis.set_yticklabels([])
-            if row < rows - 1:
-                axis.set_xticklabels([])
+    for place, axis in enumerate(axes):
+        row, column = divmod(place, columns)
+        image = heat(axis, weights[row][column].float().cpu().numpy(), 0, top, "magma")
+        axis.set_title(f"layer {row} head {column}" if columns <= 4 else f"{row}.{column}", weight="normal")
+        if column:
+            axis.set_yticklabels([])
+        if row < rows - 1:
+            axis.set_xticklabels([])
     assert image is not None
-    figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01).ax.tick_params(labelsize=6, colors=INK)
-    figure.supxlabel("key position", fontsize=8, color=INK)
-    figure.supylabel("query position", fontsize=8, color=INK)
+    colourbar(image, axes, shrink=0.8)
+    figure.supxlabel("key position", fontsize="medium")
+    figure.supylabel("query position", fontsize="medium")
     return figure
 
 
+@look()
 def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"], trained: float | None = None) -> Figure:
     """Logit against signed distance, one line a head; the distances that training saw are shaded."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = sheet(1, 1, 3.4, width=6)
     if trained is not None and trained < float(distances.max()):
-        axis.axvspan(-trained, trained, color="#e8eef7", zorder=0, label="seen in training")
-    curves(axis, table, distances)
-    axis.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
-    axis.set_xlabel("distance = key position − query position", color=INK)
-    axis.set_ylabel("logit", color=INK)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False, ncols=2)
+        axis.axvspan(-trained, trained, color=SHADE, lw=0, zorder=0)
+    ends = heads(axis, distances.tolist(), table)
+    axis.axvline(0, color=CEILING, lw=0.8, zorder=1)
+    dress(axis, "", "distance = key position − query position", "logit")
+    end_labels(axis, ends, 2.6)
     return figure
 
 
-def curves(axis: Axes, rows: Float[Tensor, "H M"], distances: Float[Tensor, " M"], width: float = 1.4) -> None:
-    """Draw one line a head on `axis`: its bias against the distance."""
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(rows)))
-    for head, (row, colour) in enumerate(zip(rows.float().cpu().numpy(), colours, strict=True)):
-        axis.plot(distances.cpu().numpy(), row, color=colour, lw=width, label=f"head {head}")
+def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any) -> list[End]:
+    """One line a head; where each ends on the right."""
+    values, colours = rows.float().cpu().numpy(), shades(len(rows))
+    for row, colour in zip(values, colours, strict=True):
+        axis.plot(x, row, color=colour, lw=1.4, **how)
+    last = (min if axis.xaxis_inverted() else max)(range(len(x)), key=lambda k: x[k])
+    named = [head for head in range(len(rows)) if len(rows) <= NAMED or head in (0, len(rows) - 1)]
+    return [End(x[last], float(values[head][last]), f"head {head}", colours[head]) for head in named]
 
 
+@look()
 def position_similarity(vectors: Float[Tensor, "N D"]) -> Figure:
     """Cosine of the vectors of every two positions."""
-    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
-    similarity(figure.subplots(), vectors)
+    figure, (axis,) = sheet(1, 1, 3.8, width=4.6)
+    similarity(axis, vectors)
     return figure
 
 
 def similarity(axis: Axes, vectors: Float[Tensor, "N D"]) -> None:
     """Draw on `axis` the cosine of each position vector (down) with each other (across)."""
     unit = vectors.float() / vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    image = axis.imshow((unit @ unit.T).cpu().numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-    axis.set_xlabel("position", color=INK)
-    axis.set_ylabel("position", color=INK)
-    axis.get_figure().colorbar(image, ax=axis, label="cosine of position vectors")  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    image = heat(axis, (unit @ unit.T).cpu().numpy(), -1, 1, "RdBu_r")
+    dress(axis, axis.get_title(loc="left"), "position", "position")
+    colourbar(image, axis, "cosine of position vectors")

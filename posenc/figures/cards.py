@@ -5,59 +5,50 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from posenc.figures.attention import curves, similarity
+from posenc.figures.attention import heads, similarity
+from posenc.figures.marks import colourbar, dress, end_labels, heat, sheet
 from posenc.figures.portrait import Portrait
-from posenc.figures.style import INK
+from posenc.figures.style import CEILING, SMALL, TEXT, WIDTH, look, shades
 
 
+@look()
 def encoding_card(name: str, portrait: Portrait) -> Figure:
     """Left: the logit between equal tokens against their distance. Right: what makes it so."""
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
-    curves(left, portrait.logits, portrait.distances)
-    left.set_title(_title(name, portrait), fontsize=10, color=INK, loc="left")
-    left.set_xlabel("distance = key position − query position", color=INK)
-    left.set_ylabel("logit between equal tokens, from its mean", color=INK)
-    left.spines[["top", "right"]].set_visible(False)
-    left.legend(fontsize=7, frameon=False, ncols=2)
+    ends = heads(left, portrait.distances.tolist(), portrait.logits)
+    dress(left, _title(name, portrait), "distance = key position − query position", "logit between equal tokens")
+    end_labels(left, ends, 2.8)
     if portrait.vectors is not None:
         similarity(right, portrait.vectors)
-        right.set_title("similarity of position vectors", fontsize=10, color=INK, loc="left")
+        right.set_title("similarity of position vectors")
     elif portrait.turned is not None:
         turned = portrait.turned.float().T.cpu().numpy()
         top = float(np.abs(turned).max())
-        image = right.imshow(turned, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
-        right.set_title("a key of ones, after its turn", fontsize=10, color=INK, loc="left")
-        right.set_xlabel("position", color=INK)
-        right.set_ylabel("component", color=INK)
-        figure.colorbar(image, ax=right)
+        image = heat(right, turned, -top, top, "RdBu_r", aspect="auto")
+        dress(right, "a key of ones, after its turn", "position", "component")
+        colourbar(image, right)
     else:
-        image = right.imshow(portrait.matrix.float().cpu().numpy(), cmap="viridis", interpolation="nearest")
-        right.set_title("logits, mean of the heads", fontsize=10, color=INK, loc="left")
-        right.set_xlabel("key position", color=INK)
-        right.set_ylabel("query position", color=INK)
-        figure.colorbar(image, ax=right)
+        matrix = portrait.matrix.float().cpu().numpy()
+        image = heat(right, matrix, float(matrix.min()), float(matrix.max()))
+        dress(right, "logits, mean of the heads", "key position", "query position")
+        colourbar(image, right)
     return figure
 
 
-def encoding_gallery(portraits: Mapping[str, Portrait], columns: int = 6) -> Figure:
+@look()
+def encoding_gallery(portraits: Mapping[str, Portrait], columns: int = 5) -> Figure:
     """Every encoding's logit between equal tokens against their distance, one small chart each."""
-    rows = -(-len(portraits) // columns)
-    figure = Figure(figsize=(2.25 * columns, 1.65 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (name, portrait) in zip(axes, portraits.items(), strict=False):
-        curves(axis, portrait.logits, portrait.distances, width=1.1)
-        axis.axvline(0, color="#cccccc", lw=0.7, zorder=0)
+    figure, axes = sheet(len(portraits), columns, 1.2)
+    for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
+        for row, colour in zip(portrait.logits.float().cpu().numpy(), shades(len(portrait.logits)), strict=True):
+            axis.plot(portrait.distances.cpu().numpy(), row, color=colour, lw=1.1)
+        axis.axvline(0, color=CEILING, lw=0.7, zorder=0)
         axis.set_xlim(-64 if portrait.causal else -32, 4 if portrait.causal else 32)
-        axis.set_title(name + ("*" if portrait.random else ""), fontsize=8, color=INK, pad=3)
-        axis.tick_params(labelsize=6, colors=INK, length=2)
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[len(portraits) :]:
-        axis.axis("off")
-    figure.supxlabel(
-        "distance = key position − query position     (* starts flat, shown with random weights)", fontsize=8
-    )
-    figure.supylabel("logit between equal tokens, from its mean; one line a head", fontsize=8)
+        axis.set_title(name + ("*" if portrait.random else ""), fontsize=SMALL, pad=3)
+        axis.locator_params(nbins=3)
+    figure.supxlabel("distance = key − query position; * starts flat, shown with random weights", fontsize=TEXT)
+    figure.supylabel("logit between equal tokens, from its mean; one line a head", fontsize=TEXT)
     return figure
 
 

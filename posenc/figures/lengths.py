@@ -3,71 +3,78 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from posenc.figures.style import ACCENT, INK
+from posenc.figures.marks import End, ceiling, dress, end_labels, length_axis, level, sheet
+from posenc.figures.style import ACCENT, CEILING, SHADE, SMALL, look, shades
 
 
+@look()
 def length_curves(result: Mapping[str, Any]) -> Figure:
     """Accuracy beside its ceilings, and skill, against the test length; the trained range is shaded.
 
     `result` is what result.json holds. Where no ceiling is known, bits a target beside the references stand right.
+    Bars are 95 % intervals over test sequences, cut at what is possible.
     """
-    lengths = [int(length) for length in result["test"]]
-    rows = list(result["test"].values())
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    errors = [1.96 * row["accuracy_standard_error"] for row in rows]
-    left.errorbar(lengths, [row["accuracy"] for row in rows], errors, color=ACCENT, marker="o", ms=4, lw=1.6)
-    for name, style in (("order_blind", ":"), ("order_aware", "--")):
-        ceiling = [(int(length), row[name]) for length, row in result["ceilings"].items() if row[name] is not None]
-        if ceiling:
-            left.plot(*zip(*sorted(ceiling), strict=True), ls=style, color="#888888", lw=1.2)
-            left.annotate(
-                f"best {name.replace('_', '-')}", sorted(ceiling)[0], (2, 4), textcoords="offset points", fontsize=7
-            )
-    left.set_ylabel("test accuracy", color=INK)
-    known = [(length, row) for length, row in zip(lengths, rows, strict=True) if "skill" in row]
-    if known:
-        skill, error = ([row[key] for _, row in known] for key in ("skill", "skill_standard_error"))
-        x = [length for length, _ in known]
-        right.errorbar(x, skill, [1.96 * value for value in error], color=ACCENT, marker="o", ms=4, lw=1.6)
-        right.axhline(0, color="#888888", ls=":", lw=1.2)
-        right.axhline(1, color="#888888", ls="--", lw=1.2)
-        right.set_ylabel("skill", color=INK)
+    rows = {int(length): row for length, row in result["test"].items()}
+    figure, (left, right) = sheet(2, 2, 3.0, _finding(result, rows))
+    ends = [_bars(left, {n: (row["accuracy"], row["accuracy_standard_error"]) for n, row in rows.items()}, "accuracy")]
+    for key, name in (("order_blind", "order-blind ceiling"), ("order_aware", "order-aware ceiling")):
+        known = [(int(n), row[key]) for n, row in result["ceilings"].items() if row[key] is not None]
+        ends += [ceiling(left, known, name)] if known else []
+    left.set_ylabel("test accuracy")
+    left.set_ylim(top=min(1.04, left.get_ylim()[1]))
+    skill = {n: (row["skill"], row["skill_standard_error"]) for n, row in rows.items() if "skill" in row}
+    if skill:
+        beside = [_bars(right, skill, "skill")]
+        level(right, (0, 1))
+        beside += [End(max(skill), y, name, CEILING) for y, name in ((0, "order-blind"), (1, "best possible"))]
     else:
-        right.plot(lengths, [row["bits"] for row in rows], color=ACCENT, marker="o", ms=4, lw=1.6)
-        for name, value in result["references"].items():
-            right.axhline(value, color="#888888", ls=":", lw=1.2)
-            right.annotate(name.replace("_", " "), (lengths[0], value), (2, 3), textcoords="offset points", fontsize=7)
-        right.set_ylabel("bits a target", color=INK)
-    for axis in (left, right):
-        _length_axis(axis, result, lengths)
-    names = (f"encoding={result['encoding']}", f"positions={result['positions']}", f"seed {result['seed']}")
-    figure.suptitle(" · ".join((result["dataset"], *names)), fontsize=10, color=INK, x=0.01, ha="left")
+        beside = [_bars(right, {n: (row["bits"], 0.0) for n, row in rows.items()}, "bits")]
+        level(right, result["references"].values())
+        beside += [End(max(rows), y, name.replace("_", " "), CEILING) for name, y in result["references"].items()]
+    right.set_ylabel("skill" if skill else "bits a target (lower is better)")
+    for axis, names in ((left, ends), (right, beside)):
+        _length_axis(axis, result, list(rows))
+        end_labels(axis, names, 2.2)
     return figure
+
+
+def _bars(axis: Axes, points: Mapping[int, tuple[float, float]], name: str) -> End:
+    """A line with intervals of 1.96 standard errors, at most 1 as both scores are; its end."""
+    xs, ys = list(points), np.array([value for value, _ in points.values()])
+    if name != "bits":
+        errors = 1.96 * np.array([error for _, error in points.values()])
+        axis.vlines(xs, ys - errors, np.minimum(ys + errors, np.maximum(ys, 1)), color=ACCENT, lw=1)
+    axis.plot(xs, ys, color=ACCENT, marker="o")
+    return End(xs[-1], float(ys[-1]), name, ACCENT)
+
+
+def _finding(result: Mapping[str, Any], rows: Mapping[int, Mapping[str, float]]) -> str:
+    """What the run keeps, trained and longest, and what it is a run of."""
+    metric = "skill" if any("skill" in row for row in rows.values()) else "bits"
+    known = {n: row[metric] for n, row in rows.items() if metric in row}
+    inside = [n for n in known if n <= result["trained_lengths"][1]] or [min(known)]
+    near, far = max(inside), max(known)
+    text = f"{result['encoding']} on {result['dataset']}: {metric} {known[near]:.2f} at length {near}"
+    text += f", {known[far]:.2f} at {far}" if far > near else ""
+    return f"{text} (positions={result['positions']}, seed {result['seed']})"
 
 
 def _length_axis(axis: Axes, result: Mapping[str, Any], lengths: Sequence[int]) -> None:
     """Length on a logarithmic axis: trained range shaded, lengths at which the encoding is undefined crossed out."""
-    shortest, longest = result["trained_lengths"]
-    ticks = sorted({*lengths, *(int(length) for length in result["undefined"])})
-    axis.set_xscale("log", base=2)
-    axis.axvspan(min(shortest, lengths[0]) * 0.96, longest * 1.04, color="#e8eef7", zorder=0)
-    for length in result["undefined"]:
-        axis.axvline(int(length), color="#c44e52", lw=0.8, ls=(0, (2, 3)))
+    lost = [int(length) for length in result["undefined"]]
+    length_axis(axis, sorted({*lengths, *lost}), tuple(result["trained_lengths"]), "test length")
+    for length in lost:
+        axis.axvline(length, color=CEILING, lw=0.8, ls=(0, (2, 3)))
         axis.annotate(
-            "undefined", (int(length), 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=7, ha="right"
+            "undefined", (length, 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=SMALL, ha="right"
         )
-    axis.set_xticks(ticks, [str(tick) for tick in ticks])
-    axis.minorticks_off()
-    axis.set_xlabel("length (shaded: trained)", color=INK)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
+@look()
 def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: str) -> Figure:
     """Bits a target against its place in the sequence, one line a test length, averaged over octaves' eighths.
 
@@ -75,23 +82,23 @@ def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: st
     `rows` are those of by_position.csv. A model whose line keeps falling past the trained length uses the longer
     context; one whose line rises does not extrapolate.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axis = figure.subplots()
     lengths = sorted({int(row["length"]) for row in rows})
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(lengths)))
-    for length, colour in zip(lengths, colours, strict=True):
+    drawn = []
+    for length in lengths:
         chosen = [row for row in rows if row["length"] == length]
         place, bits, asked = (np.array([row[key] for row in chosen]) for key in ("position", "bits", "asked"))
-        x, y = pooled(place + 1, bits, asked)
-        axis.plot(x, y, color=colour, lw=1.4, label=f"length {length}")
-    axis.axvspan(1, trained, color="#e8eef7", zorder=0)
+        drawn.append(pooled(place + 1, bits, asked))
+    last = drawn[-1][1]
+    figure, (axis,) = sheet(1, 1, 3.4, f"{title}: {last[-1]:.2f} bits at the last places of length {lengths[-1]}")
+    ends = []
+    for length, colour, (x, y) in zip(lengths, shades(len(lengths))[::-1], drawn, strict=True):
+        axis.plot(x, y, color=colour, lw=1.4)
+        ends.append(End(x[-1], y[-1], f"length {length}", colour))
+    axis.axvspan(1, trained, color=SHADE, lw=0, zorder=0)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.set_xlabel("place in the sequence, from 1 (shaded: trained)", color=INK)
-    axis.set_ylabel("bits a target", color=INK)
-    axis.set_title(title, fontsize=10, color=INK, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False)
+    dress(axis, "", "place in the sequence, from 1 (shaded: trained)", "bits a target (lower is better)")
+    end_labels(axis, ends, 2.6)
     return figure
 
 

@@ -2,14 +2,15 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from posenc.figures.style import CEILING, FAINT, GROUND, INK, SHADE, SMALL, TITLE, WIDTH
+from posenc.figures.style import CEILING, FAINT, INK, SHADE, SMALL, TITLE, WIDTH
 from posenc.figures.vectors import TIP
 
 DOTTED = (0, (1.2, 2))
@@ -62,22 +63,18 @@ def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
 
     height  of the axes in inches, roughly: how far two lines of type are apart on it
     """
-    low, high = axis.get_ylim()
-    if not ends or high == low:
+    if not ends:
         return
     gap = SMALL * 1.22 / 72 / height
-    order = sorted(ends, key=lambda end: end.y)
-    places = np.array([(end.y - low) / (high - low) for end in order])
-    for end, place in zip(order, spread(np.clip(places, 0, 1), gap), strict=True):
-        moved = abs(place - (end.y - low) / (high - low)) > gap / 2 or end.x < axis.get_xlim()[1] / 1.3
-        line = (
-            {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
-            if moved
-            else None
-        )
+    axis.autoscale_view()  # sets the limits, where they follow from the lines
+    where = (axis.transScale + axis.transLimits).transform([(end.x, end.y) for end in ends])
+    order = np.argsort(where[:, 1], kind="stable")
+    for k, place in zip(order, spread(np.clip(where[order, 1], 0, 1), gap), strict=True):
+        end, moved = ends[k], abs(place - where[k, 1]) > gap / 2 or where[k, 0] < 0.85
+        line = {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         axis.annotate(
             shown(end.text), (end.x, end.y), (1.03, place), textcoords="axes fraction", va="center", fontsize=SMALL,
-            color=end.colour, arrowprops=line, annotation_clip=False, gid=tip(end.text),
+            color=end.colour, arrowprops=line if moved else None, annotation_clip=False, gid=tip(end.text),
         )  # fmt: skip
 
 
@@ -104,7 +101,7 @@ def length_axis(
     """Lengths on a logarithmic axis; the trained range is shaded."""
     low, high = min(lengths), max(lengths)
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_locator(FixedLocator(lengths if len(lengths) < 7 else lengths[:: -(-len(lengths) // 6)]))
+    axis.xaxis.set_major_locator(FixedLocator(_apart(lengths)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlim(low / 1.12, high * 1.08)
@@ -113,6 +110,16 @@ def length_axis(
     if trained:
         first, last = trained
         axis.axvspan(max(first / 1.06, low / 1.12), last * 1.06, color=SHADE, lw=0, zorder=0)
+
+
+def _apart(lengths: Sequence[float]) -> list[float]:
+    """Those whose names have room: a tenth of the axis between two."""
+    room = np.log2(max(lengths) / min(lengths)) / 10
+    shown: list[float] = []
+    for length in lengths:
+        if not shown or np.log2(length / shown[-1]) >= room:
+            shown.append(length)
+    return shown
 
 
 def level(axis: Axes, values: Iterable[float], which: str = "y") -> None:
@@ -146,11 +153,28 @@ def row_axis(axis: Axes, names: Sequence[str], labelled: bool = True) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def halo() -> list:
-    """Path effects of letters over lines."""
-    from matplotlib.patheffects import withStroke
+def dress(axis: Axes, title: str, x: str, y: str = "") -> None:
+    """Title and names of the axes."""
+    axis.set_title(title)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
 
-    return [withStroke(linewidth=2.5, foreground=GROUND)]
+
+def heat(axis: Axes, values: np.ndarray, low: float, high: float, cmap: str = "viridis", **how: Any) -> AxesImage:
+    """A map of numbers without grid and frame."""
+    image = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, interpolation="nearest", **how)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    return image
+
+
+def colourbar(image: AxesImage, axes: Axes | Sequence[Axes], name: str = "", **how: Any) -> None:
+    """What the colours of a map mean."""
+    figure = image.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    bar = figure.colorbar(image, ax=axes, pad=0.02, **how)
+    bar.set_label(name)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
 def note(axis: Axes, text: str, colour: str = FAINT) -> None:

@@ -8,7 +8,7 @@ computes both. Nothing here imports matplotlib before something is drawn.
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,7 @@ FAMILIES = {
 }  # fmt: skip
 """Encodings by what they do: rotate queries and keys; add a vector of the position; let logits decay with distance;
 learn a function of the distance; count what the content says. A place in its family is an encoding's shade."""
+SHADES = sum(len(shades) for name, shades in COLOURS.items() if name != "none")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -114,13 +115,13 @@ def home(encoding: str) -> tuple[str, int]:
     return home(kin)[0] if kin else "own", crc32(encoding.encode())
 
 
-def styles(arms: Mapping[str, str]) -> dict[str, Style]:
+def styles(arms: Mapping[str, str], most: int = FRONT) -> dict[str, Style]:
     """The style of each arm; `arms` is {arm: encoding}, the most important first.
 
     An arm has its encoding's colour. Where two would share one, the later takes the next shade of its family that is
-    free, or of another family where all are taken. Only `FRONT` arms are in front.
+    free, or of another family where all are taken. Only the first `most` arms are in front.
     """
-    front = list(arms)[:FRONT]
+    front = list(arms)[: min(most, SHADES)]
     taken: set[str] = set()
     found: dict[str, Style] = {}
     number: dict[str, int] = {}
@@ -139,6 +140,24 @@ def styles(arms: Mapping[str, str]) -> dict[str, Style]:
     return found | {
         arm: Style(QUIET, MARKERS[home(arms[arm])[1] % len(MARKERS)], quiet=True) for arm in arms if arm not in found
     }
+
+
+def tones(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name: that of its encoding where any of them names one, else one of each hue in turn."""
+    names = list(names)
+    if any(home(name)[0] != "own" for name in names):
+        return {name: style.colour for name, style in styles({name: name for name in names}, SHADES).items()}
+    hues = [shades for family, shades in COLOURS.items() if family not in ("none", "own")]
+    order = [shades[k] for k in range(max(map(len, hues))) for shades in hues if k < len(shades)]
+    return {name: order[k % len(order)] for k, name in enumerate(names)}
+
+
+def shades(count: int) -> list[str]:
+    """Colours of things in an order, such as heads, layers or lengths: dark to light, of one scale (viridis)."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
+    return [to_hex(mpl.colormaps["viridis"](0.8 * k / max(1, count - 1))) for k in range(count)]
 
 
 @contextmanager
