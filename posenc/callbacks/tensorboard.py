@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from posenc import checks
 from posenc.attention.bias import ByPairs, Dense
 from posenc.attention.record import record_attention
 from posenc.diagnostics.bias_curve import bias_curve
@@ -23,10 +24,12 @@ class TensorBoardExtras(L.Callback):
     """Charts of accuracy and skill with their ceilings, attention maps, bias profile, similarity of position vectors.
 
     hparams  the values to compare runs by in the HPARAMS tab
+    figures  whether to draw; half a second for each run, which a sweep leaves out (`python -m posenc analyze` draws)
     """
 
-    def __init__(self, hparams: Mapping[str, Any]) -> None:
-        self.hparams = dict(hparams)
+    def __init__(self, hparams: Mapping[str, Any], figures: bool = True) -> None:
+        checks.boolean(self, figures=figures)
+        self.hparams, self.figures = dict(hparams), figures
 
     @staticmethod
     def _writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
@@ -57,7 +60,7 @@ class TensorBoardExtras(L.Callback):
         A run that was killed after its last step trains no more and has no end of training, but it is tested again.
         """
         assert isinstance(pl_module, SequenceModule)
-        for writer in self._writers(trainer):
+        for writer in self._writers(trainer) if self.figures else ():
             for name, figure in draw(pl_module).items():
                 writer.add_figure(name, figure, trainer.global_step)
 

@@ -26,6 +26,7 @@ from posenc.config import launching
 from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
 from posenc.jobs import summary
+from posenc.jobs.compose import read_once
 from posenc.runs.folder import FINISHED, refuse_links
 from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
@@ -84,6 +85,7 @@ class SweepSummary(Callback):
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
+        read_once()
         BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()
 
