@@ -54,7 +54,10 @@ def test_yaml_mirrors_its_constructor(composed: Callable[..., DictConfig], group
         assert node["_target_"] != "functools.partial", "use _partial_: true"
 
 
-@pytest.mark.parametrize("place", range(max(len(options(group)) for group in PLAIN)))
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(k, marks=[pytest.mark.slow] * bool(k % 9)) for k in range(max(map(len, map(options, PLAIN))))],
+)
 def test_hydra_composes_every_option_as_the_tests_do(composed: Callable[..., DictConfig], place: int) -> None:
     """An option of each group at once: the first of each, the second, and so on."""
     chosen = {group: options(group)[place % len(options(group))] for group in PLAIN}

@@ -153,7 +153,7 @@ def test_counted_operations_obey_the_formula(found: Any) -> None:
     assert isinstance(each, QuadraticCost)
     for name, arm in each.arms.items():
         encoder = arm.build(0, **each.options).float()
-        for length in (64, 128, 256, 512, 1024, 2048, 4096):
+        for length in (64, 512, 4096):  # which determine a formula of second degree
             assert count_flops(encoder, length) == pytest.approx(each.formula(name, length), rel=0.05), (name, length)
     assert each.crossover("explicit") == 6 * 64
     assert numbers.sample("flops_slope", "explicit", 2048)[0] > 1.8  # past four times the crossover
@@ -184,6 +184,7 @@ def test_bytes_counted_without_data_are_those_of_a_real_pass(attention: str) -> 
     assert count_bytes(encoder, 40) == pytest.approx(real, rel=0.01)
 
 
+@pytest.mark.slow
 def test_gradient_flow_shows_what_the_theory_says(found: Any) -> None:
     each, numbers = found("gradient_flow")
     assert isinstance(each, GradientFlow)

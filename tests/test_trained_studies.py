@@ -106,10 +106,20 @@ def encoder(encoding: PositionalEncoding, task: Task, seed: int = 0, **options: 
     return Arm(encoding, options).build(seed, **sizes).float()
 
 
-def test_a_training_learns_and_is_a_function_of_its_seed() -> None:
-    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
-    recipe = Recipe(steps=150, batch_size=64, lr=1e-2, warmup_steps=10, eval_size=500)
-    first, again, other = (fit(encoder(SinusoidalPositionalEncoding(16), task, s), task, s, recipe) for s in (0, 0, 1))
+LOOKUP = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
+RECIPE = Recipe(steps=150, batch_size=64, lr=1e-2, warmup_steps=10, eval_size=500)
+
+
+@pytest.fixture(scope="module")
+def first() -> Any:
+    """A training that learns; whoever changes it takes a copy."""
+    torch.set_num_threads(1)
+    return fit(encoder(SinusoidalPositionalEncoding(16), LOOKUP), LOOKUP, 0, RECIPE)
+
+
+def test_a_training_learns_and_is_a_function_of_its_seed(first: Any) -> None:
+    task, recipe = LOOKUP, RECIPE
+    again, other = (fit(encoder(SinusoidalPositionalEncoding(16), task, s), task, s, recipe) for s in (0, 1))
     assert first.skills[5] > 0.9
     assert not first.diverged
     assert first.skills == again.skills
@@ -144,13 +154,10 @@ def test_taking_out_the_position_mean_takes_out_position_and_nothing_else() -> N
     torch.testing.assert_close(mixed - mixed.mean((0, 1)), (vectors - vectors.mean(0)).detach())
 
 
-def test_without_position_anywhere_the_ablation_of_a_trained_model_is_felt() -> None:
-    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
-    recipe = Recipe(steps=150, batch_size=64, lr=1e-2, warmup_steps=10, eval_size=500)
-    trained = fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe)
-    with without_position_mean(trained.module.encoder, 0):
-        assert skill_now(trained.module, 5, 500) < trained.skills[5] - 0.3
-    assert skill_now(trained.module, 5, 500) == pytest.approx(trained.skills[5], abs=1e-6)
+def test_without_position_anywhere_the_ablation_of_a_trained_model_is_felt(first: Any) -> None:
+    with without_position_mean(first.module.encoder, 0):
+        assert skill_now(first.module, 5, 500) < first.skills[5] - 0.3
+    assert skill_now(first.module, 5, 500) == pytest.approx(first.skills[5], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +213,10 @@ def test_the_size_at_which_a_curve_reaches_nine_tenths() -> None:
 
 
 def test_trainability_counts_successes_and_picks_the_best_rate() -> None:
-    task = Lookup(length=5, test_lengths=[5], max_length=5, num_values=4)
-    recipe = Recipe(steps=150, batch_size=64, lr=1.0, warmup_steps=10, eval_size=200)
+    recipe = Recipe(steps=100, batch_size=64, lr=1.0, warmup_steps=10, eval_size=200)
     arms = {"pre": Arm(SinusoidalPositionalEncoding(16))}
     study = Trainability(
-        arms, task, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, choosing_seeds=1, dim=16, num_heads=2
+        arms, LOOKUP, recipe, rates=[1e-2, 1e30], depths=[2], seeds=1, choosing_seeds=1, dim=16, num_heads=2
     )
     found = Measurements()
     study.measure(found, 0, workers=Workers(1))

@@ -173,11 +173,10 @@ def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
-    done = process("-m", "encoding=none,rope", "seed=0,1", *SMALL, f"hydra.sweep.dir={tmp_path / 's'}")
+    done = process("-m", "encoding=none,rope", *SMALL, f"hydra.sweep.dir={tmp_path / 's'}")
     assert (done.returncode, done.stderr) == (0, "")
     for encoding in ("none", "rope"):
-        for seed in (0, 1):
-            assert result(tmp_path / "s" / "pattern" / encoding / f"seed{seed}")["status"] == "completed"
+        assert result(tmp_path / "s" / "pattern" / encoding / "seed0")["status"] == "completed"
 
 
 @pytest.mark.slow
