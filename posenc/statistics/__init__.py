@@ -12,12 +12,13 @@ from posenc.statistics.aggregates import (
 from posenc.statistics.family import correct, unseen_share
 from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_difference, success_rate
 from posenc.statistics.paired import Difference, mcnemar, paired_difference, sign_flip_test
-from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, label
+from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, SOLVED, label
 from posenc.statistics.simulation import coverage
 
 __all__ = [
     "SEEDS_FOR_INTERVAL",
     "SEEDS_FOR_VERDICT",
+    "SOLVED",
     "Difference",
     "Interval",
     "correct",

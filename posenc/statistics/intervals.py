@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from posenc.checks import number
-from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, sample
+from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SOLVED, check_level, sample
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def success_rate(values: ArrayLike, threshold: float = 0.9, level: float = 0.95) -> Interval:
+def success_rate(values: ArrayLike, threshold: float = SOLVED, level: float = 0.95) -> Interval:
     """The share k/n of values ≥ threshold, with Wilson's score interval.
 
         (k + z²/2 ± z·√(k·(n − k)/n + z²/4)) / (n + z²),    z the normal quantile of (1 + level)/2

@@ -13,6 +13,10 @@ SEEDS_FOR_VERDICT = 10
 """Below it nothing is decided: at five seeds the exact two-sided sign-flip test cannot go below 2/2⁵ = .0625."""
 
 
+SOLVED = 0.9
+"""The skill from which on a run has solved its task."""
+
+
 def label(n: int) -> str:
     """What to write beside a number from n seeds; nothing where they suffice for a verdict."""
     positive("label", minimum=0, n=n)

@@ -16,13 +16,13 @@ from posenc import checks, terminal
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
 from posenc.model.encoder import Encoder
 from posenc.model.initialise import INITIALISATIONS
-from posenc.statistics import mean_interval
+from posenc.statistics import SOLVED, mean_interval
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.method.base import Study, draw_tokens
 from posenc.studies.method.curves import FAINT, STYLES, band, colours, curves, dress, label, plain
-from posenc.studies.method.trainability import SUCCESS, Trainability
+from posenc.studies.method.trainability import Trainability
 from posenc.studies.method.trained import Row
 
 ROUNDING = -15
@@ -149,7 +149,7 @@ class GradientFlow(Study):
         table.caption = "input/last: gradient that reaches the embeddings, as a multiple of the last layer's"
         yield table
         if self.trainability is not None:
-            title = f"Seeds whose skill on {self.trainability.task} reaches {SUCCESS:g}"
+            title = f"Seeds whose skill on {self.trainability.task} reaches {SOLVED:g}"
             table = terminal.table(title, "arm", *(f"depth {depth}" for depth in self.trainability.depths))
             for name, row in self.trainability.rows(found):
                 table.add_row(plain(name), *row)

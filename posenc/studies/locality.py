@@ -15,6 +15,7 @@ from rich.table import Table
 from posenc import checks, terminal
 from posenc.diagnostics import attention_distance, capture, uniform_distance
 from posenc.figures.style import INK
+from posenc.statistics import SOLVED
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
@@ -23,7 +24,6 @@ from posenc.studies.method.curves import FAINT, colours, curves, dress, label, p
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
 
-THRESHOLD = 0.9
 MARKS = "o>s^"
 """One for each reach."""
 
@@ -143,7 +143,7 @@ class Locality(Study):
                 rows = found.frame("skill", arm_at(arm, reach))
                 axis.plot(logs + (i - len(self.arms) / 2) * 0.03, rows, "o", ms=3, color=tones[arm], alpha=0.5)
                 axis.plot(logs, rows.mean(axis=1), color=tones[arm], lw=1.7, label=plain(arm))
-            for y in (0, 0.9):
+            for y in (0, SOLVED):
                 axis.axhline(y, color=FAINT, lw=0.8, zorder=0)
             axis.set_xticks(logs, [f"{size:,}" for size in self.sizes])
             axis.set_ylim(-0.15, 1.08)
@@ -177,11 +177,11 @@ def arm_at(name: str, reach: int) -> str:
 
 def log2_size(logs: np.ndarray, skills: np.ndarray) -> float | None:
     """log2 of the size at which a curve first reaches .9, None where it starts there; see Locality."""
-    above = np.flatnonzero(skills >= THRESHOLD)
+    above = np.flatnonzero(skills >= SOLVED)
     if not above.size:
         return float(logs[-1] + 1)
     first = int(above[0])
     if first == 0:
         return None
     (x0, x1), (y0, y1) = logs[first - 1 : first + 1], skills[first - 1 : first + 1]
-    return float(x0 + (x1 - x0) * (THRESHOLD - y0) / (y1 - y0))
+    return float(x0 + (x1 - x0) * (SOLVED - y0) / (y1 - y0))

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from posenc import statistics
-from posenc.report.numbers.facets import SUCCESS, Facet, Values
+from posenc.report.numbers.facets import Facet, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
 from posenc.report.numbers.meetings import Key, budgets
 from posenc.report.reading.read import Note
@@ -79,7 +79,11 @@ def contrasts(facets: Sequence[Facet], tests: Mapping[Key, Test], judged: Judgem
         seeds = sorted(test.ours.keys() & test.theirs.keys())
         sign = -1 if test.lower else 1
         a, b = (sign * np.array([values[seed] for seed in seeds]) for values in (test.ours, test.theirs))
-        solved = statistics.mcnemar(a >= SUCCESS, b >= SUCCESS) if metric == "skill" and len(seeds) > 1 else None
+        solved = (
+            statistics.mcnemar(a >= statistics.SOLVED, b >= statistics.SOLVED)
+            if metric == "skill" and len(seeds) > 1
+            else None
+        )
         pair = judged[place, metric, arm, other]
         found.append(Contrast(facet, str(arm), str(other), str(metric), pair, improvement(test), solved))
     return sorted(found, key=lambda one: one.metric == "aulc")
@@ -152,7 +156,7 @@ def _across(
         mean=fmean(means.values()),
         lowest=means[hardest],
         hardest=hardest,
-        unsolved=tuple(dataset for dataset, mean in means.items() if mean < SUCCESS),
+        unsolved=tuple(dataset for dataset, mean in means.items() if mean < statistics.SOLVED),
         skill=statistics.interquartile_mean([list(values.values()) for values in tasks.values()]),
         improvement=fmean(against) if len(against) == len(group) else None,
         values={seed: fmean(values[seed] for values in tasks.values()) for seed in sorted(common)},

@@ -15,8 +15,6 @@ from posenc.report.reading.arms import Placed
 from posenc.report.words import bounds
 from posenc.statistics import Interval
 
-SUCCESS = 0.9
-"""The skill from which on a run has solved its task."""
 DEFAULT = "none"
 """The baseline where nobody asks for one."""
 SHOWN = 12

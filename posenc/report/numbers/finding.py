@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from posenc import statistics
-from posenc.report.numbers.facets import SUCCESS, Facet, clipped
+from posenc.report.numbers.facets import Facet, clipped
 from posenc.report.numbers.judge import SHARE, Judgement, Pair
 from posenc.report.numbers.meetings import Key, Meeting
 from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share, tally
@@ -181,7 +181,10 @@ def _solved(meeting: Meeting, names: Iterable[str]) -> str:
     """Success rates, where some seeds of an arm solved the task and others did not."""
     if meeting.metric != "skill":
         return ""
-    rates = {name: statistics.success_rate([*meeting.values[meeting.length][name].values()], SUCCESS) for name in names}
+    rates = {
+        name: statistics.success_rate([*meeting.values[meeting.length][name].values()], statistics.SOLVED)
+        for name in names
+    }
     if not any(0 < rate.estimate < 1 for rate in rates.values()):
         return ""
     return f"; solved: {listing([f'{name} {share(rate)}' for name, rate in rates.items()])}"

@@ -9,7 +9,7 @@ from statistics import fmean, median
 import numpy as np
 
 from posenc import statistics
-from posenc.report.numbers.facets import LOST, SUCCESS, Facet
+from posenc.report.numbers.facets import LOST, Facet
 from posenc.report.reading.arms import Placed
 from posenc.statistics import Interval
 
@@ -54,7 +54,7 @@ def _row(facet: Facet, arm: str, reference: str) -> Row:
     lost = Counter(item.run.status for item in items if item.run.status != "completed")
     values = facet.values(arm)
     outcomes = list(values.values()) or [-1e9] * sum(lost[status] for status in LOST)  # none is a success
-    success = statistics.success_rate(outcomes, SUCCESS) if facet.metric == "skill" and outcomes else None
+    success = statistics.success_rate(outcomes, statistics.SOLVED) if facet.metric == "skill" and outcomes else None
     crossed = list(facet.values(arm, "k50").values())
     speed, same = _speed(facet, arm, reference)
     rates = [rate for item in items if (rate := item.run.measured("tokens_per_second"))]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from posenc.report.numbers.compare import Comparison
 from posenc.report.words import NONE, estimate, fixed, listing, probability, ratio, share, signed, span, whole
-from posenc.statistics import Interval
+from posenc.statistics import SOLVED, Interval
 
 Cell = tuple[str, float | str | None]
 """Text, and what it is sorted by."""
@@ -79,10 +79,10 @@ def summary_table(comparison: Comparison) -> PageTable:
             }
         )
     about = (
-        "Mean over seeds with the 95 % t-interval, cut at what is possible; solved: seeds with skill ≥ 0.9, with "
-        "Wilson's interval, which also holds where runs either succeed or fail (there the t-interval covers too "
-        "seldom: 57 % at eight seeds of which one in ten fails). A run that diverged or failed counts, as skill 0 (in "
-        f"bits: as the worst run here) and as not solved. {speed}: tokens per second relative to "
+        "Mean over seeds with the 95 % t-interval, cut at what is possible; solved: seeds with skill ≥ "
+        f"{SOLVED:g}, with Wilson's interval, which also holds where runs either succeed or fail (there the t-interval "
+        "covers too seldom: 57 % at eight seeds of which one in ten fails). A run that diverged or failed counts, as "
+        f"skill 0 (in bits: as the worst run here) and as not solved. {speed}: tokens per second relative to "
         f"{comparison.reference}, paired by seed within a sweep (~: across sweeps)."
     )
     if any(row.label for row in comparison.rows):
@@ -110,9 +110,9 @@ def across_table(comparison: Comparison) -> PageTable | None:
     ]
     about = (
         "Means over datasets of the mean skill over seeds, the best first; beside it the lowest of them and how many "
-        "datasets have a mean skill below 0.9. The interquartile mean over all runs, with a stratified bootstrap "
-        "interval, leaves out the best and the worst quarter: it hides a task that fails. The last column is the mean "
-        f"over datasets of the share of seeds on which an encoding beats {comparison.baseline}."
+        f"datasets have a mean skill below {SOLVED:g}. The interquartile mean over all runs, with a stratified "
+        "bootstrap interval, leaves out the best and the worst quarter: it hides a task that fails. The last column is "
+        f"the mean over datasets of the share of seeds on which an encoding beats {comparison.baseline}."
     )
     missing = {arm: where for row in comparison.across for arm, where in row.missing.items()}
     if missing:

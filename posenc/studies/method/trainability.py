@@ -14,15 +14,13 @@ from matplotlib.figure import SubFigure
 
 from posenc import checks
 from posenc.figures.style import INK
+from posenc.statistics import SOLVED
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Arm, answering, check_arms
 from posenc.studies.method.curves import plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.studies.method.workers import Workers
 from posenc.tasks.base import Task
-
-SUCCESS = 0.9
-"""The skill from which on a training counts as a success."""
 
 
 @dataclass(eq=False)
@@ -90,7 +88,7 @@ class Trainability:
         skill, arm = trained.skills[self.task.length[1]], cell(name, rate)
         return [
             ("skill", arm, depth, seed, skill),
-            ("success", arm, depth, seed, float(skill >= SUCCESS)),
+            ("success", arm, depth, seed, float(skill >= SOLVED)),
             ("diverged", arm, depth, seed, float(trained.diverged)),
         ]
 
@@ -116,13 +114,13 @@ class Trainability:
         mean = np.array([[np.mean([*sample]) for sample in row] for row in samples])
         image = axis.imshow(mean, cmap=matplotlib.colormaps["viridis"], vmin=0, vmax=1, origin="lower", aspect="auto")
         for i, j in np.ndindex(*mean.shape):
-            won = sum(value >= SUCCESS for value in samples[i][j])
+            won = sum(value >= SOLVED for value in samples[i][j])
             text = f"{won}/{len(samples[i][j])}"
             axis.text(j, i, text, ha="center", va="center", fontsize=9, color="black" if mean[i, j] > 0.6 else "white")
         axis.set_xticks(range(len(self.depths)), [str(depth) for depth in self.depths])
         axis.set_yticks(range(len(self.rates)), [f"{rate:g}" for rate in self.rates])
         axis.set_xlabel("depth", color=INK)
-        axis.set_title(f"{plain(name)}: seeds with skill ≥ {SUCCESS:g}", fontsize=9.5, color=INK, loc="left")
+        axis.set_title(f"{plain(name)}: seeds with skill ≥ {SOLVED:g}", fontsize=9.5, color=INK, loc="left")
         return image
 
 
