@@ -108,3 +108,28 @@ def test_it_is_its_table() -> None:
         assert torch.equal(bias.matrix(positions), ByDistance(bias.table).matrix(positions))
     assert bias.learned
     assert not ByQuery(bias.queries.detach(), bias.vectors.detach()).learned
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=str)
+@pytest.mark.parametrize(("reach", "rows"), [(0, 5), (3, 5), (3, 33), (7, 2), (40, 13)])
+def test_vectors_that_distances_share_are_read_once(
+    mask: Mask, reach: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer, and the gradient of the table that clipped distances are read from, are the definition's."""
+    N, positions = 33, Positions.arange(33)
+    monkeypatch.setattr(by_query, "ROWS", rows)
+    monkeypatch.setattr(by_query, "LEAST", 1)
+    qkv, whole = inputs(N, shared=reach % 2 == 0, values=True)
+    heads = len(whole.vectors)
+    keys, values = (torch.randn(heads, 2 * reach + 1, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    column = torch.arange(1 - N, N).clamp(-reach, reach) + reach
+    found: list[list[Tensor]] = []
+    for attend, known in ((by_query.attend, reach), (explicit, None)):
+        out = attend(*qkv, ByQuery(whole.queries, keys[:, column], values[:, column], known), positions, mask)
+        slopes = torch.autograd.grad(
+            (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum(),
+            [*qkv, whole.queries, keys, values],
+        )
+        found.append([out, *slopes])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-9)

@@ -62,11 +62,14 @@ class ByQuery:
     queries  (B, H, N, c), scaled
     vectors  (h, M, c): h = 1 or H
     values   (h, M, d) or None: what a key at each distance adds to its value
+    reach    places from which on all distances of one side have equal vectors and values, as those that are clipped;
+             None: not known. The gradient of `vectors` may then be given to any of the equal ones
     """
 
     queries: Float[Tensor, "B H N c"]
     vectors: Float[Tensor, "h M c"]
     values: Float[Tensor, "h M d"] | None = None
+    reach: int | None = None
 
     @property
     def has_values(self) -> bool:

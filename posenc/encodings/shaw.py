@@ -1,5 +1,7 @@
 """Relative position representations: a learned vector for each clipped distance, read by the query."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -59,4 +61,5 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
         column = positions.distances.clamp(-K, K) + K
         keys = interpolate(self.keys_table, column).to(q.dtype)
         values = None if self.values_table is None else interpolate(self.values_table, column)
-        return ByQuery(q * q.shape[-1] ** -0.5, keys, values)
+        reach = math.ceil(K / positions.scale) if positions.scale > 0 else None
+        return ByQuery(q * q.shape[-1] ** -0.5, keys, values, reach)

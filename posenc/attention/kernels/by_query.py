@@ -54,17 +54,17 @@ def attend(
     values = None if bias.values is None else bias.values[:, occur].to(dtype)
     first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, queries))
     with blocks.without_autocast(q):  # the backward pass, outside it, must find the same weights
-        out = QueryAttention.apply(*first, vectors, values, mask)
+        out = QueryAttention.apply(*first, vectors, values, mask, bias.reach)
     assert isinstance(out, Tensor)
     return out.transpose(0, 1).to(q.dtype)
 
 
 class QueryAttention(torch.autograd.Function):
-    """(q, k, v, a), each (H, B, N, ·), r and s, each (1 or H, 2N − 1, ·), s or None, mask → as v."""
+    """(q, k, v, a), each (H, B, N, ·), r and s, each (1 or H, 2N − 1, ·), s or None, mask, reach → as v."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, r: Tensor, s: Tensor | None, mask: Mask
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, r: Tensor, s: Tensor | None, mask: Mask, reach: int | None
     ) -> Tensor:
         """Keeps what it was given, the output and one number a query."""
         out, sums = torch.empty_like(v), q.new_empty(*q.shape[:-1], 1)
@@ -72,7 +72,8 @@ class QueryAttention(torch.autograd.Function):
         scale, log2e = q.shape[-1] ** -0.5, math.log2(math.e)
         for block in _blocks(q, mask):
             h, m, n, t = block
-            by_key = logits.read(block, a[h, :, m] * log2e, r, mask)
+            own = Distinct(t, q.shape[2], reach)
+            by_key = logits.read(block, a[h, :, m] * log2e, r, mask, own)
             by_key += (q[h, :, m] * (scale * log2e)) @ k[h, :, n].mT
             top = by_key.amax(-1, keepdim=True)
             by_distance = weights.of(block)
@@ -80,11 +81,11 @@ class QueryAttention(torch.autograd.Function):
             total = by_key.sum(-1, keepdim=True)
             mixed = by_key @ v[h, :, n]
             if s is not None:
-                mixed += _apply(by_distance, _of(s, h)[:, t])
+                mixed += _apply(own.sums(by_distance), _of(s, h)[:, own.columns])
             out[h, :, m] = mixed / total
             sums[h, :, m] = top + total.log2()
         ctx.save_for_backward(q, k, v, a, r, s, out, sums)
-        ctx.mask = mask
+        ctx.mask, ctx.reach = mask, reach
         return out
 
     @staticmethod
@@ -102,7 +103,8 @@ class QueryAttention(torch.autograd.Function):
         read, bordered = DistanceRows(q), DistanceRows(q)
         for block in _blocks(q, ctx.mask):
             h, m, n, t = block
-            weights = read.read(block, a[h, :, m] * log2e, r, ctx.mask)
+            own = Distinct(t, N, ctx.reach)
+            weights = read.read(block, a[h, :, m] * log2e, r, ctx.mask, own)
             weights += queries[h, :, m] @ keys[h, :, n].mT
             weights.exp2_()
             dv[h, :, n] += weights.mT @ grad[h, :, m]
@@ -112,15 +114,51 @@ class QueryAttention(torch.autograd.Function):
                 torch.mul(weights, asked[h, :, m] @ values[h, :, n].mT, out=slopes)
             else:
                 slopes.copy_(weights)
-                _gather(ds, h, t, by_distance, grad[h, :, m])
-                given = read.read(block, grad[h, :, m], s, Mask())  # in the place of the weights
+                _gather(ds, h, own.columns, own.sums(by_distance), grad[h, :, m])
+                given = read.read(block, grad[h, :, m], s, Mask(), own)  # in the place of the weights
                 given += asked[h, :, m] @ values[h, :, n].mT
                 slopes *= given
             dq[h, :, m] = slopes @ k[h, :, n]
             dk[h, :, n] += slopes.mT @ q[h, :, m]
-            da[h, :, m] = _apply(by_distance, _of(r, h)[:, t])
-            _gather(dr, h, t, by_distance, a[h, :, m])
-        return dq * scale, dk * scale, dv, da, dr, None if s is None else ds, None
+            summed = own.sums(by_distance)
+            da[h, :, m] = _apply(summed, _of(r, h)[:, own.columns])
+            _gather(dr, h, own.columns, summed, a[h, :, m])
+        return dq * scale, dk * scale, dv, da, dr, None if s is None else ds, None, None
+
+
+class Distinct:
+    """Of the distances `t` of a block, one for all on the left that share a vector, those between, one on the right.
+
+    Distances of `reach` places and more share a vector on each side, so that products over them are of few columns:
+    what is read is repeated, and what is summed is summed before.
+    """
+
+    def __init__(self, t: slice, length: int, reach: int | None) -> None:
+        last = t.stop - 1
+        start, stop = t.start, last
+        if reach is not None:
+            start = max(t.start, min(length - 1 - reach, last))
+            stop = min(last, max(length - 1 + reach, start))
+            if 2 * (stop + 1 - start) > t.stop - t.start:  # too little is left out
+                start, stop = t.start, last
+        self.columns = slice(start, stop + 1)
+        self.left, self.right = start - t.start, stop - t.start
+
+    def spread(self, product: Float[Tensor, "h x w"], rows: Float[Tensor, "h x W"]) -> None:
+        """Each column where its distance stands in `rows`."""
+        rows[..., self.left : self.right + 1] = product
+        rows[..., : self.left] = product[..., :1]
+        rows[..., self.right + 1 :] = product[..., -1:]
+
+    def sums(self, rows: Float[Tensor, "h B m W"]) -> Float[Tensor, "h B m w"]:
+        """The columns that share a vector, summed."""
+        if self.left == 0 and self.right == rows.shape[-1] - 1:
+            return rows
+        if self.left == self.right:
+            return rows.sum(-1, keepdim=True)
+        left, right = rows[..., : self.left + 1], rows[..., self.right :]
+        between = rows[..., self.left + 1 : self.right]
+        return torch.cat((left.sum(-1, keepdim=True), between, right.sum(-1, keepdim=True)), -1)
 
 
 class DistanceRows:
@@ -141,10 +179,16 @@ class DistanceRows:
             self.held = self.like.new_zeros(shape)
         return self.held
 
-    def read(self, block: Block, queries: Tensor, vectors: Tensor, mask: Mask) -> Float[Tensor, "h B m n"]:
+    def read(
+        self, block: Block, queries: Tensor, vectors: Tensor, mask: Mask, own: "Distinct"
+    ) -> Float[Tensor, "h B m n"]:
         """queries · vectors at the distance of each key, −∞ where the mask forbids it."""
         rows, (h, _, _, t) = self.of(block), block
-        torch.bmm(queries.flatten(1, 2), _of(vectors, h)[:, t].expand(len(rows), -1, -1).mT, out=rows.flatten(1, 2))
+        read, flat = _of(vectors, h)[:, own.columns].expand(len(rows), -1, -1).mT, rows.flatten(1, 2)
+        if own.columns == t:
+            torch.bmm(queries.flatten(1, 2), read, out=flat)
+        else:
+            own.spread(torch.bmm(queries.flatten(1, 2), read), flat)
         allowed = mask.allowed_distances(self.like.shape[2], rows.device)
         if allowed is not None:
             rows.masked_fill_(~allowed[t], float("-inf"))
@@ -163,7 +207,7 @@ def _apply(by_distance: Float[Tensor, "h B m W"], vectors: Float[Tensor, "g W c"
 
 
 def _gather(
-    into: Tensor, h: slice, t: slice, by_distance: Float[Tensor, "h B m W"], x: Float[Tensor, "h B m c"]
+    into: Tensor, h: slice, t: slice, by_distance: Float[Tensor, "h B m w"], x: Float[Tensor, "h B m c"]
 ) -> None:
     """Σ over sequences and queries (and heads, where they share vectors) of by_distance · x, at each distance."""
     product = torch.bmm(by_distance.flatten(1, 2).mT, x.flatten(1, 2))
