@@ -125,7 +125,7 @@ def test_vectors_that_distances_share_are_read_once(
     column = torch.arange(1 - N, N).clamp(-reach, reach) + reach
     found: list[list[Tensor]] = []
     for attend, known in ((by_query.attend, reach), (explicit, None)):
-        out = attend(*qkv, ByQuery(whole.queries, keys[:, column], values[:, column], known), positions, mask)
+        out = attend(*qkv, ByQuery(whole.queries, keys[:, column], values[:, column], reach=known), positions, mask)
         slopes = torch.autograd.grad(
             (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum(),
             [*qkv, whole.queries, keys, values],

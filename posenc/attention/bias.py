@@ -4,7 +4,7 @@ B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.posi
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -69,7 +69,7 @@ class ByQuery:
     queries: Float[Tensor, "B H N c"]
     vectors: Float[Tensor, "h M c"]
     values: Float[Tensor, "h M d"] | None = None
-    reach: int | None = None
+    reach: int | None = field(default=None, kw_only=True)
 
     @property
     def has_values(self) -> bool:

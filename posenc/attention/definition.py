@@ -11,6 +11,7 @@ from torch import Tensor
 
 from posenc.attention.bias import Bias
 from posenc.attention.kernels import blocks
+from posenc.attention.kernels.blocks import Queries, Values
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
@@ -42,13 +43,6 @@ def add_values(weights: Float[Tensor, "B H N N"], v: Tensor, bias: Bias | None, 
     return weights @ v if relative is None else weights @ v + relative
 
 
-def explicit(
-    q: Float[Tensor, "B H N c"],
-    k: Float[Tensor, "B H N c"],
-    v: Float[Tensor, "B H N d"],
-    bias: Bias | None,
-    positions: Positions,
-    mask: Mask,
-) -> Float[Tensor, "B H N d"]:
+def explicit(q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask) -> Values:
     """The definition, written out, for every bias, mask and device."""
     return add_values(attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1), v, bias, positions)

@@ -96,11 +96,13 @@ def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> 
     """
     width = 2 * cos.shape[-1]
     head, tail = x[..., :width].to(cos.dtype), x[..., width:]
-    if layout == "interleaved":
+    if layout == "interleaved" and torch.compiler.is_compiling():  # inductor generates no code for complex numbers
+        one, other = head.unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack((one * cos - other * sin, one * sin + other * cos), -1).flatten(-2)
+    elif layout == "interleaved":
         # A complex number lies in one piece at an even place; what does not (no projection makes it) is moved.
         *outer, last = head.stride()
-        odd = last != 1 or any(step % 2 for step in outer)
-        odd = odd or (not torch.compiler.is_compiling() and head.storage_offset() % 2)
+        odd = last != 1 or any(step % 2 for step in outer) or head.storage_offset() % 2
         pairs = (head.clone(memory_format=torch.contiguous_format) if odd else head).unflatten(-1, (-1, 2))
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin)).flatten(-2)
     else:

@@ -62,4 +62,4 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
         keys = interpolate(self.keys_table, column).to(q.dtype)
         values = None if self.values_table is None else interpolate(self.values_table, column)
         reach = math.ceil(K / positions.scale) if positions.scale > 0 else None
-        return ByQuery(q * q.shape[-1] ** -0.5, keys, values, reach)
+        return ByQuery(q * q.shape[-1] ** -0.5, keys, values, reach=reach)

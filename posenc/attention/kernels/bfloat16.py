@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from posenc.attention.bias import Bias
 from posenc.attention.definition import add_values, biased
 from posenc.attention.kernels import blocks, fused
+from posenc.attention.kernels.blocks import Queries, Values
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
@@ -36,14 +36,7 @@ def products(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Posi
     return add_values(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
 
 
-def attend(
-    q: Float[Tensor, "B H N c"],
-    k: Float[Tensor, "B H N c"],
-    v: Float[Tensor, "B H N d"],
-    bias: Bias | None,
-    positions: Positions,
-    mask: Mask,
-) -> Float[Tensor, "B H N d"]:
+def attend(q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask) -> Values:
     """softmax(q kᵀ / √d + bias) v in bfloat16, for no bias or one table, and a mask that is open."""
     table = None if bias is None else fused.lay(bias, positions, mask)[1]
     q, k, v = blocks.operands(q, k, v, table, positions.length)

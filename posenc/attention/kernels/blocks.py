@@ -12,6 +12,11 @@ from torch.autograd import Function
 
 from posenc.checks import ConfigError
 
+Queries = Float[Tensor, "B H N c"]
+"""And keys."""
+Values = Float[Tensor, "B H N d"]
+"""And what attention makes of them."""
+
 
 def pays(x: Tensor) -> bool:
     """Not on a GPU, which each block would keep waiting, nor in torch.compile, which cannot trace the backward pass."""
