@@ -1,20 +1,24 @@
 """The visual language: colours that differ for every eye, the same for an encoding everywhere, names that never touch.
 
-Colour vision is simulated by the matrices of Viénot, Brettel & Mollon 1999 (https://doi.org/10.1002/(SICI)1520-6378)
+Colour vision is simulated by the matrices of Viénot, Brettel & Mollon 1999 (Color Research and Application 24:243)
 and of Machado, Oliveira & Fernandes 2009 at severity 1 (https://doi.org/10.1109/TVCG.2009.113), on linear sRGB.
 Differences are CIE 1976 ΔE under D65, contrast is WCAG 2.1's.
 """
 
 import random
+import re
 from itertools import combinations
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from hypothesis import given
 from hypothesis import strategies as st
 
 from posenc.figures.marks import spread
 from posenc.figures.style import COLOURS, DARK, FAMILIES, FRONT, GROUND, ON_DARK, home, styles
+from tests.conftest import CONFIGS, ROOT
 
 EYES = {
     "normal": np.eye(3),
@@ -124,3 +128,27 @@ def test_names_are_a_gap_apart_in_order_and_on_the_sheet_where_there_is_room(pla
         assert found.max() <= 1 + 1e-9
     if (np.diff(given_) >= gap).all():
         assert found == pytest.approx(given_, abs=1e-9)
+
+
+def test_the_page_shows_these_families_and_colours() -> None:
+    page = (ROOT / "docs" / "figures.md").read_text()
+    for family, shades in COLOURS.items():
+        names, light, dark = ", ".join(FAMILIES[family]) or "–", ", ".join(shades), ", ".join(ON_DARK[family])
+        assert re.search(rf"^\| {family} \| [^|]* \| {names} \| {light} \| {dark} \|$", page, re.MULTILINE), family
+
+
+def test_families_are_what_the_encodings_do() -> None:
+    """By the hooks that a class overrides and what it depends on."""
+    for name in ALL:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", overrides=[f"encoding={name}"])
+        found = get_class(config.encoding["_target_"])
+        family = home(name)[0]
+        if family == "rotary":
+            assert found.hooks == ("rotate",), name
+        if family == "absolute":
+            assert "position" in found.depends_on, name
+        if family == "content":
+            assert "content" in found.depends_on, name
+        if family in ("decay", "relative"):
+            assert {"distance", "|distance|"} & found.depends_on, name
