@@ -116,12 +116,18 @@ def test_a_run_that_is_not_done_decays_at_the_end_of_its_budget(command: Launch,
     assert state(tmp_path)["optimizer_states"][0]["param_groups"][0]["lr"] == 0
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupts: the same command finds it finished but the first time."""
+    return tmp_path_factory.mktemp("stopping") / "whole"
+
+
 @pytest.mark.parametrize("at", [9, 11, 12, 15, 17, 21, 22])
 def test_interrupted_before_and_in_the_decay_it_goes_on_to_the_bit(
-    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, at: int
 ) -> None:
     """At 11 the validation of step 12 is still to come; at 22 the training is over and the test is interrupted."""
-    assert command(*SMALL, *SOON, f"hydra.run.dir={tmp_path / 'whole'}") == (0, "")
+    assert command(*SMALL, *SOON, f"hydra.run.dir={whole}") == (0, "")
     name = "training_step" if at < 22 else "test_step"
     original = getattr(SequenceModule, name)
 
@@ -135,7 +141,7 @@ def test_interrupted_before_and_in_the_decay_it_goes_on_to_the_bit(
         assert command(*SMALL, *SOON, f"hydra.run.dir={tmp_path / 'rest'}")[0] == 130
     assert result(tmp_path / "rest")["steps"] == min(at + 1, 22)
     assert command(*SMALL, *SOON, f"hydra.run.dir={tmp_path / 'rest'}") == (0, "")
-    whole, rest = tmp_path / "whole", tmp_path / "rest"
+    rest = tmp_path / "rest"
     assert outcome(whole) == outcome(rest)
     assert (outcome(rest)["stopped"], outcome(rest)["steps"], outcome(rest)["censored"]) == (12, 22, False)
     assert (whole / "metrics.csv").read_text() == (rest / "metrics.csv").read_text()
