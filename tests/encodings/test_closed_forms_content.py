@@ -14,7 +14,8 @@ from posenc.attention.mask import Mask
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 from tests.encodings.proofs import FORMULA, proves
-from tests.encodings.test_closed_forms import FLOAT32, Layer, agree, all_cases, array, cases, layer_norm, linear, loud
+from tests.encodings.test_closed_forms import FLOAT32, Layer, agree, all_cases, array, cases, linear, loud
+from tests.encodings.test_closed_forms_input import layer_norm
 from tests.kernels import IMPLEMENTATIONS
 
 
