@@ -139,6 +139,7 @@ def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
 ) -> None:
     """Of three jobs one has ended; hydra.sweep.dir is relative, and the process has gone to another folder since."""
     monkeypatch.setattr(sweep, "report", lambda root, tables: print(f"report {root}"))
+    monkeypatch.setattr(sweep, "read_once", lambda: None)  # of configs, by Hydra, which runs no sweep here
     of_hydra = {
         "runtime": {"cwd": str(tmp_path)},
         "sweep": {"dir": "mine"},

@@ -10,8 +10,7 @@ from tests.encodings.proofs import FORMULA, PROOFS
 
 importlib.import_module("tests.test_attention")
 for file in sorted(Path(__file__).parent.glob("test_*.py")):
-    if file.stem.startswith(("test_parity", "test_closed")):
-        importlib.import_module(f"tests.encodings.{file.stem}")
+    importlib.import_module(f"tests.encodings.{file.stem}")
 
 
 def test_proofs_are_what_the_tests_prove(catalogue: dict[str, EncodingEntry]) -> None:
