@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from posenc.catalog.page import chosen, configured, heading, markdown_table, print_table
 from posenc.config.make import make
@@ -18,6 +19,12 @@ class TaskEntry:
     name: str
     task: Task
     question: str
+
+    @property
+    def words(self) -> str:
+        """What it asks, its law and its source, and what is published about it."""
+        published = fill(f"Published: {self.task.published}", 116, break_on_hyphens=False)
+        return f"{inspect.getdoc(type(self.task))}\n\n{published}"
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -43,7 +50,7 @@ def page(found: Sequence[TaskEntry]) -> str:
     )
     lines += markdown_table(COLUMNS, {entry.name: entry.cells for entry in found})
     for entry in found:
-        lines += ["", f"## {entry.name}", "", "```text", inspect.getdoc(type(entry.task)) or "", "```", ""]
+        lines += ["", f"## {entry.name}", "", "```text", entry.words, "```", ""]
         lines += [f"`python train.py dataset={entry.name}`"]
     return "\n".join(lines) + "\n"
 
@@ -55,7 +62,7 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
         print(page(found), end="")
     elif names:
         for entry in found:
-            print(f"{entry.name}: {entry.question}\n\n{inspect.getdoc(type(entry.task))}\n")
+            print(f"{entry.name}: {entry.question}\n\n{entry.words}\n")
     else:
         title = f"{len(found)} tasks · ceilings of accuracy at the default length"
         print_table(title, COLUMNS, (entry.cells for entry in found), right=COLUMNS[3:], whole=COLUMNS[:1])

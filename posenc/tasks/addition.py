@@ -40,11 +40,13 @@ class ReversedAdditionDataset(TransductionTask):
     carries are as rare as chance makes them. Random guess: 1/10.
     Source: addition in reverse is of Lee et al. 2023 (https://arxiv.org/abs/2307.03381), its length generalisation of
     Zhou et al. 2024 (https://arxiv.org/abs/2402.09371). Deviation: both numbers have n digits, zeros included.
-
-    Published: trained up to 40 digits, without index hints, no model generalises, be it with RoPE, FIRE, KerpleLog or
-    no encoding (Zhou et al. 2024). Positions counted within each number take it from 20 digits to 100, where up to 99 %
-    are right (McLeish et al. 2024, https://arxiv.org/abs/2405.17399).
     """
+
+    published = (
+        "trained up to 40 digits, without index hints, no model generalises, be it with RoPE, FIRE, KerpleLog or "
+        "no encoding (Zhou et al. 2024). Positions counted within each number take it from 20 digits to 100, where "
+        "up to 99 % are right (McLeish et al. 2024, https://arxiv.org/abs/2405.17399)."
+    )
 
     causal: bool = True
 
@@ -105,11 +107,13 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
 
         causal: true     = _ d 5 e 2 f       causal: false    = d _ e _ f _
                            – 5 – 2 – 1                          – 5 – 2 – 1
-
-    Published: trained up to 40 digits, the best of ten runs with FIRE at randomised positions exceeds 98 % at 100
-    digits; RoPE, KerpleLog and no encoding fall off beyond 60. Seeds and the order of the data matter as much (Zhou et
-    al. 2024).
     """
+
+    published = (
+        "trained up to 40 digits, the best of ten runs with FIRE at randomised positions exceeds 98 % at 100 "
+        "digits; RoPE, KerpleLog and no encoding fall off beyond 60. Seeds and the order of the data matter as "
+        "much (Zhou et al. 2024)."
+    )
 
     num_indices: int = 100
 

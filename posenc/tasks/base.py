@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Int
 from torch import Generator, Tensor
@@ -57,6 +57,8 @@ class Task:
     """Of the data that a task reads; None where there are none."""
     per_token: bool = field(default=False, init=False)
     """Whether each token has an answer of its own; a sequence has one otherwise."""
+    published: ClassVar[str] = "nothing that we know of."
+    """What is known about encodings on this task, with its source."""
     determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
     """What leaves one answer only: the sequence (its order-aware ceiling is 1), or its bag of tokens (so is the other).
 

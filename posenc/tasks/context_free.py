@@ -25,11 +25,14 @@ class ReverseString(ReverseDataset):
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. Random
     guess: ½, 1 over the alphabet.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). Randomised positions raise accuracy at such
-    lengths by 12.0 % on average over the fifteen tasks (Ruoss et al. 2023, https://arxiv.org/abs/2305.16843).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). Randomised positions raise "
+        "accuracy at such lengths by 12.0 % on average over the fifteen tasks (Ruoss et al. 2023, "
+        "https://arxiv.org/abs/2305.16843)."
+    )
 
     alphabet: int = 2
     causal: bool = False
@@ -47,10 +50,12 @@ class StackManipulation(TransductionTask):
     A pop of an empty stack does nothing. Law: the stack's height is uniform in 1 .. n − 1, bits and actions are
     uniform. The output has n + 1 slots. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), where 2 is
     both POP and END, as here. Random guess: 1/3 (five symbols, of which three are ever an answer).
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
+    )
 
     num_outputs = 5
     min_length = 2
@@ -174,10 +179,12 @@ class ModularArithmeticBrackets(_OfExpressions):
     (whose alphabet also holds two tokens that this task never uses, and whose experiments set `mult`). With `mult` a
     product makes 0 more frequent than the other values: see `references`. Source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
+    )
 
     mult: bool = True
 
@@ -214,11 +221,13 @@ class SolveEquation(_OfExpressions):
     its value; a place in the expression is drawn uniformly, and the first digit there or after it (from the end on to
     the start) becomes x. So x is uniform, and it is the only solution. The same as the source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a stack does not
-    either.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a stack "
+        "does not either."
+    )
 
     min_length = 3
 

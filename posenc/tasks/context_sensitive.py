@@ -23,11 +23,13 @@ class DuplicateString(CopyDataset):
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. Random
     guess: ½, 1 over the alphabet.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); decoding symbol by symbol it does, which the
-    authors put down to relative encodings.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); decoding symbol by symbol it "
+        "does, which the authors put down to relative encodings."
+    )
 
     alphabet: int = 2
     copies: int = field(default=2, init=False)
@@ -43,10 +45,12 @@ class OddsFirst(Rearrangement):
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols; their text
     and their examples are as here, their code puts the second, fourth, ... first. Random guess: ½, 1 over the alphabet.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
+    )
 
     alphabet: int = 2
 
@@ -63,10 +67,12 @@ class BucketSort(SortDataset):
 
     The bag determines the output, but slots must tell their places. Law: uniform symbols. Source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098), with five symbols. Random guess: 1/5, 1 over the alphabet.
-
-    Published: with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500; decoding
-    symbol by symbol, under a causal mask, it does not (Delétang et al. 2023).
     """
+
+    published = (
+        "with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500; decoding "
+        "symbol by symbol, under a causal mask, it does not (Delétang et al. 2023)."
+    )
 
     alphabet: int = 5
     causal: bool = False
@@ -86,10 +92,12 @@ class MissingDuplicate(Task):
     pairs: an odd number of ones means that a one is missing. So the bag determines the answer, by a parity, and skill
     is undefined; a model that finds the twin of the hole need not count. Source: "missing duplicate string" of Delétang
     et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: ½.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
+    )
 
     vocab_size: int = field(default=4, init=False)
 
@@ -155,11 +163,13 @@ class BinaryAddition(_BinaryOperation):
     Law: the first number has 1 .. n − 2 bits, uniformly, and the second those that remain; each is uniform from 1 to
     the largest number of so many bits. The output, without leading zeros, has n + 1 slots. Source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). For what helps in decimal see
-    `reversed_addition`.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). For what helps in decimal see "
+        "`reversed_addition`."
+    )
 
     result = staticmethod(bits.add)
 
@@ -176,11 +186,13 @@ class BinaryMultiplication(_BinaryOperation):
 
     Law: the numbers as in `BinaryAddition`. The output, without leading zeros, has n slots. Source: Delétang et al.
     2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape does not
-    either.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape "
+        "does not either."
+    )
 
     result = staticmethod(bits.multiply)
 
@@ -194,11 +206,13 @@ class ComputeSqrt(_OfBits):
 
     Law: x is uniform in 1 .. 2ⁿ − 1. The output has ⌈n/2⌉ bits, leading zeros included. Source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098), whose example gives 101 for 37 by a slip. Random guess: ½.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape does not
-    either.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape "
+        "does not either."
+    )
 
     num_outputs = 2
 

@@ -29,10 +29,11 @@ class Majority(Task):
 
     A control: a model blind to order can answer everything, so skill is undefined, and an encoding that makes a
     difference here does so for another reason than order.
-
-    Published: one layer of saturated attention recognises it (Merrill et al. 2022). Nothing that we know of about
-    encodings.
     """
+
+    published = (
+        "one layer of saturated attention recognises it (Merrill et al. 2022). Nothing that we know of about encodings."
+    )
 
     vocab_size: int = 4
 
@@ -69,10 +70,12 @@ class Histogram(Task):
 
     A control: a token and the bag determine the answer, so skill is undefined, and an encoding that makes a difference
     here does so for another reason than order. The whole sequence is asked about, so a causal model cannot answer.
-
-    Published: a short program of attention steps solves it, and transformers can be trained to follow it (Weiss et al.
-    2021). Nothing that we know of about encodings.
     """
+
+    published = (
+        "a short program of attention steps solves it, and transformers can be trained to follow it (Weiss et al. "
+        "2021). Nothing that we know of about encodings."
+    )
 
     vocab_size: int = 20
     num_classes: int = 8

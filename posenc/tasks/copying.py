@@ -60,10 +60,12 @@ class CopyDataset(Rearrangement):
     fills the whole input and the answer (once, twice, or another symbol in its stead), which ask for its length alone.
     Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) tell copies with repeated symbols from copies without.
     Deviations: 20 symbols, no mark between copies, and the length of the answer is given.
-
-    Published: trained up to length 20 and tested up to 40, causal models with T5's bias or without any encoding
-    generalise best, ALiBi less, RoPE and sinusoidal encodings poorly (Kazemnejad et al. 2023).
     """
+
+    published = (
+        "trained up to length 20 and tested up to 40, causal models with T5's bias or without any encoding "
+        "generalise best, ALiBi less, RoPE and sinusoidal encodings poorly (Kazemnejad et al. 2023)."
+    )
 
     copies: int = 1
     causal: bool = True
@@ -98,10 +100,12 @@ class ReverseDataset(Rearrangement):
 
     Law: symbols are uniform and independent. Random guess: 1/alphabet. Source: Kazemnejad et al. 2023
     (https://arxiv.org/abs/2305.19466), with 100 symbols there. The length of the answer is given.
-
-    Published: as for `copy`: T5's bias and no encoding generalise best, RoPE and sinusoidal encodings poorly
-    (Kazemnejad et al. 2023).
     """
+
+    published = (
+        "as for `copy`: T5's bias and no encoding generalise best, RoPE and sinusoidal encodings poorly "
+        "(Kazemnejad et al. 2023)."
+    )
 
     causal: bool = True
 
@@ -121,10 +125,12 @@ class SortDataset(Rearrangement):
     The output is a function of the bag. With slots (causal: false) a model needs order all the same, to know which slot
     it fills: slots look alike. Under teacher forcing the next symbol is the smallest that is left: what counts give
     away is everything, both ceilings are 1 and skill is undefined.
-
-    Published: over the source's ten tasks, this one among them, models without encoding rank first beyond the training
-    lengths, before T5's bias and ALiBi; RoPE and sinusoidal rank last.
     """
+
+    published = (
+        "over the source's ten tasks, this one among them, models without encoding rank first beyond the training "
+        "lengths, before T5's bias and ALiBi; RoPE and sinusoidal rank last."
+    )
 
     causal: bool = True
 
@@ -148,9 +154,9 @@ class SumModDataset(Task):
     one symbol after the input: a query token at the end here. Token 0 does not occur.
 
     The bag determines the answer, so both ceilings are 1 and skill is undefined: a control, like parity.
-
-    Published: beyond the training lengths accuracy falls with every encoding (Kazemnejad et al. 2023).
     """
+
+    published = "beyond the training lengths accuracy falls with every encoding (Kazemnejad et al. 2023)."
 
     vocab_size: int = field(init=False)
     modulus: int = 10

@@ -36,10 +36,12 @@ class ShuffleDyckDataset(_PrefixTask):
 
     The counts of the symbols so far determine the answer (both ceilings are 1, skill is undefined): a causal mask
     suffices, and their claim is that encodings of position hurt beyond the training lengths.
-
-    Published: transformers learn these languages and generalise to longer words, above all with the causal mask alone
-    (Bhattamishra et al. 2020).
     """
+
+    published = (
+        "transformers learn these languages and generalise to longer words, above all with the causal mask alone "
+        "(Bhattamishra et al. 2020)."
+    )
 
     vocab_size: int = field(init=False)
     num_pairs: int = 1
@@ -80,10 +82,12 @@ class InductiveCountingDataset(_PrefixTask):
     steps from 0, ..., 50) and length 101 their longest test.
 
     The bag so far (which number, how many a's) determines the answer: both ceilings are 1, skill is undefined.
-
-    Published: recurrent networks count on beyond the training lengths; transformers need an encoding for it, and which
-    one depends on the form of the task (Chang & Bisk 2025).
     """
+
+    published = (
+        "recurrent networks count on beyond the training lengths; transformers need an encoding for it, and which "
+        "one depends on the form of the task (Chang & Bisk 2025)."
+    )
 
     vocab_size: int = field(init=False)
     max_count: int = 100

@@ -56,9 +56,9 @@ class DistanceDataset(_Binned):
     ones show fewer classes. The note that posenc grew from allowed more markers and equal places, so that no model
     could pass 50.5 %, and its order-blind ceiling was 31.4 %, not 1/K.
     Random guess: 1/K.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     num_classes: int = 5
 
@@ -92,9 +92,9 @@ class SignedDistance(_Binned):
     tokens. On each side distance d ≥ 1 belongs to bin min(B − 1, ⌊(d − 1)·B / (n − 1)⌋) of B = K/2, n the longest
     training length, at every length. Source: `distance`, made asymmetric so that a model blind to reversal cannot pass
     ½. Random guess: 1/K.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     num_classes: int = 8
 

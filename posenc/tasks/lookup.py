@@ -36,11 +36,13 @@ class Lookup(Task):
     (Peng et al. 2024, https://arxiv.org/abs/2402.08164, who compose two different functions). Permutations are a
     deviation from arbitrary functions: all bags are the same, which makes the ceiling exact for any number of hops.
     Random guess: 1/num_values, or 1/n for permutations.
-
-    Published: nothing that we know of on this law. One layer cannot compose functions of large domains (Peng et al.
-    2024). Asked for the token at a given offset from a named one, RoPE reaches 11 %, PoPE 95 % (Gopalakrishnan et al.
-    2025, https://arxiv.org/abs/2509.10534).
     """
+
+    published = (
+        "nothing that we know of on this law. One layer cannot compose functions of large domains (Peng et al. "
+        "2024). Asked for the token at a given offset from a named one, RoPE reaches 11 %, PoPE 95 % "
+        "(Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534)."
+    )
 
     vocab_size: int = field(init=False)
     num_values: int | None = 20

@@ -30,9 +30,9 @@ class PositionAwarePatternDataset(Task):
 
     A bag of tokens says a good deal: a class's values occur at least once. And no attention is needed: token, position
     and a per-token MLP with mean pooling solve it, so it favours encodings that enter at the embedding.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     vocab_size: int = 20
 

@@ -71,9 +71,9 @@ class AbsolutePattern(MarkedPair):
     the two occurs once. Source: our own; the values are the same in every class, unlike those of `pattern`, whose bags
     give the class away. In the default places 8 always follows 5 at the same offset, so that only the distance from an
     end of the sequence tells the classes apart. One of the two values is enough to answer. Random guess: 1/C.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     places: Any = ((3, 7), (9, 13), (16, 20))  # pairs; a tensor of them, (C, 2), once the task is made
 
@@ -118,9 +118,9 @@ class RelativePattern(MarkedPair):
     Law: the class is uniform over the C values in `offsets`, the place of the pair is uniform among those that fit, the
     background is uniform over the other values. Source: our own. Absolute places alone say next to nothing: a rule
     that sees one of the two places beats a guess only near the ends. Random guess: 1/C.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     offsets: Any = (-2, -1, 1, 2)  # a list; a tensor once the task is made
 
@@ -165,9 +165,9 @@ class FirstOf(Task):
 
     Law: each marked value occurs once, at a uniformly random place of its own; the background is uniform over the
     values K and above. So all orders of the marked values are equally likely. Source: our own. Random guess: 1/K.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     vocab_size: int = 20
     num_classes: int = 4
@@ -217,9 +217,9 @@ class LastOf(FirstOf):
 
     Law, source and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
     of the sequence a causal model sees the answer from.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     def answer(self, places: Tensor) -> Tensor:
         """(B,): the class, given the place of each marked value, (B, K)."""

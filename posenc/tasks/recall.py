@@ -42,10 +42,12 @@ class MultiQueryRecall(Task):
     Source: Arora et al. 2023 (https://arxiv.org/abs/2312.04927) and their code, HazyResearch/zoology, whose example
     this is. Deviations: the vocabulary is 64 by default, not 8192; blanks stay blank (`random_non_queries` false); odd
     lengths are allowed. Random guess among the values: 2/V; a target is the value's token.
-
-    Published: gated convolutions need the more width the longer the sequence, attention does not (Arora et al. 2023).
-    Nothing that we know of about encodings.
     """
+
+    published = (
+        "gated convolutions need the more width the longer the sequence, attention does not (Arora et al. 2023). "
+        "Nothing that we know of about encodings."
+    )
 
     vocab_size: int = 64
     num_pairs: int = 4
@@ -94,11 +96,14 @@ class Induction(Task):
     tokens, B among them, are uniform and independent over the other V − 1 values. Source: the induction heads of Olsson
     et al. 2022 (https://arxiv.org/abs/2209.11895); a single query whose A occurs once, so that the answer is certain.
     Random guess: 1/(V − 1).
-
-    Published: one layer cannot do it unless it is exponentially larger than two that can (Sanford et al. 2024,
-    https://arxiv.org/abs/2408.14332). RoPE builds heads that look at the token before from its highest frequencies, for
-    which there is no substitute without an encoding (Barbero et al. 2025, https://arxiv.org/abs/2410.06205).
     """
+
+    published = (
+        "one layer cannot do it unless it is exponentially larger than two that can (Sanford et al. 2024, "
+        "https://arxiv.org/abs/2408.14332). RoPE builds heads that look at the token before from its highest "
+        "frequencies, for which there is no substitute without an encoding (Barbero et al. 2025, "
+        "https://arxiv.org/abs/2410.06205)."
+    )
 
     vocab_size: int = 20
     causal: bool = True
@@ -161,11 +166,13 @@ class Needle(Task):
     counts from the value to the question: a fixed number at every length, or null: uniform over all that fit. Source:
     the passkey of Mohtashami & Jaggi 2023 (https://arxiv.org/abs/2305.16300) and its successors under the name needle
     in a haystack, without the language around it. Random guess: 1/V.
-
-    Published: softmax attention must spread as sequences grow, whatever it has learnt to find (Veličković et al. 2024,
-    https://arxiv.org/abs/2410.01104). Landmark tokens take a model of 7 billion parameters beyond 32,000 tokens (the
-    source).
     """
+
+    published = (
+        "softmax attention must spread as sequences grow, whatever it has learnt to find (Veličković et al. 2024, "
+        "https://arxiv.org/abs/2410.01104). Landmark tokens take a model of 7 billion parameters beyond 32,000 "
+        "tokens (the source)."
+    )
 
     vocab_size: int = field(init=False)
     num_values: int = 20
@@ -215,10 +222,12 @@ class SelectiveCopy(TransductionTask):
     (https://arxiv.org/abs/1706.02761): the copying task of recurrent models with random places. Theirs has 16 data
     symbols in 4096 and 16 tokens: blank, 14 values and the one that the outputs are read at, as here by default.
     Random guess among the values: 1/num_values.
-
-    Published: CoPE, whose positions depend on the context, solves it where popular encodings fail (Golovneva et al.
-    2024, https://arxiv.org/abs/2405.18719). Time-invariant state space models fail as well (Gu & Dao 2023).
     """
+
+    published = (
+        "CoPE, whose positions depend on the context, solves it where popular encodings fail (Golovneva et al. "
+        "2024, https://arxiv.org/abs/2405.18719). Time-invariant state space models fail as well (Gu & Dao 2023)."
+    )
 
     num_values: int = 14
     num_data: int = 8

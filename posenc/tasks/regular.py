@@ -23,10 +23,12 @@ class EvenPairs(Task):
 
     Law: uniform bits. Both classes have probability ½. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098).
     Random guess: ½.
-
-    Published: with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500, for no
-    token but the first and the last matters (Delétang et al. 2023).
     """
+
+    published = (
+        "with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500, for no "
+        "token but the first and the last matters (Delétang et al. 2023)."
+    )
 
     vocab_size: int = field(default=2, init=False)
 
@@ -60,11 +62,13 @@ class Parity(Task):
     Law: uniform bits. Both classes have probability ½. The bag determines the answer, so skill is undefined: the task
     asks whether a model can count, not whether it knows the order. Source: "parity check" of Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: ½.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a form of scratchpad made for it helps (Zhou
-    et al. 2023, https://arxiv.org/abs/2310.16028).
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a form of scratchpad made for it "
+        "helps (Zhou et al. 2023, https://arxiv.org/abs/2310.16028)."
+    )
 
     vocab_size: int = field(default=2, init=False)
 
@@ -85,10 +89,12 @@ class CycleNavigation(Task):
 
     Law: uniform moves; the classes are uniform up to the mixing of the walk. The bag determines the answer, so skill is
     undefined. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the circle.
-
-    Published: trained up to length 40, a transformer with the best of five encodings is right in 61.9 % of the cases at
-    lengths 41 to 500: uniform attention gives shares of the tokens, not their counts (Delétang et al. 2023).
     """
+
+    published = (
+        "trained up to length 40, a transformer with the best of five encodings is right in 61.9 % of the cases at "
+        "lengths 41 to 500: uniform attention gives shares of the tokens, not their counts (Delétang et al. 2023)."
+    )
 
     vocab_size: int = field(default=3, init=False)
     cycle_length: int = 5
@@ -118,10 +124,12 @@ class ModularArithmetic(Task):
     the source. Law: uniform digits, uniform `operators`; the value is uniform only in the limit of long expressions
     (with *, 0 is somewhat more frequent). The source has a fourth operator token that it never draws.
     Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
-
-    Published: with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained
-    up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023), where all recurrent networks do.
     """
+
+    published = (
+        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
+        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023), where all recurrent networks do."
+    )
 
     vocab_size: int = field(init=False)
     modulus: int = 5

@@ -23,9 +23,9 @@ class SortingDataset(Task):
     compared sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal
     neighbours.
     Random guess: ½.
-
-    Published: nothing that we know of; posenc's own.
     """
+
+    published = "nothing that we know of; posenc's own."
 
     vocab_size: int = 20
 

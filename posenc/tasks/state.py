@@ -30,11 +30,13 @@ class FlipFlopDataset(LeftToRight):
     Source: Liu et al. 2023 (https://arxiv.org/abs/2306.00946): trained at p_ignore 0.8 with 512 tokens, tested at 0.98
     (sparse: far reads; flip_flop_sparse) and 0.1 (dense: many distractors). Deviations: 32 tokens; a run is tested on
     the law it is trained on; only reads are asked, all other next tokens being random.
-
-    Published: transformers keep a long tail of rare errors, a small LSTM has none (the source). CoPE, whose positions
-    depend on the context, solves it where popular encodings fail (Golovneva et al. 2024,
-    https://arxiv.org/abs/2405.18719).
     """
+
+    published = (
+        "transformers keep a long tail of rare errors, a small LSTM has none (the source). CoPE, whose positions "
+        "depend on the context, solves it where popular encodings fail (Golovneva et al. 2024, "
+        "https://arxiv.org/abs/2405.18719)."
+    )
 
     vocab_size: int = field(default=5, init=False)
     p_ignore: float = 0.8
@@ -112,10 +114,13 @@ class MarkovDataset(LeftToRight):
 
     The source is noisy: the best model names the likeliest symbol given the last k, and its loss is the entropy rate,
     which `references` gives in bits beside the entropy of single symbols. Below the latter, context is in use.
-
-    Published: nothing that we know of about encodings where all sequences share one table. Where each has its own, a
-    few layers learn sources of high order in context (Rajaraman et al. 2024, https://arxiv.org/abs/2407.17686).
     """
+
+    published = (
+        "nothing that we know of about encodings where all sequences share one table. Where each has its own, a "
+        "few layers learn sources of high order in context (Rajaraman et al. 2024, "
+        "https://arxiv.org/abs/2407.17686)."
+    )
 
     vocab_size: int = 8
     order: int = 2

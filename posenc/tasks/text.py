@@ -43,12 +43,14 @@ class TextDataset(Task):
 
     The order-blind and order-aware ceilings of text are unknown; `references` stand beside the result instead.
     Random guess: 1/256.
-
-    Published: ALiBi trained at 1024 equals at 2048 sinusoidal encodings trained there (Press et al. 2022,
-    https://arxiv.org/abs/2108.12409). Causal models can do without (Haviv et al. 2022,
-    https://arxiv.org/abs/2203.16634), masked ones the less the more is masked (Lasri et al. 2022,
-    https://arxiv.org/abs/2211.04427).
     """
+
+    published = (
+        "ALiBi trained at 1024 equals at 2048 sinusoidal encodings trained there (Press et al. 2022, "
+        "https://arxiv.org/abs/2108.12409). Causal models can do without (Haviv et al. 2022, "
+        "https://arxiv.org/abs/2203.16634), masked ones the less the more is masked (Lasri et al. 2022, "
+        "https://arxiv.org/abs/2211.04427)."
+    )
 
     length: Any = 128
     vocab_size: int = field(init=False)

@@ -1,5 +1,6 @@
 """What every task promises, over every yaml in configs/dataset."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -101,13 +102,12 @@ def test_by_default_a_run_is_tested_far_past_its_training_length(task: Task) -> 
 
 
 @every_task
-def test_the_docstring_has_a_law_an_example_a_guess_and_what_is_published(task: Task) -> None:
-    text = type(task).__doc__ or ""
-    assert re.search(r"[Rr]andom\s+guess", text), "how good is a random guess?"
-    assert re.search(r"\n {8}\S", text), "a drawn example"
-    published = re.search(r"\n\n {4}Published: (.+?)(?=\n\n|\n {4}$)", text, re.DOTALL)
-    assert published, "what is known about encodings on this task? A paragraph `Published: ...`, with its source"
-    assert "https://arxiv.org/abs/" in text or "nothing that we know of" in published[1], "where is that published?"
+def test_an_example_is_drawn_a_guess_is_named_and_what_is_published_is_said(task: Task) -> None:
+    text = inspect.getdoc(type(task)) or ""
+    assert "random guess" in " ".join(text.lower().split()), "how good is a random guess?"
+    assert any(line.startswith("    ") for line in text.splitlines()), "a drawn example"
+    assert "published" in vars(type(task)), "what is known about encodings on this task?"
+    assert "https://arxiv.org/abs/" in text + task.published or "nothing that we know of" in task.published, "where?"
 
 
 def copied(task: Task, ahead: int) -> float:
