@@ -19,9 +19,10 @@ from posenc.checks import ConfigError
 from posenc.jobs.launch import WATCHING_CALLBACKS, folder_name, run_folder, sweep_name
 from posenc.report.numbers.compare import compare
 from posenc.report.reading.read import Run
+from posenc.report.reading.saved import read_table
 from posenc.runs import identity
 from posenc.tasks.parts import corpus
-from tests.conftest import CONFIGS, Launch
+from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import result, weights
 
 S = (
@@ -303,3 +304,10 @@ def test_a_run_whose_layers_shared_their_weights_is_not_one_in_which_each_has_it
     before = Run(tmp_path, tmp_path, result(tmp_path), saved)
     assert before.settings != now.settings
     assert before.identity != now.identity
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "docs" / "results").rglob("*.csv")), ids=lambda path: path.parent.name)
+def test_published_runs_whose_layers_have_their_own_weights_are_not_taken_for_former_ones(table: Path) -> None:
+    for run in read_table(table)[0]:
+        if run.config is not None and run.config_hash == identity.config_hash(run.config):
+            assert run.settings.get("model.encoding_per_layer") != "false before", run.name

@@ -95,7 +95,9 @@ def shared_before(config: Mapping[str, Any], recorded: str | None) -> bool:
 
     The config says the same then and now; the hash that was recorded, or that none was, tells a former posenc.
     """
-    return _by_default_per_layer(config) and (not recorded or recorded in _former(config))
+    if not _by_default_per_layer(config) or recorded == config_hash(config):
+        return False  # a table has the classes without their modules: then today's digest is a former one too
+    return not recorded or recorded in _former(config)
 
 
 def _by_default_per_layer(config: Mapping[str, Any]) -> bool:
