@@ -17,10 +17,12 @@ from posenc.statistics.claims import (
     OUTCOMES,
     REPRODUCED,
     Claim,
+    Verdict,
     judge,
     verdicts,
 )
 from posenc.statistics.measurements import Measurements
+from posenc.studies.method.conduct import finding
 
 SIDES: dict[str, Any] = {"quantity": "skill", "of": {"arm": "a", "at": 1}, "against": {"arm": "b", "at": 1}}
 
@@ -191,3 +193,13 @@ def test_the_table_is_long_and_in_order() -> None:
     assert Measurements.read(found.csv()).csv() == found.csv()
     with pytest.raises(ConfigError, match="a study's table starts with quantity,arm,at,seed,value, not with 'a,b'"):
         Measurements.read("a,b\n1,2\n")
+
+
+def test_a_figure_of_a_study_states_the_outcome_first_with_what_was_measured() -> None:
+    def verdict(outcome: str) -> Verdict:
+        return Verdict("a stack collapses.", outcome, 0.39, 0.3, 0.48, 12, 0.95, 0.1, "", None, "")
+
+    judged = [verdict(CONTRADICTED), verdict(REPRODUCED), verdict(REPRODUCED)]
+    assert finding(judged[:1]) == "CONTRADICTED: a stack collapses (difference 0.39 [0.3, 0.48]; 12 seeds)"
+    assert finding(judged).endswith(". All 3 claims: 1 CONTRADICTED, 2 REPRODUCED")
+    assert finding([]) == ""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -73,9 +74,27 @@ def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
         end, moved = ends[k], abs(place - where[k, 1]) > gap / 2 or where[k, 0] < 0.85
         line = {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         axis.annotate(
-            shown(end.text), (end.x, end.y), (1.03, place), textcoords="axes fraction", va="center", fontsize=SMALL,
-            color=end.colour, arrowprops=line if moved else None, annotation_clip=False, gid=tip(end.text),
+            shown(end.text), np.clip(where[k], 0, 1).tolist(), (1.03, place), xycoords="axes fraction", va="center",
+            textcoords="axes fraction", fontsize=SMALL, color=end.colour, arrowprops=line if moved else None,
+            annotation_clip=False, gid=tip(end.text),
         )  # fmt: skip
+
+
+def name_lines(axis: Axes, height: float = 2.2) -> None:
+    """Write the label of each line where it ends; `height` as in `end_labels`."""
+    ends: list[End] = []
+    for line in axis.lines:
+        points = np.column_stack([np.asarray(values, dtype=float) for values in line.get_data()])
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) and not str(line.get_label()).startswith("_"):
+            x, y = points[-1].tolist()
+            ends.append(End(x, y, str(line.get_label()), to_hex(line.get_color())))
+    end_labels(axis, ends, height)
+
+
+def power(exponent: float) -> str:
+    """A power of ten as text, since no text of a figure is read as a formula."""
+    return "10" + f"{exponent:g}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def spread(places: np.ndarray, gap: float) -> np.ndarray:

@@ -7,6 +7,7 @@ computes both. Nothing here imports matplotlib before something is drawn.
 """
 
 import io
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -143,13 +144,15 @@ def styles(arms: Mapping[str, str], most: int = FRONT) -> dict[str, Style]:
 
 
 def tones(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name: that of its encoding where any of them names one, else one of each hue in turn."""
+    """A colour for each name: that of its encoding, else one of each hue in turn, those of no family here first."""
     names = list(names)
-    if any(home(name)[0] != "own" for name in names):
-        return {name: style.colour for name, style in styles({name: name for name in names}, SHADES).items()}
-    hues = [shades for family, shades in COLOURS.items() if family not in ("none", "own")]
+    known = {name: name for name in names if home(name)[0] != "own"}
+    found = {name: style.colour for name, style in styles(known, SHADES).items()}
+    used = {home(name)[0] for name in known}
+    hues = [COLOURS[family] for family in sorted(COLOURS, key=lambda family: family in used) if family != "none"]
     order = [shades[k] for k in range(max(map(len, hues))) for shades in hues if k < len(shades)]
-    return {name: order[k % len(order)] for k, name in enumerate(names)}
+    free = itertools.cycle([colour for colour in order if colour not in found.values()] or order)
+    return {name: found.get(name) or next(free) for name in names}
 
 
 def shades(count: int) -> list[str]:

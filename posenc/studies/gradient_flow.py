@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from posenc import checks, terminal
 from posenc.diagnostics import capture, gradient_norms, stream_gradients
+from posenc.figures.marks import dress, level, name_lines, power
+from posenc.figures.style import FAINT, SHADE, WIDTH, tones
 from posenc.model.encoder import Encoder
 from posenc.model.initialise import INITIALISATIONS
 from posenc.statistics import SOLVED, mean_interval
@@ -21,7 +23,7 @@ from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.method.base import Study, draw_tokens
-from posenc.studies.method.curves import FAINT, STYLES, band, colours, curves, dress, label, plain
+from posenc.studies.method.curves import STYLES, band, curves, label, plain
 from posenc.studies.method.trainability import Trainability
 from posenc.studies.method.trained import Row
 
@@ -160,7 +162,7 @@ class GradientFlow(Study):
         start = self.initialisations[0]
         curves(axis, found, "stream", {name: f"{name} {start}" for name in self.arms})
         axis.set_ylim(-3, 3)
-        axis.axhline(0, color=FAINT, lw=0.8, zorder=0)
+        level(axis, (0,))
         label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
@@ -168,36 +170,37 @@ class GradientFlow(Study):
 
         Colour is the arm, line style the initialisation (the first of them in the profiles).
         """
-        figure = Figure(figsize=(16.4, 4.8 if self.trainability is None else 8.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 6.0 if self.trainability is None else 9.2), layout="constrained")
         part = figure
         if self.trainability is not None:
-            part = figure.add_subfigure((grid := figure.add_gridspec(2, 1, height_ratios=[4.8, 3.6]))[0])
+            part = figure.add_subfigure((grid := figure.add_gridspec(2, 1, height_ratios=[6.0, 3.2]))[0])
             self.trainability.draw(figure.add_subfigure(grid[1]), found)
-        tones = colours(self.arms, 0.08, 0.92)
-        left, middle, right = part.subplots(1, 3, width_ratios=(5, 5.6, 5))
+        colours = tones(self.arms)
+        left, right, middle, spare = part.subplots(2, 2).ravel()
+        spare.set_axis_off()
         start = self.initialisations[0]
         for axis, quantity, title, floor in (
-            (left, "stream", f"gradient of the stream, relative to the last layer's ({start})", -3),
-            (right, "query_to_value", f"gradient of the queries' weights over the values' ({start})", -20),
+            (left, "stream", f"gradient of the stream / the last layer's ({start})", -3),
+            (right, "query_to_value", f"gradient of queries / values ({start})", -20),
         ):
             for arm in self.arms:
                 rows = found.frame(quantity, f"{arm} {start}")
                 place = rows.index[0 if quantity == "stream" else -1]
                 end = found.mean(quantity, f"{arm} {start}", place)
-                text = f"{10**end:.1g}" if end > ROUNDING else f"below $10^{{{ROUNDING:g}}}$"
+                text = f"{10**end:.1g}" if end > ROUNDING else f"below {power(ROUNDING)}"
                 named = f"{plain(arm)} ({text} in layer {place:g})"
-                band(axis, rows, tones[arm], marker="o", ms=2.5, label=named)
-            axis.axhline(0, color=FAINT, lw=0.8, zorder=0)
+                band(axis, rows, colours[arm], marker="o", ms=2.5, label=named)
+            level(axis, (0,))
             axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # what leaves the panel is told in the legend
             dress(axis, title, f"layer of {self.profile_depth}", "log10")
             axis.set_xticks(range(0, self.profile_depth + 1, max(1, self.profile_depth // 6)))
-            axis.legend(fontsize=8, edgecolor="white", loc="lower left" if quantity == "stream" else (0.24, 0.3))
-        right.axhspan(-20, ROUNDING, color="#eeeeee", zorder=0)
-        right.annotate("rounding errors of float64", (0.3, -19.6), fontsize=7, color="#777777")
-        self._depths(middle, found, tones)
+            name_lines(axis)
+        right.axhspan(-20, ROUNDING, color=SHADE, zorder=0)
+        right.annotate("rounding errors of float64", (0.3, -19.6), color=FAINT)
+        self._depths(middle, found, colours)
         return figure
 
-    def _depths(self, axis: Axes, found: Measurements, tones: Mapping[str, np.ndarray]) -> None:
+    def _depths(self, axis: Axes, found: Measurements, colours: Mapping[str, str]) -> None:
         """The last layer's gradient against depth beside the slope of −1/2."""
         slopes = self.summary(found)
         for arm in self.sloped:
@@ -205,15 +208,14 @@ class GradientFlow(Study):
                 name = f"{arm} {each}"
                 named = f"{plain(arm)}, {each}: slope {slopes[name]['slope']:+.2f}"
                 rows = found.frame("last_gradient", name)
-                band(axis, rows, tones[arm], ls=style, marker="o", ms=2.5, label=named)
+                band(axis, rows, colours[arm], ls=style, marker="o", ms=2.5, label=named)
         mean = found.frame("last_gradient", f"{self.sloped[0]} {self.initialisations[0]}").mean(axis=1)
         depths, start = mean.index.to_numpy(), mean.iloc[0] - 0.06
-        axis.plot(depths, start - 0.5 * np.log10(depths / depths[0]), color="#777777", lw=0.9)
+        axis.plot(depths, start - 0.5 * np.log10(depths / depths[0]), color=FAINT, lw=0.9)
         end = (depths[-1], start - 0.5 * np.log10(depths[-1] / depths[0]))
-        axis.annotate("slope −½", end, (2, -4), textcoords="offset points", fontsize=8, color="#777777")
+        axis.annotate("slope −½", end, (2, -4), textcoords="offset points", color=FAINT)
         axis.set_xscale("log", base=2)
         axis.set_xticks(depths, [f"{each:g}" for each in depths])
         axis.minorticks_off()
-        axis.set_ylim(top=axis.get_ylim()[1] + 0.9)
         dress(axis, "last MLP matrix of the stack against its depth", "depth L", "log10 of the gradient's norm")
-        axis.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=2)
+        name_lines(axis)

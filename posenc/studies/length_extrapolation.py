@@ -15,11 +15,13 @@ from posenc import checks, terminal
 from posenc.attention.record import LayerRecord
 from posenc.checks import ConfigError
 from posenc.diagnostics import capture, head_similarity, sink_rate, target_mass
+from posenc.figures.marks import dress, sheet
+from posenc.figures.style import INK, SHADE, tones
 from posenc.statistics.claims import Verdict
 from posenc.statistics.length import summarise
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study, answering, check_arms
-from posenc.studies.method.curves import STYLES, colours, curves, dress, label, plain
+from posenc.studies.method.curves import STYLES, curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.base import Task
 from posenc.training.evaluation.sets import evaluation_set
@@ -132,27 +134,24 @@ class LengthExtrapolation(Study):
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """Colour is the encoding, line style the norm; every seed a dot beside the line through the means."""
-        figure = Figure(figsize=(13, 8.8), layout="constrained")
-        skill, target, similarity, sink = figure.subplots(2, 2).ravel()
-        tones, styles = colours(self.arms), dict(zip(self.norms, STYLES, strict=False))
+        figure, (skill, target, similarity, sink) = sheet(4, 2, 2.8)
+        colours, styles = tones(self.arms), dict(zip(self.norms, STYLES, strict=False))
         for axis, quantity, title in (
             (skill, "skill", "skill"),
             (target, "target_mass", "attention on the answer's key"),
         ):
             for arm, norm in product(self.arms, styles):
                 rows = found.frame(quantity, f"{arm} {norm}")
-                axis.plot(np.log2(rows.index), rows, "o", ms=2.5, color=tones[arm], alpha=0.4)
-                axis.plot(np.log2(rows.index), rows.mean(axis=1), color=tones[arm], ls=styles[norm], lw=1.7)
-            axis.axvspan(-0.12, 0, color="#e8eef7", zorder=0)
+                axis.plot(np.log2(rows.index), rows, "o", ms=2.5, color=colours[arm], alpha=0.4)
+                axis.plot(np.log2(rows.index), rows.mean(axis=1), color=colours[arm], ls=styles[norm], lw=1.7)
+            axis.axvspan(-0.12, 0, color=SHADE, zorder=0)
             axis.set_xlim(-0.12, np.log2(self.multiples[-1]) + 0.1)
             axis.set_xticks(np.log2(self.multiples), [f"{k:g}×" for k in self.multiples])
             axis.set_ylim(-0.08 if quantity == "skill" else -0.02, 1.06)
             dress(axis, f"{title}; trained length shaded", "length, in training lengths", title)
-        lines = [skill.plot([], [], color=colour, lw=2, label=plain(arm))[0] for arm, colour in tones.items()]
-        lines += [
-            skill.plot([], [], color="#555555", ls=style, label=f"{norm}-norm")[0] for norm, style in styles.items()
-        ]
-        skill.legend(handles=lines, fontsize=7.5, frameon=False, ncols=2, loc="upper right")
+        lines = [skill.plot([], [], color=colour, lw=2, label=plain(arm))[0] for arm, colour in colours.items()]
+        lines += [skill.plot([], [], color=INK, ls=style, label=f"{norm}-norm")[0] for norm, style in styles.items()]
+        skill.legend(handles=lines, ncols=2, loc="upper right")
         for axis, quantity, title in (
             (similarity, "head_similarity", "cosine of two heads"),
             (sink, "sink_rate", "share of heads with a sink"),
@@ -161,7 +160,7 @@ class LengthExtrapolation(Study):
                 mean = found.frame(quantity, f"{arm} {norm}").mean(axis=1)
                 near = mean.loc[[round(float(at) % 1, 6) == 0.01 for at in mean.index]]  # k = 1
                 look = {"marker": "o", "ms": 2.5, "lw": 1.6}
-                axis.plot(range(1, len(near) + 1), near, color=tones[arm], ls=styles[norm], **look)
+                axis.plot(range(1, len(near) + 1), near, color=colours[arm], ls=styles[norm], **look)
             axis.set_xticks(range(1, self.layers + 1))
             axis.set_ylim(-0.02, 1.06)
             dress(axis, f"{title}, at the trained length", "layer", title)

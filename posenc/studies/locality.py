@@ -14,13 +14,14 @@ from rich.table import Table
 
 from posenc import checks, terminal
 from posenc.diagnostics import attention_distance, capture, uniform_distance
-from posenc.figures.style import INK
+from posenc.figures.marks import dress, level, name_lines, sheet
+from posenc.figures.style import INK, SHADE, tones
 from posenc.statistics import SOLVED
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.method.base import Study, answering, check_arms
-from posenc.studies.method.curves import FAINT, colours, curves, dress, label, plain
+from posenc.studies.method.curves import curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
 
@@ -135,21 +136,18 @@ class Locality(Study):
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """Every seed a dot, a line through the means; right, N90 of each arm at each reach."""
-        figure = Figure(figsize=(5.2 * len(self.reaches) + 5.4, 4.6), layout="constrained")
-        *panels, needed = figure.subplots(1, len(self.reaches) + 1)
-        tones, logs = colours(self.arms), np.log2(self.sizes)
+        figure, (*panels, needed) = sheet(len(self.reaches) + 1, 2, 2.9)
+        colours, logs = tones(self.arms), np.log2(self.sizes)
         for axis, reach in zip(panels, self.reaches, strict=True):
-            for i, arm in enumerate(self.arms):
+            for arm in self.arms:
                 rows = found.frame("skill", arm_at(arm, reach))
-                axis.plot(logs + (i - len(self.arms) / 2) * 0.03, rows, "o", ms=3, color=tones[arm], alpha=0.5)
-                axis.plot(logs, rows.mean(axis=1), color=tones[arm], lw=1.7, label=plain(arm))
-            for y in (0, SOLVED):
-                axis.axhline(y, color=FAINT, lw=0.8, zorder=0)
+                axis.plot(logs, rows, "o", ms=2.6, mew=0, color=colours[arm], alpha=0.5)
+                axis.plot(logs, rows.mean(axis=1), color=colours[arm], lw=1.7, label=plain(arm))
+            level(axis, (0, SOLVED))
             axis.set_xticks(logs, [f"{size:,}" for size in self.sizes])
             axis.set_ylim(-0.15, 1.08)
-            dress(axis, f"offsets ±{reach} and ±{reach + 1}", "training sequences", size=10)
-        panels[0].set_ylabel("skill on fresh sequences", color=INK)
-        panels[-1].legend(fontsize=8, frameon=False, loc=(0.62, 0.2))
+            dress(axis, f"offsets ±{reach} and ±{reach + 1}", "training sequences", "skill on fresh sequences")
+            name_lines(axis)
         known = found.arms("n90")
         for j, reach in enumerate(self.reaches):
             mark = MARKS[j % len(MARKS)]
@@ -157,15 +155,15 @@ class Locality(Study):
                 if arm_at(arm, reach) in known:
                     sample = [*found.sample("n90", arm_at(arm, reach), 0).values()]
                     height = i + (j - (len(self.reaches) - 1) / 2) * 0.26
-                    needed.plot(sample, [height] * len(sample), "o", ms=3.5, color=tones[arm], alpha=0.5)
-                    needed.plot(np.mean(sample), height, marker=mark, ms=8, color=tones[arm], mec="white")
-            needed.plot([], [], marker=mark, ls="", color="#555555", label=f"r = {reach}, mean of the seeds")
+                    needed.plot(sample, [height] * len(sample), "o", ms=3.5, color=colours[arm], alpha=0.5)
+                    needed.plot(np.mean(sample), height, marker=mark, ms=8, color=colours[arm], mec="white")
+            needed.plot([], [], marker=mark, ls="", color=INK, label=f"r = {reach}, mean of the seeds")
         never = logs[-1] + 1
-        needed.axvspan(never - 0.25, never + 0.25, color="#eeeeee", zorder=0)
+        needed.axvspan(never - 0.25, never + 0.25, color=SHADE, zorder=0)
         needed.set_xticks([*logs, never], [*(f"{size:,}" for size in self.sizes), "more"])
         needed.set_yticks(range(len(self.arms)), [plain(arm) for arm in self.arms])
         needed.invert_yaxis()
-        needed.legend(fontsize=8, frameon=False, loc="lower center")
+        needed.legend(loc="lower center")
         dress(needed, "", "training sequences needed for a skill of .9")
         return figure
 

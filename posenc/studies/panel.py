@@ -12,17 +12,16 @@ from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.config.make import make
-from posenc.figures.style import INK
+from posenc.figures.marks import sheet
+from posenc.figures.style import look
 from posenc.runs import reading
 from posenc.runs.former import command
 from posenc.runs.result import STUDY
 from posenc.runs.writing import write_picture
-from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study
 
-INKS = {REPRODUCED: "#2e7d32", DIRECTION_ONLY: "#b8860b", CONTRADICTED: "#c62828"}
-COLUMNS = 3
+COLUMNS = 2
 TABLE = 16 * 2**20
 """Bytes of a study.csv; they have some hundred thousand."""
 
@@ -56,30 +55,21 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
         raise ConfigError(f"the study in {folder} cannot be read ({why}).") from error
 
 
+@look()
 def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
-    """One chart a folder, three in a row; above each the first claim and what came out; `trust` as in `read`."""
-    rows = -(-len(folders) // COLUMNS)
-    figure = Figure(figsize=(5.2 * COLUMNS, 4.7 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axis, folder in zip(axes, folders, strict=False):
+    """One chart a folder, two in a row; above each what came out and the first claim; `trust` as in `read`."""
+    figure, axes = sheet(len(folders), COLUMNS, 3.3)
+    for axis, folder in zip(axes, folders, strict=True):
         study, found, judged = read(folder, trust)
         study.headline(axis, found)
         first = judged[0]
-        statement = "\n".join(textwrap.wrap(first["statement"], 66))
-        axis.set_title(statement, fontsize=8.5, color=INK, loc="left", parse_math=False)
-        outcome = first["outcome"]
-        axis.annotate(outcome, (1, 0), (0, -34), xycoords="axes fraction", textcoords="offset points", fontsize=9,
-                      fontweight="bold", color=INKS.get(outcome, INK), ha="right")  # fmt: skip
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    for axis in axes[len(folders) :]:
-        axis.axis("off")
+        axis.set_title(textwrap.fill(f"{first['outcome']}: {first['statement']}", 50))
     return figure
 
 
 def show(folders: Sequence[Path], output: Path = Path("panel.png"), trust: bool = False) -> None:
     """`python -m posenc panel`: draw it, print where it is."""
-    write_picture(output, draw(folders, trust), dpi=110)
+    write_picture(output, draw(folders, trust), dpi=150)
     print(output)
 
 

@@ -16,12 +16,14 @@ from rich.table import Table
 from posenc import checks, terminal
 from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
 from posenc.diagnostics.position_mean import without_position_mean
+from posenc.figures.marks import dress, level, name_lines, sheet
+from posenc.figures.style import INK, tones
 from posenc.model.encoder import Encoder
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.streams import generator
 from posenc.studies.method.base import Arm, Study, answering, check_arms, draw_tokens
-from posenc.studies.method.curves import FAINT, STYLES, band, colours, curves, dress, label, plain
+from posenc.studies.method.curves import STYLES, band, curves, label, plain
 from posenc.studies.method.trained import Recipe, Row, fit, skill_now
 from posenc.tasks.base import Task
 
@@ -184,24 +186,21 @@ class PositionFading(Study):
         The first curve of an arm ends where one seed has a share of 0 or less, which has no logarithm.
         """
         arms = {name: _place(arm) for name, arm in self.arms.items()}
-        figure = Figure(figsize=(13, 8.8), layout="constrained")
-        share, probe, skill, used = figure.subplots(2, 2).ravel()
+        figure, (share, probe, skill, used) = sheet(4, 2, 2.9)
         norms, places = (dict.fromkeys(arm[i] for arm in arms.values()) for i in (0, 1))
-        tones, styles = colours(norms, 0.08, 0.92), dict(zip(places, STYLES, strict=False))
+        colours, styles = tones(norms), dict(zip(places, STYLES, strict=False))
         for arm, (norm, place) in arms.items():
             position, token = (found.frame(quantity, arm) for quantity in ("position", "token"))
             ratio = (position.where(position > 0) / token.where(token > 0)).map(np.log10)
             for axis, rows in ((share, ratio), (probe, found.frame("probe", arm))):
-                band(axis, rows, tones[norm], 0.12, ls=styles[place])
-        share.axhline(0, color=FAINT, lw=0.8, zorder=0)
+                band(axis, rows, colours[norm], 0.12, ls=styles[place])
+        level(share, (0,))
         dress(share, "at the start: position against token", "layer", "log10 of position share / token share")
         dress(probe, "at the start: linear probe of position", "layer", "distance of its answer, 1: a guess")
-        lines = [share.plot([], [], color=colour, lw=2, label=plain(norm))[0] for norm, colour in tones.items()]
-        lines += [
-            share.plot([], [], color="#555555", ls=style, label=plain(place))[0] for place, style in styles.items()
-        ]
-        share.legend(handles=lines, fontsize=7.5, frameon=False, ncols=2)
-        for arm, colour in colours(self.trained, 0.05, 0.8, "viridis").items():
+        lines = [share.plot([], [], color=colour, lw=2, label=plain(norm))[0] for norm, colour in colours.items()]
+        lines += [share.plot([], [], color=INK, ls=style, label=plain(place))[0] for place, style in styles.items()]
+        share.legend(handles=lines, ncols=2)
+        for arm, colour in tones(self.trained).items():
             rows = found.frame("skill", arm)
             skill.plot(rows.index, rows, "o", ms=3, color=colour, alpha=0.5)
             skill.plot(rows.mean(axis=1), color=colour, lw=1.7, label=plain(arm))
@@ -211,11 +210,11 @@ class PositionFading(Study):
                     used.plot(mean, color=colour, ls=style, lw=1.6, label=f"{plain(arm)}, {depth} layers")
         skill.set_xticks(self.depths)
         skill.set_ylim(-0.25, 1.08)
-        skill.legend(fontsize=8, frameon=False)
         dress(skill, "trained: one seed a dot", "depth", "skill")
-        used.axhline(0, color=FAINT, lw=0.8, zorder=0)
-        used.legend(fontsize=7, frameon=False)
+        name_lines(skill)
+        level(used, (0,))
         dress(used, "trained: without the mean of each position", "layer as a share of the depth", "skill lost")
+        name_lines(used)
         return figure
 
 

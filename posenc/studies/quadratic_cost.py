@@ -21,15 +21,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from posenc import checks, terminal
 from posenc.checks import ConfigError
-from posenc.figures.style import INK
+from posenc.figures.marks import dress, power, sheet
+from posenc.figures.style import CEILING, INK, SMALL, tones
 from posenc.model.encoder import Encoder
 from posenc.statistics.claims import Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study
-from posenc.studies.method.curves import FAINT, colours, curves, dress, label, plain
+from posenc.studies.method.curves import curves, label, plain
 
 Curve = Mapping[float, float]
-Colours = Mapping[str, np.ndarray]
+Colours = Mapping[str, str]
 
 
 @dataclass(eq=False)
@@ -140,27 +141,29 @@ class QuadraticCost(Study):
         """Local slopes of operations and of bytes kept for backward."""
         curves(axis, found, "flops_slope", {f"operations: {name}": name for name in self.arms})
         axis.set_xscale("log", base=2)
-        axis.axhline(2, color=FAINT, lw=0.8, zorder=0)
+        axis.axhline(2, color=CEILING, lw=0.8, zorder=0)
         label(axis, "length N", "local slope: 1 linear, 2 quadratic")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """Four panels; an arm has one colour in all of them. The first three hold the arms of the study's size."""
         size = {name: self.options | arm.options for name, arm in self.arms.items()}
         alike = [name for name in size if all(size[name][key] == self.options[key] for key in ("dim", "num_layers"))]
-        tones = colours(found.arms("flops"))
-        figure = Figure(figsize=(14.4, 8.4), layout="constrained")
-        axes = figure.subplots(2, 2)
+        colours = tones(found.arms("flops"))
+        figure, axes = sheet(4, 2, 3.0)
         for axis, quantity, title in (
-            (axes[0][0], "flops", "operations of a forward pass, counted"),
-            (axes[0][1], "bytes", "bytes kept for backward, counted"),
-            (axes[1][0], "ms", "milliseconds of processor time of a forward pass, the fastest of the rounds"),
+            (axes[0], "flops", "operations of a forward pass, counted"),
+            (axes[1], "bytes", "bytes kept for backward, counted"),
+            (axes[2], "ms", "milliseconds of a forward pass, fastest round"),
         ):
             lines = {arm: _least(found, quantity, arm) for arm in alike}
             axis.set_yscale("log")
-            _plot(axis, lines, tones)
+            axis.yaxis.set_major_formatter(
+                lambda value, _: power(round(np.log10(value))) if value > 100 else f"{value:g}"
+            )
+            _plot(axis, lines, colours)
             _guides(axis, lines[alike[0]])
             _finish(axis, lines[alike[0]], title)
-        _local_slopes(axes[1][1], found, tones, {name: self.crossover(name) for name in self.arms})
+        _local_slopes(axes[3], found, colours, {name: self.crossover(name) for name in self.arms})
         return figure
 
 
@@ -217,63 +220,66 @@ def _groups(curves: Mapping[str, Curve], tolerance: float) -> dict[str, str]:
             groups.append([arm])
     rows = {group[0]: [plain(name) for name in group] for group in groups}
     return {
-        arm: ",\n".join(", ".join(names[start : start + 3]) for start in range(0, len(names), 3))
+        arm: ",\n".join(", ".join(names[start : start + 2]) for start in range(0, len(names), 2))
         for arm, names in rows.items()
     }
 
 
-def _plot(axis: Axes, curves: Mapping[str, Curve], tones: Colours) -> None:
+def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours) -> None:
     """Curves with their names beside the last points, moved apart where they would touch."""
     ends = []
     for arm, names in _groups(curves, 0.06).items():
         curve = curves[arm]
-        axis.plot([*curve], [*curve.values()], color=tones[arm], lw=1.7, marker="o", ms=3)
-        ends.append((np.log10(curve[max(curve)]), max(curve), names, tones[arm]))
+        axis.plot([*curve], [*curve.values()], color=colours[arm], lw=1.7, marker="o", ms=3)
+        ends.append((np.log10(curve[max(curve)]), max(curve), names, colours[arm]))
     low, high = np.log10(axis.get_ylim())
-    step, height = 0.045 * (high - low), np.inf
+    step, height = 0.055 * (high - low), np.inf
     for value, last, names, colour in sorted(ends, key=lambda end: -end[0]):
-        height = min(value, height - step)
-        axis.annotate(names, (last * 1.12, 10**height), fontsize=8, color=colour, va="center", annotation_clip=False)
-        height -= step * names.count("\n")
+        half = step * (names.count("\n") + 1) / 2
+        height = min(value, height - half)
+        axis.annotate(
+            names, (last * 1.12, 10**height), fontsize=SMALL, color=colour, va="center", annotation_clip=False
+        )
+        height -= half
 
 
-def _local_slopes(axis: Axes, found: Measurements, tones: Colours, crossovers: Mapping[str, float]) -> None:
+def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers: Mapping[str, float]) -> None:
     """Operations solid, bytes dotted, the formula of operations as crosses."""
     axis.set_ylim(0.7, 2.1)
     for quantity, style, what in (("flops_slope", "-", "operations"), ("bytes_slope", ":", "bytes")):
-        curves = {arm: _least(found, quantity, arm) for arm in tones}
+        curves = {arm: _least(found, quantity, arm) for arm in colours}
         for arm, names in _groups(curves, 0.03).items():
             label = f"{what}: {names}"
-            axis.plot([*curves[arm]], [*curves[arm].values()], color=tones[arm], ls=style, lw=1.8, label=label)
-    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    for arm in tones:
+            axis.plot([*curves[arm]], [*curves[arm].values()], color=colours[arm], ls=style, lw=1.8, label=label)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, handlelength=1.2)
+    for arm in colours:
         formula = _least(found, "flops_slope_formula", arm)
-        axis.plot([*formula], [*formula.values()], color=INK, ls="none", marker="x", ms=5, zorder=5)
+        axis.plot([*formula], [*formula.values()], ls="none", color=INK, marker="x", ms=5, zorder=5)
     shown: dict[float, str] = {}
     for arm, crossover in crossovers.items():
         shown.setdefault(crossover, arm)
     for crossover, arm in shown.items():
-        axis.axvline(crossover, color=tones[arm], lw=0.8, ls=(0, (2, 3)))
+        axis.axvline(crossover, color=colours[arm], lw=0.8, ls=(0, (2, 3)))
         text = f"N* = {crossover:.0f}, {plain(arm)}"
-        axis.annotate(text, (crossover, 0.72), fontsize=8, color=tones[arm], rotation=90, ha="right")
-    axis.axhline(1.8, color=FAINT, lw=0.8)
-    title = "local slope: 1 linear, 2 quadratic (— operations, × their formula, ··· bytes)"
-    _finish(axis, _least(found, "flops_slope", next(iter(tones))), title)
+        axis.annotate(text, (crossover, 0.72), color=colours[arm], rotation=90, ha="right")
+    axis.axhline(1.8, color=CEILING, lw=0.8)
+    title = "local slope (× formula of operations)"
+    _finish(axis, _least(found, "flops_slope", next(iter(colours))), title)
 
 
 def _guides(axis: Axes, curve: Curve) -> None:
     """Where slopes 1 and 2 would lead from the first point and to the last."""
     n, values = np.array([*curve], dtype=float), [*curve.values()]
-    axis.plot(n, values[0] * (n / n[0]), color="#999999", lw=0.9, ls="--", zorder=0)
-    axis.plot(n, values[-1] * (n / n[-1]) ** 2, color="#999999", lw=0.9, ls="--", zorder=0)
+    axis.plot(n, values[0] * (n / n[0]), color=CEILING, lw=0.9, ls="--", zorder=0)
+    axis.plot(n, values[-1] * (n / n[-1]) ** 2, color=CEILING, lw=0.9, ls="--", zorder=0)
     one, two = len(n) - 1, len(n) // 4
-    axis.annotate("slope 1", (n[one], values[0] * n[one] / n[0]), (-30, -14), textcoords="offset points", fontsize=7)
+    axis.annotate("slope 1", (n[one], values[0] * n[one] / n[0]), (-30, -14), textcoords="offset points")
     end = (n[two], values[-1] * (n[two] / n[-1]) ** 2)
-    axis.annotate("slope 2", end, (6, -4), textcoords="offset points", fontsize=7)
+    axis.annotate("slope 2", end, (6, -4), textcoords="offset points")
 
 
 def _finish(axis: Axes, curve: Curve, title: str) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks([*curve], [f"{n:g}" for n in curve])
     axis.minorticks_off()
-    dress(axis, title, "length N", size=10)
+    dress(axis, title, "length N")

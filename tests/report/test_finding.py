@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from posenc.report.numbers.compare import Comparison, compare
+from posenc.report.numbers.facets import clipped
+from posenc.report.pages.plots import plots
+from posenc.statistics import mean_interval
 from tests.report.conftest import Make
 
 
@@ -152,3 +155,19 @@ def test_across_datasets_by_interquartile_mean(run: Make, root: Path) -> None:
     assert "on common seeds it leads by 0.4" in comparison.first.text
     assert "of 2 comparisons, 2 with a winner." in comparison.first.text
     assert [row.improvement for row in comparison.across] == [1.0, 1.0, None]
+
+
+def test_the_title_of_a_figure_is_computed_from_what_it_draws(run: Make, root: Path) -> None:
+    skills = {"rope": (0.8, 0.9, 1.0), "t5": (0.1, 0.2, 0.3)}
+    for arm, values in skills.items():
+        for seed, value in enumerate(values):
+            run(arm, seed, {32: 0.99, 64: value})
+    comparison = compare([root], None, 0.01)
+    titles = {plot.name: plot.finding for plot in plots(comparison)}
+    interval = clipped(mean_interval(list(skills["rope"])), (None, 1.0))
+    assert interval.low is not None
+    ends = f"{interval.estimate:.2f} [{interval.low:.2f}, 1.00]"
+    start = f"At length 64, 2× the trained, rope keeps {ends} (0.99 at 32); the next, t5, 0.20"
+    assert titles["skill_by_length"].startswith(start)
+    assert titles["skill_by_length"].endswith(": 3 seeds")
+    assert "3 seeds" in titles["seeds"]

@@ -14,6 +14,7 @@ import platform
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -29,7 +31,8 @@ from posenc.checks import ConfigError
 from posenc.config.build import check_seed
 from posenc.config.effect import typed_words
 from posenc.config.make import make
-from posenc.figures.style import save
+from posenc.figures.marks import entitle
+from posenc.figures.style import look, save
 from posenc.runs import reading
 from posenc.runs.folder import lock_folder
 from posenc.runs.identity import digest
@@ -64,7 +67,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             found = study.measure(seed)
         judged = verdicts(study.claims, found)
         seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
-        save(study.figure(found, judged), folder / "figure")
+        save(draw(study, found, judged), folder / "figure")
         write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         write_text(folder / "study.csv", found.csv())
         write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
@@ -124,6 +127,30 @@ def _processor_seconds() -> float:
     """Of this process and of those that it started and that have ended."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
+
+
+@look()
+def draw(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Figure:
+    """The figure of a study under its first verdict, and how many of all its claims came out how."""
+    figure = study.figure(found, judged)
+    figure.set_figheight(figure.get_figheight() + entitle(figure, finding(judged)))
+    return figure
+
+
+def finding(judged: Sequence[Verdict]) -> str:
+    """The outcome first, then the claim with what was measured, then the outcomes of all claims."""
+    if not judged:
+        return ""
+    first = judged[0]
+    measured = ""
+    if first.estimate is not None:
+        ends = "" if first.low is None or first.high is None else f" [{first.low:.3g}, {first.high:.3g}]"
+        measured = f" (difference {first.estimate:.3g}{ends}; {first.seeds} seed{'s' * (first.seeds != 1)})"
+    text = f"{first.outcome}: {first.statement.rstrip('.')}{measured}"
+    counts = Counter(verdict.outcome for verdict in judged)
+    if len(judged) > 1:
+        text += f". All {len(judged)} claims: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+    return text
 
 
 def _ledger(folder: Path, identity: str, again: bool) -> Ledger:

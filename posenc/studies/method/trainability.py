@@ -7,13 +7,12 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from posenc import checks
-from posenc.figures.style import INK
+from posenc.figures.marks import colourbar, heat
 from posenc.statistics import SOLVED
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Arm, answering, check_arms
@@ -105,22 +104,21 @@ class Trainability:
         for axis, name in zip(axes, self.arms, strict=True):
             image = self._map(axis, found, name)
         assert image is not None
-        axes[0].set_ylabel("peak learning rate", color=INK)
-        bar = figure.colorbar(image, ax=list(axes), pad=0.01)
-        bar.set_label(f"mean skill after {self.recipe.steps} steps", fontsize=8, color=INK)
+        axes[0].set_ylabel("peak learning rate")
+        colourbar(image, list(axes), f"mean skill after {self.recipe.steps} steps")
 
     def _map(self, axis: Axes, found: Measurements, name: str) -> Any:
         samples = [[found.sample("skill", cell(name, rate), d).values() for d in self.depths] for rate in self.rates]
         mean = np.array([[np.mean([*sample]) for sample in row] for row in samples])
-        image = axis.imshow(mean, cmap=matplotlib.colormaps["viridis"], vmin=0, vmax=1, origin="lower", aspect="auto")
+        image = heat(axis, mean, 0, 1, origin="lower", aspect="auto")
         for i, j in np.ndindex(*mean.shape):
             won = sum(value >= SOLVED for value in samples[i][j])
             text = f"{won}/{len(samples[i][j])}"
-            axis.text(j, i, text, ha="center", va="center", fontsize=9, color="black" if mean[i, j] > 0.6 else "white")
+            axis.text(j, i, text, ha="center", va="center", color="black" if mean[i, j] > 0.6 else "white")
         axis.set_xticks(range(len(self.depths)), [str(depth) for depth in self.depths])
         axis.set_yticks(range(len(self.rates)), [f"{rate:g}" for rate in self.rates])
-        axis.set_xlabel("depth", color=INK)
-        axis.set_title(f"{plain(name)}: seeds with skill ≥ {SOLVED:g}", fontsize=9.5, color=INK, loc="left")
+        axis.set_xlabel("depth")
+        axis.set_title(f"{plain(name)}: seeds with skill ≥ {SOLVED:g}")
         return image
 
 
