@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from posenc.jobs.compose import read_once
 from tests.conftest import CONFIGS, Launch
-from tests.test_training import SMALL
+from tests.test_training import WATCHED
 
 JOBS = (
     ["encoding=rope", "dataset=induction"], ["encoding=none"], ["encoding=rope", "encoding.base=7", "model.dim=32"],
@@ -52,7 +52,7 @@ def test_figures_are_drawn_for_a_single_run_and_in_a_sweep_where_they_are_asked_
     def drawn(folder: Path) -> bool:
         return b"attention" in b"".join(path.read_bytes() for path in folder.glob("events.*"))
 
-    small = (*SMALL, "encoding=none", "trainer.max_steps=1", "trainer.validate_every=1", "~callbacks.layers")
+    small = (*WATCHED, "encoding=none", "trainer.max_steps=1", "trainer.validate_every=1", "~callbacks.layers")
     assert command(*small, f"hydra.run.dir={tmp_path / 'one'}") == (0, "")
     assert drawn(tmp_path / "one")
     for name, more, wanted in (("plain", (), False), ("asked", ("callbacks.tensorboard.figures=true",), True)):
