@@ -19,6 +19,8 @@ BANDS = 4
 CROWD = 1_500
 """More seeds than these are a picture inside the SVG."""
 BEHIND = 1.8
+SAID = 20
+"""Seeds that the words under the pointer name."""
 HEIGHT = 2.5
 LOWEST = -0.35
 """Skill below which lines are cut: all the same to a reader, and they would flatten the rest."""
@@ -35,7 +37,8 @@ def lines(
     columns = 1 if len(facets) == 1 else 2
     height = HEIGHT if columns == 2 else 3.4
     figure, axes = sheet(len(facets), columns, height, title)
-    crowd = sum(len(seed[0]) for group in series for line in group for seed in line.seeds.values()) > CROWD
+    named = [line for group in series for line in group if not styles[line.arm].quiet]
+    crowd = sum(len(xs) for line in named for xs, _ in line.seeds.values()) > (CROWD if dots else 20 * CROWD)
     ends: list[list[End]] = []
     for index, (axis, facet, group) in enumerate(zip(axes, facets, series, strict=True)):
         axis.set_rasterization_zorder(BEHIND + 0.05 if crowd else None)
@@ -138,7 +141,7 @@ def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles, title: s
             y, style = place[row.arm], styles[row.arm]
             values = facet.values(row.arm)
             each = [f"seed {seed}: {fixed(value, 4)}" for seed, value in values.items()]
-            said = tip(row.arm, f"{facet.title}: {estimate(row.score)}", *each[:40])
+            said = tip(row.arm, f"{facet.title}: {estimate(row.score)}", *each[: 0 if style.quiet else SAID])
             axis.plot(
                 [*values.values()], y + _stack(len(values)), ls="", marker=style.marker, ms=3 if len(values) > 1 else 4,
                 mew=0, alpha=0.5 if len(values) > 1 else 1, color=style.colour, zorder=BEHIND, gid=said,
@@ -211,7 +214,7 @@ def _difference(axis: Axes, one: Contrast, y: float, style: Style) -> None:
     possible = clipped(one.difference, (None if reach is None else -reach, reach))
     said = tip(
         one.arm, f"minus {one.baseline}: {signed(possible.estimate)} {span(possible, sign=True)}",
-        *(f"seed {seed}: {signed(gap, 4)}" for seed, gap in list(gaps.items())[:40]),
+        *(f"seed {seed}: {signed(gap, 4)}" for seed, gap in list(gaps.items())[: 0 if style.quiet else SAID]),
     )  # fmt: skip
     if len(gaps) > 1:
         axis.plot([*gaps.values()], [y + 0.3] * len(gaps), ls="", marker=style.marker, ms=2.4, mew=0, alpha=0.5,
