@@ -8,10 +8,12 @@ computes both. Nothing here imports matplotlib before something is drawn.
 
 import io
 import itertools
+import tomllib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -67,25 +69,8 @@ DARK = {
 } | {light: dark for name in COLOURS for light, dark in zip(COLOURS[name], ON_DARK[name], strict=True)}  # fmt: skip
 """{colour on a light ground: on a dark one}."""
 
-FAMILIES = {
-    "none": ("none",),
-    "rotary": (
-        "rope", "rope_yarn", "rope_linear", "rope_ntk", "xpos", "p_rope", "rope_partial", "selective_rope",
-        "rope_dynamic_ntk", "rope_llama3", "rope_learned", "rope_half", "pope",
-    ),
-    "absolute": (
-        "sinusoidal", "learned_absolute", "fourier", "tupe", "lape", "continuous", "abacus", "sinusoidal_half",
-    ),
-    "decay": ("alibi", "kerple_log", "sandwich", "alibi_causal", "kerple_power", "alibi_asymmetric"),
-    "relative": (
-        "t5", "learned_relative", "fire", "shaw", "deberta", "transformer_xl", "dynamic_bias", "music_transformer",
-        "log_bias", "shaw_keys",
-    ),
-    "content": ("cope", "dape", "forgetting", "cable", "path"),
-    "own": (),
-}  # fmt: skip
-"""Encodings by what they do: rotate queries and keys; add a vector of the position; let logits decay with distance;
-learn a function of the distance; count what the content says. A place in its family is an encoding's shade."""
+FAMILIES: dict[str, list[str]] = tomllib.loads(files("posenc.figures").joinpath("families.toml").read_text())
+"""{family: its encodings}. A place in its family is an encoding's shade."""
 SHADES = sum(len(shades) for name, shades in COLOURS.items() if name != "none")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 DASHES = ("solid", "dashed", "dotted", "dashdot")
