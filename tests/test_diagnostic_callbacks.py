@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +18,7 @@ from posenc.config.make import make
 from posenc.diagnostics import QUANTITIES, capture, position_share
 from posenc.tasks.base import Task
 from posenc.training.module import SequenceModule
-from tests.conftest import CONFIGS, Launch, options
+from tests.conftest import Launch, options
 from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights
 
@@ -131,18 +131,10 @@ def test_gradients_are_those_of_autograd_before_clipping(command: Launch, tmp_pa
     assert 0.1 < total / float(row["gradient/norm"]) ** 2 <= 1
 
 
-@pytest.fixture(scope="module")
-def causal(composed: Callable[..., DictConfig]) -> DictConfig:
-    small = ("model.num_layers=2", "model.readout=query", "dataset.length=21", "dataset.test_lengths=[21]")
-    return composed(*SMALL, *small, "model.causal=true")
-
-
 @pytest.mark.parametrize("name", options("encoding"))
-def test_every_encoding_is_measured_and_left_as_it_was(causal: DictConfig, name: str) -> None:
-    config = causal.copy()
-    own = OmegaConf.to_container(OmegaConf.load(CONFIGS / "encoding" / f"{name}.yaml"))
-    assert isinstance(own, dict)
-    config.encoding = {key: value for key, value in own.items() if key != "defaults"}  # composing 43 takes 20 s
+def test_every_encoding_is_measured_and_left_as_it_was(composed: Callable[..., DictConfig], name: str) -> None:
+    small = ("model.num_layers=2", "model.readout=query", "dataset.length=21", "dataset.test_lengths=[21]")
+    config = composed(*SMALL, *small, "model.causal=true", f"encoding={name}")
     module = build_module(config, make(config, "dataset"))
     tokens, state = probe(module.task), torch.get_rng_state()
     found = quantities(module, tokens)
