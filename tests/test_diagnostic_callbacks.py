@@ -131,10 +131,16 @@ def test_gradients_are_those_of_autograd_before_clipping(command: Launch, tmp_pa
     assert 0.1 < total / float(row["gradient/norm"]) ** 2 <= 1
 
 
+CAUSAL = (
+    *SMALL, "model.num_layers=2", "model.readout=query", "dataset.length=21", "dataset.test_lengths=[21]",
+    "model.causal=true",
+)  # fmt: skip
+"""A small model under a causal mask, which every encoding allows."""
+
+
 @pytest.mark.parametrize("name", options("encoding"))
 def test_every_encoding_is_measured_and_left_as_it_was(composed: Callable[..., DictConfig], name: str) -> None:
-    small = ("model.num_layers=2", "model.readout=query", "dataset.length=21", "dataset.test_lengths=[21]")
-    config = composed(*SMALL, *small, "model.causal=true", f"encoding={name}")
+    config = composed(*CAUSAL, f"encoding={name}")
     module = build_module(config, make(config, "dataset"))
     tokens, state = probe(module.task), torch.get_rng_state()
     found = quantities(module, tokens)
@@ -166,7 +172,8 @@ def test_a_probe_stays_small(length: int, shape: tuple[int, int]) -> None:
     assert torch.equal(tokens, probe(Drawn(length=length, test_lengths=None, vocab_size=9)))
 
 
-def test_what_is_not_finite_or_all_alike_is_nan_and_no_error(causal: DictConfig) -> None:
+def test_what_is_not_finite_or_all_alike_is_nan_and_no_error(composed: Callable[..., DictConfig]) -> None:
+    causal = composed(*CAUSAL)
     module = build_module(causal, make(causal, "dataset"))
     for value in (0.0, math.nan, math.inf):
         with torch.no_grad():
