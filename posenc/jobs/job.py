@@ -121,7 +121,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
             folder.rmdir()  # Hydra has made it
         if alone:
             raise
-        result = record | {"status": "failed", "error": str(error).partition("\n")[0]}  # of this command, not on disk
+        result = record | {"status": "failed", "error": _reason(error)}  # of this command, not on disk
     if alone:
         summary.print_run(folder, result)
         if signum is not None:
@@ -136,6 +136,14 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
         print("the same command goes on from here", flush=True)
         sys.exit(128 + signum)
     return objective(result)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error; where a resolver of posenc's raised it, what that said and not OmegaConf's frame."""
+    inner: BaseException | None = error
+    while isinstance(inner, OmegaConfBaseException):
+        inner = inner.__context__
+    return str(inner if isinstance(inner, ConfigError) else error).partition("\n")[0]
 
 
 def _again(folder: Path) -> str:
