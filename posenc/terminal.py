@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.table import Table
 
-GONE = (errno.EPIPE, errno.EIO)
+READER_GONE = (errno.EPIPE, errno.EIO)
 """The reader has left (`| head`), or the terminal is closed: whoever did that knows it."""
 
 
@@ -34,7 +34,7 @@ class LastingFile(io.FileIO):
             handle = os.open(os.devnull, os.O_WRONLY)
             os.dup2(handle, self.fileno())
             os.close(handle)
-            self.lost = error.errno not in GONE
+            self.lost = error.errno not in READER_GONE
             if self.lost and self.fileno() == 1:
                 print(f"the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr)
             return len(data)

@@ -24,7 +24,7 @@ CHECKPOINTS = ("last.ckpt", "best.ckpt")
 """In this order: the scores in result.json are those of the last weights."""
 LOOKED = 1000
 """Folders that are looked through for a run to name in a message."""
-GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
+NEEDED_GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _config(folder: Path) -> DictConfig:
         raise ConfigError(f"{path} cannot be read ({error}), so the model cannot be rebuilt.") from error
     if not _ours(config):
         raise ConfigError(f"{folder} is a run of another project: its .hydra/config.yaml builds no model of posenc.")
-    lacking = [group for group in GROUPS if group not in config]
+    lacking = [group for group in NEEDED_GROUPS if group not in config]
     if lacking:
         raise ConfigError(f"{path} lacks {', '.join(lacking)}, so the model cannot be rebuilt.")
     return config

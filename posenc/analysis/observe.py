@@ -20,13 +20,13 @@ from posenc.training.module import SequenceModule
 
 PAIRS = 2**23
 """Attention of so many pairs of tokens, over layers and heads, is kept: of as many sequences as fit, at least one."""
-CHUNK = 2**17
+PAIRS_AT_ONCE = 2**17
 """Pairs of tokens in a forward pass, or one sequence."""
-FITTED = 2
+FITTED_SETS = 2
 """Sequences that probes are fitted on, for each that they are scored on."""
 FURTHER = 4
 """The encoding itself is looked at up to so many trained lengths, where a test length goes as far."""
-DRAWS = 64
+POSITION_BATCHES = 64
 """Batches of positions that are drawn to see which distances training meets."""
 
 
@@ -71,11 +71,11 @@ def check_size(module: SequenceModule, length: int, batch: int) -> None:
             f"--length {length}: the attention of one sequence is {maps} matrices of {places:,} by {places:,} numbers, "
             f"and at most {MAX_NUMBERS:,} are kept; choose a --length at which they are fewer."
         )
-    kept = (FITTED + 1) * batch * places * module.encoder.tokens.weight.shape[1]
+    kept = (FITTED_SETS + 1) * batch * places * module.encoder.tokens.weight.shape[1]
     if kept > MAX_NUMBERS:
         fits = max(1, MAX_NUMBERS * batch // kept)
         raise ConfigError(
-            f"--batch {batch}: what {FITTED + 1} times as many sequences of length {length} leave in a layer is "
+            f"--batch {batch}: what {FITTED_SETS + 1} times as many sequences of length {length} leave in a layer is "
             f"{kept:,} numbers, and at most {MAX_NUMBERS:,} are kept; choose --batch {fits} or less."
         )
 
@@ -98,11 +98,11 @@ def check_length(module: SequenceModule, length: int) -> None:
 @torch.no_grad()
 def observe(module: SequenceModule, length: int, batch: int) -> Observed:
     """Run the model in evaluation mode on `batch` sequences of the test set, and on 2·batch others for the probes."""
-    tokens, _ = evaluation_set(module.task, "test", length, (FITTED + 1) * batch)
+    tokens, _ = evaluation_set(module.task, "test", length, (FITTED_SETS + 1) * batch)
     own, others = tokens[:batch], tokens[batch:]
     N = tokens.shape[1]
     places = N + module.encoder.extra_positions
-    size = max(1, CHUNK // places**2)
+    size = max(1, PAIRS_AT_ONCE // places**2)
     streams, fitted = ([*_streams(module, part, size)] for part in (own, others))
     pairs = len(module.encoder.blocks) * _heads(module) * places**2
     attention, asked = _attend(module, own[: max(1, PAIRS // pairs)])
@@ -133,7 +133,7 @@ def trained(module: SequenceModule) -> tuple[float, float]:
 
     A distance outside the window is never met.
     """
-    tokens, _ = module.task.sample(generator(0, "analyze/trained"), DRAWS, module.task.length[1])
+    tokens, _ = module.task.sample(generator(0, "analyze/trained"), POSITION_BATCHES, module.task.length[1])
     distance = position = 0.0
     with default_stream(0, "analyze/trained"):
         for row in tokens:

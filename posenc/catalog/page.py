@@ -17,7 +17,7 @@ from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-WIDTH = 150
+PAGE_LETTERS = 150
 """Characters in a line of a table where the output is not a terminal."""
 
 
@@ -73,7 +73,7 @@ def _composed(*overrides: str) -> DictConfig:
 def console() -> Console:
     """A terminal, or lines of a width in which a table fits."""
     made = Console()
-    made.width = made.width if made.is_terminal else WIDTH
+    made.width = made.width if made.is_terminal else PAGE_LETTERS
     return made
 
 

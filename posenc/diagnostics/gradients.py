@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from posenc.attention.layer import SelfAttention
 from posenc.model.encoder import Encoder
 
-GROUPS = ("query", "key", "value", "output", "mlp_in", "mlp_out")
+MATRICES = ("query", "key", "value", "output", "mlp_in", "mlp_out")
 
 
 def gradient_norms(encoder: Encoder) -> list[dict[str, float]]:
@@ -28,9 +28,9 @@ def gradient_norms(encoder: Encoder) -> list[dict[str, float]]:
 def _block(block: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
         if isinstance(branch, SelfAttention):
-            yield from zip(GROUPS, (*_of(branch.qkv).chunk(3), _of(branch.out)), strict=False)
+            yield from zip(MATRICES, (*_of(branch.qkv).chunk(3), _of(branch.out)), strict=False)
         else:
-            yield from zip(GROUPS[4:], (_of(branch[0]), _of(branch[2])), strict=True)
+            yield from zip(MATRICES[4:], (_of(branch[0]), _of(branch[2])), strict=True)
 
 
 def _of(layer: nn.Module) -> Tensor:

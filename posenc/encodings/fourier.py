@@ -8,7 +8,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import Rms, check_rms, in_float32
 from posenc.positions.positions import Positions
 
-NEAR = 64
+START_POSITIONS = 64
 """Positions over which the start is measured."""
 
 
@@ -45,7 +45,7 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
         self.inner.reset_parameters()
         self.outer.reset_parameters()
         if not isinstance(self.rms, str):
-            start = self._vectors(torch.arange(NEAR, device=self.frequencies.device))
+            start = self._vectors(torch.arange(START_POSITIONS, device=self.frequencies.device))
             gain = self.rms / (start - start.mean(0)).pow(2).mean().sqrt()
             self.outer.weight.mul_(gain)
             self.outer.bias.copy_(gain * (self.outer.bias - start.mean(0)))

@@ -12,7 +12,7 @@ from posenc.attention.layer import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 
-CHUNK = 32
+REFLECTIONS = 32
 """Tokens whose reflections are multiplied out at once."""
 
 
@@ -70,7 +70,7 @@ def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B
     """q_mᵀ H_m ⋯ H_{n+1} k_n of Q, K and w, each (B, H, N, d), and β, (B, H, N, 1); 0 where the key is later."""
     N, d = Q.shape[-2:]
     Q, K, w, beta = (chunks(y) for y in (Q, K, w, beta))
-    eye = torch.eye(CHUNK, device=Q.device, dtype=Q.dtype)
+    eye = torch.eye(REFLECTIONS, device=Q.device, dtype=Q.dtype)
     system = eye + (beta * (w @ w.mT)).tril(-1)
     T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
     read, Tw = (Q @ w.mT).tril(), T @ w
@@ -81,11 +81,11 @@ def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B
     rows, past = [], K.new_empty(*K.shape[:2], 0, d)
     for c in range(K.shape[2]):
         row = torch.cat((to_start[:, :, c] @ past.mT, inside[:, :, c]), -1)
-        rows.append(F.pad(row, (0, K.shape[2] * CHUNK - row.shape[-1])))
+        rows.append(F.pad(row, (0, K.shape[2] * REFLECTIONS - row.shape[-1])))
         past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
     return torch.cat(rows, -2)[..., :N, :N]
 
 
 def chunks(y: Float[Tensor, "B H N c"]) -> Float[Tensor, "B H n C c"]:
-    """Of CHUNK tokens each, the last filled up with zeros: w = 0 and β = 0 reflect nothing."""
-    return F.pad(y, (0, 0, 0, -y.shape[2] % CHUNK)).unflatten(2, (-1, CHUNK))
+    """Of REFLECTIONS tokens each, the last filled up with zeros: w = 0 and β = 0 reflect nothing."""
+    return F.pad(y, (0, 0, 0, -y.shape[2] % REFLECTIONS)).unflatten(2, (-1, REFLECTIONS))

@@ -71,7 +71,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
         return turn(q, self.temperature * cos, self.temperature * sin, self.layout), turn(k, cos, sin, self.layout)
 
 
-NEAR = 2**10
+EXACT_POSITIONS = 2**10
 """Positions whose products with frequencies float32 holds to 1e-4 of a radian."""
 
 
@@ -82,7 +82,7 @@ def angles(positions: Positions, theta: Float[Tensor, "*b c"]) -> Float[Tensor, 
     sequence's first position is taken in float64, to within whole turns, and float32 holds what the others add.
     """
     theta, place = theta[..., None, None, :], positions.values.to(theta.dtype)[:, None, :, None]
-    if positions.extent < NEAR:
+    if positions.extent < EXACT_POSITIONS:
         return place * theta
     first = place[:, :, :1]
     start = torch.remainder(first.double() * theta.double(), 2 * math.pi).to(theta.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from posenc.figures.marks import End, colourbar, dress, end_labels, heat, sheet
 from posenc.figures.style import CEILING, SHADE, WIDTH, look, shades
 
-NAMED = 12
+MAX_CURVES = 12
 """Heads whose lines are named; of more, the first and the last."""
 
 
@@ -57,7 +57,7 @@ def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any
     for row, colour in zip(values, colours, strict=True):
         axis.plot(x, row, color=colour, lw=1.4, **how)
     last = (min if axis.xaxis_inverted() else max)(range(len(x)), key=lambda k: x[k])
-    named = [head for head in range(len(rows)) if len(rows) <= NAMED or head in (0, len(rows) - 1)]
+    named = [head for head in range(len(rows)) if len(rows) <= MAX_CURVES or head in (0, len(rows) - 1)]
     return [End(x[last], float(values[head][last]), f"head {head}", colours[head]) for head in named]
 
 

@@ -40,7 +40,7 @@ WATCHING_OPTIONS = ("default", "quiet")
 """Options of the group `callbacks` that only watch a run."""
 WATCHING_CALLBACKS = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
 """The callbacks that these options build."""
-NAME_LIMIT = 100
+FOLDER_NAME_LIMIT = 100
 MAX_FOLDER_BYTES = 255
 """Upper limit of a folder's name, in bytes; file systems refuse longer ones."""
 
@@ -172,9 +172,9 @@ def sweep_name(overrides: list[Override]) -> str:
             parts.append(key if override.is_sweep_override() else f"{key}={override.get_value_element_as_str()}")
     name = "_".join([start, *parts])
     plain = re.sub(r"[^\w.,=+~-]+", "-", name)
-    if plain == name and len(name) <= NAME_LIMIT:
+    if plain == name and len(name) <= FOLDER_NAME_LIMIT:
         return name
-    return f"{plain[:NAME_LIMIT]}_{_digest(name)}"
+    return f"{plain[:FOLDER_NAME_LIMIT]}_{_digest(name)}"
 
 
 def causal_only() -> str:
@@ -211,7 +211,7 @@ def folder_name(text: str) -> str:
     plain = text.isprintable() and not set(text) & {"/", "\\"} and text[:1] != "." and text[-1:] not in {" ", "."}
     if plain and len(text.encode()) <= MAX_FOLDER_BYTES:
         return text
-    start = re.sub(r"[^\w.,=+~-]+", "-", text, flags=re.ASCII).lstrip(".-")[:NAME_LIMIT]
+    start = re.sub(r"[^\w.,=+~-]+", "-", text, flags=re.ASCII).lstrip(".-")[:FOLDER_NAME_LIMIT]
     return f"{start}_{_digest(text)}" if text else ""
 
 

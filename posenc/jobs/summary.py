@@ -13,7 +13,7 @@ from rich.markup import escape
 from posenc import terminal
 
 Result = Mapping[str, Any]
-COLOURS = {"completed": "green", "interrupted": "yellow"}
+STATUS_COLOURS = {"completed": "green", "interrupted": "yellow"}
 SELECTED = 40
 """Most runs that TensorBoard's older tabs select by themselves: `maxNamesToEnableByDefault` in its pages."""
 
@@ -23,7 +23,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _status(result: Result) -> str:
-    colour = COLOURS.get(result["status"], "red")
+    colour = STATUS_COLOURS.get(result["status"], "red")
     return f"[{colour}]{result['status']}[/{colour}]"
 
 

@@ -32,7 +32,7 @@ from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
 
-LEDGER = "ledger.csv"
+LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at the journal while other processes work."""
@@ -189,8 +189,8 @@ def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
     """Keep the runs that the sweep found in its ledger beside those that it made: the table that holds them."""
     from posenc.report.reading import ledger
 
-    ledger.extract(Path(to_absolute_path(config.ledger)), taken, root / LEDGER)
-    return root / LEDGER
+    ledger.extract(Path(to_absolute_path(config.ledger)), taken, root / LEDGER_ROWS)
+    return root / LEDGER_ROWS
 
 
 def report(root: Path, tables: Sequence[Path] = ()) -> None:

@@ -23,7 +23,7 @@ HARMLESS = (
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
 )  # fmt: skip
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
-GONE = ("allow",)
+FORMER_GROUPS = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
 NEWER = ("data.eval_error", "data.validation_size", "trainer.compile")
 """Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
@@ -59,7 +59,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for group, node in config.items():
-        if group in HARMLESS or group in GONE:
+        if group in HARMLESS or group in FORMER_GROUPS:
             continue
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None

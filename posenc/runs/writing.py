@@ -10,7 +10,7 @@ from typing import Any
 from posenc.checks import ConfigError
 from posenc.runs.files import link_above, open_file
 
-PART = ".part"
+UNFINISHED_SUFFIX = ".part"
 """The end of a name under which a file is written, before it has its own."""
 
 
@@ -28,7 +28,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     if above is not None:
         raise ConfigError(f"{above} is a link to another folder; remove it, or choose another folder.")
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED_SUFFIX}")
     try:
         with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(data)
@@ -44,7 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def clear_parts(folder: Path) -> None:
     """Remove what processes that were killed have left of files that they were writing."""
-    for part in folder.glob(f".*-*{PART}"):
+    for part in folder.glob(f".*-*{UNFINISHED_SUFFIX}"):
         process = part.name.rpartition("-")[0].rpartition(".")[2]
         if process.isdecimal() and not _lives(int(process)):
             with suppress(OSError):

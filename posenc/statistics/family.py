@@ -10,9 +10,9 @@ from posenc.checks import ConfigError
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, sample
 
 ENUMERATED = 13
-"""Up to so many seeds all signs are tried; above it DRAWS random ones."""
-DRAWS = 2**13 - 1
-CHUNK = 128
+"""Up to so many seeds all signs are tried; above it RANDOM_SIGNS random ones."""
+RANDOM_SIGNS = 2**13 - 1
+COMPARISONS_AT_ONCE = 128
 """Comparisons whose permuted statistics are held at once."""
 
 
@@ -56,7 +56,7 @@ def _signs(seeds: int) -> Float[np.ndarray, "flips seeds"]:
     if seeds <= ENUMERATED:  # −z gives what z gives, so the first sign stays
         bits = np.arange(2 ** (seeds - 1))[:, None] >> np.arange(seeds)[None, :]
         return 1.0 - 2.0 * (bits & 1)
-    drawn = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, seeds))
+    drawn = np.random.default_rng(0).choice((-1.0, 1.0), (RANDOM_SIGNS, seeds))
     return np.concatenate([np.ones((1, seeds)), drawn])  # the observed signs count among them
 
 
@@ -68,8 +68,8 @@ def _shares(
     """For rows in rising order of T: how often the largest T of this row and those before reaches its own."""
     largest = np.zeros(len(signs))
     shares = np.empty(len(table))
-    for start in range(0, len(table), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(0, len(table), COMPARISONS_AT_ONCE):
+        part = slice(start, start + COMPARISONS_AT_ONCE)
         running = np.maximum(np.maximum.accumulate(np.abs(signs @ table[part].T), axis=1), largest[:, None])
         # sums that are equal on paper differ in their last digits
         shares[part] = (running >= observed[part] - 1e-9).mean(0)

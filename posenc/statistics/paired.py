@@ -12,8 +12,8 @@ from posenc.statistics.intervals import Interval, mean_interval
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, same_seeds, sample
 
 EXACT_SEEDS = 16
-"""Up to here all 2ⁿ signs are tried; beyond it DRAWS random ones."""
-DRAWS = 2**17 - 1
+"""Up to here all 2ⁿ signs are tried; beyond it RANDOM_SIGNS random ones."""
+RANDOM_SIGNS = 2**17 - 1
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def sign_flip_test(differences: ArrayLike) -> float:
             sums = np.concatenate([sums + value, sums - value])
         return float(np.mean(np.abs(sums) >= observed))
     rng = np.random.default_rng(0)
-    sums = np.zeros(DRAWS)
+    sums = np.zeros(RANDOM_SIGNS)
     for value in array:
-        sums += value * rng.choice((-1, 1), DRAWS)
-    return float((1 + np.sum(np.abs(sums) >= observed)) / (1 + DRAWS))
+        sums += value * rng.choice((-1, 1), RANDOM_SIGNS)
+    return float((1 + np.sum(np.abs(sums) >= observed)) / (1 + RANDOM_SIGNS))
 
 
 def mcnemar(a_success: ArrayLike, b_success: ArrayLike) -> float:

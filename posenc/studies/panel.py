@@ -21,8 +21,8 @@ from posenc.runs.writing import write_picture
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study
 
-COLUMNS = 2
-TABLE = 16 * 2**20
+PANEL_COLUMNS = 2
+STUDY_LIMIT = 16 * 2**20
 """Bytes of a study.csv; they have some hundred thousand."""
 
 
@@ -46,7 +46,7 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
         ):
             raise ValueError("no verdict")
         judged = [{key: str(reading.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
-        found = Measurements.read(reading.read_table(folder / "study.csv", TABLE).decode("utf-8"))
+        found = Measurements.read(reading.read_table(folder / "study.csv", STUDY_LIMIT).decode("utf-8"))
         if OmegaConf.select(config, "study._target_") is None:
             raise ValueError("its config has no study")
         return make(config, "study", Study, trusted=trust), found, judged
@@ -58,7 +58,7 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
 @look()
 def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
     """One chart a folder, two in a row; above each what came out and the first claim; `trust` as in `read`."""
-    figure, axes = sheet(len(folders), COLUMNS, 3.3)
+    figure, axes = sheet(len(folders), PANEL_COLUMNS, 3.3)
     for axis, folder in zip(axes, folders, strict=True):
         study, found, judged = read(folder, trust)
         study.headline(axis, found)

@@ -13,7 +13,7 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import MAX_LENGTH, Task
 
-MARKERS = (5, 8)
+MARKED_VALUES = (5, 8)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -29,10 +29,10 @@ class MarkedPair(Task):
     determined_by = "sequence"  # each marked value occurs once, so its place can be read off
 
     def __post_init__(self) -> None:
-        why = f"the marked values are {MARKERS[0]} and {MARKERS[1]}"
-        checks.at_least(self, max(MARKERS) + 1, why, vocab_size=self.vocab_size)
+        why = f"the marked values are {MARKED_VALUES[0]} and {MARKED_VALUES[1]}"
+        checks.at_least(self, max(MARKED_VALUES) + 1, why, vocab_size=self.vocab_size)
         super().__post_init__()
-        self._others = np.delete(np.arange(self.vocab_size), MARKERS)
+        self._others = np.delete(np.arange(self.vocab_size), MARKED_VALUES)
 
     def background(self, generator: Generator, batch: int, length: int) -> np.ndarray:
         """(batch, length): tokens that are neither."""
@@ -41,7 +41,7 @@ class MarkedPair(Task):
     def mark(self, tokens: np.ndarray, first: np.ndarray, second: np.ndarray) -> Tensor:
         """The tokens with the 5 at `first` and the 8 at `second`."""
         rows = np.arange(len(tokens))
-        tokens[rows, first], tokens[rows, second] = MARKERS
+        tokens[rows, first], tokens[rows, second] = MARKED_VALUES
         return torch.from_numpy(tokens)
 
     @abstractmethod

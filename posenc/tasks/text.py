@@ -123,7 +123,7 @@ def deflated(data: bytes, log2_reach: int) -> float:
     return 8 * (len(coder.compress(data)) + len(coder.flush())) / len(data)
 
 
-NAMED = 10
+MAX_NAMED = 10
 """Skipped files that a warning names."""
 
 
@@ -132,7 +132,7 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
     skipped: list[str] = []
     files = list(corpus.read(path, skipped))
     if skipped:
-        named = ", ".join(skipped[:NAMED]) + " ..." * (len(skipped) > NAMED)
+        named = ", ".join(skipped[:MAX_NAMED]) + " ..." * (len(skipped) > MAX_NAMED)
         count = len(skipped), len(skipped) + len(files)
         log.warning("%d of %d files are unreadable or not UTF-8 and were skipped: %s", *count, named)
     return files

@@ -13,7 +13,7 @@ from posenc.streams import generator
 from posenc.tasks.base import Task
 from posenc.training.evaluation.sets import CHUNKS, LEAST_CHUNK, Batch, EvaluationBatches, EvaluationSet, share
 
-LEAST = 1000
+FEWEST_SEQUENCES = 1000
 """Sequences in an evaluation set, however long they are."""
 
 SHORT = 1024
@@ -119,7 +119,9 @@ class SequenceData(L.LightningDataModule):
         if train_size is not None:
             checks.tensor_fits(self, train_size=train_size, length=longest)
         for tested in {longest, *task.test_lengths}:
-            checks.tensor_fits(self, eval_size=min(eval_size, max(LEAST, eval_tokens // tested)), length=tested)
+            checks.tensor_fits(
+                self, eval_size=min(eval_size, max(FEWEST_SEQUENCES, eval_tokens // tested)), length=tested
+            )
         if curriculum_steps and (train_size is not None or task.length[0] == task.length[1]):
             one = "a fixed training set has one" if train_size is not None else f"dataset.length is {task.length[1]}"
             raise ConfigError(
@@ -182,7 +184,7 @@ class SequenceData(L.LightningDataModule):
 
     def size(self, length: int) -> int:
         """Sequences in an evaluation set."""
-        return min(self.eval_size, max(LEAST, self.eval_tokens // self.task.tokens(length)))
+        return min(self.eval_size, max(FEWEST_SEQUENCES, self.eval_tokens // self.task.tokens(length)))
 
     def used(self, length: int) -> int:
         """Sequences of the test set that the last test has read: a prefix of the set, the same for every encoding."""

@@ -143,7 +143,7 @@ def causal_convolution(x: np.ndarray, layer: nn.Conv1d) -> np.ndarray:
 @cases
 def test_path(H: int, positions: Positions, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """q_mᵀ H_m ⋯ H_{n+1} k_n / √d, H_s = I − β_s w_s w_sᵀ; w = unit(SiLU(conv(W₂ W₁ x))), β = 2σ(u·x + c)."""
-    monkeypatch.setattr("posenc.encodings.path.CHUNK", chunk)
+    monkeypatch.setattr("posenc.encodings.path.REFLECTIONS", chunk)
     layer = Layer(H, positions)
     encoding = loud(pe.PaTHPositionalEncoding(layer.D, H, causal=True, rank=3))
     mixed = causal_convolution(linear(encoding.up, linear(encoding.down, layer.x)), encoding.convolution)

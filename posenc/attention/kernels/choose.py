@@ -89,7 +89,7 @@ class Rule(NamedTuple):
     fits: Callable[[Case], bool]
 
 
-TABLE = (
+RULES = (
     Rule(
         "bfloat16_blocks",
         OPTIONS,
@@ -124,7 +124,7 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
 
 def choose(case: Case, attention: str = "auto") -> str:
     """The name of the kernel for this case under `model.attention`."""
-    return next(rule.kernel for rule in TABLE if attention in rule.asked and rule.fits(case))
+    return next(rule.kernel for rule in RULES if attention in rule.asked and rule.fits(case))
 
 
 def case(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, bfloat16: bool = False) -> Case:

@@ -12,7 +12,7 @@ from posenc.report.numbers.series import Line
 from posenc.report.words import count, estimate, fixed, listing
 from posenc.statistics import mean_interval
 
-NAMES = 3
+MAX_NAMED = 3
 Lines = Sequence[tuple[Facet, Sequence[Line]]]
 
 
@@ -82,7 +82,7 @@ def of_lengths(groups: Lines, metric: str) -> str:
         return f"{text}: {seeds_said([len(line.seeds) for line in found])}"
     best = [ends[id(facet)][0] for facet, _ in groups if ends[id(facet)]]
     who = Counter(line.arm for line in best).most_common()
-    leaders = listing([f"{arm} in {number}" for arm, number in who], NAMES)
+    leaders = listing([f"{arm} in {number}" for arm, number in who], MAX_NAMED)
     ratios = {facet.lengths()[-1] / facet.trained[1] for facet, _ in groups if facet.trained}
     where = f"{ratios.pop():g}× the trained length" if len(ratios) == 1 else "the longest length"
     low, high = fixed(min(line.mean[-1] for line in best), 2), fixed(max(line.mean[-1] for line in best), 2)

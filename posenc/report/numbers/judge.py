@@ -26,9 +26,9 @@ from posenc import statistics
 from posenc.report.words import bounds
 from posenc.statistics import Difference
 
-LEVEL = 0.05
+RISK = 0.05
 """The risk that anything a report says is false."""
-HALF = LEVEL / 2
+HALF_RISK = RISK / 2
 """Of it, what is left for differences, and for equalities."""
 SHARE = 0.1
 """The share of seeds on which equal arms may differ grossly."""
@@ -91,7 +91,7 @@ class Judgement(Generic[Key]):
         ]
         found = statistics.correct(differences)
         self.corrected = {
-            key: None if p is None else min(1.0, p * LEVEL / HALF) for key, p in zip(self.tests, found, strict=True)
+            key: None if p is None else min(1.0, p * RISK / HALF_RISK) for key, p in zip(self.tests, found, strict=True)
         }
         self.family = sum(p is not None for p in found)
 
@@ -111,14 +111,14 @@ class Judgement(Generic[Key]):
     def _kind(self, difference: Difference, gaps: np.ndarray, p: float | None, lower: bool) -> str:
         if p is None:
             return "none"
-        sure = p < LEVEL
+        sure = p < RISK
         if sure and abs(difference.estimate) > self.delta:
             return "better" if (difference.estimate > 0) != lower else "worse"
         if not sure and not difference.inside(self.delta):
             return "undecided"
-        strict = statistics.mean_interval(gaps, 1 - LEVEL / self.family)
+        strict = statistics.mean_interval(gaps, 1 - RISK / self.family)
         gross = int((np.abs(gaps) > GROSS * self.delta).sum())
-        permitted = statistics.unseen_share(gross, gaps.size, 1 - HALF / self.family) < SHARE
+        permitted = statistics.unseen_share(gross, gaps.size, 1 - HALF_RISK / self.family) < SHARE
         return "equal" if strict.inside(self.delta) and permitted else "tie"
 
 

@@ -30,7 +30,7 @@ ONCE = ("error", "command", *saved.COSTS, *saved.BEYOND, "learning_rate", "step_
 AGREE = 1e-4
 """Two measurements of one run that differ by less are one: sums are rounded in another order by another machine."""
 DIGITS = 7
-LEVEL = ".9"
+STEP_SKILL = ".9"
 """Of validation skill: column step_90 has the first validation that reached it."""
 
 
@@ -144,7 +144,7 @@ def text(runs: Sequence[Run]) -> str:
     table = saved.long_table(placed, {})
     record = json.loads(str(table["record"].iloc[0]))
     table.loc[0, "record"] = json.dumps(record | {saved.SHARED: shared}, default=str)
-    steps = [(run.result.get("skill_steps") or {}).get(LEVEL) for run in runs]
+    steps = [(run.result.get("skill_steps") or {}).get(STEP_SKILL) for run in runs]
     extra = {"learning_rate": [config.get("optimizer.lr") for config in configs], "step_90": steps}
     names = [item.run.name for item in placed]
     for column, values in extra.items():

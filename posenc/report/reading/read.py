@@ -15,7 +15,7 @@ from posenc.runs.identity import config_hash, former_hashes, settings, shared_be
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, other_layout
 
-MAX_LENGTH = 10**9
+BELIEVED_LENGTH = 10**9
 """Longest sequence that is believed, in tokens; a larger number is a damaged one."""
 UNFINISHED = "unfinished"
 """The status of a run folder without a result."""
@@ -126,7 +126,7 @@ class Run:
             dataset = self.config.get("dataset")
             found = dataset.get("length") if isinstance(dataset, Mapping) else None
         first, last = found if isinstance(found, list) and len(found) == 2 else (found, found)
-        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= MAX_LENGTH:
+        if isinstance(first, int) and isinstance(last, int) and 1 <= first <= last <= BELIEVED_LENGTH:
             return first, last
         return None
 

@@ -43,8 +43,8 @@ from posenc.statistics.measurements import Measurements, is_row
 from posenc.studies.method.base import Study
 from posenc.studies.method.workers import Ledger, Workers, one_thread
 
-LEDGER = "answers.jsonl"
-COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
+ANSWERS = "answers.jsonl"
+OUTCOME_COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
 
 
 def conduct(config: DictConfig, folder: Path) -> None:
@@ -92,7 +92,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             },
         }
         write_text(folder / STUDY, json.dumps(record, indent=2) + "\n")
-        (folder / LEDGER).unlink()  # it is in study.csv
+        (folder / ANSWERS).unlink()  # it is in study.csv
     console = _show(study, found, judged)
     cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
     console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
@@ -163,7 +163,7 @@ def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete it."
         )
-    ledger = Ledger.open(folder / LEDGER, identity, is_row)
+    ledger = Ledger.open(folder / ANSWERS, identity, is_row)
     if ledger is None:
         raise ConfigError(
             f"{folder} holds the beginning of another study, which would be lost; choose another hydra.run.dir, or "
@@ -184,14 +184,14 @@ def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
             where = f"hydra.run.dir={shlex.quote(str(folder))}"
             print(f"what was found is kept: the same command with {where} goes on", file=sys.stderr, flush=True)
         else:
-            (folder / LEDGER).unlink()
+            (folder / ANSWERS).unlink()
         raise
 
 
 def tell(console: Console, judged: Sequence[Verdict]) -> None:
     """Each claim in two lines: the outcome and the sentence; the numbers that it rests on."""
     for verdict in judged:
-        colour = COLOURS.get(verdict.outcome, "cyan")
+        colour = OUTCOME_COLOURS.get(verdict.outcome, "cyan")
         console.print(f"[bold {colour}]{verdict.outcome}[/]  {verdict.statement}", highlight=False)
         console.print(f"    {evidence(verdict)}", highlight=False, soft_wrap=True)
 

@@ -23,7 +23,7 @@ from posenc.checks import ConfigError
 from posenc.runs.files import open_file, read_bytes
 from posenc.runs.writing import write_text
 
-LEDGER = 4 * 2**20
+ANSWERS_LIMIT = 4 * 2**20
 """Bytes of the answers of a study that is not finished; they have some thousand."""
 Case = tuple[Any, ...]
 """What one piece of work is told: strings and numbers."""
@@ -51,7 +51,7 @@ class Ledger:
         """
         ledger = cls(path)
         try:
-            first, *lines = read_bytes(path, LEDGER).splitlines() or [b""]
+            first, *lines = read_bytes(path, ANSWERS_LIMIT).splitlines() or [b""]
         except FileNotFoundError:
             write_text(path, json.dumps(identity) + "\n")
             return ledger
