@@ -209,7 +209,7 @@ def test_a_spoiled_run_is_answered_in_words(how: str, run: Path, capsys: pytest.
 
 
 def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
-    from posenc.analysis.load import load
+    from posenc.trained.load import load
 
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     found = load(run)

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from posenc.analysis import words
 from posenc.analysis.encoding_words import describe
-from posenc.analysis.load import Finished
 from posenc.analysis.measure import Analysis, analyse
 from posenc.analysis.observe import look
 from posenc.attention.bias import ByDistance
@@ -23,6 +22,7 @@ from posenc.config.make import make
 from posenc.diagnostics.bias_curve import Curve, bias_curve
 from posenc.encodings import LearnedRelativePositionalBias
 from posenc.positions.schemes import PositionScheme
+from posenc.trained.load import Finished
 from posenc.training.module import SequenceModule
 from tests.conftest import options
 from tests.test_analyze import BATCH, SHORT, TINY

@@ -23,10 +23,10 @@ import torch
 
 import posenc
 from posenc.__main__ import main, parser
-from posenc.analysis.load import load
 from posenc.report.numbers.compare import compare
 from posenc.runs import former
 from posenc.runs.former import COMMANDS, MOVED, before, now
+from posenc.trained.load import load
 from posenc.training import precision
 from tests.conftest import ROOT, Launch
 from tests.test_training import result, weights

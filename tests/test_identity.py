@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from posenc.analysis.load import load
 from posenc.checks import ConfigError
 from posenc.jobs.launch import WATCHING_CALLBACKS, folder_name, run_folder, sweep_name
 from posenc.report.numbers.compare import compare
@@ -22,6 +21,7 @@ from posenc.report.reading.read import Run
 from posenc.report.reading.saved import read_table
 from posenc.runs import identity
 from posenc.tasks.parts import corpus
+from posenc.trained.load import load
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import result, weights
 

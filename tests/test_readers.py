@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posenc.__main__ import main
-from posenc.analysis.load import load
 from posenc.checks import ConfigError
 from posenc.runs.folder import lock_folder
 from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 from posenc.studies.method.workers import Ledger
+from posenc.trained.load import load
 from posenc.training.checkpoint_file import DurableFiles, read
 from posenc.training.checkpoints import check_weights
 from posenc.training.loggers.metrics_file import MetricsFile

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from posenc import report
-from posenc.analysis.load import load
 from posenc.analysis.write import write as analyse
 from posenc.checks import ConfigError
 from posenc.config.make import make
@@ -22,6 +21,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.jobs import summary
 from posenc.runs import reading
 from posenc.runs.result import is_result
+from posenc.trained.load import load
 from tests.conftest import ROOT
 from tests.reliability import crafted, inputs
 from tests.reliability.crafted import Bench

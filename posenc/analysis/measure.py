@@ -29,7 +29,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from posenc.analysis.encoding import Shape, shape
-from posenc.analysis.load import Finished
 from posenc.analysis.observe import Observed, check_length, check_size, observe
 from posenc.attention.record import LayerRecord
 from posenc.checks import ConfigError
@@ -53,6 +52,7 @@ from posenc.diagnostics import (
 )
 from posenc.diagnostics.probes import STEPS
 from posenc.statistics.measurements import Measurements
+from posenc.trained.load import Finished
 from posenc.training.divergence import ran_out
 from posenc.training.module import SequenceModule
 

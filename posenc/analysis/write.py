@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from posenc.analysis import figures, words
-from posenc.analysis.load import load
 from posenc.analysis.measure import analyse
 from posenc.checks import ConfigError, positive
 from posenc.figures.style import save
 from posenc.runs.reading import read_table
 from posenc.runs.writing import clear_parts, write_text
 from posenc.statistics.measurements import KEY_COLUMNS
+from posenc.trained.load import load
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")

@@ -54,6 +54,7 @@ MOVED = {
     "studies.position_fading_figure": "studies.position_fading",
     "studies.quadratic_cost_figure": "studies.quadratic_cost",
     "studies.rank_collapse_figure": "studies.rank_collapse", "analyze": "analysis",
+    "analysis.load": "trained.load", "analyze.load": "trained.load",
     "task_catalog": "catalog.tasks", "job": "jobs.job", "run": "jobs.run", "cli": "jobs.launch",
     "summary": "jobs.summary", "sweep": "jobs.sweep", "ranks": "jobs.ranks",
     "output": "terminal",

@@ -171,8 +171,8 @@ def load_weights(path: str, module: L.LightningModule) -> None:
         raise ConfigError(str(error).replace("ckpt_path=", "start_from=", 1)) from error
 
 
-def check_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
-    """What the checkpoint at `path` holds; one clear error if its weights are not those of such a `module`.
+def read_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
+    """What the checkpoint at `path` holds, weights among it; one clear error if it is none, or too large for `module`.
 
     named  by the user, who may name a link; what lies in a run folder is refused if it is one
     """
@@ -183,6 +183,12 @@ def check_weights(path: str, module: L.LightningModule, named: bool = True) -> d
     except (Damaged, OSError) as error:
         raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({error}).") from error
     _complete(path, state, {"state_dict": dict})
+    return state
+
+
+def check_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
+    """What `read_weights` returns; one clear error if the weights are not those of such a `module`."""
+    state = read_weights(path, module, named)
     _same_tensors(path, state["state_dict"], module.state_dict())
     return state
 

@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 
 import train
 from posenc import report
-from posenc.analysis.load import load
 from posenc.checks import ConfigError
 from posenc.config.build import build_module
 from posenc.config.make import KINDS, make
 from posenc.jobs.launch import launch
+from posenc.trained.load import load
 from posenc.training.checkpoints import check_checkpoint
 from tests.reliability import inputs
 from tests.report.conftest import settings

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from posenc.checks import ConfigError
 from posenc.config.build import build_module
 from posenc.config.make import make
+from posenc.config.resume import run_folder
+from posenc.model.encoder import Encoder
+from posenc.positions.schemes import PositionScheme
 from posenc.runs import reading
 from posenc.runs.result import RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
@@ -25,6 +29,38 @@ CHECKPOINTS = ("last.ckpt", "best.ckpt")
 LOOKED = 1000
 """Folders that are looked through for a run to name in a message."""
 NEEDED_GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run says of itself, before anything is built: its folder, config, result, and where its weights are.
+
+    result  empty where a checkpoint was named, of which training may not have come to its end
+    """
+
+    folder: Path
+    config: DictConfig
+    result: Mapping[str, Any]
+    checkpoint: Path
+
+    def check_data(self, task: Task) -> None:
+        """Raise ConfigError if `task`, built from the config, reads other data than the run did."""
+        now = corpus.data_digest(cast(dict[str, Any], OmegaConf.to_container(self.config.dataset))) or task.digest
+        if self.result.get("data_digest") not in (None, now):
+            raise ConfigError(
+                f"{self.folder} was trained on other data: what dataset.path names had the digest "
+                f"{self.result['data_digest']} then and has {now} now; put the former data back."
+            )
+
+    def module(self, task: Task, trust: bool = False) -> SequenceModule:
+        """The module with the weights of the run, in evaluation mode on the CPU."""
+        module = build_module(self.config, task, trust)
+        try:
+            state = check_weights(str(self.checkpoint), module, named=False)
+        except ConfigError as error:
+            raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
+        module.load_state_dict(state["state_dict"])
+        return module.eval()
 
 
 @dataclass(frozen=True)
@@ -47,6 +83,42 @@ def load(folder: Path, trust: bool = False) -> Finished:
 
     trust  the run is the user's own: build whatever its config names, which may run any code (posenc.config.allowed)
     """
+    found = record_of_run(folder)
+    task: Task = make(found.config, "dataset", trusted=trust)
+    found.check_data(task)
+    return Finished(folder, found.result, found.module(task, trust), found.checkpoint.name)
+
+
+def load_encoder(run: str | Path, *, trust: bool = False) -> Encoder:
+    """`posenc.load`: the encoder of a trained run with its weights, in evaluation mode on the CPU.
+
+    run    a run folder, or one of its checkpoints; of a folder the last weights, whose scores are in result.json
+    trust  as in `load`
+
+    `encoder(tokens)` places tokens as the run's position scheme does, unless positions are given; `encoder.config` is
+    the run's config as plain values. Nothing of the data but their vocabulary matters here, and they may have changed.
+    Raises ConfigError where there is no such run, or not all of it.
+    """
+    path = Path(run)
+    found = record_of_checkpoint(path) if path.is_file() else record_of_run(path)
+    module = found.module(make(found.config, "dataset", trusted=trust), trust)
+    module.encoder.register_forward_pre_hook(partial(_placed, module.positions), with_kwargs=True)
+    vars(module.encoder)["config"] = OmegaConf.to_container(found.config)
+    return module.encoder
+
+
+def _placed(
+    scheme: PositionScheme, encoder: Encoder, args: tuple[Any, ...], given: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call of the encoder, with positions where there are none."""
+    tokens = args[0] if args else given["tokens"]
+    if len(args) > 1 or given.get("positions") is not None:
+        return args, given
+    return args, given | {"positions": scheme(tokens, training=encoder.training, extra=encoder.extra_positions)}
+
+
+def record_of_run(folder: Path) -> Record:
+    """The record of the run in `folder`, which has come to its end and has a checkpoint. Raises ConfigError."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
@@ -57,21 +129,18 @@ def load(folder: Path, trust: bool = False) -> Finished:
             f"{folder} has neither checkpoints/{' nor checkpoints/'.join(CHECKPOINTS)}, so its weights are lost; "
             "train it again with force=true."
         )
-    path = str(folder / "checkpoints" / name)
-    task: Task = make(config, "dataset", trusted=trust)
-    now = corpus.data_digest(cast(dict[str, Any], OmegaConf.to_container(config.dataset))) or task.digest
-    if result.get("data_digest") not in (None, now):
+    return Record(folder, config, result, folder / "checkpoints" / name)
+
+
+def record_of_checkpoint(path: Path) -> Record:
+    """The record of the run that wrote a checkpoint. Raises ConfigError where it lies in no run folder."""
+    folder = run_folder(str(path))
+    if folder is None:
         raise ConfigError(
-            f"{folder} was trained on other data: what dataset.path names had the digest {result['data_digest']} then "
-            f"and has {now} now; put the former data back."
+            f"{path} lies in no run folder, so that nothing says which model it belongs to; copy it with its folder: "
+            "the model is in .hydra/config.yaml, the weights are in checkpoints/."
         )
-    module = build_module(config, task, trust)
-    try:
-        state = check_weights(path, module, named=False)
-    except ConfigError as error:
-        raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
-    module.load_state_dict(state["state_dict"])
-    return Finished(folder, result, module.eval(), name)
+    return Record(folder, _config(folder), {}, path.absolute())
 
 
 def _config(folder: Path) -> DictConfig:
@@ -129,5 +198,5 @@ def _result(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder / RESULT} holds values that no result of posenc has.")
     if result["status"] != "completed":
         why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
-        raise ConfigError(f"{folder} did not complete ({why}); only a run that did can be analysed.")
+        raise ConfigError(f"{folder} did not complete ({why}); only a run that did is loaded.")
     return result
