@@ -12,6 +12,7 @@ from posenc import checks
 from posenc.attention.bias import Bias
 from posenc.attention.kernels import choose
 from posenc.attention.mask import Mask
+from posenc.attention.scale import LogitScale
 from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
@@ -64,7 +65,7 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention, D → D, that asks an encoding to rotate q and k and for a bias.
 
     Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections. `logit_gain` multiplies
-    q·k / √d and leaves biases alone.
+    q·k / √d and leaves biases alone, and so does `logit_scale`, by the number of keys that a query sees.
 
     attention  one of posenc.attention.kernels.choose.OPTIONS
     bfloat16   whether attention may multiply in bfloat16 (see posenc.training.precision)
@@ -82,6 +83,7 @@ class SelfAttention(nn.Module):
         window: int | None = None,
         attention: str = "auto",
         logit_gain: float = 1.0,
+        logit_scale: LogitScale | None = None,
     ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
@@ -91,6 +93,7 @@ class SelfAttention(nn.Module):
         if window is not None:
             checks.positive(self, minimum=0, window=window)
         self.num_heads, self.logit_gain, self.attention = num_heads, logit_gain, attention
+        self.logit_scale = logit_scale
         self.mask = Mask(causal, window)
         self.qkv = Projection(dim, 3 * dim, bias=False)
         self.out = Projection(dim, dim, bias=False)
@@ -101,18 +104,27 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
         """Mix the tokens of each sequence; ConfigError for an encoding of another layer, positions of other tokens."""
-        B, N, D = x.shape
         built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
         positions.fit(self, x)
-        qkv = self.qkv(x)
-        if encoding.in_attention:  # encodings stay exact, also where projections are in bfloat16
-            qkv = qkv.to(x.dtype)
-        q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
-        q = q if self.logit_gain == 1 else self.logit_gain * q
-        q, k = encoding.rotate(x, q, k, positions)
+        q, k, v = self.queries_keys_values(x, encoding, positions)
         bias = encoding.bias(x, q, k, positions)
         if self.instead is None:
             mixed = choose.attend(q, k, v, bias, positions, self.mask, attention=self.attention, bfloat16=self.bfloat16)
         else:
             mixed = self.instead(q, k, v, bias, positions, self.mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def queries_keys_values(
+        self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions
+    ) -> tuple[Float[Tensor, "B H N c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
+        """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
+        B, N, D = x.shape
+        qkv = self.qkv(x)
+        if encoding.in_attention:  # encodings stay exact, also where projections are in bfloat16
+            qkv = qkv.to(x.dtype)
+        q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k = encoding.rotate(x, q, k, positions)
+        q = q if self.logit_gain == 1 else self.logit_gain * q
+        if self.logit_scale is not None:
+            q = (q * self.logit_scale(self.mask.keys_seen(N, x.device))).to(q.dtype)
+        return q, k, v

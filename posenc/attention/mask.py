@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -48,6 +48,13 @@ class Mask:
         right = min(keys.stop, queries.start + 1 if self.causal else right)
         ends = (slice(keys.start, keys.stop),) if left >= right else (slice(keys.start, left), slice(right, keys.stop))
         return (end for end in ends if end.start < end.stop)
+
+    def keys_seen(self, length: int, device: torch.device | None = None) -> Int[Tensor, " N"]:
+        """How many keys each query sees."""
+        before = torch.arange(length, device=device)
+        sides = (before,) if self.causal else (before, before.flip(0))
+        reach = length if self.window is None else self.window
+        return 1 + sum((side.clamp(max=reach) for side in sides), torch.zeros_like(before))
 
     def allowed_distances(self, length: int, device: torch.device | None = None) -> Bool[Tensor, " M"] | None:
         """True where a key at distance −(N − 1) .. N − 1 may be seen; None if every key is seen."""

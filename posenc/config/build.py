@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from posenc.checks import ConfigError
 from posenc.config.make import make
 from posenc.config.resume import record_of, run_folder
-from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.streams import default_stream, initialise
@@ -121,16 +120,14 @@ def check_seed(seed: Any) -> int:
 def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme) -> None:
     """Tell encoding and positions the length at which the weights were trained, not that of this run."""
     length = trained_tokens(start_from)
-    parts: list[Any] = [positions, *encoder.encodings.modules()]
+    parts: list[Any] = [positions, *encoder.encodings.modules(), *encoder.scales]
     if length is not None:
         positions.trained_at(length)
-        for layer in encoder.encodings:
-            assert isinstance(layer, PositionalEncoding)
-            layer.trained_at(positions.reach(length))
+        encoder.trained_at(length, positions.reach(length))
     elif any(getattr(part, "original_length", 0) is None for part in parts):
         raise ConfigError(
             f"start_from={start_from}: nothing beside it says at which length it was trained; set "
-            "encoding.original_length (or positions.original_length) in tokens."
+            "encoding.original_length (or that of positions or model.logit_scale) in tokens."
         )
 
 

@@ -114,13 +114,18 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
     if begun is None or config.get("force") is True or not isinstance(config.get("data"), DictConfig):
         return config
     with suppress(ConfigError, TypeError):  # a record that cannot be read is said where it is needed
-        theirs, own = record_of(begun)["data"], {key_of(word) for word in typed}
-        former = [key for key in NEWER if key.partition(".")[2] not in theirs and key not in own]
+        theirs, own = record_of(begun), {key_of(word) for word in typed}
+        former = [key for key in NEWER if not _has(theirs, key) and key not in own]
         config = deepcopy(config)
         with read_write(config):
             for key in former:
                 OmegaConf.update(config, key, None)
     return config
+
+
+def _has(record: Mapping[str, Any], key: str) -> bool:
+    group, _, name = key.partition(".")
+    return name in record[group]
 
 
 def _recorded_in(folder: Path | None) -> bool:

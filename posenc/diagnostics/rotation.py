@@ -38,9 +38,8 @@ def rotary_usage(
     uses; high ones make positional patterns, low ones carry content. Which dimensions make a pair is not asked of the
     encoding but seen: a pair is what one unit vector moves in as its position changes.
     """
-    q, k, _ = layer.qkv(x).unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    width = q.shape[-1]
-    q, k = encoding.rotate(x, layer.logit_gain * q, k, positions)
+    q, k, v = layer.queries_keys_values(x, encoding, positions)
+    width = v.shape[-1]
     pairs, rates = turned_pairs(encoding, x[:WATCHED], layer.num_heads, width, positions)
     if not len(pairs):
         return None

@@ -1,6 +1,7 @@
 """A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.attention.layer import Projection, SelfAttention, built_for
+from posenc.attention.scale import LogitScale, made
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.block import Block
@@ -46,6 +48,8 @@ class Encoder(nn.Module):
                         the end (it takes a position of its own).  per_token: one answer a token
     token_rms           root mean square of the token embeddings at the start
     logit_gain          the content logits q·k / √d of every layer times this, or a list; biases are not scaled
+    logit_scale         the same times a function of how many keys a query sees: a word of posenc.attention.scale.FORMS,
+                        {form: WORD, ...} with its options, None, or a list of these
     dropout             on the embeddings and on each branch
     attention           how attention is computed: one of posenc.attention.kernels.choose.OPTIONS
     """
@@ -70,6 +74,7 @@ class Encoder(nn.Module):
         token_rms: float = 1.0,
         attention: str = "auto",
         logit_gain: float | Sequence[float] = 1.0,
+        logit_scale: Any = None,
     ) -> None:
         super().__init__()
         checks.positive(self, maximum=MAX_LAYERS, num_layers=num_layers)
@@ -90,7 +95,8 @@ class Encoder(nn.Module):
         checks.one_of(self, NORMS, norm=norm)
         checks.one_of(self, READOUTS, readout=readout)
         layers = assign(self, encoding, num_layers, inject, encoding_per_layer)
-        windows, gains = (each_layer(self, num_layers, **it) for it in ({"window": window}, {"logit_gain": logit_gain}))
+        by_layer = {"window": window, "logit_gain": logit_gain, "logit_scale": logit_scale}
+        windows, gains, scales = (each_layer(self, num_layers, **{name: each}) for name, each in by_layer.items())
         self.readout, self.causal, self.windows = readout, causal, tuple(windows)
         self.inject, self.embeds, self.order = layers.inject, layers.embeds, layers.order
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
@@ -99,7 +105,15 @@ class Encoder(nn.Module):
             built_for(self, each, dim=dim, num_heads=num_heads, causal=causal)
         self.blocks = nn.ModuleList(
             Block(
-                SelfAttention(dim, num_heads, causal, windows[layer], attention, gains[layer]),
+                SelfAttention(
+                    dim,
+                    num_heads,
+                    causal,
+                    windows[layer],
+                    attention,
+                    gains[layer],
+                    made(self, num_heads, scales[layer]),
+                ),
                 dim,
                 mlp_ratio,
                 norm,
@@ -119,6 +133,19 @@ class Encoder(nn.Module):
         encoding = self.encodings[self.order[layer]]
         assert isinstance(encoding, PositionalEncoding)
         return encoding
+
+    @property
+    def scales(self) -> list[LogitScale]:
+        """What scales logits by the number of keys, of each layer that has such a thing."""
+        return [module for module in self.blocks.modules() if isinstance(module, LogitScale)]
+
+    def trained_at(self, length: int, reach: int) -> None:
+        """Learn, before any work starts, how long training sequences are, and below what their positions lie."""
+        for encoding in self.encodings:
+            assert isinstance(encoding, PositionalEncoding)
+            encoding.trained_at(reach)
+        for scale in self.scales:
+            scale.trained_at(length)
 
     @property
     def window(self) -> int | None:

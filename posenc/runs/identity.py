@@ -25,7 +25,7 @@ HARMLESS = (
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
 FORMER_GROUPS = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
-NEWER = ("data.eval_error", "data.validation_size", "trainer.compile")
+NEWER = ("data.eval_error", "data.validation_size", "trainer.compile", "model.logit_scale")
 """Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""
@@ -64,11 +64,14 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
         elif isinstance(node, Mapping):
-            left_out = {*HARMLESS, *(key for key in NEWER if node.get(key.partition(".")[2]) in (None, False))}
-            node = {key: child for key, child in node.items() if f"{group}.{key}" not in left_out}
+            node = {key: child for key, child in node.items() if not _says_nothing(f"{group}.{key}", child)}
         if node is not None:
             kept[group] = node
     return kept
+
+
+def _says_nothing(key: str, value: Any) -> bool:
+    return key in HARMLESS or (key in NEWER and value in (None, False))
 
 
 def watches(callback: Any) -> bool:
@@ -109,8 +112,8 @@ def _by_default_per_layer(config: Mapping[str, Any]) -> bool:
 
 
 def _former(config: Mapping[str, Any]) -> list[str]:
-    config = renamed(config, before)
-    hashes = [digest(_chosen(config))]
+    config = _chosen(renamed(config, before))
+    hashes = [digest(config)]
     with suppress(KeyError, TypeError):
         chosen = {
             group: {key: config[group][key] for key in keys} if keys else config[group]

@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import PositionScheme
@@ -55,9 +54,7 @@ class SequenceModule(L.LightningModule):
         self.references = task.references()
         self.trained_tokens = task.tokens(task.length[1]) + encoder.extra_positions
         positions.trained_at(self.trained_tokens)
-        for layer in encoder.encodings:
-            assert isinstance(layer, PositionalEncoding)
-            layer.trained_at(positions.reach(self.trained_tokens))
+        encoder.trained_at(self.trained_tokens, positions.reach(self.trained_tokens))
         self.undefined: dict[int, str] = {}
         self.validation = Scores(self._places(task.length[1]))
         self.tests = nn.ModuleDict({str(length): Scores(self._places(length)) for length in task.test_lengths})
