@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("benchmark", "what a step costs: other libraries, every encoding, attention, length, Lightning, data")
     one.add_argument("words", nargs="*", metavar="WORD", help="profile=smoke|quick|full; encodings to time (all)")
-    one.add_argument("--only", nargs="+", metavar="SECTION", help="sections to measure (all but compile)")
+    one.add_argument("--only", nargs="+", metavar="SECTION", help="sections to measure (all but compile and answers)")
     one.add_argument("--folder", type=Path, metavar="DIR", help="where to write (runs/benchmark/<date and time>)")
 
     command("coverage", "how often the intervals of a report hold the truth, simulated")

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from posenc import checks, terminal
+from posenc.benchmark.answers import Sweep, answers
 from posenc.benchmark.attention import attention
 from posenc.benchmark.compiled import compiled
 from posenc.benchmark.figure import PANELS, draw
@@ -22,13 +23,14 @@ from posenc.runs.writing import write_picture, write_text
 from posenc.training.memory import keep_freed
 from posenc.training.precision import bfloat16_units
 
-SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data", "compile")
-ASKED = ("compile",)
-"""Sections that are measured only where they are named: to generate code takes a minute an encoding."""
+SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data", "compile", "answers")
+ASKED = ("compile", "answers")
+"""Sections that are measured only where they are named: they take many minutes."""
 COLUMNS = {
     "batch": "d", "length": "d", "contestant": "", "min_ms": ".1f", "median_ms": ".1f", "quartile_low_ms": ".1f",
     "quartile_high_ms": ".1f", "ratio": ".3f", "share_of_limit": ".2f", "evaluation_ms": ".1f", "predicted": ".2f",
     "ratio_to_predicted": ".2f", "saved_mib": ".1f", "saved_ratio": ".2f", "parameters": ",d",
+    "runs": "d", "processor_s": ".0f", "training_s": ".0f", "runs_per_hour": ".0f", "training_share": ".2f",
     "graphs": "d", "graph_breaks": "d", "compile_s": ".0f",
 }  # fmt: skip
 
@@ -44,6 +46,7 @@ class Profile:
     loop: int
     data: tuple[tuple[str, ...], int]
     compile: tuple[list[Shape], int]
+    answers: Sweep
 
 
 PROFILES = {
@@ -55,6 +58,7 @@ PROFILES = {
         4,
         (("pattern", "parity"), 2),
         ([(2, 8)], 2),
+        Sweep(["rope"], ["rel_pattern"], steps=4, seeds=1, eval_size=64),
     ),
     "quick": Profile(
         ([(32, 32), (16, 128)], 8),
@@ -64,6 +68,7 @@ PROFILES = {
         60,
         ((), 5),
         ([(32, 32)], 5),
+        Sweep(["rope", "learned_absolute"], ["rel_pattern"], seeds=3),
     ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),
@@ -73,6 +78,7 @@ PROFILES = {
         500,
         ((), 20),
         ([(32, 32), (16, 512)], 8),
+        Sweep(),
     ),
 }
 
@@ -107,6 +113,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
         "loop": lambda: loop(profile.loop),
         "data": lambda: data(*profile.data),
         "compile": lambda: compiled(names, *profile.compile),
+        "answers": lambda: answers(profile.answers),
     }
     keep_freed()  # as training does
     console, found = Console(), dict[str, Section]()

@@ -51,7 +51,7 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     """posenc at its own precision and at float32, other libraries, and the matrix products alone."""
     section = Section("peers", "training step and evaluation, learned absolute positions; ratio: to the fastest peer")
     own = automatic("cpu")
-    present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or _installed(name)}
+    present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or installed(name)}
     for absent in sorted(models.PEERS.keys() - present.keys()):
         section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
     if not bfloat16_units():
@@ -85,7 +85,8 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     return section
 
 
-def _installed(peer: str) -> bool:
+def installed(peer: str) -> bool:
+    """Whether there is the library of this contestant."""
     return importlib.util.find_spec({"x-transformers": "x_transformers"}.get(peer, "transformers")) is not None
 
 

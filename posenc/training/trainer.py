@@ -31,18 +31,20 @@ PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mix
 class Stopwatch(L.Callback):
     """Seconds and tokens of training alone, evaluation and figures left out; a run that goes on counts on."""
 
+    clock = staticmethod(time.perf_counter)
+
     def __init__(self) -> None:
         self.seconds, self.tokens, self._began = 0.0, 0, 0.0
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *_: Any) -> None:
         """Start the watch."""
-        self._began = time.perf_counter()
+        self._began = self.clock()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Stop the watch."""
-        self.seconds += time.perf_counter() - self._began
+        self.seconds += self.clock() - self._began
         self.tokens += batch[0].numel() * trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""The section `answers`: processor time from the command of a sweep to its end, and to a verdict between two encodings.
+
+Every contestant is a command of its own with one thread. Its time is that of the process and of all it starts, user and
+system: imports, set-up, training, tests, and posenc's report.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import track
+
+from posenc.benchmark.clock import ProcessorClock
+from posenc.benchmark.plain_loop import BATCH, ENCODINGS, LENGTH, LENGTHS, TASKS
+from posenc.benchmark.sections import Row, Section, installed
+from posenc.catalog.page import CONFIGS
+from posenc.checks import ConfigError
+from posenc.training.data import SequenceData
+
+ROOT = CONFIGS.parent
+SWEEP = (
+    f"data.batch_size={BATCH}", f"dataset.length={LENGTH}", f"dataset.test_lengths={[*LENGTHS]}".replace(" ", ""),
+    "threads=1", "trainer.accelerator=cpu", f"+callbacks.clock._target_={ProcessorClock.__module__}.ProcessorClock",
+)  # fmt: skip
+"""What all of posenc's runs have in common; everything else is as it comes."""
+RIVALS, ASKS = ("rope", "learned_absolute"), "rel_pattern"
+"""The encodings of the verdict, and its task."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Encodings × tasks, each trained for so many steps; the verdict rests on so many seeds.
+
+    eval_size  sequences in a test set, at most
+    """
+
+    encodings: Sequence[str] = tuple(ENCODINGS)
+    tasks: Sequence[str] = tuple(TASKS)
+    steps: int = 500
+    seeds: int = 10
+    eval_size: int = 10_000
+
+    @property
+    def stop(self) -> list[str]:
+        """Early stopping that fits the budget."""
+        every, decay = max(1, self.steps // 20), max(1, self.steps // 5)
+        return ["stop=solved", f"trainer.validate_every={every}", f"stop.decay_steps={decay}"]
+
+
+def answers(sweep: Sweep) -> Section:
+    """A sweep of posenc's with and without early stopping, the same as a plain loop, and a verdict."""
+    section = Section(
+        "answers", f"whole sweeps of {sweep.steps} steps, one thread; ratio: processor time a run, to the plain loop's"
+    )
+    section.notes.append("training: steps alone. The plain loop reads the whole of each test set.")
+    cells, seeds = _words(sweep.encodings, sweep.tasks, range(1)), range(sweep.seeds)
+    own = {
+        "posenc": cells,
+        "posenc, stop=solved": [*cells, *sweep.stop],
+        f"posenc, stop=solved, verdict of {sweep.seeds} seeds": [*_words(RIVALS, [ASKS], seeds), *sweep.stop],
+    }
+    finding = ""
+    for name, words in track(own.items(), "answers", transient=True):
+        row, finding = _posenc(name, [*words, f"trainer.max_steps={sweep.steps}", f"data.eval_size={sweep.eval_size}"])
+        section.rows.append(row)
+    section.notes.append(f"The verdict: {finding}")
+    if not installed("x-transformers"):
+        section.notes.append("x-transformers is not installed; pip install -c constraints.txt -e '.[benchmark]'.")
+        return section
+    plain = _plain(sweep)
+    section.rows.insert(0, plain)
+    for row in section.rows[:-1]:  # the verdict is of other cells
+        row["ratio"] = plain["runs_per_hour"] / row["runs_per_hour"]
+    return section
+
+
+def _words(encodings: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    listed = {"encoding": encodings, "dataset": tasks, "seed": [*map(str, seeds)]}
+    return [f"{key}={','.join(values)}" for key, values in listed.items()]
+
+
+def _plain(sweep: Sweep) -> Row:
+    data = SequenceData(TASKS[ASKS](), seed=0, eval_size=sweep.eval_size)
+    request = {"encodings": sweep.encodings, "tasks": sweep.tasks, "steps": sweep.steps}
+    request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # as trainer.validate_every
+    words = ["-m", "posenc.benchmark.plain_loop", json.dumps(request)]
+    seconds, said = _command(words, {"PYTHONPATH": str(ROOT)})
+    return _row("x-transformers, plain loop", len(sweep.encodings) * len(sweep.tasks), seconds, float(said))
+
+
+def _posenc(name: str, words: Sequence[str]) -> tuple[Row, str]:
+    """A sweep and its report: its row, and the sentence that the report begins with."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, said = _command([str(ROOT / "train.py"), "-m", *words, *SWEEP, f"hydra.sweep.dir={folder}"])
+        trained = [float(file.read_text()) for file in Path(folder).rglob(ProcessorClock.FILE)]
+    before, _, _ = said.partition("\nreport ")
+    return _row(name, len(trained), seconds, sum(trained)), before.rpartition("\n")[2]
+
+
+def _row(name: str, runs: int, seconds: float, training: float) -> Row:
+    row: Row = {"contestant": name, "runs": runs, "processor_s": seconds, "training_s": training}
+    return row | {"runs_per_hour": 3600 * runs / seconds, "training_share": training / seconds}
+
+
+def _command(words: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
+    """Processor seconds of a command of Python's, and what it prints."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    given = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
+    ended = subprocess.run([sys.executable, *words], env=given, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if ended.returncode:
+        raise ConfigError(f"benchmark: python {' '.join(words)} ended with status {ended.returncode}.")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended.stdout
