@@ -2,6 +2,7 @@
 
     attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
 
+with a soft cap on these logits and a sink beside the keys where `posenc.attention.softmax.Softmax` asks for them,
 and `bias.values`, where a bias has some, are added to v by distance. d is the width of v: an encoding may widen q and
 k, not the scale. The bias is added to the *scaled* logits.
 """
@@ -13,6 +14,7 @@ from posenc.attention.bias import Bias
 from posenc.attention.kernels import blocks
 from posenc.attention.kernels.blocks import Queries, Values
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import PLAIN, Softmax
 from posenc.positions.positions import Positions
 
 
@@ -23,16 +25,20 @@ def attention_logits(
     bias: Bias | None,
     positions: Positions,
     mask: Mask,
+    softmax: Softmax = PLAIN,
 ) -> Float[Tensor, "B H N N"]:
-    """q kᵀ / √head_dim + bias, −∞ where the mask forbids."""
-    return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask)
+    """q kᵀ / √head_dim + bias, capped, −∞ where the mask forbids."""
+    return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask, softmax)
 
 
-def biased(logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """logits + bias, −∞ where the mask forbids."""
+def biased(
+    logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+) -> Tensor:
+    """logits + bias, capped, −∞ where the mask forbids."""
     blocks.fits(logits, logits.mT, positions.length)
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
+    logits = softmax.capped(logits)
     allowed = mask.allowed(positions.length, logits.device)
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 
@@ -43,6 +49,9 @@ def add_values(weights: Float[Tensor, "B H N N"], v: Tensor, bias: Bias | None, 
     return weights @ v if relative is None else weights @ v + relative
 
 
-def explicit(q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask) -> Values:
+def explicit(
+    q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+) -> Values:
     """The definition, written out, for every bias, mask and device."""
-    return add_values(attention_logits(q, k, v.shape[-1], bias, positions, mask).softmax(-1), v, bias, positions)
+    logits = attention_logits(q, k, v.shape[-1], bias, positions, mask, softmax)
+    return add_values(softmax.weights(logits), v, bias, positions)

@@ -13,6 +13,7 @@ from posenc.attention.bias import Bias
 from posenc.attention.kernels import choose
 from posenc.attention.mask import Mask
 from posenc.attention.scale import LogitScale
+from posenc.attention.softmax import PLAIN, Softmax
 from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
@@ -50,6 +51,11 @@ class Projection(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
+QK_NORMS = ("l2", "rms")
+EPS = 1e-6
+"""What RMSNorm adds to the mean square, as most released models do."""
+
+
 def built_for(owner: object, encoding: object, **own: int | bool) -> None:
     """Refuse an encoding that was built for another width, number of heads or mask than those of `owner`."""
     for name, value in own.items():
@@ -67,13 +73,20 @@ class SelfAttention(nn.Module):
     Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections. `logit_gain` multiplies
     q·k / √d and leaves biases alone, and so does `logit_scale`, by the number of keys that a query sees.
 
-    attention  one of posenc.attention.kernels.choose.OPTIONS
-    bfloat16   whether attention may multiply in bfloat16 (see posenc.training.precision)
-    instead    computes attention in the place of the chosen kernel (see posenc.attention.record)
+    attention     one of posenc.attention.kernels.choose.OPTIONS
+    num_kv_heads  keys and values are projected for so many heads, each shared by H / num_kv_heads heads of queries in a
+                  row: grouped queries, Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).  None: H
+    qk_norm       queries and keys of each head are divided by their root mean square, before the encoding turns them:
+                  l2, so that q·k / √d is √d times a cosine (Llama 4), or rms, with a learned weight for each of the d
+                  numbers (Gemma 3, Qwen 3).  None: neither
+    sinks         whether each head has a learned logit beside those of the keys, from 0 on (see Softmax)
+    soft_cap      the limit of the logits, biases included (see Softmax); None: no limit
+    bfloat16      whether attention may multiply in bfloat16 (see posenc.training.precision)
+    instead       computes attention in the place of the chosen kernel (see posenc.attention.record)
     """
 
     bfloat16: bool = False
-    instead: Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask], Tensor] | None = None
+    instead: Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask, Softmax], Tensor] | None = None
 
     def __init__(
         self,
@@ -84,6 +97,10 @@ class SelfAttention(nn.Module):
         attention: str = "auto",
         logit_gain: float = 1.0,
         logit_scale: LogitScale | None = None,
+        num_kv_heads: int | None = None,
+        qk_norm: str | None = None,
+        sinks: bool = False,
+        soft_cap: float | None = None,
     ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
@@ -93,10 +110,42 @@ class SelfAttention(nn.Module):
         if window is not None:
             checks.positive(self, minimum=0, window=window)
         self.num_heads, self.logit_gain, self.attention = num_heads, logit_gain, attention
-        self.logit_scale = logit_scale
+        self.logit_scale, self.soft_cap = logit_scale, soft_cap
         self.mask = Mask(causal, window)
-        self.qkv = Projection(dim, 3 * dim, bias=False)
+        self.kv_dim = dim // num_heads * self._groups(num_kv_heads)
+        self.qkv = Projection(dim, dim + 2 * self.kv_dim, bias=False)
         self.out = Projection(dim, dim, bias=False)
+        if qk_norm is not None:
+            checks.one_of(self, QK_NORMS, qk_norm=qk_norm)
+        width = dim // num_heads
+        norms = None if qk_norm is None else [nn.RMSNorm(width, EPS, qk_norm == "rms") for _ in range(2)]
+        self.qk_norms = None if norms is None else nn.ModuleList(norms)
+        checks.boolean(self, sinks=sinks)
+        if soft_cap is not None:
+            checks.number(self, low=0, open_low=True, soft_cap=soft_cap)
+        choose.check_softmax(attention, sinks, soft_cap is not None)
+        self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
+
+    def _groups(self, num_kv_heads: int | None) -> int:
+        if num_kv_heads is None:
+            return self.num_heads
+        checks.positive(self, num_kv_heads=num_kv_heads)
+        if self.num_heads % num_kv_heads:
+            raise ConfigError(
+                f"SelfAttention: num_heads {self.num_heads} is no multiple of num_kv_heads {num_kv_heads}; set "
+                f"model.num_kv_heads to a divisor of {self.num_heads}."
+            )
+        return num_kv_heads
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """How many rows of `qkv` make queries, keys and values."""
+        return self.out.in_features, self.kv_dim, self.kv_dim
+
+    @property
+    def softmax(self) -> Softmax:
+        """How logits become weights."""
+        return PLAIN if self.sinks is None and self.soft_cap is None else Softmax(self.soft_cap, self.sinks)
 
     def check_training(self, device: torch.device) -> None:
         """Refuse a device on which this implementation of attention cannot be trained."""
@@ -108,23 +157,31 @@ class SelfAttention(nn.Module):
         positions.fit(self, x)
         q, k, v = self.queries_keys_values(x, encoding, positions)
         bias = encoding.bias(x, q, k, positions)
+        inputs = (q, k, v, bias, positions, self.mask)
         if self.instead is None:
-            mixed = choose.attend(q, k, v, bias, positions, self.mask, attention=self.attention, bfloat16=self.bfloat16)
+            how = {"attention": self.attention, "bfloat16": self.bfloat16, "softmax": self.softmax}
+            mixed = choose.attend(*inputs, **how)
         else:
-            mixed = self.instead(q, k, v, bias, positions, self.mask)
+            mixed = self.instead(*inputs, self.softmax)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def queries_keys_values(
         self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions
     ) -> tuple[Float[Tensor, "B H N c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
         """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
-        B, N, D = x.shape
         qkv = self.qkv(x)
-        if encoding.in_attention:  # encodings stay exact, also where projections are in bfloat16
+        if encoding.in_attention or self.qk_norms is not None:  # exact, also where projections are in bfloat16
             qkv = qkv.to(x.dtype)
-        q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            part.unflatten(-1, (-1, self.out.in_features // self.num_heads)).transpose(1, 2)
+            for part in qkv.split(self.sizes, -1)
+        )
+        if self.qk_norms is not None:
+            q, k = (norm(x) for norm, x in zip(self.qk_norms, (q, k), strict=True))
+        if k.shape[1] < self.num_heads:
+            k, v = (x.repeat_interleave(self.num_heads // x.shape[1], dim=1) for x in (k, v))
         q, k = encoding.rotate(x, q, k, positions)
         q = q if self.logit_gain == 1 else self.logit_gain * q
         if self.logit_scale is not None:
-            q = (q * self.logit_scale(self.mask.keys_seen(N, x.device))).to(q.dtype)
+            q = (q * self.logit_scale(self.mask.keys_seen(x.shape[1], x.device))).to(q.dtype)
         return q, k, v

@@ -12,6 +12,7 @@ from posenc.attention.bias import Bias
 from posenc.attention.definition import add_values, attention_logits
 from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import Softmax
 from posenc.positions.positions import Positions
 
 
@@ -33,11 +34,13 @@ def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
     """
     records: list[LayerRecord] = []
 
-    def capture(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+    def capture(
+        q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax
+    ) -> Tensor:
         own = v.dtype
         q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
-        logits = attention_logits(q, k, v.shape[-1], bias, positions, mask)
-        weights = logits.softmax(-1)
+        logits = attention_logits(q, k, v.shape[-1], bias, positions, mask, softmax)
+        weights = softmax.weights(logits)
         records.append(LayerRecord(logits.detach(), weights.detach(), bias))
         return add_values(weights, v, bias, positions).to(own)
 

@@ -28,7 +28,7 @@ def gradient_norms(encoder: Encoder) -> list[dict[str, float]]:
 def _block(block: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
         if isinstance(branch, SelfAttention):
-            yield from zip(MATRICES, (*_of(branch.qkv).chunk(3), _of(branch.out)), strict=False)
+            yield from zip(MATRICES, (*_of(branch.qkv).split(branch.sizes), _of(branch.out)), strict=False)
         else:
             yield from zip(MATRICES[4:], (_of(branch[0]), _of(branch[2])), strict=True)
 

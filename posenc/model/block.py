@@ -2,17 +2,31 @@
 
 from torch import Tensor, nn
 
-from posenc.attention.layer import Projection, SelfAttention
+from posenc.attention.layer import EPS, SelfAttention
 from posenc.encodings.base import PositionalEncoding
+from posenc.model.mlp import MLP
 from posenc.positions.positions import Positions
+
+NORMS = ("pre", "post", "none", "sandwich", "reordered")
+FINAL = ("pre", "sandwich", "reordered")
+"""Norms under which the residual stream is never normalised: the read-out then needs one of its own."""
+
+
+def normalisation(dim: int, rms: bool) -> nn.Module:
+    """LayerNorm, or RMSNorm, Zhang & Sennrich 2019 (https://arxiv.org/abs/1910.07467)."""
+    return nn.RMSNorm(dim, EPS) if rms else nn.LayerNorm(dim)
 
 
 class Block(nn.Module):
     """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
 
-    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation
+    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation.  sandwich: x ← x + LN f(LN x), Ding et
+              al. 2021 (https://arxiv.org/abs/2105.13290), Gemma 2 and 3.  reordered: x ← x + LN f(x), OLMo 2
+              (https://arxiv.org/abs/2501.00656), EXAONE 4
+    rms_norm  whether LN is RMSNorm, not LayerNorm
     residual  strength γ of the skip connection: x ← γ x + f(x); true is 1, and false or 0 leaves the x out
-    mlp_ratio 0 leaves the MLP out
+    hidden    width of the MLP; 0 leaves the MLP out
+    mlp_gate  silu or gelu: the MLP is gated (see posenc.model.mlp).  None: it is not
     inject    whether the encoding's `embed` runs on what attention reads
     """
 
@@ -20,30 +34,36 @@ class Block(nn.Module):
         self,
         attention: SelfAttention,
         dim: int,
-        mlp_ratio: float,
+        hidden: int,
         norm: str,
         residual: bool | float,
         dropout: float,
         inject: bool,
+        rms_norm: bool = False,
+        mlp_gate: str | None = None,
     ) -> None:
         super().__init__()
         self.norm, self.residual, self.inject = norm, float(residual), inject
         self.branches = nn.ModuleList([attention])
-        if mlp_ratio:
-            hidden = round(mlp_ratio * dim)
-            self.branches.append(nn.Sequential(Projection(dim, hidden), nn.GELU(), Projection(hidden, dim)))
-        self.norms = nn.ModuleList(nn.Identity() if norm == "none" else nn.LayerNorm(dim) for _ in self.branches)
+        if hidden:
+            self.branches.append(MLP(dim, hidden, mlp_gate))
+        self.norms, self.norms_after = (
+            nn.ModuleList(normalisation(dim, rms_norm) if here else nn.Identity() for _ in self.branches)
+            for here in (norm != "none", norm == "sandwich")
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
         """One block."""
-        for branch, norm in zip(self.branches, self.norms, strict=True):
-            y = norm(x) if self.norm == "pre" else x
+        for branch, norm, after in zip(self.branches, self.norms, self.norms_after, strict=True):
+            y = norm(x) if self.norm in ("pre", "sandwich") else x
             if isinstance(branch, SelfAttention):
                 y = encoding.embed(y, positions) if self.inject else y
                 y = branch(y, encoding, positions)
             else:
                 y = branch(y)
+            if self.norm in ("sandwich", "reordered"):  # exact, also where projections are in bfloat16
+                y = (after if self.norm == "sandwich" else norm)(y.to(x.dtype))
             y = self.dropout(y)
             y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)
             x = norm(y) if self.norm == "post" else y

@@ -12,12 +12,12 @@ from posenc.attention.layer import Projection, SelfAttention, built_for
 from posenc.attention.scale import LogitScale, made
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
-from posenc.model.block import Block
+from posenc.model.block import FINAL, NORMS, Block, normalisation
 from posenc.model.layers import assign, each_layer
+from posenc.model.mlp import GATES
 from posenc.positions.positions import Positions
 from posenc.tasks.base import READOUTS
 
-NORMS = ("pre", "post", "none")
 MAX_LAYERS = 4096
 """Upper limit of `num_layers`; a deeper encoder takes hours to build."""
 
@@ -42,7 +42,12 @@ class Encoder(nn.Module):
                         share); None: as the encoding says
     inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
                         after the norm and outside the residual stream.  None: as the encoding says
-    norm, residual, mlp_ratio   see Block; with pre-norm a final LayerNorm stands before the read-out
+    norm, rms_norm, residual, mlp_gate   see Block; where the residual stream itself has no norm, a last one stands
+                        before the read-out
+    mlp_ratio           the MLP is so many times as wide as the model; 0 leaves it out. A gated one has half as many
+                        weights again: 2/3 of the ratio gives the size of a plain one
+    num_kv_heads, sinks, soft_cap   see posenc.attention.SelfAttention
+    qk_norm             the same; a list repeats over layers
     causal, window      which keys a query sees (see posenc.attention.mask.Mask); a list of windows repeats over layers
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
                         the end (it takes a position of its own).  per_token: one answer a token
@@ -75,6 +80,12 @@ class Encoder(nn.Module):
         attention: str = "auto",
         logit_gain: float | Sequence[float] = 1.0,
         logit_scale: Any = None,
+        rms_norm: bool = False,
+        mlp_gate: str | None = None,
+        num_kv_heads: int | None = None,
+        qk_norm: str | Sequence[str | None] | None = None,
+        sinks: bool = False,
+        soft_cap: float | None = None,
     ) -> None:
         super().__init__()
         checks.positive(self, maximum=MAX_LAYERS, num_layers=num_layers)
@@ -93,10 +104,15 @@ class Encoder(nn.Module):
         if not isinstance(residual, bool):
             checks.number(self, low=0, residual=residual)
         checks.one_of(self, NORMS, norm=norm)
+        checks.boolean(self, rms_norm=rms_norm)
+        if mlp_gate is not None:
+            checks.one_of(self, GATES, mlp_gate=mlp_gate)
         checks.one_of(self, READOUTS, readout=readout)
         layers = assign(self, encoding, num_layers, inject, encoding_per_layer)
-        by_layer = {"window": window, "logit_gain": logit_gain, "logit_scale": logit_scale}
-        windows, gains, scales = (each_layer(self, num_layers, **{name: each}) for name, each in by_layer.items())
+        by_layer = {"window": window, "logit_gain": logit_gain, "logit_scale": logit_scale, "qk_norm": qk_norm}
+        windows, gains, scales, qk_norms = (
+            each_layer(self, num_layers, **{name: each}) for name, each in by_layer.items()
+        )
         self.readout, self.causal, self.windows = readout, causal, tuple(windows)
         self.inject, self.embeds, self.order = layers.inject, layers.embeds, layers.order
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
@@ -106,26 +122,16 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(
                 SelfAttention(
-                    dim,
-                    num_heads,
-                    causal,
-                    windows[layer],
-                    attention,
-                    gains[layer],
-                    made(self, num_heads, scales[layer]),
+                    dim, num_heads, causal, windows[layer], attention, gains[layer],
+                    made(self, num_heads, scales[layer]), num_kv_heads, qk_norms[layer], sinks, soft_cap,
                 ),
-                dim,
-                mlp_ratio,
-                norm,
-                residual,
-                dropout,
-                layers.inside[layer],
+                dim, hidden, norm, residual, dropout, layers.inside[layer], rms_norm, mlp_gate,
             )
             for layer in range(num_layers)
-        )
+        )  # fmt: skip
         self.query = TokenEmbedding(1, dim, token_rms) if readout == "query" else None
         self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(dim) if norm == "pre" else nn.Identity()
+        self.norm = normalisation(dim, rms_norm) if norm in FINAL else nn.Identity()
         self.head = Projection(dim, num_outputs)
 
     def encoding(self, layer: int) -> PositionalEncoding:

@@ -46,9 +46,8 @@ def _projections(encoder: Encoder) -> Iterator[tuple[Tensor, int, bool]]:
     for block in encoder.blocks:
         for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
             if isinstance(branch, SelfAttention):
-                dim = branch.out.weight.shape[0]
-                yield branch.qkv.weight, dim, False
-                yield branch.out.weight, dim, True
+                first, last = branch.qkv.weight.split(branch.sizes), branch.out.weight
             else:
-                yield branch[0].weight, branch[0].weight.shape[0], False
-                yield branch[2].weight, branch[2].weight.shape[0], True
+                first, last = branch[0].weight.chunk(branch.inputs), branch[2].weight
+            yield from ((weight, weight.shape[0], False) for weight in first)
+            yield last, last.shape[0], True

@@ -25,7 +25,10 @@ HARMLESS = (
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
 FORMER_GROUPS = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
-NEWER = ("data.eval_error", "data.validation_size", "trainer.compile", "model.logit_scale")
+NEWER = (
+    "data.eval_error", "data.validation_size", "trainer.compile", "model.logit_scale", "model.rms_norm",
+    "model.mlp_gate", "model.num_kv_heads", "model.qk_norm", "model.sinks", "model.soft_cap",
+)  # fmt: skip
 """Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""

@@ -24,16 +24,19 @@ from posenc.attention.definition import add_values, biased
 from posenc.attention.kernels import blocks, fused
 from posenc.attention.kernels.blocks import Queries, Values
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import PLAIN, Softmax
 from posenc.positions.positions import Positions
 
 BLOCK = 2**20
 """Weights that are computed at once, or those of one head: 2 MiB, so that a block stays in the caches."""
 
 
-def products(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
+def products(
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+) -> Tensor:
     """The definition in bfloat16, for every bias and mask; q is scaled in the place of the N×N logits."""
     q, k, v = (x.to(torch.bfloat16) for x in (q * v.shape[-1] ** -0.5, k, v))
-    return add_values(biased(q @ k.mT, bias, positions, mask).softmax(-1), v, bias, positions)
+    return add_values(softmax.weights(biased(q @ k.mT, bias, positions, mask, softmax)), v, bias, positions)
 
 
 def attend(q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask) -> Values:

@@ -14,6 +14,8 @@ from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery
 from posenc.attention.definition import explicit
 from posenc.attention.kernels import bfloat16, by_pairs, by_query, flex, fused, sdpa
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import PLAIN, Softmax
+from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
 OPTIONS = ("auto", "explicit", "flex", "fused", "sdpa", "toeplitz")
@@ -52,6 +54,8 @@ class Case(NamedTuple):
     device       cpu, cuda, ...
     compiling    whether torch.compile traces, which cannot trace a backward pass of our own
     bfloat16     whether products may be rounded to bfloat16
+    sinks        whether there is a sink beside the keys
+    cap          whether there is a soft cap on the logits
     """
 
     bias: str
@@ -64,11 +68,18 @@ class Case(NamedTuple):
     device: str
     compiling: bool
     bfloat16: bool
+    sinks: bool = False
+    cap: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether weights are the softmax of the logits and nothing else."""
+        return not (self.sinks or self.cap)
 
     @property
     def blocks(self) -> bool:
         """Whether kernels that work block by block may run: on a GPU each block would keep the device waiting."""
-        return self.device == "cpu" and not self.compiling
+        return self.device == "cpu" and not self.compiling and self.plain
 
     @property
     def fusible(self) -> bool:
@@ -94,17 +105,18 @@ RULES = (
         "bfloat16_blocks",
         OPTIONS,
         lambda c: (
-            c.bfloat16 and (c.bias == "none" or c.one_table) and c.open_mask and KEEP_UP_TO < c.length <= BLOCKS_UP_TO
+            (c.bfloat16 and (c.bias == "none" or c.one_table) and c.open_mask and c.plain)
+            and KEEP_UP_TO < c.length <= BLOCKS_UP_TO
         ),
     ),
     Rule("bfloat16_products", OPTIONS, lambda c: c.bfloat16 and c.length <= _products_up_to(c)),
-    Rule("flex", ("flex",), lambda c: not c.values),
+    Rule("flex", ("flex",), lambda c: not c.values and not c.sinks),
     Rule("by_query", ("auto", "fused"), lambda c: c.bias == "read" and c.consecutive and c.equal_width and c.blocks),
     Rule("by_pairs", ("auto", "fused"), lambda c: c.bias == "pairs" and c.blocks),
     Rule("fused", ("fused",), lambda c: c.fusible),
     Rule("fused", ("toeplitz",), lambda c: c.fusible and c.one_table),
     Rule("fused", ("auto",), lambda c: c.fusible and (c.learned or (c.one_table and c.length >= FIXED_FROM))),
-    Rule("sdpa", ("auto", "fused", "sdpa", "toeplitz"), lambda c: not c.values),
+    Rule("sdpa", ("auto", "fused", "sdpa", "toeplitz"), lambda c: not c.values and not c.cap),
     Rule("explicit", OPTIONS, lambda _: True),
 )
 """The first rule that fits is taken."""
@@ -119,7 +131,12 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
     "fused": fused.attend,
     "sdpa": sdpa.attend,
 }
-"""By name: (q, k, v, bias, positions, mask) → (B, H, N, d)."""
+"""By name: (q, k, v, bias, positions, mask) → (B, H, N, d); those that know sinks or a cap take a `Softmax` too."""
+
+SINKS = ("auto", "explicit", "sdpa")
+"""The values of `model.attention` that know sinks."""
+CAP = ("auto", "explicit", "flex")
+"""The values of `model.attention` that know a soft cap."""
 
 
 def choose(case: Case, attention: str = "auto") -> str:
@@ -127,7 +144,10 @@ def choose(case: Case, attention: str = "auto") -> str:
     return next(rule.kernel for rule in RULES if attention in rule.asked and rule.fits(case))
 
 
-def case(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, bfloat16: bool = False) -> Case:
+def case(
+    q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, bfloat16: bool = False,
+    softmax: Softmax = PLAIN,
+) -> Case:  # fmt: skip
     """The case that these inputs are."""
     return Case(
         bias=_kind(bias),
@@ -140,6 +160,8 @@ def case(q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Ma
         device=q.device.type,
         compiling=torch.compiler.is_compiling(),
         bfloat16=bfloat16,
+        sinks=softmax.sinks is not None,
+        cap=softmax.cap is not None,
     )
 
 
@@ -153,16 +175,29 @@ def attend(
     *,
     attention: str = "auto",
     bfloat16: bool = False,
+    softmax: Softmax = PLAIN,
 ) -> Tensor:
     """Attention, (B, H, N, d), by the kernel that the table names.
 
     attention  one of `OPTIONS`
     bfloat16   whether to multiply in bfloat16 where that is faster; the answer is then bfloat16, elsewhere float32
+    softmax    how logits become weights
     """
-    kernel = choose(case(q, v, bias, positions, mask, bfloat16), attention)
+    kernel = choose(case(q, v, bias, positions, mask, bfloat16, softmax), attention)
     if bfloat16 and not kernel.startswith("bfloat16"):
         q, k, v = (x.to(torch.float32) for x in (q, k, v))
-    return KERNELS[kernel](q, k, v, bias, positions, mask)
+    more = () if softmax.plain else (softmax,)
+    return KERNELS[kernel](q, k, v, bias, positions, mask, *more)
+
+
+def check_softmax(attention: str, sinks: bool, cap: bool) -> None:
+    """Refuse, with a ConfigError, sinks or a soft cap that this option does not know."""
+    for asked, what, known in ((sinks, "sinks=true", SINKS), (cap, "soft_cap", CAP)):
+        if asked and attention not in known:
+            raise ConfigError(
+                f"model.attention={attention} does not know model.{what}; set model.attention to one of "
+                f"{', '.join(known)}."
+            )
 
 
 def check_training(attention: str, device: torch.device) -> None:

@@ -19,6 +19,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from posenc.attention.bias import Bias, ByPairs, Dense
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import PLAIN, Softmax
 from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
@@ -34,13 +35,16 @@ def check_training(device: torch.device) -> None:
         )
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values."""
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+) -> Tensor:
+    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values and no sinks."""
     learned = any(x.requires_grad for x in (q, k, v)) or (bias is not None and bias.learned)
     if torch.is_grad_enabled() and learned:
         check_training(q.device)
     blocks = None if mask.open else block_mask(mask, positions.length, q.device)
     added = None if bias is None else score_mod(bias, positions)
+    added = added if softmax.cap is None else capped(added, softmax)
     scale = v.shape[-1] ** -0.5
     if q.device.type == "cuda":
         out = _compiled()(q, k, v, score_mod=added, block_mask=blocks, scale=scale)
@@ -72,6 +76,15 @@ def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
         return score + table[b if several else 0, h, m if by_query else 0, distance + zero].to(score.dtype)
 
     return by_distance
+
+
+def capped(added: ScoreMod | None, softmax: Softmax) -> ScoreMod:
+    """A soft cap on what the bias makes of a score."""
+
+    def cap(score: Tensor, b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+        return softmax.capped(score if added is None else added(score, b, h, m, n))
+
+    return cap
 
 
 @lru_cache(maxsize=64)

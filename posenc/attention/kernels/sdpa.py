@@ -3,26 +3,53 @@
 torch's fused kernels run where the bias needs no gradient.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from posenc.attention.bias import Bias
 from posenc.attention.kernels import blocks
 from posenc.attention.mask import Mask
+from posenc.attention.softmax import PLAIN, Softmax, with_sink
 from posenc.positions.positions import Positions
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask) -> Tensor:
-    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values."""
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+) -> Tensor:
+    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values and no soft cap."""
     scale = v.shape[-1] ** -0.5
     q, k, v = blocks.operands(q, k, v, None, positions.length)
+    if softmax.sinks is not None:
+        return _beside_a_sink(q, k, v, bias, positions, mask, softmax.sinks, scale)
     if bias is None and mask.window is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal, scale=scale)
+    q, k, v, logits = _masked(q, k, v, bias, positions, mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
+
+
+def _masked(
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The bias, −∞ where the mask forbids; where there is none, which keys the mask allows."""
     allowed = mask.allowed(positions.length, q.device)
     if bias is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scale)
+        return q, k, v, allowed
     logits = bias.matrix(positions).to(q.dtype)
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
-    q, k, v = blocks.operands(q, k, v, logits, positions.length)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
+    return *blocks.operands(q, k, v, logits, positions.length), logits
+
+
+def _beside_a_sink(
+    q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, sinks: Tensor, scale: float
+) -> Tensor:
+    """The sink is a token before the first, which every query sees under a causal mask too."""
+    d, causal, logits = v.shape[-1], mask.causal, None
+    if bias is not None or mask.window is not None:
+        q, k, v, logits = _masked(q, k, v, bias, positions, mask)
+        assert logits is not None
+        logits, causal = F.pad(logits, (1, 0, 1, 0), value=logits.dtype == torch.bool), False
+    q, k, v = with_sink(q, k, v, sinks, scale)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=logits, is_causal=causal, scale=scale)
+    return out[..., 1:, :d]

@@ -1,0 +1,54 @@
+"""From logits to weights: a soft cap on the logits, a sink beside the keys, both or neither."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """weight(m, n) = exp(c(logit(m, n))) / (Σ_n exp(c(logit(m, n))) + exp(sink)),  c(x) = cap · tanh(x / cap).
+
+    cap    the limit of |logit|, biases included, before the mask; None: c(x) = x. Gemma 2
+           (https://arxiv.org/abs/2408.00118)
+    sinks  (H,) a logit for each head that every query sees and that carries no value; None: no sink. gpt-oss
+           (https://arxiv.org/abs/2508.10925); 0 everywhere is softmax with one added to its denominator
+    """
+
+    cap: float | None = None
+    sinks: Float[Tensor, " H"] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is softmax."""
+        return self.cap is None and self.sinks is None
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """c(logits)."""
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
+    def weights(self, logits: Float[Tensor, "B H N N"]) -> Float[Tensor, "B H N N"]:
+        """Of logits that are capped and masked; with sinks a row sums to less than 1."""
+        if self.sinks is None:
+            return logits.softmax(-1)
+        sinks = self.sinks.to(logits.dtype)[:, None, None].expand(*logits.shape[:-1], 1)
+        return torch.cat((logits, sinks), -1).softmax(-1)[..., :-1]
+
+
+PLAIN = Softmax()
+
+
+def with_sink(
+    q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], v: Float[Tensor, "B H N d"], sinks: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with a token before the first, which is the sink, for kernels that know no other: (B, H, N + 1, · + 1).
+
+    Queries end in 1, keys in 0 and the sink's key in its logit / scale, so that no N×N is needed to say it. Its query
+    is 0 and its answer is to be left out.
+    """
+    key = F.pad((sinks / scale).to(k.dtype)[:, None, None], (k.shape[-1], 0)).expand(len(k), -1, -1, -1)
+    q = F.pad(F.pad(q, (0, 1), value=1), (0, 0, 1, 0))
+    return q, torch.cat((key, F.pad(k, (0, 1))), -2), F.pad(v, (0, 1, 1, 0))

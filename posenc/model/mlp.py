@@ -1,0 +1,33 @@
+"""The feed-forward network of a block, plain or gated."""
+
+from torch import Tensor, nn
+
+from posenc.attention.layer import Projection
+
+GATES: dict[str, nn.Module] = {"silu": nn.SiLU(), "gelu": nn.GELU("tanh")}
+"""What a gate may be: silu is SwiGLU (Llama and most since), gelu is GeGLU in Gemma's form."""
+
+
+class Gated(nn.Module):
+    """x, y → gate(x) · y of the two halves of what comes in.
+
+    Shazeer 2020 (https://arxiv.org/abs/2002.05202).
+    """
+
+    def __init__(self, gate: str) -> None:
+        super().__init__()
+        self.gate = GATES[gate]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Half as wide."""
+        gate, value = x.chunk(2, -1)
+        return self.gate(gate) * value
+
+
+class MLP(nn.Sequential):
+    """D → hidden → D: GELU(x W + b) V + c, or with a gate (gate(x W + b) · (x W' + b')) V + c."""
+
+    def __init__(self, dim: int, hidden: int, gate: str | None) -> None:
+        self.inputs = 1 if gate is None else 2
+        middle = nn.GELU() if gate is None else Gated(gate)
+        super().__init__(Projection(dim, self.inputs * hidden), middle, Projection(hidden, dim))
