@@ -92,6 +92,7 @@ def test_bootstrap_of_improvement_agrees_with_scipy(paired: bool) -> None:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=1 / 12 + 1e-9 if paired else 0.02)
 
 
+@pytest.mark.slow
 def test_the_command_shows_that_intervals_hold_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     main(["coverage"])
     out = capsys.readouterr().out

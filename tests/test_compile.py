@@ -41,6 +41,7 @@ def test_what_cannot_be_compiled_is_refused(command: Launch, tmp_path: Path, mon
     assert backend_of(False) is backend_of(None) is None
 
 
+@pytest.mark.slow
 def test_the_benchmark_counts_graphs() -> None:
     """Of every encoding that is named; nothing is timed where no code is generated."""
     section = compiled(["rope", "shaw"], [(2, 8)], 2, "aot_eager")

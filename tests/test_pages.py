@@ -39,6 +39,7 @@ def outcomes(name: str) -> dict[str, str]:
     return {verdict.statement: verdict.outcome for verdict in verdicts(study.claims, study.measure(0))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_the_verdicts_of_a_page_are_those_of_this_tree(name: str) -> None:
     stored = json.loads((PAGES / f"{name}.smoke.json").read_text(encoding="utf-8"))

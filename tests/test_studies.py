@@ -102,6 +102,7 @@ def ratio(numbers: Measurements, arm: str, layer: int) -> float:
     return float(10 ** np.mean([*numbers.sample("log10_dong_ratio", arm, layer).values()]))
 
 
+@pytest.mark.slow
 def test_rank_collapse_shows_what_the_theory_says(found: Any) -> None:
     each, numbers = found("rank_collapse")
     assert isinstance(each, RankCollapse)
@@ -144,6 +145,7 @@ def test_a_strong_skip_or_a_weak_one_decides_the_phase(found: Any) -> None:
     assert max(numbers.sample("phase_entropy", "gain 8", 4).values()) < 0.5
 
 
+@pytest.mark.slow
 def test_counted_operations_obey_the_formula(found: Any) -> None:
     each, numbers = found("quadratic_cost", *COUNTED)
     assert isinstance(each, QuadraticCost)
@@ -192,6 +194,7 @@ def test_gradient_flow_shows_what_the_theory_says(found: Any) -> None:
     assert rows["no_skip xavier"] < -10 < -3 < rows["pre_norm xavier"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rank_collapse", "gradient_flow"])
 def test_numbers_depend_on_the_seed_alone(composed: Compose, name: str) -> None:
     few = {

@@ -137,6 +137,7 @@ def test_the_page_shows_these_families_and_colours() -> None:
         assert re.search(rf"^\| {family} \| [^|]* \| {names} \| {light} \| {dark} \|$", page, re.MULTILINE), family
 
 
+@pytest.mark.slow
 def test_families_are_what_the_encodings_do() -> None:
     """By the hooks that a class overrides and what it depends on."""
     for name in ALL:

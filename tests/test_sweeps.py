@@ -217,17 +217,21 @@ def test_the_printed_tensorboard_command_runs_in_this_shell(
 
 
 def test_time_left() -> None:
+    """The first run also waited 60 s for imports; three more take 10 s each."""
     jobs = {
-        0: {"state": "completed", "skipped": True, "began": 0.0},
-        1: {"state": "completed", "skipped": False, "began": 100.0},
-        2: {"state": "failed", "skipped": False, "began": 100.0},
-        3: {"state": "running", "skipped": False, "began": 110.0},
+        0: {"state": "completed", "skipped": True, "began": 0.0, "ended": 1.0},
+        1: {"state": "completed", "skipped": False, "began": 30.0, "ended": 100.0, "result": {"wall_seconds": 10.0}},
+        2: {"state": "failed", "skipped": False, "began": 100.0, "ended": 110.0},
+        3: {"state": "completed", "skipped": False, "began": 110.0, "ended": 120.0},
+        4: {"state": "running", "skipped": False, "began": 120.0},
     }
-    assert time_left({"total": 7}, jobs, now=120.0) == 4 * 20.0 / 2
-    assert time_left({"total": None}, jobs, now=120.0) is None
-    assert time_left({"total": 7}, {0: jobs[0]}, now=120.0) is None
-    assert time_left({"total": 7, "finished": 3}, jobs, now=120.0) == 2 * 20.0 / 2  # one was skipped, two will be
-    assert time_left({"total": 7, "finished": 9}, jobs, now=120.0) == 0
+    assert time_left({"total": 7}, jobs) == 3 * 10.0
+    assert time_left({"total": None}, jobs) is None
+    assert time_left({"total": 7}, {0: jobs[0]}) is None
+    assert time_left({"total": 7}, {1: jobs[1]}) == 6 * 10.0
+    assert time_left({"total": 7}, {1: jobs[1], 3: jobs[4], 4: jobs[4]}) == 6 * 10.0 / 2  # two work at once
+    assert time_left({"total": 7, "finished": 3}, jobs) == 1 * 10.0  # one was skipped, two will be
+    assert time_left({"total": 7, "finished": 9}, jobs) == 0
 
 
 def test_finished_jobs_are_known_before_they_are_met(tmp_path: Path) -> None:

@@ -51,6 +51,23 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
         write_picture(folder / "by_position.png", figure, dpi=150)
 
 
+def opening(record: dict[str, Any], parts: Parts) -> str:
+    """What is about to be trained, and on what: task, lengths, model, device, precision, threads."""
+    first, last = parts.task.length
+    lengths = f"length {last}" if first == last else f"lengths {first} to {last}"
+    device = parts.trainer.strategy.root_device
+    threads = torch.get_num_threads()
+    where = f"{threads} {'thread' if threads == 1 else 'threads'}"
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    model = f"encoding={record['encoding']}, {_parameters(parts):,} parameters"
+    return f"{record['dataset']}, {lengths} · {model} · {device.type}, {where}, {parts.trainer.precision}"
+
+
+def _parameters(parts: Parts) -> int:
+    return sum(parameter.numel() for parameter in parts.module.encoder.parameters())
+
+
 def measured(parts: Parts) -> dict[str, Any]:
     """Cost and ceilings of a run, whether or not it came to its end."""
     encoder, watch = parts.module.encoder, parts.stopwatch
@@ -61,7 +78,7 @@ def measured(parts: Parts) -> dict[str, Any]:
     return {
         "trained_lengths": list(parts.task.length),
         "trained_tokens": parts.module.trained_tokens,
-        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "parameters": _parameters(parts),
         "encoding_parameters": sum(p.numel() for p in encoder.encodings.parameters()),
         "steps": parts.trainer.global_step,
         "processes": parts.trainer.world_size,

@@ -62,6 +62,8 @@ def run(
                 write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
                 write_text(folder / OVERRIDES_FILE, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+                if alone:
+                    print(outcome.opening(record, parts), flush=True)
                 open_logs(parts.trainer.loggers, plain, steps)
                 tell((plain, checkpoint, folder))
                 record |= train(parts, checkpoint)

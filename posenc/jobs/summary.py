@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,11 @@ def _beyond(summary: Mapping[str, float | None]) -> str:
 
 
 def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
-    """A table of all runs below a sweep folder, one a row, at the shortest test length."""
-    runs = list(runs)
+    """A table of all runs below a sweep folder, one a row: the best of each data set first, lost ones last.
+
+    Scores are those of the shortest and of the longest test length. What is the same for all runs stands in the title.
+    """
+    runs = sorted(runs, key=_rank)
     if not runs:
         return
     columns: dict[str, list[str]] = {
@@ -127,20 +130,20 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         "varied": [escape(varied(folder)) or "–" for folder, _ in runs],
         "status": [_status(result) for _, result in runs],
     }
-    scores = [next(iter(result.get("test", {}).values()), {}) for _, result in runs]
-    for name, digits in (("accuracy", 4), ("skill", 3), ("bits", 3)):
-        columns[name] = [_number(row.get(name), digits) for row in scores]
+    columns |= _scores([result.get("test", {}) for _, result in runs])
     columns["parameters"] = [f"{result['parameters']:,}" if "parameters" in result else "–" for _, result in runs]
     columns["train s"] = [_number(result.get("seconds"), 1) for _, result in runs]
     kept = {name: cells for name, cells in columns.items() if set(cells) != {"–"}}
-    if "skill" in kept:
-        kept.pop("bits", None)
-    title = f"{len(runs)} runs"
+    title = [f"{len(runs)} runs"]
+    for name, said in (("status", "{}"), ("seed", "seed {}")):
+        if len(set(kept[name])) == 1 and len(runs) > 1:
+            title.append(said.format(kept.pop(name)[0]))
     if len(set(kept["encoding"])) == 1 and "varied" in kept:  # room for what varies
-        title = f"{kept.pop('encoding')[0]} · {title}"
+        title.insert(0, kept.pop("encoding")[0])
     if len(set(kept["dataset"])) == 1:
-        title = f"{kept.pop('dataset')[0]} · {title}" + _achievable(result for _, result in runs)
-    table = terminal.table(title)
+        title.insert(0, kept.pop("dataset")[0])
+        title += _achievable(result for _, result in runs)
+    table = terminal.table("")
     words = ("dataset", "encoding", "varied", "status")
     for name in kept:
         folds = name == "varied"
@@ -148,6 +151,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     console = Console()
+    console.print(f"\n[bold]{' · '.join(title)}[/bold]", soft_wrap=True, highlight=False)
     console.print(table)
     for folder, result in runs:
         if result["error"]:
@@ -156,12 +160,33 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     _print_tensorboard(console, root)
 
 
-def _achievable(results: Iterable[Result]) -> str:
+def _rank(run: tuple[Path, Result]) -> tuple[Any, ...]:
+    """Data set, then whether it has scores, then its skill, or its bits, at the shortest length and at the longest."""
+    folder, result = run
+    tested = list(result.get("test", {}).values())
+    ends = [row.get("skill", -row.get("bits", -row["accuracy"])) for row in (*tested[:1], *tested[-1:])]
+    return result["dataset"], not ends, [-score for score in ends], folder
+
+
+def _scores(tests: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, list[str]]:
+    """Accuracy at the shortest length; skill, or else bits, there and at the longest one."""
+    known = any("skill" in row for test in tests for row in test.values())
+    columns: dict[str, list[str]] = {}
+    measure = "skill" if known else "bits"
+    for name, digits, end in (("accuracy", 4, 0), (measure, 3, 0), (measure, 3, -1)):
+        rows = [[*test.items()][end] if test else ("", {}) for test in tests]
+        lengths = {length for length, _ in rows} - {""}
+        place = lengths.pop() if len(lengths) == 1 else ("shortest", "longest")[end]
+        columns[f"{name} {place}"] = [_number(scores.get(name), digits) for _, scores in rows]
+    return columns
+
+
+def _achievable(results: Iterable[Result]) -> list[str]:
     """The ceilings at the shortest length, if they are known and the same for all."""
     ceilings = [tuple(next(iter(result["ceilings"].values())).values()) for result in results if "ceilings" in result]
     if len(set(ceilings)) != 1 or None in ceilings[0]:
-        return ""
-    return " · order-blind ceiling {:.4f} · order-aware {:.4f}".format(*ceilings[0])
+        return []
+    return [f"order-blind ceiling {ceilings[0][0]:.4f}", f"order-aware {ceilings[0][1]:.4f}"]
 
 
 def _error(result: Result) -> str:

@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +33,7 @@ from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
 
 LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
+PLURALS = {"dataset": "data sets", "encoding": "encodings", "seed": "seeds", "recipe": "recipes"}
 LOOK_EVERY = 0.5
 """Seconds between two looks at the journal while other processes work."""
 
@@ -85,6 +85,7 @@ class SweepSummary(Callback):
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
+        print(opening(root, jobs, total, self._journal.read()[0]["finished"]), flush=True)
         read_once()
         BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()
@@ -172,7 +173,7 @@ class SweepSummary(Callback):
         """Print the table of all jobs; whether all completed."""
         ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
         rows = [(Path(job["folder"]), job["result"]) for job in ended.values()]
-        summary.print_sweep(root, sorted(rows, key=lambda row: row[0]))  # two jobs may share a folder
+        summary.print_sweep(root, rows)
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
             trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
@@ -183,6 +184,18 @@ class SweepSummary(Callback):
             why = f"their processes died, or could not write to {root}"
             print(f"{lost} {word} left no result: {why}. The same command runs what is missing.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
+
+
+def opening(root: Path, jobs: Sequence[Sequence[str]] | None, total: int | None, finished: int) -> str:
+    """What a sweep says before its first run: how many runs, of what, and where they go."""
+    values: dict[str, set[str]] = {}
+    for word in (word for job in jobs or () for word in job):
+        key, _, value = word.partition("=")
+        values.setdefault(key, set()).add(value)
+    varied = [f"{len(found)} {PLURALS.get(key, f'values of {key}')}" for key, found in values.items() if len(found) > 1]
+    of = f" ({' × '.join(varied)})" if varied else ""
+    done = f", {finished} of them finished before" if finished else ""
+    return f"sweep       {total or 'as many as its sweeper asks for'} runs{of} in {root}{done}"
 
 
 def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
@@ -247,7 +260,7 @@ def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> 
     words = [f"{running} running"] if running else []
     if bad:
         words.append(f"{bad} not completed")
-    left = time_left(plan, jobs, time.time())
+    left = time_left(plan, jobs)
     if left and left > 0:  # a clock may be set back
         words.append(f"{timedelta(seconds=round(left))} left")
     return "".join(f" · {word}" for word in words)

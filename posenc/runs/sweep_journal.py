@@ -53,6 +53,8 @@ class Journal:
     def note(self, number: int, state: str, **more: Any) -> None:
         """Say what a job does or did: `running` or a status. Where that cannot be written, only this process knows."""
         content = {"number": number, "state": state, "pid": os.getpid(), **more}
+        if state != RUNNING:
+            content["ended"] = time.time()
         with suppress(OSError):
             self._write(str(number), content)
 
@@ -90,10 +92,11 @@ class Journal:
         _OWN.pop(self.folder, None)
 
 
-def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], now: float) -> float | None:
+def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:
     """Seconds until the last job ends, at the pace so far; jobs that were or will be skipped take no time.
 
-    still to train · (now − first start) / trained; jobs that run at the same time make the pace by themselves.
+    still to train · (last end − first end) / (trained − 1), since the first job also waits for imports. Before the
+    second has ended, it is the time that the first one worked, shared by the jobs that work at once.
     """
     if plan["total"] is None:
         return None
@@ -101,7 +104,12 @@ def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]], no
     trained = [job for job in ended if not job["skipped"]]
     if not trained:
         return None
-    start = min(job["began"] for job in trained)
+    ends = sorted(job["ended"] for job in trained)
+    if len(trained) > 1:
+        pace = (ends[-1] - ends[0]) / (len(trained) - 1)
+    else:
+        alone = trained[0]["result"].get("wall_seconds") or ends[0] - trained[0]["began"]
+        pace = alone / max(1, sum(job["state"] == RUNNING for job in jobs.values()))
     to_skip = max(0, plan.get("finished", 0) - (len(ended) - len(trained)))
     to_train = max(0, plan["total"] - len(ended) - to_skip)
-    return to_train * (now - start) / len(trained)
+    return to_train * pace

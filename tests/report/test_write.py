@@ -134,6 +134,7 @@ def test_nothing_but_failures_still_makes_a_report(run: Make, root: Path) -> Non
     assert "boom" in text
 
 
+@pytest.mark.slow
 def test_of_sixty_arms_eight_are_in_colour_and_the_page_is_small(run: Make, root: Path) -> None:
     for k in range(60):
         for seed in range(3):

@@ -83,6 +83,7 @@ def most_frequent_share(rows: torch.Tensor, vocab: int, answers: torch.Tensor) -
     return (best.gather(1, answers[:, None])[:, 0] / best.sum(1)).double()
 
 
+@pytest.mark.slow
 def test_ceilings_against_monte_carlo_at_length_32() -> None:
     """The Bayes rule of each proof, scored on samples of the task itself."""
     count = 100_000

@@ -19,6 +19,10 @@ def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[
     fewest = min((one for one in (said or found) if one.label), key=lambda one: one.seeds, default=None)
     label, seeds = (fewest.label, fewest.seeds) if fewest else ("", min((one.seeds for one in said), default=0))
     if not said:
+        several = [one for one in found if one.kind == "nothing"]
+        if len(several) == 1:  # the others have one arm each
+            more = f"{count(len(found) - 1, 'other encoding')} cannot be compared, as is stated below."
+            return Finding("nothing", f"{several[0].text} {more}", label, seeds)
         alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
         why = f"because {alike.pop()}" if len(alike) == 1 else f"on any of {count(len(found), 'comparison')}"
         return Finding("nothing", f"Nothing can be said yet, {why}; each is stated below.{beside}", label, seeds)
