@@ -1,24 +1,28 @@
 """The door beside train.py: `python -m posenc COMMAND`. Every command and every option of theirs is declared here."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from posenc.terminal import printing
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+from posenc.config import CONFIGS
+from posenc.terminal import TRAIN, printing
 
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its options. What a command needs is imported when it runs, for torch takes seconds."""
     door = argparse.ArgumentParser(
         "python -m posenc", description="Which positional encoding should my transformer use, and why?",
-        epilog="python train.py --help says how to train.",
+        epilog=f"{TRAIN} --help says how to train.",
     )  # fmt: skip
     commands = door.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, what: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
+    command("train", f"train one encoder, or sweep over many, in the words of Hydra: {TRAIN} --help")
+    one = command("init", "begin a folder with an encoding and a task of your own")
+    one.add_argument("folder", nargs="?", type=Path, metavar="DIR", default=Path(), help="where (here)")
 
     one = command("encodings", "every positional encoding as a table, or a card of each that is named")
     one.add_argument("names", nargs="*", metavar="NAME", help="encodings to draw a card of; none: the whole table")
@@ -73,6 +77,8 @@ def run(asked: argparse.Namespace) -> None:
     """Run the command that was asked for."""
     given = dict(vars(asked))
     match given.pop("command"):
+        case "init":
+            from posenc.catalog.start import show
         case "encodings":
             from posenc.catalog.encodings import show
         case "tasks":
@@ -92,9 +98,22 @@ def run(asked: argparse.Namespace) -> None:
     show(**given)
 
 
-@printing()
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
+    words = sys.argv[1:] if words is None else words
+    if not {"", str(Path.cwd())} & {*sys.path}:  # the script of an installed package does not look for modules here
+        sys.path.insert(0, str(Path.cwd()))
+    if words[:1] == ["train"]:  # the rest is Hydra's
+        from posenc.jobs import train
+
+        train.command(words[1:])
+    else:
+        ask(words)
+
+
+@printing()
+def ask(words: Sequence[str]) -> None:
+    """Every command whose work is what it prints or writes at once."""
     asked = parser().parse_args(words)
     from posenc.config.mistakes import mistakes  # Hydra, which --help need not load
 

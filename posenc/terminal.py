@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+TRAIN = "python train.py" if (Path(__file__).parents[1] / "train.py").is_file() else "posenc train"
+"""The command that trains: that of a checkout, or that of an installed package."""
 READER_GONE = (errno.EPIPE, errno.EIO)
 """The reader has left (`| head`), or the terminal is closed: whoever did that knows it."""
 

@@ -19,8 +19,8 @@ from rich.progress import track
 from posenc.benchmark.clock import ProcessorClock
 from posenc.benchmark.plain_loop import BATCH, ENCODINGS, LENGTH, LENGTHS, TASKS
 from posenc.benchmark.sections import Row, Section, installed
-from posenc.catalog.page import CONFIGS
 from posenc.checks import ConfigError
+from posenc.config import CONFIGS
 from posenc.training.data import SequenceData
 
 ROOT = CONFIGS.parent

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import posenc.jobs.run  # noqa: F401  Lightning's notices are off from here on
 from posenc.benchmark.sections import Section
 from posenc.benchmark.timing import WARM_UP, Timing
-from posenc.catalog.page import CONFIGS
+from posenc.config import CONFIGS
 from posenc.config.build import Parts, build
 
 

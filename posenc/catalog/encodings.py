@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from posenc.catalog.page import CONFIGS, chosen, configured, console, heading, markdown_table, node_of, print_table
+from posenc.catalog.page import chosen, configured, console, heading, markdown_table, node_of, print_table
 from posenc.checks import ConfigError
+from posenc.config import CONFIGS
 from posenc.config.allowed import locate
 from posenc.config.make import make
 from posenc.encodings.base import PositionalEncoding

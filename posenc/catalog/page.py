@@ -13,10 +13,10 @@ from rich.markup import escape
 
 from posenc import checks, terminal
 from posenc.checks import ConfigError
+from posenc.config import CONFIGS
 from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PAGE_LETTERS = 150
 """Characters in a line of a table where the output is not a terminal."""
 

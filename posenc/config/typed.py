@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Glob, Override
 
 from posenc.checks import ConfigError
 from posenc.config.suggestions import GROUPS
+from posenc.terminal import TRAIN
 
 MERGED = ("callbacks", "logger", "trainer")
 """Groups of which several options may be taken together; the others name an arm, a task or an experiment."""
@@ -37,7 +38,7 @@ def check_options(words: list[str]) -> None:
         after = words[words.index(wrong[0]) + 1 :][:1]
         value = value if equals else after[0] if after and not after[0].startswith("-") else "VALUE"
         raise ConfigError(
-            f"{wrong[0]} is no option of train.py; values of the config have no dashes: write {key}={value}."
+            f"{wrong[0]} is no option of {TRAIN}; values of the config have no dashes: write {key}={value}."
         )
     if options.package and not options.cfg:
         raise ConfigError(f"--package {options.package} chooses what --cfg shows, and nothing else; add --cfg job.")

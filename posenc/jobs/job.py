@@ -24,7 +24,7 @@ from posenc.runs.processes import Place, place
 from posenc.runs.result import SCHEMA
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 from posenc.tasks.parts import corpus
-from posenc.terminal import keep_going
+from posenc.terminal import TRAIN, keep_going
 
 Tell = Callable[[Any], None]
 ADDED_OVERRIDES = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
@@ -157,7 +157,7 @@ def known(config: DictConfig) -> dict[str, Any]:
     hydra = HydraConfig.get()
     choices, seed = hydra.runtime.choices, _value(config, "seed")
     record: dict[str, Any] = {"schema": SCHEMA, "status": "completed", "error": None}
-    record |= {"command": shlex.join(["python", "train.py", *effect.typed_words(hydra)])}
+    record |= {"command": shlex.join([*TRAIN.split(), *effect.typed_words(hydra)])}
     record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
     return record | {
         "seed": seed if isinstance(seed, int | float | str | None) else str(seed),

@@ -7,6 +7,7 @@ from posenc.checks import ConfigError
 from posenc.report.reading import ledger
 from posenc.report.reading.read import Run
 from posenc.runs.identity import settings
+from posenc.terminal import TRAIN
 
 USUAL = 3e-3
 """Of rates that do equally well the nearest to this one, the default, is chosen."""
@@ -26,7 +27,7 @@ def best_rate(path: Path, dataset: str, encoding: str, seed: int) -> float:
     if not runs:
         raise ConfigError(
             f"{path} has no run of {encoding} on {dataset} with seed {seed}, which chooses the learning rate; run "
-            f"`python train.py -m experiment=answers_rates dataset={dataset} encoding={encoding}`, then "
+            f"`{TRAIN} -m experiment=answers_rates dataset={dataset} encoding={encoding}`, then "
             "`python -m posenc ledger add` its folder."
         )
     return _rate(min(runs, key=_rank))

@@ -9,6 +9,7 @@ from pathlib import Path
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED
 from posenc.runs.reading import plain_text, read_yaml
+from posenc.terminal import TRAIN
 
 HIDDEN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
 """Overrides of Hydra that are not typed again."""
@@ -76,7 +77,7 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         kept = [shlex.quote(word) for word in words if not word.startswith(HIDDEN)]
-        commands[plain_text(str(sweep))] = " ".join(["python train.py -m", *kept])
+        commands[plain_text(str(sweep))] = " ".join([TRAIN, "-m", *kept])
     return commands
 
 

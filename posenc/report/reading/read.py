@@ -14,6 +14,7 @@ from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, other_layout
+from posenc.terminal import TRAIN
 
 BELIEVED_LENGTH = 10**9
 """Longest sequence that is believed, in tokens; a larger number is a damaged one."""
@@ -151,7 +152,7 @@ class Run:
             added = key.startswith("callbacks.")
             if added or (not key.endswith("_target_") and "._" not in key and key != "seed"):
                 words.append(f"{'+' * added}{key}={_word(value)}")
-        return " ".join(["python train.py", *words, f"seed={self.seed}"])
+        return " ".join([TRAIN, *words, f"seed={self.seed}"])
 
 
 def _is_length(name: Any) -> bool:
@@ -200,7 +201,7 @@ def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
         places = ", ".join(map(str, roots))
         raise ConfigError(
             f"no run of posenc in {places}{why}; a run folder holds {RESULT}. "
-            "`python train.py -m encoding=none,rope seed=0,1,2` makes six."
+            f"`{TRAIN} -m encoding=none,rope seed=0,1,2` makes six."
         )
     return runs, notes
 

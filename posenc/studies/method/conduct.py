@@ -42,6 +42,7 @@ from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, V
 from posenc.statistics.measurements import Measurements, is_row
 from posenc.studies.method.base import Study
 from posenc.studies.method.workers import Ledger, Workers, one_thread
+from posenc.terminal import TRAIN
 
 ANSWERS = "answers.jsonl"
 OUTCOME_COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
@@ -78,7 +79,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             "seed": seed,
             "seeds": study.seeds,
             "config_hash": identity,
-            "command": shlex.join(["python", "train.py", *typed_words(HydraConfig.get())]),
+            "command": shlex.join([*TRAIN.split(), *typed_words(HydraConfig.get())]),
             "verdicts": {verdict.statement: verdict.outcome for verdict in judged},
             "summary": study.summary(found),
             "wall_seconds": round(seconds, 3),
