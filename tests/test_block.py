@@ -29,15 +29,15 @@ def encoder(**options: Any) -> Encoder:
     return model.double()
 
 
-@pytest.mark.parametrize("norm", ["sandwich", "reordered"])
+@pytest.mark.parametrize("norm", ["peri", "reordered"])
 def test_where_norms_stand(norm: str) -> None:
     model = encoder(norm=norm, rms_norm=True, num_layers=1)
     block: Any = model.blocks[0]
     expected = model.tokens(TOKENS)
     for index, branch in enumerate(block.branches):
-        read = block.norms[index](expected) if norm == "sandwich" else expected
+        read = block.norms[index](expected) if norm == "peri" else expected
         y = branch(read) if index else branch(read, model.encoding(0), PLACES)
-        after = block.norms_after if norm == "sandwich" else block.norms
+        after = block.norms_after if norm == "peri" else block.norms
         expected = expected + y * (y.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt() * after[index].weight
     torch.testing.assert_close(model.hidden(TOKENS), expected)
     last = expected * (expected.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()
@@ -93,7 +93,7 @@ def test_defaults_are_the_encoder_of_before() -> None:
 
 
 MODERN: dict[str, Any] = {
-    "norm": "sandwich", "rms_norm": True, "mlp_gate": "silu", "num_kv_heads": 2, "qk_norm": "rms", "sinks": True,
+    "norm": "peri", "rms_norm": True, "mlp_gate": "silu", "num_kv_heads": 2, "qk_norm": "rms", "sinks": True,
     "soft_cap": 20.0, "causal": True, "logit_scale": "scalable_softmax",
 }  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_all_of_it_at_once_in_bfloat16_layers(encoding: PositionalEncoding) -> N
     ("options", "message"),
     [
         ({"rms_norm": 1}, "rms_norm must be true or false, got 1"),
-        ({"norm": "sandwhich"}, "norm=sandwhich is not one of pre, post, none, sandwich, reordered. Did you mean"),
+        ({"norm": "perri"}, "norm=perri is not one of pre, post, none, peri, reordered. Did you mean"),
         ({"mlp_gate": "swiglu"}, "mlp_gate=swiglu is not one of silu, gelu"),
         ({"num_kv_heads": 3}, "num_heads 4 is no multiple of num_kv_heads 3; set model.num_kv_heads to a divisor of 4"),
         ({"num_kv_heads": 0}, "num_kv_heads must be a whole number ≥ 1, got 0"),

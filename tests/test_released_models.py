@@ -57,7 +57,7 @@ def gemma2() -> tuple[nn.Module, PositionalEncoding, dict[str, Any]]:
         num_hidden_layers=2, head_dim=D // H, query_pre_attn_scalar=D // H, sliding_window=4,
         attn_logit_softcapping=0.5, final_logit_softcapping=None, **SIZE,
     )  # fmt: skip
-    options = {"norm": "sandwich", "mlp_gate": "gelu", "soft_cap": 0.5, "window": [3, None]}
+    options = {"norm": "peri", "mlp_gate": "gelu", "soft_cap": 0.5, "window": [3, None]}
     return Gemma2ForCausalLM(config), rope(), options
 
 
@@ -65,7 +65,7 @@ def gemma3() -> tuple[nn.Module, PositionalEncoding, dict[str, Any]]:
     config = Gemma3TextConfig(
         num_hidden_layers=6, head_dim=D // H, query_pre_attn_scalar=D // H, sliding_window=4, **SIZE,
     )  # fmt: skip
-    options = {"norm": "sandwich", "mlp_gate": "gelu", "qk_norm": "rms", "window": [3, 3, 3, 3, 3, None]}
+    options = {"norm": "peri", "mlp_gate": "gelu", "qk_norm": "rms", "window": [3, 3, 3, 3, 3, None]}
     encoding = ByLayers({"near": rope(), "far": rope(1e6)}, ["near"] * 5 + ["far"])
     return Gemma3ForCausalLM(config), encoding, options
 
@@ -119,11 +119,11 @@ def take(ours: Any, theirs: Any) -> None:
         names = {
             "pre": ("input_layernorm", "post_attention_layernorm"),
             "reordered": ("post_attention_layernorm", "post_feedforward_layernorm"),
-            "sandwich": ("input_layernorm", "pre_feedforward_layernorm"),
+            "peri": ("input_layernorm", "pre_feedforward_layernorm"),
         }[block.norm]
         for mine, name in zip(block.norms, names, strict=True):
             norm(mine, getattr(layer, name))
-        if block.norm == "sandwich":
+        if block.norm == "peri":
             norm(block.norms_after[0], layer.post_attention_layernorm)
             norm(block.norms_after[1], layer.post_feedforward_layernorm)
     ours.head.bias.zero_()

@@ -2,8 +2,9 @@
 
 from posenc.attention.bias import Bias
 from posenc.attention.definition import attention_logits, biased, explicit
-from posenc.attention.layer import Projection, SelfAttention
+from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
+from posenc.attention.projection import Projection
 from posenc.attention.record import record_attention
 
 __all__ = [

@@ -1,70 +1,20 @@
 """A self-attention layer: it sees tensors and a bias, never an encoding; `kernels.choose` computes attention."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from posenc import checks
 from posenc.attention.bias import Bias
+from posenc.attention.hooks import Hooks, built_for
 from posenc.attention.kernels import choose
 from posenc.attention.mask import Mask
+from posenc.attention.projection import Projection, kv_heads, qk_norms
 from posenc.attention.scale import LogitScale
 from posenc.attention.softmax import PLAIN, Softmax
-from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
-
-
-class Hooks(Protocol):
-    """What a layer asks of an encoding (see `posenc.encodings.base`)."""
-
-    @property
-    def in_attention(self) -> bool: ...
-
-    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]: ...
-
-    def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None: ...
-
-
-class Projection(nn.Linear):
-    """A linear layer that starts at N(0, 1/fan_in) with zero bias: unit-variance in, unit-variance out.
-
-    bfloat16  whether to multiply and to answer in bfloat16, whatever the weights are (see posenc.training.precision)
-    """
-
-    bfloat16: bool = False
-
-    def forward(self, input: Tensor) -> Tensor:
-        """input · weightᵀ + bias."""
-        if not self.bfloat16:
-            return super().forward(input)
-        bias = None if self.bias is None else self.bias.to(torch.bfloat16)
-        return F.linear(input.to(torch.bfloat16), self.weight.to(torch.bfloat16), bias)
-
-    def reset_parameters(self) -> None:
-        """Draw the weight from N(0, 1/in_features); the bias is zero."""
-        nn.init.normal_(self.weight, std=self.in_features**-0.5)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-
-QK_NORMS = ("l2", "rms")
-EPS = 1e-6
-"""What RMSNorm adds to the mean square, as most released models do."""
-
-
-def built_for(owner: object, encoding: object, **own: int | bool) -> None:
-    """Refuse an encoding that was built for another width, number of heads or mask than those of `owner`."""
-    for name, value in own.items():
-        theirs = getattr(encoding, name, value)
-        if theirs != value:
-            raise ConfigError(
-                f"{type(owner).__name__}: {type(encoding).__name__} was built for {name}={theirs}, the model has "
-                f"{name}={value}; set model.{name} and leave encoding.{name} to follow it."
-            )
 
 
 class SelfAttention(nn.Module):
@@ -89,19 +39,10 @@ class SelfAttention(nn.Module):
     instead: Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask, Softmax], Tensor] | None = None
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        causal: bool = False,
-        window: int | None = None,
-        attention: str = "auto",
-        logit_gain: float = 1.0,
-        logit_scale: LogitScale | None = None,
-        num_kv_heads: int | None = None,
-        qk_norm: str | None = None,
-        sinks: bool = False,
-        soft_cap: float | None = None,
-    ) -> None:
+        self, dim: int, num_heads: int, causal: bool = False, window: int | None = None, attention: str = "auto",
+        logit_gain: float = 1.0, logit_scale: LogitScale | None = None, num_kv_heads: int | None = None,
+        qk_norm: str | None = None, sinks: bool = False, soft_cap: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.number(self, low=0, logit_gain=logit_gain)
@@ -112,30 +53,15 @@ class SelfAttention(nn.Module):
         self.num_heads, self.logit_gain, self.attention = num_heads, logit_gain, attention
         self.logit_scale, self.soft_cap = logit_scale, soft_cap
         self.mask = Mask(causal, window)
-        self.kv_dim = dim // num_heads * self._groups(num_kv_heads)
+        self.kv_dim = dim // num_heads * kv_heads(num_heads, num_kv_heads)
         self.qkv = Projection(dim, dim + 2 * self.kv_dim, bias=False)
         self.out = Projection(dim, dim, bias=False)
-        if qk_norm is not None:
-            checks.one_of(self, QK_NORMS, qk_norm=qk_norm)
-        width = dim // num_heads
-        norms = None if qk_norm is None else [nn.RMSNorm(width, EPS, qk_norm == "rms") for _ in range(2)]
-        self.qk_norms = None if norms is None else nn.ModuleList(norms)
+        self.qk_norms = qk_norms(qk_norm, dim // num_heads)
         checks.boolean(self, sinks=sinks)
         if soft_cap is not None:
             checks.number(self, low=0, open_low=True, soft_cap=soft_cap)
         choose.check_softmax(attention, sinks, soft_cap is not None)
         self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
-
-    def _groups(self, num_kv_heads: int | None) -> int:
-        if num_kv_heads is None:
-            return self.num_heads
-        checks.positive(self, num_kv_heads=num_kv_heads)
-        if self.num_heads % num_kv_heads:
-            raise ConfigError(
-                f"SelfAttention: num_heads {self.num_heads} is no multiple of num_kv_heads {num_kv_heads}; set "
-                f"model.num_kv_heads to a divisor of {self.num_heads}."
-            )
-        return num_kv_heads
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -157,21 +83,19 @@ class SelfAttention(nn.Module):
         positions.fit(self, x)
         q, k, v = self.queries_keys_values(x, encoding, positions)
         bias = encoding.bias(x, q, k, positions)
-        inputs = (q, k, v, bias, positions, self.mask)
+        inputs, how = (q, k, v, bias, positions, self.mask), self.softmax
         if self.instead is None:
-            how = {"attention": self.attention, "bfloat16": self.bfloat16, "softmax": self.softmax}
-            mixed = choose.attend(*inputs, **how)
+            mixed = choose.attend(*inputs, attention=self.attention, bfloat16=self.bfloat16, softmax=how)
         else:
-            mixed = self.instead(*inputs, self.softmax)
+            mixed = self.instead(*inputs, how)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def queries_keys_values(
         self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions
     ) -> tuple[Float[Tensor, "B H N c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
         """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
-        qkv = self.qkv(x)
-        if encoding.in_attention or self.qk_norms is not None:  # exact, also where projections are in bfloat16
-            qkv = qkv.to(x.dtype)
+        qkv, exact = self.qkv(x), encoding.in_attention or self.qk_norms is not None
+        qkv = qkv.to(x.dtype) if exact else qkv  # also where projections are in bfloat16
         q, k, v = (
             part.unflatten(-1, (-1, self.out.in_features // self.num_heads)).transpose(1, 2)
             for part in qkv.split(self.sizes, -1)

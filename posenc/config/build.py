@@ -120,7 +120,7 @@ def check_seed(seed: Any) -> int:
 def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme) -> None:
     """Tell encoding and positions the length at which the weights were trained, not that of this run."""
     length = trained_tokens(start_from)
-    parts: list[Any] = [positions, *encoder.encodings.modules(), *encoder.scales]
+    parts: list[Any] = [positions, *encoder.modules()]
     if length is not None:
         positions.trained_at(length)
         encoder.trained_at(length, positions.reach(length))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.attention.bias import ByDistance, Dense
-from posenc.attention.layer import Projection
+from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import interpolate
 from posenc.positions.positions import Positions

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from posenc import checks
 from posenc.attention.bias import Dense, replacing
 from posenc.attention.kernels import blocks
-from posenc.attention.layer import Projection
+from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 

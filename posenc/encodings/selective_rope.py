@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks
-from posenc.attention.layer import Projection
+from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.rope import turn
 from posenc.positions.positions import Positions

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.attention.bias import ByDistance
-from posenc.attention.layer import Projection
+from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import read
 from posenc.encodings.t5 import T5RelativePositionalBias

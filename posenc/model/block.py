@@ -2,13 +2,14 @@
 
 from torch import Tensor, nn
 
-from posenc.attention.layer import EPS, SelfAttention
+from posenc.attention.layer import SelfAttention
+from posenc.attention.projection import EPS
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.mlp import MLP
 from posenc.positions.positions import Positions
 
-NORMS = ("pre", "post", "none", "sandwich", "reordered")
-FINAL = ("pre", "sandwich", "reordered")
+NORMS = ("pre", "post", "none", "peri", "reordered")
+FINAL = ("pre", "peri", "reordered")
 """Norms under which the residual stream is never normalised: the read-out then needs one of its own."""
 
 
@@ -20,8 +21,8 @@ def normalisation(dim: int, rms: bool) -> nn.Module:
 class Block(nn.Module):
     """x ← x + Attention(LN x);  x ← x + MLP(LN x), and the variants of it.
 
-    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation.  sandwich: x ← x + LN f(LN x), Ding et
-              al. 2021 (https://arxiv.org/abs/2105.13290), Gemma 2 and 3.  reordered: x ← x + LN f(x), OLMo 2
+    norm      pre: as above.  post: x ← LN(x + f(x)).  none: no normalisation.  peri: x ← x + LN f(LN x), Kim et al.
+              2025 (https://arxiv.org/abs/2502.02732), Gemma 2 and 3.  reordered: x ← x + LN f(x), OLMo 2
               (https://arxiv.org/abs/2501.00656), EXAONE 4
     rms_norm  whether LN is RMSNorm, not LayerNorm
     residual  strength γ of the skip connection: x ← γ x + f(x); true is 1, and false or 0 leaves the x out
@@ -49,21 +50,21 @@ class Block(nn.Module):
             self.branches.append(MLP(dim, hidden, mlp_gate))
         self.norms, self.norms_after = (
             nn.ModuleList(normalisation(dim, rms_norm) if here else nn.Identity() for _ in self.branches)
-            for here in (norm != "none", norm == "sandwich")
+            for here in (norm != "none", norm == "peri")
         )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
         """One block."""
         for branch, norm, after in zip(self.branches, self.norms, self.norms_after, strict=True):
-            y = norm(x) if self.norm in ("pre", "sandwich") else x
+            y = norm(x) if self.norm in ("pre", "peri") else x
             if isinstance(branch, SelfAttention):
                 y = encoding.embed(y, positions) if self.inject else y
                 y = branch(y, encoding, positions)
             else:
                 y = branch(y)
-            if self.norm in ("sandwich", "reordered"):  # exact, also where projections are in bfloat16
-                y = (after if self.norm == "sandwich" else norm)(y.to(x.dtype))
+            if self.norm in ("peri", "reordered"):  # exact, also where projections are in bfloat16
+                y = (after if self.norm == "peri" else norm)(y.to(x.dtype))
             y = self.dropout(y)
             y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)
             x = norm(y) if self.norm == "post" else y

@@ -8,30 +8,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.attention.layer import Projection, SelfAttention, built_for
+from posenc.attention.hooks import built_for
+from posenc.attention.layer import SelfAttention
+from posenc.attention.projection import Projection
 from posenc.attention.scale import LogitScale, made
-from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.block import FINAL, NORMS, Block, normalisation
+from posenc.model.embedding import TokenEmbedding
 from posenc.model.layers import assign, each_layer
-from posenc.model.mlp import GATES
+from posenc.model.mlp import hidden_units
 from posenc.positions.positions import Positions
 from posenc.tasks.base import READOUTS
 
 MAX_LAYERS = 4096
 """Upper limit of `num_layers`; a deeper encoder takes hours to build."""
-
-
-class TokenEmbedding(nn.Embedding):
-    """Token vectors that start at N(0, rms²)."""
-
-    def __init__(self, vocab_size: int, dim: int, rms: float) -> None:
-        self.rms = rms
-        super().__init__(vocab_size, dim)
-
-    def reset_parameters(self) -> None:
-        """Draw the vectors from N(0, rms²)."""
-        nn.init.normal_(self.weight, std=self.rms)
 
 
 class Encoder(nn.Module):
@@ -90,13 +80,7 @@ class Encoder(nn.Module):
         super().__init__()
         checks.positive(self, maximum=MAX_LAYERS, num_layers=num_layers)
         checks.divisible(self, dim=dim, num_heads=num_heads)
-        checks.number(self, low=0, high=1e6, mlp_ratio=mlp_ratio)
-        hidden = round(mlp_ratio * dim)
-        if mlp_ratio and not hidden:
-            raise ConfigError(
-                f"Encoder: mlp_ratio={mlp_ratio:g} of dim {dim} is no hidden unit; set model.mlp_ratio=0 for no MLP."
-            )
-        checks.tensor_fits(self, dim=dim, hidden=max(1, hidden))
+        hidden = hidden_units(self, dim, mlp_ratio, mlp_gate)
         checks.tensor_fits(self, dim=dim, vocab_size=vocab_size)
         checks.tensor_fits(self, dim=dim, num_outputs=num_outputs)
         checks.number(self, low=0, high=1, dropout=dropout)
@@ -105,14 +89,10 @@ class Encoder(nn.Module):
             checks.number(self, low=0, residual=residual)
         checks.one_of(self, NORMS, norm=norm)
         checks.boolean(self, rms_norm=rms_norm)
-        if mlp_gate is not None:
-            checks.one_of(self, GATES, mlp_gate=mlp_gate)
         checks.one_of(self, READOUTS, readout=readout)
         layers = assign(self, encoding, num_layers, inject, encoding_per_layer)
         by_layer = {"window": window, "logit_gain": logit_gain, "logit_scale": logit_scale, "qk_norm": qk_norm}
-        windows, gains, scales, qk_norms = (
-            each_layer(self, num_layers, **{name: each}) for name, each in by_layer.items()
-        )
+        windows, gains, scales, qk_norms = (each_layer(self, num_layers, **{key: by_layer[key]}) for key in by_layer)
         self.readout, self.causal, self.windows = readout, causal, tuple(windows)
         self.inject, self.embeds, self.order = layers.inject, layers.embeds, layers.order
         self.tokens = TokenEmbedding(vocab_size, dim, token_rms)
@@ -140,18 +120,14 @@ class Encoder(nn.Module):
         assert isinstance(encoding, PositionalEncoding)
         return encoding
 
-    @property
-    def scales(self) -> list[LogitScale]:
-        """What scales logits by the number of keys, of each layer that has such a thing."""
-        return [module for module in self.blocks.modules() if isinstance(module, LogitScale)]
-
     def trained_at(self, length: int, reach: int) -> None:
         """Learn, before any work starts, how long training sequences are, and below what their positions lie."""
         for encoding in self.encodings:
             assert isinstance(encoding, PositionalEncoding)
             encoding.trained_at(reach)
-        for scale in self.scales:
-            scale.trained_at(length)
+        for scale in self.blocks.modules():
+            if isinstance(scale, LogitScale):
+                scale.trained_at(length)
 
     @property
     def window(self) -> int | None:

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
-from posenc.attention.layer import Projection, SelfAttention
+from posenc.attention.layer import SelfAttention
+from posenc.attention.projection import Projection
 from posenc.model.block import Block
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc import checks
-from posenc.attention.layer import Projection
+from posenc.attention.projection import Projection
 from posenc.model.encoder import Encoder
 from posenc.streams import initialise
 from posenc.studies.method.base import Arm
