@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -27,15 +27,16 @@ def inside(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     """Commands run inside this process, which has imported everything; those of train.py are listed."""
     given: list[Sequence[str]] = []
 
-    def command(words: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, str]:
+    def command(words: Sequence[str]) -> tuple[float, str]:
         capfd.readouterr()
         began = time.process_time()
-        if words[0] == "-m":
-            plain_loop.main(words[2])
-        else:
-            given.append(words)
-            monkeypatch.setattr(sys, "argv", [*words])
+        module, *rest = words[1:]
+        if module == "posenc":
+            given.append(rest[1:])
+            monkeypatch.setattr(sys, "argv", ["train.py", *rest[1:]])
             launch(main, CONFIGS)
+        else:
+            plain_loop.main(*rest)
         return time.process_time() - began, capfd.readouterr().out
 
     monkeypatch.setattr(answers, "_command", command)

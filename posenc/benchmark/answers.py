@@ -17,20 +17,22 @@ from pathlib import Path
 from rich.progress import track
 
 from posenc.benchmark.clock import ProcessorClock
-from posenc.benchmark.plain_loop import BATCH, ENCODINGS, LENGTH, LENGTHS, TASKS
+from posenc.benchmark.plain_loop import BATCH, ENCODINGS, LENGTH, LENGTHS, RIVALS, TASKS
 from posenc.benchmark.sections import Row, Section, installed
 from posenc.checks import ConfigError
-from posenc.config import CONFIGS
 from posenc.training.data import SequenceData
 
-ROOT = CONFIGS.parent
+HOME = Path(__file__).resolve().parents[2]
+"""Where posenc is imported from."""
 SWEEP = (
     f"data.batch_size={BATCH}", f"dataset.length={LENGTH}", f"dataset.test_lengths={[*LENGTHS]}".replace(" ", ""),
     "threads=1", "trainer.accelerator=cpu", f"+callbacks.clock._target_={ProcessorClock.__module__}.ProcessorClock",
 )  # fmt: skip
 """What all of posenc's runs have in common; everything else is as it comes."""
-RIVALS, ASKS = ("rope", "learned_absolute"), "rel_pattern"
-"""The encodings of the verdict, and its task."""
+VERDICT: list[str] = RIVALS["verdict"]
+"""The two encodings that the verdict is about."""
+ASKS = "rel_pattern"
+"""Its task."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def answers(sweep: Sweep) -> Section:
     own = {
         "posenc": cells,
         "posenc, stop=solved": [*cells, *sweep.stop],
-        f"posenc, stop=solved, verdict of {sweep.seeds} seeds": [*_words(RIVALS, [ASKS], seeds), *sweep.stop],
+        f"posenc, stop=solved, verdict of {sweep.seeds} seeds": [*_words(VERDICT, [ASKS], seeds), *sweep.stop],
     }
     finding = ""
     for name, words in track(own.items(), "answers", transient=True):
@@ -90,14 +92,14 @@ def _plain(sweep: Sweep) -> Row:
     request = {"encodings": sweep.encodings, "tasks": sweep.tasks, "steps": sweep.steps}
     request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # as trainer.validate_every
     words = ["-m", "posenc.benchmark.plain_loop", json.dumps(request)]
-    seconds, said = _command(words, {"PYTHONPATH": str(ROOT)})
+    seconds, said = _command(words)
     return _row("x-transformers, plain loop", len(sweep.encodings) * len(sweep.tasks), seconds, float(said))
 
 
 def _posenc(name: str, words: Sequence[str]) -> tuple[Row, str]:
     """A sweep and its report: its row, and the sentence that the report begins with."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds, said = _command([str(ROOT / "train.py"), "-m", *words, *SWEEP, f"hydra.sweep.dir={folder}"])
+        seconds, said = _command(["-m", "posenc", "train", "-m", *words, *SWEEP, f"hydra.sweep.dir={folder}"])
         trained = [float(file.read_text()) for file in Path(folder).rglob(ProcessorClock.FILE)]
     before, _, _ = said.partition("\nreport ")
     return _row(name, len(trained), seconds, sum(trained)), before.rpartition("\n")[2]
@@ -108,11 +110,11 @@ def _row(name: str, runs: int, seconds: float, training: float) -> Row:
     return row | {"runs_per_hour": 3600 * runs / seconds, "training_share": training / seconds}
 
 
-def _command(words: Sequence[str], environment: dict[str, str] | None = None) -> tuple[float, str]:
+def _command(words: Sequence[str]) -> tuple[float, str]:
     """Processor seconds of a command of Python's, and what it prints."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    given = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    ended = subprocess.run([sys.executable, *words], env=given, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    given = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, *words], env=given, cwd=HOME, stdout=subprocess.PIPE, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if ended.returncode:
         raise ConfigError(f"benchmark: python {' '.join(words)} ended with status {ended.returncode}.")

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from posenc import checks, terminal
-from posenc.benchmark.answers import Sweep, answers
+from posenc.benchmark.answers import ASKS, VERDICT, Sweep, answers
 from posenc.benchmark.attention import attention
 from posenc.benchmark.compiled import compiled
 from posenc.benchmark.figure import PANELS, draw
@@ -58,7 +58,7 @@ PROFILES = {
         4,
         (("pattern", "parity"), 2),
         ([(2, 8)], 2),
-        Sweep(["rope"], ["rel_pattern"], steps=4, seeds=1, eval_size=64),
+        Sweep(VERDICT[:1], [ASKS], steps=4, seeds=1, eval_size=64),
     ),
     "quick": Profile(
         ([(32, 32), (16, 128)], 8),
@@ -68,7 +68,7 @@ PROFILES = {
         60,
         ((), 5),
         ([(32, 32)], 5),
-        Sweep(["rope", "learned_absolute"], ["rel_pattern"], seeds=3),
+        Sweep(VERDICT, [ASKS], seeds=3),
     ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),

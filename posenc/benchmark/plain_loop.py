@@ -8,8 +8,10 @@ no Lightning, no Hydra, no checkpoints, no logs, no report.
 import json
 import sys
 import time
+import tomllib
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -33,13 +35,9 @@ TASKS: dict[str, Callable[[], Task]] = {
     "rel_pattern": lambda: RelativePattern(length=LENGTH, test_lengths=LENGTHS),
     "induction": lambda: Induction(length=LENGTH, test_lengths=LENGTHS),
 }
-ENCODINGS: dict[str, dict[str, bool]] = {
-    "none": {},
-    "rope": {"rotary_pos_emb": True},
-    "t5": {"rel_pos_bias": True},
-    "learned_absolute": {},
-}
-"""What x-transformers calls them; T5's bias goes there without flash attention."""
+RIVALS = tomllib.loads(files("posenc.benchmark").joinpath("rivals.toml").read_text())
+ENCODINGS: dict[str, dict[str, dict[str, Any]]] = RIVALS["encodings"]
+"""By name, what x-transformers calls them."""
 
 
 class Model(nn.Module):
@@ -51,13 +49,11 @@ class Model(nn.Module):
             warnings.simplefilter("ignore", DeprecationWarning)
             from x_transformers import Decoder, Encoder, TransformerWrapper
 
-        kind = Decoder if task.causal else Encoder
-        options: dict[str, Any] = {"attn_dim_head": DIM // HEADS, "attn_flash": encoding != "t5", "verbose": False}
-        layers = kind(dim=DIM, depth=LAYERS, heads=HEADS, **options, **ENCODINGS[encoding])
+        kind, chosen = Decoder if task.causal else Encoder, ENCODINGS[encoding]
+        layers = kind(dim=DIM, depth=LAYERS, heads=HEADS, attn_dim_head=DIM // HEADS, verbose=False, **chosen["layers"])
         self.body = TransformerWrapper(
-            num_tokens=task.vocab_size, max_seq_len=max(LENGTHS), attn_layers=layers,
-            use_abs_pos_emb=encoding == "learned_absolute",
-        )  # fmt: skip
+            num_tokens=task.vocab_size, max_seq_len=max(LENGTHS), attn_layers=layers, **chosen["wrapper"]
+        )
         self.last, self.head = task.readout == "last", nn.Linear(DIM, task.num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
