@@ -1,26 +1,32 @@
-"""The config files of a sweep are read once, and not again for each of its jobs."""
+"""The config files of a sweep are read once, and put together once for each choice of files, not for each job."""
 
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
+from functools import partial
 from typing import Any
 
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
 
 
 class ReadOnce(CachingConfigRepository):
     """Hydra's repository of config files, which a compose copies and asks; this one is shared by all of them.
 
-    What it hands out is a copy, since a compose changes it. Files that are edited while a sweep goes on change none of
-    its jobs.
+    Hydra changes configs while it puts them together, so that it gets copies then; of lists of defaults it needs none.
+    Files that are edited while a sweep goes on change none of its jobs.
     """
 
     def __init__(self, delegate: Any) -> None:
         super().__init__(delegate)
         self._path: ConfigSearchPath | None = None
         self._exists: dict[tuple[str, ObjectType], bool] = {}
+        self._composed: dict[tuple[Any, ...], DictConfig] = {}
+        self._copies = False
 
     def __deepcopy__(self, memo: Any) -> "ReadOnce":
         return self
@@ -33,12 +39,13 @@ class ReadOnce(CachingConfigRepository):
             super().initialize_sources(config_search_path)
             self.cache.clear()
             self._exists.clear()
+            self._composed.clear()
             self._path = config_search_path
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A copy of what the file says."""
+        """What the file says."""
         found = copy(super().load_config(config_path))
-        if found is not None:
+        if found is not None and self._copies:
             found.config = deepcopy(found.config)
         return found
 
@@ -56,9 +63,22 @@ class ReadOnce(CachingConfigRepository):
             self._exists[key] = super().config_exists(config_path)
         return self._exists[key]
 
+    def compose(self, by_hydra: Callable[..., DictConfig], defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
+        """A copy of what Hydra composes of these files; the values of a job are not in it yet."""
+        key = tuple((each.config_path, each.package, each.is_self) for each in defaults)
+        if key not in self._composed:
+            self._copies = True
+            try:
+                self._composed[key] = by_hydra(defaults=defaults, repo=CachingConfigRepository(self))
+            finally:
+                self._copies = False
+        return deepcopy(self._composed[key])
+
 
 def read_once() -> None:
     """Let all jobs that Hydra composes from now on share what it reads."""
     loader: Any = GlobalHydra.instance().config_loader()
     if not isinstance(loader.repository, ReadOnce):
         loader.repository = ReadOnce(loader.repository)
+        by_hydra = loader._compose_config_from_defaults_list
+        loader._compose_config_from_defaults_list = partial(loader.repository.compose, by_hydra)

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import to_absolute_path
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
@@ -85,6 +85,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
 
             conduct(config, folder)
             return None
+        OmegaConf.resolve(config)  # once: what is built and recorded need not look its values up again
         record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}

@@ -1,6 +1,7 @@
 """What is on record of a run when it has ended: what it cost, why it failed, its figures."""
 
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,14 @@ def measured(parts: Parts) -> dict[str, Any]:
     }
 
 
+_version = cache(metadata.version)
+
+
 def versions() -> dict[str, Any]:
     """What a result may depend on besides its config."""
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
+        **{name: _version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }

@@ -17,6 +17,7 @@ from posenc.positions.schemes import PositionScheme
 from posenc.streams import generator, stream_seed
 from posenc.tasks.base import IGNORE, Task, skill
 from posenc.training.divergence import check_gradient
+from posenc.training.evaluation.ceilings import achievable
 from posenc.training.evaluation.enough import enough
 from posenc.training.evaluation.sets import Batch
 from posenc.training.scores import Scores
@@ -47,11 +48,7 @@ class SequenceModule(L.LightningModule):
         self.encoder, self.positions, self.task = encoder, positions, task
         self.optimizer, self.seed, self.warmup_steps = optimizer, seed, warmup_steps
         self.schedule: Schedule = warmup_cosine
-        self.ceilings = {
-            length: task.ceilings(length, causal=encoder.causal, readout=encoder.readout, window=encoder.window)
-            for length in {task.length[1], *task.test_lengths}
-        }
-        self.references = task.references()
+        self.ceilings, self.references = achievable(task, encoder)
         self.trained_tokens = task.tokens(task.length[1]) + encoder.extra_positions
         positions.trained_at(self.trained_tokens)
         encoder.trained_at(self.trained_tokens, positions.reach(self.trained_tokens))

@@ -1,0 +1,52 @@
+"""Ceilings and references of a task, computed once in a process: the runs of a sweep share them."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from posenc.model.encoder import Encoder
+from posenc.tasks.base import Task
+
+Known = tuple[dict[int, tuple[float | None, float | None]], dict[str, float]]
+"""(order-blind, order-aware) ceiling by length; references by name."""
+_KEPT: dict[tuple[Any, ...], Known] = {}
+
+
+def achievable(task: Task, encoder: Encoder) -> Known:
+    """The ceilings at all lengths of a run, for a model with this mask, read-out and window; the task's references.
+
+    They are functions of the task's values, which are the key here. A task that holds anything but plain values and
+    arrays is asked each time.
+    """
+    how = {"causal": encoder.causal, "readout": encoder.readout, "window": encoder.window}
+    try:
+        key = type(task), _key(vars(task)), *how.values()
+    except TypeError:
+        return _asked(task, how)
+    if key not in _KEPT:
+        _KEPT[key] = _asked(task, how)
+    ceilings, references = _KEPT[key]
+    return dict(ceilings), dict(references)
+
+
+def _asked(task: Task, how: Mapping[str, Any]) -> Known:
+    lengths = {task.length[1], *task.test_lengths}
+    return {length: task.ceilings(length, **how) for length in lengths}, task.references()
+
+
+def _key(value: Any) -> Any:
+    """The same for equal values, and for no others; TypeError for what is no plain value."""
+    if isinstance(value, Mapping):
+        return "mapping", *((_key(name), _key(child)) for name, child in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), *map(_key, value)
+    if isinstance(value, Tensor):
+        value = value.numpy()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.dtype.str, value.shape, blake2b(value.tobytes(), digest_size=16).digest()
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return type(value), value
+    raise TypeError(f"a {type(value)} is no plain value")
