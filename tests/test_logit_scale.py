@@ -50,7 +50,7 @@ def test_a_query_sees_as_many_keys_as_the_mask_allows(causal: bool, window: int 
     mask = Mask(causal, window)
     allowed = mask.allowed(N)
     seen = torch.full((N,), N) if allowed is None else allowed.sum(-1)
-    assert torch.equal(mask.keys_seen(N), seen)
+    assert torch.equal(mask.keys_seen(Positions.arange(N)), seen)
 
 
 def test_the_formulas() -> None:
@@ -106,7 +106,7 @@ def test_a_window_bounds_what_is_seen() -> None:
         assert torch.equal(encoder(logit_scale=form, **given)(TOKENS), encoder(**given)(TOKENS))
     with record_attention(model := encoder(logit_scale="log_n", window=2)) as records:
         model(TOKENS)
-    assert model.blocks[0].branches[0].mask.keys_seen(N).tolist() == [3, 4, 5, 5, 5, 5, 5, 4, 3]  # pyright: ignore
+    assert model.blocks[0].branches[0].mask.keys_seen(Positions.arange(N)).tolist() == [3, 4, 5, 5, 5, 5, 5, 4, 3]  # pyright: ignore
     assert len(records) == 2
 
 

@@ -39,7 +39,7 @@ def biased(
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     logits = softmax.capped(logits)
-    allowed = mask.allowed(positions.length, logits.device)
+    allowed = mask.seen(positions)
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 
 

@@ -107,5 +107,5 @@ class SelfAttention(nn.Module):
         q, k = encoding.rotate(x, q, k, positions)
         q = q if self.logit_gain == 1 else self.logit_gain * q
         if self.logit_scale is not None:
-            q = (q * self.logit_scale(self.mask.keys_seen(x.shape[1], x.device))).to(q.dtype)
+            q = (q * self.logit_scale(self.mask.keys_seen(positions))).to(q.dtype)
         return q, k, v

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from posenc.positions.positions import Positions
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -27,6 +29,14 @@ class Mask:
     def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
         """True where query (row) may see key (column); None if every key is seen."""
         return self.between(slice(0, length), slice(0, length), device)
+
+    def seen(self, positions: Positions) -> Bool[Tensor, "N N"] | Bool[Tensor, "b 1 N N"] | None:
+        """`allowed`, and no key of another document."""
+        allowed, documents = self.allowed(positions.length, positions.ids.device), positions.documents
+        if documents is None:
+            return allowed
+        same = (documents[:, :, None] == documents[:, None, :])[:, None]
+        return same if allowed is None else same & allowed
 
     def between(self, queries: slice, keys: slice, device: torch.device | None = None) -> Bool[Tensor, "m n"] | None:
         """`allowed` of some queries and keys alone."""
@@ -49,8 +59,13 @@ class Mask:
         ends = (slice(keys.start, keys.stop),) if left >= right else (slice(keys.start, left), slice(right, keys.stop))
         return (end for end in ends if end.start < end.stop)
 
-    def keys_seen(self, length: int, device: torch.device | None = None) -> Int[Tensor, " N"]:
+    def keys_seen(self, positions: Positions) -> Int[Tensor, " N"] | Int[Tensor, "b 1 N"]:
         """How many keys each query sees."""
+        length, device = positions.length, positions.ids.device
+        if positions.documents is not None:
+            seen = self.seen(positions)
+            assert seen is not None
+            return seen.sum(-1)
         before = torch.arange(length, device=device)
         sides = (before,) if self.causal else (before, before.flip(0))
         reach = length if self.window is None else self.window

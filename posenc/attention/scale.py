@@ -31,8 +31,8 @@ class LogitScale(OriginalLength, nn.Module):
         super().__init__()
         self._set(original_length)
 
-    def forward(self, keys: Int[Tensor, " N"]) -> Float[Tensor, "*h N 1"]:
-        """The scale of each query, of all heads or of each."""
+    def forward(self, keys: Int[Tensor, "*b N"]) -> Float[Tensor, "*h N 1"]:
+        """The scale of each query, of all heads or of each; of each sequence for keys of (b, 1, N)."""
         raise NotImplementedError
 
 
@@ -69,7 +69,7 @@ class TemperatureTuning(LogitScale):
         self.beta = beta
 
     def forward(self, keys: Tensor) -> Tensor:
-        return 1 + self.beta * torch.log1p(((keys - 1) // self.trained).to(torch.float32))[:, None]
+        return 1 + self.beta * torch.log1p(((keys - 1) // self.trained).to(torch.float32))[..., None]
 
 
 class LogN(LogitScale):
@@ -111,4 +111,4 @@ def made(owner: object, num_heads: int, asked: Any) -> LogitScale | None:
 
 
 def _log(keys: Tensor) -> Tensor:
-    return keys.to(torch.float32).log()[:, None]
+    return keys.to(torch.float32).log()[..., None]

@@ -10,6 +10,7 @@ from posenc.attention.bias import Dense, replacing
 from posenc.attention.kernels import blocks
 from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.convolution import TokenConvolution
 from posenc.positions.positions import Positions
 
 REFLECTIONS = 32
@@ -44,7 +45,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
         checks.positive(self, maximum=checks.MAX_WIDTH, rank=rank)
         self.dim, self.num_heads, self.causal, self.rank = dim, num_heads, causal, rank
         self.down, self.up = Projection(dim, rank, bias=False), Projection(rank, dim, bias=False)
-        self.convolution = nn.Conv1d(dim, dim, 3, groups=dim, bias=False)
+        self.convolution = TokenConvolution(dim, 3)
         self.beta = nn.Linear(dim, num_heads)
         self.reset_parameters()
 
@@ -53,15 +54,15 @@ class PaTHPositionalEncoding(PositionalEncoding):
         nn.init.normal_(self.beta.weight, std=0.02)
         nn.init.zeros_(self.beta.bias)
 
-    def reflections(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def reflections(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """w, (B, H, N, d), of length 1, and β, (B, H, N, 1)."""
-        mixed = self.convolution(F.pad(self.up(self.down(x)).transpose(1, 2), (2, 0)))
+        mixed = self.convolution.over(self.up(self.down(x)), positions)
         w = F.silu(mixed).unflatten(1, (self.num_heads, -1)).transpose(-1, -2)
         return F.normalize(w, dim=-1), 2 * self.beta(x).sigmoid().transpose(1, 2)[..., None]
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
-        operands = (y.to(dtype) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x)))
+        operands = (y.to(dtype) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x, positions)))
         with blocks.without_autocast(q):  # which would round keys once a chunk that they pass through
             return replacing(reflected(*operands), q, k, q.shape[-1])
 

@@ -1,12 +1,13 @@
 """Selective RoPE: the tokens decide how far each step turns."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from posenc import checks
 from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.convolution import TokenConvolution
 from posenc.encodings.rope import turn
 from posenc.positions.positions import Positions
 
@@ -39,18 +40,18 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
         checks.number(self, low=1, open_low=True, base=base)
         self.dim, self.num_heads, self.causal, self.rank, self.base = dim, num_heads, causal, rank, base
         self.down, self.up = Projection(dim, rank, bias=False), Projection(rank, dim // 2, bias=False)
-        self.convolution = nn.Conv1d(dim // 2, dim // 2, 4, groups=dim // 2, bias=False)
+        self.convolution = TokenConvolution(dim // 2, 4)
 
-    def angles(self, x: Tensor) -> Tensor:
+    def angles(self, x: Tensor, positions: Positions) -> Tensor:
         """(B, H, N, d/2), in float32 at least."""
         unit = F.normalize(x.unflatten(-1, (self.num_heads, -1)), dim=-1).flatten(-2)
-        phi = self.convolution(F.pad(self.up(self.down(unit)).transpose(1, 2), (3, 0)))
+        phi = self.convolution.over(self.up(self.down(unit)), positions)
         phi = phi.unflatten(1, (self.num_heads, -1)).transpose(-1, -2)
         phi = phi.to(torch.promote_types(phi.dtype, torch.float32))
         pairs = phi.shape[-1]
         return phi.cumsum(-2) * self.base ** (-torch.arange(pairs, device=x.device, dtype=phi.dtype) / pairs)
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        angle = self.angles(x)
+        angle = self.angles(x, positions)
         cos, sin = angle.cos(), angle.sin()
         return turn(q, cos, sin, "half_split"), turn(k, cos, sin, "half_split")

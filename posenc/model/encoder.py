@@ -12,6 +12,7 @@ from posenc.attention.hooks import built_for
 from posenc.attention.layer import SelfAttention
 from posenc.attention.projection import Projection
 from posenc.attention.scale import LogitScale, made
+from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.block import FINAL, NORMS, Block, normalisation
 from posenc.model.embedding import TokenEmbedding
@@ -146,6 +147,11 @@ class Encoder(nn.Module):
             x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
         positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
         positions.fit(self, x)
+        if positions.documents is not None and self.readout != "per_token":
+            raise ConfigError(
+                f"Encoder: readout={self.readout} gives one answer a sequence, and this one holds several documents, "
+                "or padding; use readout=per_token and read the tokens that you want."
+            )
         for layer, block in enumerate(self.blocks):
             if self.embeds[layer]:
                 x = self.encoding(layer).embed(x, positions)

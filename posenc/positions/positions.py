@@ -26,12 +26,15 @@ class Positions:
     span         ids lie in [0, span), so the signed distances lie on a grid of M = 2·span − 1 values
     scale        length of one step (1; below 1 for position interpolation): positions are ids · scale
     consecutive  ids are o, o + 1, ..., o + N − 1: distance biases then need no gather, only a strided view
+    documents    (b, N) numbers, or None: tokens of different numbers do not see each other. Documents that are packed
+                 into one sequence have a number each, and so has padding, on whichever side
     """
 
     ids: Int[Tensor, "b N"]
     span: int
     scale: float = 1.0
     consecutive: bool = False
+    documents: Int[Tensor, "b N"] | None = None
     known: InitVar[bool] = False
 
     def __post_init__(self, known: bool) -> None:
@@ -40,6 +43,10 @@ class Positions:
         Not where they are `known` to be right, as those of a scheme are, nor on a GPU, which would have to wait.
         """
         ids = self.ids
+        if self.documents is not None and self.documents.shape != ids.shape:
+            raise ConfigError(
+                f"Positions: ids {tuple(ids.shape)} and documents {tuple(self.documents.shape)} must have one shape."
+            )
         if known or type(ids) is not Tensor or ids.device.type != "cpu" or torch.compiler.is_compiling():
             return
         if ids.ndim != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -60,6 +67,18 @@ class Positions:
     def arange(cls, length: int, device: torch.device | str | None = None) -> "Positions":
         """0, 1, ..., length − 1."""
         return cls(torch.arange(length, device=device)[None], span=length, consecutive=True, known=True)
+
+    @classmethod
+    def of_documents(cls, documents: Int[Tensor, "b N"]) -> "Positions":
+        """Each document at 0, 1, 2, ...; tokens in a row that have one number are a document.
+
+        [[7, 7, 7, 4, 4, −1]] are three tokens, then two, then padding: they stand at [[0, 1, 2, 0, 1, 0]].
+        """
+        place = torch.arange(documents.shape[-1], device=documents.device).expand_as(documents)
+        first = torch.ones_like(documents, dtype=torch.bool)
+        first[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        ids = place - torch.where(first, place, 0).cummax(-1).values
+        return cls(ids, span=max(1, documents.shape[-1]), documents=documents, known=True)
 
     @property
     def length(self) -> int:

@@ -56,6 +56,7 @@ class Case(NamedTuple):
     bfloat16     whether products may be rounded to bfloat16
     sinks        whether there is a sink beside the keys
     cap          whether there is a soft cap on the logits
+    documents    whether some tokens do not see each other because they are of different documents
     """
 
     bias: str
@@ -70,6 +71,7 @@ class Case(NamedTuple):
     bfloat16: bool
     sinks: bool = False
     cap: bool = False
+    documents: bool = False
 
     @property
     def plain(self) -> bool:
@@ -79,7 +81,7 @@ class Case(NamedTuple):
     @property
     def blocks(self) -> bool:
         """Whether kernels that work block by block may run: on a GPU each block would keep the device waiting."""
-        return self.device == "cpu" and not self.compiling and self.plain
+        return self.device == "cpu" and not self.compiling and self.plain and not self.documents
 
     @property
     def fusible(self) -> bool:
@@ -155,13 +157,14 @@ def case(
         learned=bias is not None and bias.learned,
         consecutive=positions.consecutive,
         equal_width=q.shape[-1] == v.shape[-1],
-        open_mask=mask.open,
+        open_mask=mask.open and positions.documents is None,
         length=positions.length,
         device=q.device.type,
         compiling=torch.compiler.is_compiling(),
         bfloat16=bfloat16,
         sinks=softmax.sinks is not None,
         cap=softmax.cap is not None,
+        documents=positions.documents is not None,
     )
 
 

@@ -43,6 +43,7 @@ def attend(
     if torch.is_grad_enabled() and learned:
         check_training(q.device)
     blocks = None if mask.open else block_mask(mask, positions.length, q.device)
+    blocks = blocks if positions.documents is None else of_documents(mask, positions)
     added = None if bias is None else score_mod(bias, positions)
     added = added if softmax.cap is None else capped(added, softmax)
     scale = v.shape[-1] ** -0.5
@@ -87,13 +88,30 @@ def capped(added: ScoreMod | None, softmax: Softmax) -> ScoreMod:
     return cap
 
 
+def _sees(mask: Mask, m: Tensor, n: Tensor) -> Tensor:
+    allowed = n <= m if mask.causal else n == n
+    return allowed if mask.window is None else allowed & ((n - m).abs() <= mask.window)
+
+
+def of_documents(mask: Mask, positions: Positions) -> BlockMask:
+    """`block_mask` of each sequence, without keys of another document."""
+    documents, N = positions.documents, positions.length
+    assert documents is not None
+    several = len(documents) > 1
+
+    def sees(b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+        row = b if several else 0
+        return _sees(mask, m, n) & (documents[row, m] == documents[row, n])
+
+    return create_block_mask(sees, len(documents) if several else None, None, N, N, device=str(documents.device))
+
+
 @lru_cache(maxsize=64)
 def block_mask(mask: Mask, length: int, device: torch.device) -> BlockMask:
     """Which blocks of 128 × 128 hold a pair that the mask allows; a function of all three arguments alone."""
 
     def sees(b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
-        allowed = n <= m if mask.causal else n == n
-        return allowed if mask.window is None else allowed & ((n - m).abs() <= mask.window)
+        return _sees(mask, m, n)
 
     return create_block_mask(sees, None, None, length, length, device=str(device))
 

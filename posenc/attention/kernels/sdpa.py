@@ -22,7 +22,7 @@ def attend(
     q, k, v = blocks.operands(q, k, v, None, positions.length)
     if softmax.sinks is not None:
         return _beside_a_sink(q, k, v, bias, positions, mask, softmax.sinks, scale)
-    if bias is None and mask.window is None:
+    if bias is None and mask.window is None and positions.documents is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal, scale=scale)
     q, k, v, logits = _masked(q, k, v, bias, positions, mask)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
@@ -32,7 +32,7 @@ def _masked(
     q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The bias, −∞ where the mask forbids; where there is none, which keys the mask allows."""
-    allowed = mask.allowed(positions.length, q.device)
+    allowed = mask.seen(positions)
     if bias is None:
         return q, k, v, allowed
     logits = bias.matrix(positions).to(q.dtype)
@@ -46,7 +46,7 @@ def _beside_a_sink(
 ) -> Tensor:
     """The sink is a token before the first, which every query sees under a causal mask too."""
     d, causal, logits = v.shape[-1], mask.causal, None
-    if bias is not None or mask.window is not None:
+    if bias is not None or mask.window is not None or positions.documents is not None:
         q, k, v, logits = _masked(q, k, v, bias, positions, mask)
         assert logits is not None
         logits, causal = F.pad(logits, (1, 0, 1, 0), value=logits.dtype == torch.bool), False
