@@ -59,6 +59,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--length", type=int, metavar="N", help="of the sequences (the longest of training)")
     one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
 
+    one = command("evaluate", "trained runs, tested at other lengths, under other scalings, on other data")
+    one.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs or of sweeps, or a glob")
+    one.add_argument("--lengths", metavar="N,N,...", help="of the test (those of the run)")
+    one.add_argument(
+        "--set", dest="words", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="what is changed, as in train.py; of several values, such as encoding=rope,rope_yarn, each is tested",
+    )  # fmt: skip
+    one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
+
     one = command("panel", "finished studies on one picture: the chart that stands for each, and its first verdict")
     one.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders of studies")
     one.add_argument("--output", type=Path, metavar="FILE", default=Path("panel.png"), help="the picture (panel.png)")
@@ -89,6 +98,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.report.reading.ledger import show
         case "analyze":
             from posenc.analysis.write import show
+        case "evaluate":
+            from posenc.jobs.evaluate import show
         case "panel":
             from posenc.studies.panel import show
         case "benchmark":

@@ -17,8 +17,8 @@ from posenc.runs.former import now
 
 SAFE = (
     "posenc.callbacks", "posenc.encodings", "posenc.model.encoder", "posenc.positions.schemes",
-    "posenc.statistics.claims", "posenc.studies", "posenc.tasks", "posenc.training.module", "torch.nn", "torch.optim",
-    "torchmetrics.classification", "torchmetrics.regression",
+    "posenc.statistics.claims", "posenc.studies", "posenc.tasks", "posenc.training.data",
+    "posenc.training.module", "torch.nn", "torch.optim", "torchmetrics.classification", "torchmetrics.regression",
 )  # fmt: skip
 """Where the classes are that do nothing when they are built. Others start processes, write files or connect."""
 TARGET = "_target_"
@@ -94,7 +94,7 @@ def walk(node: Any, where: str, trusted: bool = True) -> Iterator[tuple[str, Map
 def _refuse(where: str, target: str) -> None:
     raise ConfigError(
         f"{where}: the record names _target_={target}, which posenc does not define, and it may run anything; if the "
-        "run is yours, python -m posenc analyze and panel build it with --trust, and posenc.load with trust=True."
+        "run is yours, python -m posenc analyze, evaluate and panel build it with --trust, posenc.load with trust=True."
     )
 
 

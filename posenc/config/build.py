@@ -8,11 +8,14 @@ from typing import Any
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
 
+from posenc import checks
 from posenc.checks import ConfigError
 from posenc.config.make import make
 from posenc.config.resume import record_of, run_folder
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
+from posenc.runs import reading
+from posenc.runs.result import RESULT
 from posenc.streams import default_stream, initialise
 from posenc.tasks.base import Task
 from posenc.training.checkpoints import Checkpoints
@@ -78,8 +81,13 @@ def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) ->
     return Parts(task, module, data, trainer, stopwatch, stop, milestones, criterion)
 
 
-def build_module(config: DictConfig, task: Task, trusted: bool = True) -> SequenceModule:
-    """The LightningModule with its weights drawn from the streams of `config.seed`; `trusted` as in `make`."""
+def build_module(config: DictConfig, task: Task, trusted: bool = True, trained_by: str | None = None) -> SequenceModule:
+    """The LightningModule with its weights drawn from the streams of `config.seed`.
+
+    trusted     as in `make`
+    trained_by  a checkpoint of the run that has trained the weights which it is to get, where that is another run than
+                the config's; None: `config.start_from`
+    """
     seed = check_seed(config.seed)
     optimizer = make(config, "optimizer", trusted=trusted)
     if not callable(optimizer):
@@ -96,8 +104,9 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True) -> Sequen
         )
     initialise(encoder, seed)
     positions: PositionScheme = make(config, "positions", trusted=trusted)
-    if config.get("start_from") is not None:
-        _trained_before(config.start_from, encoder, positions)
+    trained_by = trained_by or config.get("start_from")
+    if trained_by is not None:
+        _trained_before(trained_by, encoder, positions)
     return make(
         config,
         "module",
@@ -140,6 +149,12 @@ def trained_tokens(checkpoint: str, depth: int = 0) -> int | None:
     assert isinstance(record, DictConfig)
     if record.get("start_from"):
         return trained_tokens(str(record.start_from), depth + 1)
+    try:
+        said = reading.read_json(folder / RESULT)["trained_tokens"]
+        checks.positive("result", trained_tokens=said)
+        return said
+    except (OSError, ValueError, TypeError, KeyError):  # an earlier posenc did not say it
+        pass
     try:
         return build_module(record, make(record, "dataset", trusted=False), trusted=False).trained_tokens
     except Exception:  # a record of somebody else's, or of another version

@@ -14,6 +14,8 @@ from posenc.runs.result import write_result
 from posenc.runs.writing import write_picture
 from posenc.training import memory
 from posenc.training.divergence import lost, ran_out
+from posenc.training.evaluation.run_test import achievable
+from posenc.training.module import SequenceModule
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:
@@ -37,7 +39,7 @@ def reason(error: Exception, parts: Parts | None) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
+def draw(folder: Path, record: dict[str, Any], module: SequenceModule | None) -> None:
     """length.png and by_position.png, where a run has scores at several lengths and of several places.
 
     A sweep leaves its figures to the report over all of its runs.
@@ -46,9 +48,9 @@ def draw(folder: Path, record: dict[str, Any], parts: Parts | None) -> None:
 
     if len(record.get("test", {})) > 1:
         write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
-    if parts is not None and parts.module.by_position and parts.module.validation.places is not None:
+    if module is not None and module.by_position and module.validation.places is not None:
         title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
-        figure = lengths.position_curves(parts.module.by_position, parts.module.validation.places, title)
+        figure = lengths.position_curves(module.by_position, module.validation.places, title)
         write_picture(folder / "by_position.png", figure, dpi=150)
 
 
@@ -72,10 +74,6 @@ def _parameters(parts: Parts) -> int:
 def measured(parts: Parts) -> dict[str, Any]:
     """Cost and ceilings of a run, whether or not it came to its end."""
     encoder, watch = parts.module.encoder, parts.stopwatch
-    ceilings = {
-        str(length): {"order_blind": blind, "order_aware": aware}
-        for length, (blind, aware) in sorted(parts.module.ceilings.items())
-    }
     return {
         "trained_lengths": list(parts.task.length),
         "trained_tokens": parts.module.trained_tokens,
@@ -86,12 +84,11 @@ def measured(parts: Parts) -> dict[str, Any]:
         "precision": str(parts.trainer.precision),
         "seconds": round(watch.seconds, 3),
         "tokens_per_second": round(watch.tokens / watch.seconds) if watch.seconds else None,
-        "ceilings": ceilings,
         "validation": {"best_loss": parts.best_validation_loss},
         "skill_steps": parts.milestones.steps,
         "stopped": None if parts.criterion is None else parts.criterion.stopped,
         "censored": None if parts.criterion is None else parts.criterion.censored(parts.trainer.global_step),
-        "references": parts.module.references,
+        **achievable(parts.module),
     }
 
 

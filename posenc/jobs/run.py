@@ -1,10 +1,8 @@
 """One run, from a composed config to a result on disk."""
 
-import logging
 import shlex
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
@@ -23,18 +21,12 @@ from posenc.runs.result import write_positions
 from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job
 from posenc.runs.writing import write_text
-from posenc.statistics.length import summarise
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
 from posenc.training.divergence import Diverged
-from posenc.training.dry_run import dry_run
+from posenc.training.evaluation.run_test import make_ready, run_test
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import close_logs, open_logs
-
-# Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
-for name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(name).setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
 def run(
@@ -92,7 +84,7 @@ def run(
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": outcome.versions()}
     try:
         if alone:
-            outcome.draw(folder, record, parts)
+            outcome.draw(folder, record, None if parts is None else parts.module)
     finally:
         outcome.write(folder, record)
     return record, signum
@@ -127,31 +119,15 @@ def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[P
         checkpoint = checkpoint if own is None else str(own)
     if checkpoint is None and config.get("start_from") is not None:  # what has begun needs its beginning no more
         load_weights(config.start_from, parts.module)
-    dry_run(parts.module, parts.trainer.strategy.root_device)
-    if str(parts.trainer.precision).endswith("-true"):  # else Lightning converts after it has loaded a checkpoint
-        parts.trainer.strategy.precision_plugin.convert_module(parts.module)
-    parts.data.test_lengths = parts.module.test_lengths
+    make_ready(parts.module, parts.data, parts.trainer)
     return parts, checkpoint, steps
 
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
-    """Fit and test; the scores of every test length, and what they say about lengths that were not trained.
+    """Fit and test: what `run_test` returns.
 
     Raises Interrupted after the step in hand, with a checkpoint of it.
     """
     with parts.stop.deferred():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)
-    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
-    table: dict[str, dict[str, float]] = {}
-    for name, value in parts.trainer.callback_metrics.items():
-        if name.startswith("test/"):
-            _, length, score = name.split("/")
-            table.setdefault(length, {})[score] = value.item()
-    for length, scores in table.items():
-        scores["sequences"] = parts.data.used(int(length))
-    skills = {length: table.get(str(length), {}).get("skill") for length in parts.task.test_lengths}
-    return {
-        "test": table,
-        "undefined": {str(length): reason for length, reason in sorted(parts.module.undefined.items())},
-        "length_generalization": summarise(parts.task.length[1], skills),
-    }
+    return run_test(parts.module, parts.data, parts.trainer)

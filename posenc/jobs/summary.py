@@ -81,6 +81,9 @@ def print_run(folder: Path, result: Result) -> None:
         console.print(
             f"started from the weights of {escape(str(result['start_from']))}", soft_wrap=True, highlight=False
         )
+    if result.get("evaluated"):
+        said = f"evaluated   {result['evaluated']['run']}; nothing was trained"
+        console.print(escape(said), soft_wrap=True, highlight=False)
     if "parameters" in result:
         rate = f" · {result['tokens_per_second']:,} tokens/s" if result["tokens_per_second"] else ""
         console.print(
@@ -89,7 +92,8 @@ def print_run(folder: Path, result: Result) -> None:
             soft_wrap=True,
         )
     console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
-    _print_tensorboard(console, folder)
+    if not result.get("evaluated"):  # which logs nothing
+        _print_tensorboard(console, folder)
 
 
 def _print_tensorboard(console: Console, folder: Path) -> None:

@@ -123,6 +123,8 @@ def record_of_run(folder: Path) -> Record:
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
     result = _result(folder)
+    if result.get("evaluated") is not None:
+        raise ConfigError(f"{folder} is an evaluation, which has no weights of its own; give the run that it is of.")
     name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
     if name is None:
         raise ConfigError(

@@ -1,6 +1,8 @@
 """The Lightning trainer as posenc uses it: counted in steps, checkpointed durably, stopped gracefully."""
 
+import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ from posenc.training.divergence import StopOnDivergence
 from posenc.training.interrupt import GracefulStop
 from posenc.training.module import SequenceModule
 from posenc.training.precision import LinearBfloat16, automatic
+
+# Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mixed", "bf16-true")
 

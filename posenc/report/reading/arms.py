@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from posenc.report.reading.read import RECORDED_SETTINGS, UNFINISHED, Note, Run
+from posenc.report.words import listing
 from posenc.runs.reading import short
 
 Key = TypeVar("Key", bound=Hashable)
@@ -53,7 +54,7 @@ def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
         for (encoding, setting), group in _grouped(members, names.__getitem__).items():
             placed += _members(group, facet, encoding, setting, notes)
     placed = _without_config(placed, notes)
-    notes += _unlike(placed)
+    notes += [*_unlike(placed), *_evaluated(placed)]
     order = {run: index for index, run in enumerate(runs)}
     return sorted(placed, key=lambda item: order[item.run]), notes
 
@@ -82,6 +83,18 @@ def _unlike(placed: Iterable[Placed]) -> list[Note]:
         Note(", ".join(sorted(set(arms))), f"runs that are averaged were made with different {what}: {used}.")
         for (what, used), arms in unlike.items()
     ]
+
+
+def _evaluated(placed: Iterable[Placed]) -> list[Note]:
+    """Which arms nothing was trained for, and whose weights they have."""
+    arms: dict[str, list[str]] = defaultdict(list)
+    for item in placed:
+        if item.run.evaluated is not None:
+            said = item.run.result.get("evaluated")
+            run = said.get("run") if isinstance(said, Mapping) else "a run that is not named"
+            arms[f"{item.arm} on {item.dataset}"].append(f"{run} (trained as {item.run.evaluated.get('encoding')})")
+    text = "evaluated only, nothing was trained: the weights are those of "
+    return [Note(arm, f"{text}{listing([*dict.fromkeys(runs)])}.") for arm, runs in arms.items()]
 
 
 def _part(key: str) -> str:
@@ -179,6 +192,10 @@ def _disagreement(first: Run, second: Run) -> str:
     return f", although their accuracies differ by up to {worst:.4f}" if worst > 1e-6 else ""
 
 
+def _options(run: Run) -> tuple[str, str, str, bool]:
+    return run.dataset, run.positions, run.encoding, run.evaluated is not None
+
+
 def _without_config(placed: list[Placed], notes: list[Note]) -> list[Placed]:
     """A run whose config is lost joins the one arm that its encoding has; where there are several it is refused."""
     result: list[Placed] = []
@@ -186,12 +203,8 @@ def _without_config(placed: list[Placed], notes: list[Note]) -> list[Placed]:
         if item.run.config is not None or item.run.saved or not item.counted or item.run.status == UNFINISHED:
             result.append(item)
             continue
-        same = (item.run.dataset, item.run.positions, item.run.encoding)
-        kin = [
-            other
-            for other in placed
-            if other.run.config is not None and (other.run.dataset, other.run.positions, other.run.encoding) == same
-        ]
+        same = _options(item.run)
+        kin = [other for other in placed if other.run.config is not None and _options(other.run) == same]
         names = {(other.facet, other.arm) for other in kin}
         if not names or (len(names) > 1 and item.run.status != "completed"):
             result.append(item)

@@ -65,6 +65,8 @@ def _unfit(run: Run) -> str:
     """Why a run cannot stand in a ledger; empty where it can."""
     if run.status not in FINISHED:
         return f"its status is {run.status}, and only what has come to its end counts"
+    if run.evaluated is not None:
+        return "it is an evaluation of a trained run, and a ledger holds runs that were trained"
     if run.config is None:
         return "its config is not known"
     if run.config_hash != (found := config_hash(run.config)) and run.identity != found:

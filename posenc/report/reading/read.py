@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from posenc.checks import ConfigError
+from posenc.report.reading.paths import from_path, sweep_of
 from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
@@ -36,6 +37,10 @@ RECORDED_SETTINGS = {"dataset.data_digest": "data_digest", "trainer.precision": 
 Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is taken
 for what the others are.
 """
+
+
+EVALUATED = {"": "encoding", ".config": "config"}
+"""Settings of an evaluation: `evaluated` and `evaluated.config`, the encoding and the digest of what was trained."""
 
 
 @dataclass(eq=False)
@@ -96,12 +101,21 @@ class Run:
             flat["model.encoding_per_layer"] = "false before"
         if isinstance(flat.get("start_from"), str):
             flat |= self._started(flat["start_from"])
+        if self.evaluated is not None:
+            flat = {key: value for key, value in flat.items() if not key.startswith("evaluated.")}
+            flat |= {f"evaluated{key}": str(self.evaluated.get(name)) for key, name in EVALUATED.items()}
         kept = {
             key: value
             for key, value in flat.items()
             if not key.startswith("encoding.") or value != flat.get(f"model.{key.rpartition('.')[2]}", object)
         }
         return {key: str(value) if isinstance(value, list) else value for key, value in kept.items()}
+
+    @property
+    def evaluated(self) -> Mapping[str, Any] | None:
+        """What was trained, where this is an evaluation of a trained run and nothing was trained for it."""
+        found = (self.config or {}).get("evaluated", self.result.get("evaluated"))
+        return found if isinstance(found, Mapping) else None
 
     def _started(self, path: str) -> dict[str, Any]:
         """What it began with: one checkpoint for all, known by its digest, or that of its own encoding and seed."""
@@ -228,11 +242,14 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
             notes.append(Note(name, f"{RESULT} {error}."))
             return None
     elif target.startswith("posenc."):
-        result = _from_path(folder, config or {})
+        result = from_path(folder, config or {}) | {"status": UNFINISHED}
     if result is None:
         foreign.append(name)
         return None
-    run = Run(folder, _sweep_of(folder, root), result, config, name)
+    run = Run(folder, sweep_of(folder, root), result, config, name)
+    if run.evaluated is not None:  # none of those that the command of a sweep asked for
+        run.sweep = folder.parent
+        run.words = [f"evaluated={run.evaluated.get('encoding')}"] if config is None else []
     if ended and run.status not in STATUSES:
         notes.append(Note(name, f"{RESULT} has the unknown status {short(run.status)}; its scores are not used."))
     return run
@@ -273,31 +290,3 @@ def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
         notes.append(Note(plain_text(str(folder)), text))
         return None
     return config if isinstance(config, dict) else None
-
-
-def _from_path(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a run that left no result: <dataset>/<encoding>/seed<k>, as the sweep named its folder."""
-    seed = config.get("seed")
-    known = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
-    result = {"seed": seed if known else -1, "status": UNFINISHED, "encoding": "?", "dataset": "?"}
-    parts = folder.parts
-    for place, part in enumerate(parts):
-        if re.fullmatch(r"seed-?\d+", part) and place >= 2:
-            result |= {"dataset": plain_text(parts[place - 2]), "encoding": plain_text(parts[place - 1])}
-    result["error"] = f"no {RESULT}: it was killed, or is still running"
-    return result
-
-
-def _sweep_of(folder: Path, root: Path) -> Path:
-    """The folder of the sweep that a run belongs to."""
-    for parent in folder.parents:
-        if (parent / "multirun.yaml").is_file():
-            return parent
-        if parent == root or root not in parent.parents:
-            break
-    for parent in folder.parents:
-        if re.fullmatch(r"seed-?\d+", parent.name) and len(parent.parents) > 2:
-            return parent.parents[2]
-    if re.fullmatch(r"seed-?\d+", folder.name) and len(folder.parents) > 2:
-        return folder.parents[2]
-    return root

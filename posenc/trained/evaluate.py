@@ -1,0 +1,171 @@
+"""A trained run, tested under a changed config: its weights as they are, nothing trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from posenc.checks import ConfigError
+from posenc.config.build import build_module
+from posenc.config.make import make
+from posenc.runs.identity import config_hash, digest, settings, start_digest
+from posenc.runs.reading import plain_text, short
+from posenc.tasks.base import Task
+from posenc.tasks.parts import corpus
+from posenc.trained.change import changed, choices, differences
+from posenc.trained.load import Record
+from posenc.training import memory
+from posenc.training.checkpoints import read_weights
+from posenc.training.data import SequenceData
+from posenc.training.divergence import ran_out
+from posenc.training.evaluation.run_test import achievable, make_ready, run_test
+from posenc.training.module import SequenceModule
+from posenc.training.trainer import make_trainer
+
+OF_TRAINING = (
+    "seed", "start_from", "start_digest", "trained_lengths", "trained_tokens", "parameters", "encoding_parameters",
+    "steps", "seconds",
+)  # fmt: skip
+"""What the result of an evaluation takes over from that of the run."""
+OF_THE_SEED = ("seed", "start_from", "ckpt_path")
+"""Settings in which runs of one arm may differ."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is to be tested: a run, and the words that change its config.
+
+    lengths  of the test; None: those of the run
+    trust    the run is the user's own (posenc.config.allowed)
+    """
+
+    run: Record
+    words: Sequence[str] = ()
+    lengths: Sequence[int] | None = None
+    trust: bool = False
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The changed config. `evaluated` marks it, says what was trained, and makes it no run's."""
+        config = changed(self.run.config, self.words, self.lengths)
+        used = self.run.result.get("precision")
+        if config.trainer.precision == "auto" and isinstance(used, str):
+            config.trainer.precision = used
+        trained = {key: value for key, value in settings(self._recorded).items() if key not in OF_THE_SEED}
+        mark = {"encoding": str(self.run.result["encoding"]), "config": digest(trained)}
+        with open_dict(config):
+            config.evaluated = mark | {"weights": start_digest(str(self.run.checkpoint.absolute()))}
+        return config
+
+    @property
+    def _recorded(self) -> dict[str, Any]:
+        return cast(dict[str, Any], OmegaConf.to_container(self.run.config))
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The changed config as plain values."""
+        return cast(dict[str, Any], OmegaConf.to_container(self.config))
+
+    @property
+    def changes(self) -> dict[str, list[Any]]:
+        """{key: [of the run, of the evaluation]} of what the words have changed."""
+        recorded = self._recorded
+        if recorded["trainer"]["precision"] == "auto":
+            recorded["trainer"]["precision"] = self.run.result.get("precision", "auto")
+        found = differences(recorded, self.plain)
+        return {key: pair for key, pair in found.items() if not key.startswith("evaluated.")}
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What the result says before anything is tested."""
+        result = self.run.result
+        named = {group: result.get(group, "none") for group in ("encoding", "positions", "dataset")}
+        return {
+            "schema": result["schema"], "status": "completed", "error": None,
+            **named, **choices(self.words), **{key: result[key] for key in OF_TRAINING if key in result},
+            "config_hash": config_hash(self.plain),
+            "data_digest": corpus.data_digest(self.plain["dataset"]),
+            "tokens_per_second": None,
+            "evaluated": {
+                "run": str(self.run.folder),
+                "checkpoint": self.run.checkpoint.name,
+                "config_hash": result.get("config_hash"),
+                **self.plain["evaluated"],
+                "changes": self.changes,
+            },
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that a test is made of."""
+
+    module: SequenceModule
+    data: SequenceData
+    trainer: L.Trainer
+
+
+def build(evaluation: Evaluation, folder: Path) -> Ready:
+    """Everything that is tested, ready; every mistake in it is a ConfigError before the test begins."""
+    run, config, trust = evaluation.run, evaluation.config, evaluation.trust
+    task: Task = make(config, "dataset", trusted=trust)
+    if config.dataset.get("path") == run.config.dataset.get("path"):
+        run.check_data(task)
+    module = build_module(config, task, trust, trained_by=str(run.checkpoint))
+    _give_weights(module, evaluation)
+    data: SequenceData = make(config, "data", trusted=trust, task=task, seed=module.seed)
+    data.known = module.known
+    how = {key: config.trainer[key] for key in ("precision", "accelerator", "compile") if key in config.trainer}
+    trainer = make_trainer(folder, **how)
+    make_ready(module.eval(), data, trainer)
+    if not module.test_lengths:
+        raise ConfigError(f"{run.folder} is defined at none of these lengths: {min(module.undefined.items())[1]}")
+    return Ready(module, data, trainer)
+
+
+def test(parts: Ready) -> dict[str, Any]:
+    """The scores, and what stands beside them."""
+    try:
+        scores = run_test(parts.module, parts.data, parts.trainer)
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise ConfigError(memory.explain(error, parts.module, parts.data)) from error
+    return scores | achievable(parts.module) | {"precision": str(parts.trainer.precision)}
+
+
+def _give_weights(module: SequenceModule, evaluation: Evaluation) -> None:
+    """Load the weights of the run, all of them and no others; else one sentence."""
+    run = evaluation.run
+    try:
+        theirs = read_weights(str(run.checkpoint), module, named=False)["state_dict"]
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("ckpt_path=")) from error
+    own, asked = module.state_dict(), " ".join(evaluation.words) or "its config"
+    for name, what in (("encoder.tokens.weight", "tokens"), ("encoder.head.weight", "classes")):
+        if name in own and name in theirs and len(own[name]) != len(theirs[name]):
+            raise ConfigError(
+                f"{asked}: {module.task} has {len(own[name])} {what}, and {run.folder} was trained on "
+                f"{len(theirs[name])}; choose a task with as many."
+            )
+    shapes = [{name: getattr(each, "shape", None) for name, each in state.items()} for state in (own, theirs)]
+    odd = sorted((name for name in {*own, *theirs} if shapes[0].get(name) != shapes[1].get(name)), key=str)
+    if odd:
+        raise ConfigError(
+            f"{asked}: {run.folder} {_difference(odd[0], *shapes)}, and an evaluation changes no parameter; train with "
+            f"it, start_from={run.checkpoint} if the parameters allow."
+        )
+    module.load_state_dict(theirs)
+
+
+def _difference(name: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    said = short(plain_text(str(name)))
+    if name not in theirs:
+        return f"has no parameters {said}"
+    if name not in own:
+        return f"has parameters {said}, which this would leave out"
+    return f"has {said} of shape {tuple(theirs[name] or ())}, and this needs {tuple(own[name])}"
