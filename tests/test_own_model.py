@@ -1,0 +1,54 @@
+"""What docs/own_model.md shows computes what posenc's own layer computes."""
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from posenc.attention import SelfAttention
+from posenc.catalog.encodings import EncodingEntry
+from posenc.positions import Positions
+from tests.conftest import ROOT, options
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)
+N = 9
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize("name", options("encoding"))
+def test_the_layer_and_flex_give_the_definition(
+    page: dict[str, Any], build_encoding: Callable[..., Any], catalogue: dict[str, EncodingEntry], name: str
+) -> None:
+    causal = catalogue[name].causal
+    encoding = build_encoding(name, "model.dim=16", "model.num_heads=2", f"model.causal={str(causal).lower()}").double()
+    encoding = encoding.of_layers(1)[0]
+    for parameter in encoding.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    ours = SelfAttention(16, 2, causal, attention="explicit").double()
+    theirs = page["Attention"](16, 2, encoding, causal).double()
+    theirs.qkv.weight, theirs.out.weight = ours.qkv.weight, ours.out.weight
+    x, positions = torch.randn(2, N, 16, dtype=torch.float64), Positions.arange(N)
+    with torch.no_grad():
+        q, k, v = ours.queries_keys_values(x, encoding, positions)
+        bias = encoding.bias(x, q, k, positions)
+        if bias is not None and bias.has_values:
+            return
+        expected = ours(x, encoding, positions)
+        torch.testing.assert_close(theirs(x, positions), expected, atol=1e-10, rtol=1e-10)
+        if causal:
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+            mixed = page["attend"](q, k, v, bias, positions)
+        torch.testing.assert_close(ours.out(mixed.transpose(1, 2).flatten(2)), expected, atol=1e-10, rtol=1e-10)
