@@ -36,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("names", nargs="*", metavar="NAME", help="tasks to explain; none: the whole table")
     one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
 
+    one = command("recipes", "what released models do with position, layer by layer, or those that are named in full")
+    one.add_argument("names", nargs="*", metavar="NAME", help="recipes to explain; none: the whole table")
+    one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
+
     one = command("report", "from run folders to an answer: tables, figures and one page")
     one.add_argument(
         "runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs or of sweeps, or a comparison_summary.csv"
@@ -92,6 +96,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.catalog.encodings import show
         case "tasks":
             from posenc.catalog.tasks import show
+        case "recipes":
+            from posenc.catalog.recipes import show
         case "report":
             from posenc.report.write import show
         case "ledger":

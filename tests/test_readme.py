@@ -47,6 +47,7 @@ def test_every_task_and_every_documented_encoding_is_named() -> None:
 
 def test_the_counts_are_those_of_the_configs() -> None:
     assert f"**{len(options('encoding'))} encodings**" in README
+    assert f"**{len(options('recipe'))} recipes**" in README
     assert f"**{len(options('dataset'))} tasks**" in README
     studies = [path for path in (ROOT / "docs" / "studies").glob("*.md") if path.name != "README.md"]
     assert f"**{len(studies)} studies**" in README

@@ -51,6 +51,7 @@ from posenc.diagnostics import (
     token_cosine,
 )
 from posenc.diagnostics.probes import STEPS
+from posenc.runs.result import chosen
 from posenc.statistics.measurements import Measurements
 from posenc.trained.load import Finished
 from posenc.training.divergence import ran_out
@@ -96,7 +97,7 @@ class Analysis:
     def title(self) -> str:
         """Which run this is, at which length."""
         result = self.run.result
-        names = (f"encoding={result['encoding']}", f"positions={result.get('positions', 'contiguous')}")
+        names = ("=".join(chosen(result)), f"positions={result.get('positions', 'contiguous')}")
         return " · ".join((str(result["dataset"]), *names, f"seed {self.run.seed}", f"length {self.length}"))
 
     def pairs_of_heads(self, layer: int) -> dict[tuple[int, int], float]:

@@ -26,7 +26,7 @@ KNOWN = {
     "name",
 }
 """Keys of the config that posenc reads."""
-GLOBAL = ("experiment", "profile", "launcher")
+GLOBAL = ("experiment", "profile", "launcher", "recipe")
 """Groups whose files hold values of the whole config."""
 STUDY_KEYS = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
 """Keys that every study reads."""
@@ -61,6 +61,11 @@ def check(config: DictConfig, hydra: Any) -> None:
         raise ConfigError(
             f"launcher={hydra.runtime.choices.launcher} starts the runs of a sweep, and this is one run; add -m, or "
             "leave launcher out."
+        )
+    if "encoding" in typed and hydra.runtime.choices.get("recipe") is not None:
+        raise ConfigError(
+            f"recipe={hydra.runtime.choices.recipe} has an encoding of its own, and its name would say another; leave "
+            f"encoding={hydra.runtime.choices.encoding} out, or recipe."
         )
     profiled = any(str(key).startswith("experiment/") for key in hydra.runtime.choices)
     if "profile" in typed and not profiled and "profile" not in " ".join(_texts(config)):

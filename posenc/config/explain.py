@@ -18,7 +18,8 @@ from posenc.config.suggestions import GROUPS, did_you_mean
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
 """Extras in pyproject.toml by the Hydra plugin that they bring."""
 CHOSEN = (
-    "encoding", "dataset", "model", "positions", "trainer", "stop", "callbacks", "logger", "experiment", "profile",
+    "encoding", "dataset", "model", "positions", "trainer", "stop", "callbacks", "logger", "recipe", "experiment",
+    "profile",
 )  # fmt: skip
 """Groups whose choice decides which keys there are."""
 

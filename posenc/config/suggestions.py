@@ -7,8 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 GROUPS = (
-    "encoding", "dataset", "positions", "model", "trainer", "stop", "callbacks", "logger", "launcher", "experiment",
-    "profile",
+    "encoding", "dataset", "positions", "model", "trainer", "stop", "callbacks", "logger", "launcher", "recipe",
+    "experiment", "profile",
 )  # fmt: skip
 """What is chosen by the name of a file."""
 WATCH = ("callbacks.", "logger.")

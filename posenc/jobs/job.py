@@ -161,6 +161,7 @@ def known(config: DictConfig) -> dict[str, Any]:
     record |= {"command": shlex.join([*TRAIN.split(), *effect.typed_words(hydra)])}
     record |= {group: choices.get(group, "none") for group in ("encoding", "positions", "dataset")}
     return record | {
+        "recipe": choices.get("recipe"),
         "seed": seed if isinstance(seed, int | float | str | None) else str(seed),
         "config_hash": "",
         "data_digest": None,

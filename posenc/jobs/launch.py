@@ -60,6 +60,7 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 def _launch(main: Callable[..., Any], configs: Path) -> None:
     BROKEN_OFF.clear()
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("arm", arm, replace=True)
     OmegaConf.register_new_resolver("causal_only", causal_only, replace=True)
     OmegaConf.register_new_resolver("best_rate", best_rate, replace=True)
     OmegaConf.register_new_resolver("single_run", single_run, replace=True)
@@ -138,7 +139,7 @@ def name_folders(words: list[str], configs: Path) -> list[str]:
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
         check_overrides(overrides, configs)
-        excluded = sorted({*fixed, *FOLDER_KEYS})
+        excluded = sorted({*fixed, *FOLDER_KEYS, "recipe"})
         names = [
             f"hydra.job.config.override_dirname.exclude_keys={excluded}",
             f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # the user's own stands behind it, and counts
@@ -197,8 +198,16 @@ def single_run() -> bool:
     return HydraConfig.get().mode == RunMode.RUN
 
 
+def arm(encoding: str, recipe: str | None) -> str:
+    """What a run is called by: its recipe, or its encoding."""
+    return encoding if recipe is None else recipe
+
+
 def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:
-    """Where a run lies below the folder of its sweep: dataset/encoding/seed0/what else is varied."""
+    """Where a run lies below the folder of its sweep: dataset/encoding/seed0/what else is varied.
+
+    A recipe stands in the place of the encoding; the sweep's own folder then has the word in its name.
+    """
     parts = [folder_name(str(part)) for part in (dataset, encoding, f"seed{seed}", varied)]
     return "/".join(part for part in parts if part)
 

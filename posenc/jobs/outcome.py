@@ -10,7 +10,7 @@ import torch
 
 from posenc.config.build import Parts
 from posenc.runs.processes import place
-from posenc.runs.result import write_result
+from posenc.runs.result import chosen, write_result
 from posenc.runs.writing import write_picture
 from posenc.training import memory
 from posenc.training.divergence import lost, ran_out
@@ -49,7 +49,7 @@ def draw(folder: Path, record: dict[str, Any], module: SequenceModule | None) ->
     if len(record.get("test", {})) > 1:
         write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
     if module is not None and module.by_position and module.validation.places is not None:
-        title = f"{record['dataset']} · encoding={record['encoding']} · seed {record['seed']}"
+        title = f"{record['dataset']} · {'='.join(chosen(record))} · seed {record['seed']}"
         figure = lengths.position_curves(module.by_position, module.validation.places, title)
         write_picture(folder / "by_position.png", figure, dpi=150)
 
@@ -63,7 +63,7 @@ def opening(record: dict[str, Any], parts: Parts) -> str:
     where = f"{threads} {'thread' if threads == 1 else 'threads'}"
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
-    model = f"encoding={record['encoding']}, {_parameters(parts):,} parameters"
+    model = f"{'='.join(chosen(record))}, {_parameters(parts):,} parameters"
     return f"{record['dataset']}, {lengths} · {model} · {device.type}, {where}, {parts.trainer.precision}"
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from posenc import terminal
+from posenc.runs.result import chosen
 
 Result = Mapping[str, Any]
 STATUS_COLOURS = {"completed": "green", "interrupted": "yellow"}
@@ -34,7 +35,7 @@ def line(folder: Path, result: Result) -> str:
         f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
         for length, row in dict([*tested[:1], *tested[-1:]]).items()
     ]
-    start = [escape(result["dataset"]), escape(result["encoding"]), f"seed {result['seed']}"]
+    start = [escape(result["dataset"]), escape(chosen(result)[1]), f"seed {result['seed']}"]
     if varied(folder):
         start.append(escape(varied(folder)))
     return f"{' · '.join(start)}: {' · '.join([_status(result), *scores])}{_error(result)}"
@@ -54,7 +55,7 @@ def print_run(folder: Path, result: Result) -> None:
             console.print(f"traceback   {escape(str(folder / 'traceback.txt'))}", soft_wrap=True, highlight=False)
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
-        table = terminal.table(escape(f"{result['dataset']} · encoding={result['encoding']} · seed {result['seed']}"))
+        table = terminal.table(escape(f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"))
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
         names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
@@ -129,7 +130,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         return
     columns: dict[str, list[str]] = {
         "dataset": [escape(result["dataset"]) for _, result in runs],
-        "encoding": [escape(result["encoding"]) for _, result in runs],
+        "encoding": [escape(chosen(result)[1]) for _, result in runs],
         "seed": [str(result["seed"]) for _, result in runs],
         "varied": [escape(varied(folder)) or "–" for folder, _ in runs],
         "status": [_status(result) for _, result in runs],

@@ -26,6 +26,7 @@ from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
 from posenc.jobs import summary
 from posenc.jobs.compose import read_once
+from posenc.jobs.launch import arm
 from posenc.runs.folder import FINISHED, refuse_links
 from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
@@ -237,11 +238,13 @@ def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
     """
     if config.force:
         return 0
-    known = {"dataset": config.hydra.runtime.choices.dataset, "encoding": config.hydra.runtime.choices.encoding}
+    choices = config.hydra.runtime.choices
+    known = {key: choices.get(key) for key in ("dataset", "encoding", "recipe")}
     asked = Counter[Path]()
     for job in jobs:
         own = known | {"seed": str(config.seed)} | dict(word.split("=", 1) for word in job if "=" in word)
-        asked[Path(sweep_folder(config.hydra), own["dataset"], own["encoding"], f"seed{own['seed']}")] += 1
+        name = arm(own["encoding"], own["recipe"])
+        asked[Path(sweep_folder(config.hydra), own["dataset"], name, f"seed{own['seed']}")] += 1
     return sum(min(count, _results_below(folder)) for folder, count in asked.items())
 
 

@@ -57,6 +57,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def chosen(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What a run is called by: ("recipe", its name) where it has one, else ("encoding", its name)."""
+    recipe = result.get("recipe")
+    return ("recipe", str(recipe)) if recipe else ("encoding", str(result["encoding"]))
+
+
 def is_result(found: Any) -> bool:
     """Whether a value is a result that can be told (jobs/summary.py): its names are names, its numbers are numbers."""
     names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}

@@ -5,8 +5,9 @@ their configs, the value becomes a part of the name: `rope (model.num_layers=4)`
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from posenc.report.reading.read import RECORDED_SETTINGS, UNFINISHED, Note, Run
@@ -16,6 +17,12 @@ from posenc.runs.reading import short
 Key = TypeVar("Key", bound=Hashable)
 MEASURED = ("dataset.test_lengths", "data.eval_size", "data.eval_error", "data.validation_size")
 """Settings that change how a trained model is measured: they tell runs apart only where a seed would count twice."""
+
+OF_RECIPES = tuple(
+    f"model.{key}"
+    for key in ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap", "window", "logit_scale")
+)
+"""Values of the model in which recipes differ: beside one, they are a part of its name and of no other arm's."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,13 @@ def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
     schemes = _name(runs, "positions", lambda run: (run.positions,))
     placed: list[Placed] = []
     for facet, members in _grouped(runs, lambda run: (datasets[run], schemes[run])).items():
-        shared, own = _name(members, "shared"), _name(members, "encoding", lambda run: (run.encoding,))
-        names = {run: (own[run], shared[run]) for run in members}
+        recipes = [run for run in members if run.recipe]
+        others, kept = [run for run in members if not run.recipe], OF_RECIPES if recipes else ()
+        taken = {run.encoding for run in others}
+        shared, own = _name(members, "shared", without=kept), _name(others, "encoding", lambda run: (run.encoding,))
+        own |= _name(recipes, "encoding", partial(_recipe, taken), also=kept)
+        block = _name(others, "shared", only=kept) if kept else {}
+        names = {run: (own[run], ", ".join(filter(None, (shared[run], block.get(run))))) for run in members}
         for (encoding, setting), group in _grouped(members, names.__getitem__).items():
             placed += _members(group, facet, encoding, setting, notes)
     placed = _without_config(placed, notes)
@@ -102,15 +114,38 @@ def _part(key: str) -> str:
     return group if group in ("dataset", "positions", "encoding") else "shared"
 
 
-def _name(runs: Iterable[Run], part: str, key: Callable[[Run], tuple[str, ...]] = lambda run: ()) -> dict[Run, str]:
-    """A name for each run: its option and the values in which runs with this option differ."""
+def _recipe(taken: Collection[str], run: Run) -> tuple[str, ...]:
+    """The name of a run's recipe, told from an encoding of this name."""
+    return (f"recipe={run.encoding}" if run.encoding in taken else run.encoding,)
+
+
+def _name(
+    runs: Iterable[Run],
+    part: str,
+    key: Callable[[Run], tuple[str, ...]] = lambda run: (),
+    also: Sequence[str] = (),
+    without: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> dict[Run, str]:
+    """A name for each run: its option and the values in which runs with this option differ.
+
+    also     keys of another part that count too
+    without  keys of this part that do not
+    only     the keys that do
+    """
+
+    def counts(key: str) -> bool:
+        named = _part(key) == part and key not in without and (not only or key in only)
+        return (named or key in also) and key not in MEASURED
+
     names: dict[Run, str] = {}
     for option, group in _grouped(runs, key).items():
         described = [run.settings for run in group if run.config is not None]
-        keys = sorted({key for settings in described for key in settings if _part(key) == part and key not in MEASURED})
+        keys = sorted({key for settings in described for key in settings if counts(key)})
         varying = _fewest(described, _varying(described, keys))
         for run in group:
-            words = _words(run.settings, varying) if run.config is not None else _said(run, part)
+            known = run.config is not None or only
+            words = _words(dict.fromkeys(also) | run.settings, varying) if known else _said(run, part)
             names[run] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
     return names
 

@@ -14,7 +14,7 @@ from posenc.report.reading.paths import from_path, sweep_of
 from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
-from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, other_layout
+from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, chosen, other_layout
 from posenc.terminal import TRAIN
 
 BELIEVED_LENGTH = 10**9
@@ -65,7 +65,8 @@ class Run:
 
     def __post_init__(self) -> None:
         result = self.result
-        self.encoding, self.dataset = short(str(result["encoding"])), short(str(result["dataset"]))
+        self.encoding, self.dataset = short(chosen(result)[1]), short(str(result["dataset"]))
+        self.recipe = bool(result.get("recipe"))
         self.positions = short(str(result.get("positions") or "contiguous"))
         self.seed = int(result["seed"])
         self.status = str(result.get("status") or ("completed" if result.get("test") else "failed"))

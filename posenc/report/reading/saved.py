@@ -86,7 +86,7 @@ def _record(run: Run, command: str | None) -> str:
 
 KEPT = (
     "references", "versions", "schema", "data_digest", "start_digest", "precision", "validation", "skill_steps",
-    "stopped", "censored", "trained_tokens", "evaluated",
+    "stopped", "censored", "trained_tokens", "evaluated", "recipe",
 )  # fmt: skip
 """Of a result, what has no column."""
 SHARED = "shared"

@@ -1,0 +1,127 @@
+"""The recipes: `python -m posenc recipes` says layer by layer what each released model does with position."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from posenc import checks
+from posenc.catalog.page import configured, heading, markdown_table, options, print_table
+from posenc.config.mixtures import name_of
+
+COLUMNS = ("recipe", "layers × encoding", "window", "base", "logit scale", "block", "source")
+BLOCK = ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap")
+"""What `block` says of the model, where it is not null or false."""
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """One `recipe=NAME`: its file's comment, and the config that it makes."""
+
+    name: str
+    comment: tuple[str, ...]
+    config: DictConfig
+    words: tuple[str, ...]
+    """The encoding of each layer of the pattern, as `encoding=` has it."""
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+        return self.comment[0]
+
+    @property
+    def prose(self) -> str:
+        """Where it comes from, and what is left out."""
+        return " ".join(self.comment[1:])
+
+    @property
+    def source(self) -> str:
+        """The first link."""
+        found = re.search(r"https://[^\s,;]*[^\s,;.]", self.prose)
+        return found[0] if found else "–"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its row in the table."""
+        model = self.config.model
+        encodings = _counted([word.partition("@")[0] for word in self.words])
+        bases = [self._node(word).get("base") for word in self.words]
+        shown = [f"{base:,.0f}" if base else "–" for base in bases]
+        block = ", ".join(f"{key} {_said(model[key])}" for key in BLOCK if model[key] not in (None, False))
+        window, scale = _said(model.window, "all"), _said(model.logit_scale, "1")
+        return self.name, encodings, window, _counted(shown), scale, block, self.source
+
+    def _node(self, word: str) -> Any:
+        parts = self.config.encoding.get("parts", {})
+        return parts.get(name_of(word), self.config.encoding)
+
+
+def entries(names: Sequence[str] = ()) -> Iterator[RecipeEntry]:
+    """The recipes of configs/recipe, by name; only `names` if there are any."""
+    files = options("recipe")
+    for name in names:
+        checks.one_of("catalogue", sorted(files), recipe=name)
+    for name in names or sorted(files):
+        config = configured("recipe", files[name])
+        words = tuple(_encoding(files[name]).split("-"))
+        yield RecipeEntry(name, tuple(_comment(files[name])), config, words)
+
+
+def _comment(file: Path) -> list[str]:
+    lines = file.read_text().splitlines()[1:]
+    return [line.removeprefix("# ") for line in lines[: lines.index("defaults:")]]
+
+
+def _encoding(file: Path) -> str:
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(file))
+    return next(str(one["override /encoding"]) for one in defaults["defaults"] if "override /encoding" in one)
+
+
+def _said(value: Any, nothing: str = "–") -> str:
+    """A value of the model; of a list the values of its layers."""
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    values = value if isinstance(value, list) else [value]
+    return _counted([nothing if each is None else str(each).lower() if each is True else str(each) for each in values])
+
+
+def _counted(values: Sequence[str]) -> str:
+    """`5 × near, far`: neighbours that are equal are counted; of one value for all layers, the value."""
+    groups = [(value, len([*same])) for value, same in groupby(values)]
+    if len(groups) == 1:
+        return groups[0][0]
+    return ", ".join(value if count == 1 else f"{count} × {value}" for value, count in groups)
+
+
+def page(found: Sequence[RecipeEntry]) -> str:
+    """The page docs/recipes.md."""
+    lines = heading(
+        "recipes",
+        "A recipe is what a released model does with position, at the size of the experiment: which encoding, window, "
+        "base and logit scale each layer has, in the block that it is published with. `5 × a, b` is a pattern of six "
+        "layers, which repeats; one value holds for all layers. A window counts keys to the left of the query. The "
+        "block is that of `model=llama` but for what the column says. All recipes have 12 layers, which every pattern "
+        "fills. DeepSeek-V3 is not here: its keys are turned beside their content, in dimensions that all heads share, "
+        "and no encoding of posenc's does that.",
+    )
+    cells = {entry.name: entry.cells for entry in found}
+    lines += markdown_table(COLUMNS, {name: (*row[:-1], f"[source]({row[-1]})") for name, row in cells.items()})
+    for entry in found:
+        lines += ["", f"## {entry.name}", "", f"{entry.title[0].upper()}{entry.title[1:]}.", "", entry.prose, ""]
+        lines += [f"`python train.py recipe={entry.name}`"]
+    return "\n".join(lines) + "\n"
+
+
+def show(names: Sequence[str], markdown: bool = False) -> None:
+    """`python -m posenc recipes`: the table, the page, or in full each recipe that is named."""
+    found = list(entries(names))
+    if markdown:
+        print(page(found), end="")
+        return
+    title = f"{len(found)} recipes · a pattern of layers repeats"
+    print_table(title, COLUMNS, (entry.cells for entry in found), right=(), whole=COLUMNS[:1])
+    for entry in found if names else ():
+        print(f"{entry.name}: {entry.title}. {entry.prose}\n")
