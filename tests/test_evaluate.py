@@ -17,17 +17,19 @@ import posenc
 import train
 from posenc.__main__ import main, parser
 from posenc.checks import ConfigError
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.encodings.rope_yarn import YarnRotaryPositionalEncoding
 from posenc.jobs import evaluate
 from posenc.jobs.launch import launch
 from posenc.report.numbers.compare import compare
 from posenc.report.reading import ledger
-from posenc.report.write import write
 from posenc.tasks.base import Task
 from posenc.tasks.state import FlipFlopDataset
 from posenc.trained.change import changed, each_evaluation
 from posenc.trained.evaluate import Evaluation
 from posenc.trained.load import record_of_run
+from posenc.training.checkpoints import load_weights
 from posenc.training.evaluation.sets import evaluation_set
 from tests.conftest import ROOT
 
@@ -155,8 +157,8 @@ def test_an_evaluation_of_other_weights_is_made_anew(runs: Path) -> None:
 
 def test_evaluations_are_arms_of_their_own(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", f"{runs}/run*", "--set", "encoding=rope,rope_linear"])
-    written = write([runs], runs / "report")
-    table, counted = written.page.parent / "comparison_summary.csv", []
+    table, counted = runs.parent / "comparison_summary.csv", []
+    table.write_text(compare([runs], None, 0.01).long.to_csv(index=False))
     for root in (runs, table):  # a table stands for its runs
         comparison = compare([root], None, 0.01)
         (facet,) = comparison.facets
@@ -279,6 +281,24 @@ def test_the_commands_of_the_page_ask_for_evaluations() -> None:
     assert len(commands) >= 7
     numbers = [len(each_evaluation(parser().parse_args(shlex.split(command)).words)) for command in commands]
     assert numbers[:5] == [1, 5, 1, 2, 3]
+
+
+@pytest.mark.parametrize("number", range(3), ids=["yarn", "drope", "stages"])
+def test_the_recipes_of_the_page_take_the_weights_of_a_run(
+    number: int, composed: Callable[..., DictConfig], trained: Path
+) -> None:
+    """Those of a tiny run here, in the place of one on text; YaRN's length is the one that was trained."""
+    page = (ROOT / "docs" / "evaluate.md").read_text().replace("\\\n", " ")
+    recipe = re.findall(r"^python train\.py start_from=\$short (.*)$", page, re.MULTILINE)[number]
+    words = [word for word in shlex.split(recipe) if not word.startswith("name=")]
+    assert composed(*words).trainer.max_steps == 200
+    path = trained / "run0" / "checkpoints" / "last.ckpt"
+    own = [word for word in words if word.startswith("encoding")]
+    config = composed(*TINY[:4], *TINY[5:], *own, f"start_from={path}", "dataset.length=64")
+    module = build_module(config, make(config, "dataset"))
+    load_weights(str(path), module)
+    assert torch.equal(module.encoder.head.weight, posenc.load(trained / "run0").head.weight)
+    assert getattr(module.encoder.encoding(0), "original_length", 8) == 8
 
 
 def test_lists_of_values_are_evaluations_of_each() -> None:

@@ -114,7 +114,7 @@ def build(evaluation: Evaluation, folder: Path) -> Ready:
     run, config, trust = evaluation.run, evaluation.config, evaluation.trust
     task: Task = make(config, "dataset", trusted=trust)
     if config.dataset.get("path") == run.config.dataset.get("path"):
-        run.check_data(task)
+        run.check_data(evaluation.record["data_digest"] or task.digest)
     module = build_module(config, task, trust, trained_by=str(run.checkpoint))
     _give_weights(module, evaluation)
     data: SequenceData = make(config, "data", trusted=trust, task=task, seed=module.seed)

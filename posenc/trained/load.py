@@ -43,13 +43,12 @@ class Record:
     result: Mapping[str, Any]
     checkpoint: Path
 
-    def check_data(self, task: Task) -> None:
-        """Raise ConfigError if `task`, built from the config, reads other data than the run did."""
-        now = corpus.data_digest(cast(dict[str, Any], OmegaConf.to_container(self.config.dataset))) or task.digest
-        if self.result.get("data_digest") not in (None, now):
+    def check_data(self, digest: str | None) -> None:
+        """Raise ConfigError if data with this digest, to which its config leads now, are not those of the run."""
+        if self.result.get("data_digest") not in (None, digest):
             raise ConfigError(
                 f"{self.folder} was trained on other data: what dataset.path names had the digest "
-                f"{self.result['data_digest']} then and has {now} now; put the former data back."
+                f"{self.result['data_digest']} then and has {digest} now; put the former data back."
             )
 
     def module(self, task: Task, trust: bool = False) -> SequenceModule:
@@ -85,7 +84,8 @@ def load(folder: Path, trust: bool = False) -> Finished:
     """
     found = record_of_run(folder)
     task: Task = make(found.config, "dataset", trusted=trust)
-    found.check_data(task)
+    options = cast(dict[str, Any], OmegaConf.to_container(found.config.dataset))
+    found.check_data(corpus.data_digest(options) or task.digest)
     return Finished(folder, found.result, found.module(task, trust), found.checkpoint.name)
 
 
