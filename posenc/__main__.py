@@ -48,6 +48,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--baseline", metavar="ENCODING", help="what others are compared with (none)")
     one.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
 
+    one = command("claims", "every published claim with its verdict here")
+    one.add_argument("--about", metavar="NAME", help="those about one encoding, data set or position scheme")
+    one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
+
     one = command("ledger", "one table of the runs that count, of many days and machines; sweeps skip what it has")
     one.add_argument("action", choices=["add"], help="put runs into the ledger")
     one.add_argument(
@@ -100,6 +104,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.catalog.recipes import show
         case "report":
             from posenc.report.write import show
+        case "claims":
+            from posenc.published.registry import show
         case "ledger":
             from posenc.report.reading.ledger import show
         case "analyze":

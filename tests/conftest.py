@@ -135,12 +135,12 @@ def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
     """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr.
 
-    Hydra composes a config twice, first to learn whether there is a sweep; no file but an experiment's says so.
+    Hydra composes a config twice, first to learn whether there is a sweep; only files of experiments and claims say so.
     """
     ask = Hydra.get_mode
 
     def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-        if any(word.startswith(("experiment", "hydra.mode", "hydra/")) for word in overrides):
+        if any(word.startswith(("experiment", "claim", "hydra.mode", "hydra/")) for word in overrides):
             return ask(hydra, config_name, overrides)
         return None
 

@@ -22,6 +22,7 @@ KNOWN = {
     "force",
     "threads",
     "ledger",
+    "claim",
     "study",
     "name",
 }
@@ -67,7 +68,7 @@ def check(config: DictConfig, hydra: Any) -> None:
             f"recipe={hydra.runtime.choices.recipe} has an encoding of its own, and its name would say another; leave "
             f"encoding={hydra.runtime.choices.encoding} out, or recipe."
         )
-    profiled = any(str(key).startswith("experiment/") for key in hydra.runtime.choices)
+    profiled = any(str(key).startswith(("experiment/", "claim/")) for key in hydra.runtime.choices)
     if "profile" in typed and not profiled and "profile" not in " ".join(_texts(config)):
         chosen = hydra.runtime.choices.profile
         raise ConfigError(f"profile={chosen} has no effect: {_experiment(hydra)} has no profiles; leave it out.")

@@ -19,6 +19,7 @@ EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slur
 """Extras in pyproject.toml by the Hydra plugin that they bring."""
 CHOSEN = (
     "encoding", "dataset", "model", "positions", "trainer", "stop", "callbacks", "logger", "recipe", "experiment",
+    "claim",
     "profile",
 )  # fmt: skip
 """Groups whose choice decides which keys there are."""

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 GROUPS = (
     "encoding", "dataset", "positions", "model", "trainer", "stop", "callbacks", "logger", "launcher", "recipe",
-    "experiment", "profile",
+    "experiment", "claim", "profile",
 )  # fmt: skip
 """What is chosen by the name of a file."""
 WATCH = ("callbacks.", "logger.")

@@ -17,7 +17,7 @@ MERGED = ("callbacks", "logger", "trainer")
 """Groups of which several options may be taken together; the others name an arm, a task or an experiment."""
 LEFT_OUT = ("callbacks", "logger")
 """Groups without which a run can do."""
-NOTHING = ("experiment", "profile", "launcher", "recipe")
+NOTHING = ("experiment", "claim", "profile", "launcher", "recipe")
 """Groups that a command chooses nothing from by not naming them."""
 
 

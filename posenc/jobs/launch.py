@@ -152,7 +152,7 @@ def name_folders(words: list[str], configs: Path) -> list[str]:
 
 
 def sweep_name(overrides: list[Override]) -> str:
-    """`sweep`, or the experiment, and what was changed for all runs: `sweep_model.dim=32_trainer.max_steps=300`.
+    """`sweep`, or the experiment or claim, and what all runs have: `sweep_model.dim=32_trainer.max_steps=300`.
 
     The same command finds its folder again, and so does one with more seeds, encodings or data sets, which have
     folders of their own below. How runs are launched and watched leaves no trace in the name.
@@ -167,7 +167,7 @@ def sweep_name(overrides: list[Override]) -> str:
             continue
         if override.is_delete():
             parts.append(f"~{key}")
-        elif key == "experiment" and value:
+        elif key in ("experiment", "claim") and value:
             start = str(value)
         else:
             parts.append(key if override.is_sweep_override() else f"{key}={override.get_value_element_as_str()}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -31,6 +31,10 @@ from posenc.runs.folder import FINISHED, refuse_links
 from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
+from posenc.terminal import TRAIN
+
+if TYPE_CHECKING:
+    from posenc.published.claim import PublishedClaim
 
 LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
@@ -65,6 +69,8 @@ class SweepSummary(Callback):
             if root.is_dir():
                 refuse_links(root)
             launching.check_sweep(config, config.hydra)
+            if config.get("claim") is not None:
+                claim_of(config)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on
@@ -154,6 +160,9 @@ class SweepSummary(Callback):
             plan, jobs = journal.read()
             taken = [job["result"]["config_hash"] for job in jobs.values() if job.get("ledger")]
             report(root, [from_ledger(config, root, taken)] if taken else [])
+        if config.get("claim") is not None:
+            with self._part("the verdict"):
+                judge(config, root)
         with self._part("the sweep's journal"):
             journal.close()
         return complete and not self._failed
@@ -217,6 +226,27 @@ def report(root: Path, tables: Sequence[Path] = ()) -> None:
     made = any(root.rglob(RESULT)) or not tables
     page, finding = write([root, *tables] if made else tables, root)
     print(f"{finding}\nreport      {page}")
+
+
+def claim_of(config: DictConfig) -> "PublishedClaim":
+    """The claim that a sweep is made for. Raises ConfigError for one that cannot be judged."""
+    from posenc.config.make import make  # Lightning, which a sweep without a claim loads in its first run
+    from posenc.published.claim import PublishedClaim
+
+    return make(config, "claim", PublishedClaim)
+
+
+def judge(config: DictConfig, root: Path) -> None:
+    """Judge the claim that the sweep was made for, and say what came out."""
+    from posenc.published.write import PAGE, judge, told
+
+    claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
+    command = " ".join([TRAIN, *typed_words(config.hydra)])
+    verdict, notes = judge(claim, str(name), [root], root, command)
+    print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})")
+    if notes:
+        print(f"of the runs: {'; '.join(notes)}")
+    print(f"page        {root / PAGE}")
 
 
 def jobs_of(config: DictConfig) -> list[list[str]] | None:

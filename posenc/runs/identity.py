@@ -19,7 +19,7 @@ from posenc.runs.files import open_file
 from posenc.runs.former import before, renamed
 
 HARMLESS = (
-    "force", "threads", "name", "logger", "ledger", "trainer.log_every", "trainer.checkpoint_every",
+    "force", "threads", "name", "logger", "ledger", "claim", "trainer.log_every", "trainer.checkpoint_every",
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
 )  # fmt: skip
 """Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""

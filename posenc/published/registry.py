@@ -1,0 +1,105 @@
+"""`python -m posenc claims`: every claim with what came out, recomputed from its table of seeds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from posenc import checks, terminal
+from posenc.checks import ConfigError
+from posenc.config import CONFIGS
+from posenc.published.claim import PublishedClaim
+from posenc.published.write import PAGE, TABLE, VERDICT, told
+from posenc.runs import reading
+from posenc.statistics.claims import Verdict
+from posenc.statistics.measurements import Measurements
+from posenc.terminal import TRAIN
+
+RESULTS = CONFIGS.parent / "docs" / "claims"
+"""Where results that are committed lie, one folder a claim."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim, and its verdict if it has been judged."""
+
+    name: str
+    claim: PublishedClaim
+    verdict: Verdict | None
+    date: str = "–"
+
+    @property
+    def found(self) -> str:
+        """The outcome, the estimate and its interval, in words."""
+        return "not judged yet" if self.verdict is None else f"{self.verdict.outcome}: {told(self.verdict)}"
+
+    def about(self, word: str) -> bool:
+        """Whether an arm of the claim has this encoding, data set or position scheme."""
+        return any(word in map(str, words.values()) for words in self.claim.arms.values())
+
+
+def claim_of(file: Path) -> PublishedClaim:
+    """The claim that configs/claim/NAME.yaml holds. Raises ConfigError where it is none."""
+    node = OmegaConf.load(file)
+    if not isinstance(node, DictConfig) or "claim" not in node:
+        raise ConfigError(f"{file} holds no claim; docs/own_claim.md says what one is made of.")
+    return instantiate(node.claim, _convert_="all")  # a file of the package's, as tests hold it
+
+
+def entries(results: Path = RESULTS) -> Iterator[Entry]:
+    """Every claim by name."""
+    for file in sorted((CONFIGS / "claim").glob("*.yaml")):
+        claim, folder = claim_of(file), results / file.stem
+        if not (folder / TABLE).exists():
+            yield Entry(file.stem, claim, None)
+            continue
+        found = Measurements.read(reading.read_table(folder / TABLE).decode("utf-8"))
+        record = reading.read_json(folder / VERDICT)
+        yield Entry(file.stem, claim, claim.verdict(found), str(record.get("date", "–")))
+
+
+def show(about: str | None = None, markdown: bool = False) -> None:
+    """Print the registry, of all claims or of those about one encoding or task."""
+    found = list(entries())
+    if about is not None:
+        words = sorted({str(word) for one in found for arm in one.claim.arms.values() for word in arm.values()})
+        checks.one_of("claims", words, about=about)
+        found = [one for one in found if one.about(about)]
+    if markdown:
+        print(page(found))
+        return
+    table = terminal.table(
+        f"{len(found)} published claims", "claim", "verdict", "found", "minutes", left=("verdict", "found")
+    )
+    for one in found:
+        outcome = "not judged" if one.verdict is None else one.verdict.outcome
+        table.add_row(one.name, outcome, "–" if one.verdict is None else told(one.verdict), f"{one.claim.minutes:g}")
+    Console().print(table)
+    print(f"{TRAIN} claim=NAME judges one; configs/claim/NAME.yaml has its sentence, source and setting.")
+
+
+def page(found: list[Entry]) -> str:
+    """docs/claims/README.md."""
+    lines = [
+        "# Published claims",
+        "",
+        "[Documentation](../README.md)",
+        "",
+        "Each row is a file, `configs/claim/NAME.yaml`: what was published, how it is measured here, and what would",
+        "refute it. `python train.py claim=NAME` runs its sweep and judges it; the verdict words are those of",
+        "[the studies](../studies/README.md#what-a-verdict-says). [own_claim.md](../own_claim.md) says how to add one.",
+        "",
+        "| claim | what it says | verdict | found | minutes | date |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        judged = one.verdict is not None
+        name = f"[{one.name}]({one.name}/{PAGE})" if judged else f"`{one.name}`"
+        verdict = f"**{one.verdict.outcome}**" if one.verdict is not None else "not judged yet"
+        numbers = told(one.verdict) if one.verdict is not None else "–"
+        says = f"{one.claim.judged.statement} ([source]({one.claim.source}))"
+        lines.append(f"| {name} | {says} | {verdict} | {numbers} | {one.claim.minutes:g} | {one.date} |")
+    return "\n".join(lines)

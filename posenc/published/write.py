@@ -1,0 +1,128 @@
+"""What a claim leaves: every seed's number, the verdict, a figure beside the published one, and a page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from posenc.figures.marks import entitle
+from posenc.figures.style import CEILING, INK, SMALL, WIDTH, look, styles
+from posenc.published.claim import PublishedClaim
+from posenc.report.reading.read import read
+from posenc.report.words import fixed
+from posenc.runs.writing import write_picture, write_text
+from posenc.statistics.claims import Side, Verdict
+from posenc.statistics.measurements import Measurements
+
+TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.png"
+
+
+def judge(
+    claim: PublishedClaim, name: str, roots: Sequence[Path], folder: Path, command: str
+) -> tuple[Verdict, list[str]]:
+    """Judge the claim by the runs below `roots` and write what it leaves into `folder`."""
+    runs, _ = read(roots)
+    found, notes = claim.measured(runs)
+    verdict = claim.verdict(found)
+    seconds = sum(run.measured("wall_seconds") or 0 for run in runs)
+    record = {"claim": name, "command": command, "date": date.today().isoformat(), "hours": round(seconds / 3600, 2)}
+    write_text(folder / TABLE, _read_by(claim, found).csv())
+    write_text(folder / VERDICT, json.dumps(record | asdict(verdict) | {"notes": notes}, indent=2) + "\n")
+    write_picture(folder / FIGURE, draw(claim, verdict, found), dpi=150)
+    write_text(folder / PAGE, page(claim, verdict, found, notes, record))
+    return verdict, notes
+
+
+def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:
+    """The rows that the verdict and the figure need: its quantity and that of its gate."""
+    kept, gate = Measurements(), claim.judged.gate
+    quantities = {claim.judged.quantity, *([gate.quantity] if gate is not None else [])}
+    kept.extend(row for row in found.rows() if row[0] in quantities)
+    return kept
+
+
+@look()
+def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure:
+    """The quantity of each arm along the test lengths, every seed a point; beside it what was published."""
+    figure = Figure(figsize=(WIDTH, 1), layout="constrained")
+    here, there = figure.subplots(1, 2, width_ratios=(3, 1 + 0.3 * len(claim.numbers)))
+    quantity, arms = claim.judged.quantity, found.arms(claim.judged.quantity)
+    look_of = styles({arm: str(claim.arms[arm].get("encoding", arm)) for arm in arms})
+    for arm in arms:
+        along, style = found.along(quantity, arm), look_of[arm]
+        places = [*along]
+        means = [sum(sample.values()) / len(sample) for sample in along.values()]
+        here.plot(places, means, color=style.colour, marker=style.marker, linestyle=style.dash, label=arm)
+        for place, sample in along.items():
+            here.scatter([place] * len(sample), [*sample.values()], s=8, alpha=0.5, color=style.colour)
+    for side in (claim.judged.of, claim.judged.against):
+        if isinstance(side, Side):
+            here.axvline(side.at, color=CEILING, lw=0.6, linestyle=":")
+    here.set_xscale("log", base=2)
+    places = sorted({at for arm in arms for at in found.along(quantity, arm)})
+    here.set_xticks(places, [f"{at:g}" for at in places])
+    here.set_xlabel("length (dotted: judged there)")
+    here.set_title(f"Here: {quantity}")
+    here.legend(fontsize=SMALL)
+    names = [*claim.numbers]
+    there.barh(names, [claim.numbers[name] for name in names], color=[_colour(look_of, name) for name in names])
+    there.set_title(f"Published: {claim.unit}" if names else "Published: no number")
+    there.tick_params(labelsize=SMALL)
+    title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
+    figure.set_figheight(2.6 + entitle(figure, title))
+    return figure
+
+
+def _colour(look_of: dict[str, Any], name: str) -> str:
+    return look_of[name].colour if name in look_of else INK
+
+
+def told(verdict: Verdict) -> str:
+    """The estimate with its interval and its seeds."""
+    if verdict.estimate is None:
+        return verdict.note or "not measured"
+    ends = "" if verdict.low is None or verdict.high is None else f" [{fixed(verdict.low)}, {fixed(verdict.high)}]"
+    return f"difference {fixed(verdict.estimate)}{ends}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}"
+
+
+def page(
+    claim: PublishedClaim, verdict: Verdict, found: Measurements, notes: Sequence[str], record: dict[str, Any]
+) -> str:
+    """The claim, what was published, what came out here, and why it may differ."""
+    lines = [
+        f"# {claim.judged.statement}",
+        "",
+        f"**{verdict.outcome}**: {told(verdict)}; the smallest effect of interest is {verdict.smallest_effect:g}.",
+        "",
+        f"> {claim.says}",
+        f"> {claim.source}",
+        "",
+        f"![{claim.judged.quantity} of each arm, and what was published]({FIGURE})",
+        "",
+        "| | published | here |",
+        "|---|---|---|",
+        f"| setting | {claim.setting} | {claim.differs} |",
+    ]
+    for arm, number in claim.numbers.items():
+        lines.append(f"| {arm} | {number:g} {claim.unit} | {_here(claim, arm, found)} |")
+    lines += ["", f"Judged: {verdict.contrast}" + (f"; gate: {verdict.gate}" if verdict.gate else "") + "."]
+    lines += [f"Of the runs: {'; '.join(notes)}."] if notes else []
+    lines += ["", f"`{record['command']}`, {record['hours']:g} processor hours at most, {record['date']}."]
+    if claim.reasons:
+        lines += ["", "Why it may come out otherwise, and what to change:", ""]
+        lines += [f"{k}. {one['why']}: `{one['setting']}`" for k, one in enumerate(claim.reasons, 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _here(claim: PublishedClaim, arm: str, found: Measurements) -> str:
+    """The mean of an arm at the place at which the claim reads it."""
+    judged = claim.judged
+    for side in (judged.of, judged.against):
+        if isinstance(side, Side) and side.arm == arm and side.at in found.along(judged.quantity, arm):
+            mean = fixed(found.mean(judged.quantity, arm, side.at))
+            return f"{mean} {judged.quantity} at length {side.at:g}"
+    return "–"

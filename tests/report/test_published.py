@@ -1,0 +1,147 @@
+"""Published claims: each can hold and can be refuted, judged by the runs of its arms, and names real settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from posenc.checks import ConfigError
+from posenc.published import registry
+from posenc.published.claim import PublishedClaim, outcomes
+from posenc.published.write import judge
+from posenc.statistics.claims import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    INVALID,
+    REPRODUCED,
+    Claim,
+    Side,
+)
+from tests.conftest import CONFIGS, ROOT, Launch
+from tests.report.conftest import Make
+
+FILES = sorted((CONFIGS / "claim").glob("*.yaml"))
+CLAIM: dict[str, Any] = {
+    "statement": "RoPE holds", "quantity": "skill", "of": {"arm": "rope", "at": 64},
+    "against": {"arm": "none", "at": 64}, "direction": "above", "smallest_effect": 0.1,
+}  # fmt: skip
+WORDS: dict[str, Any] = {
+    "says": "It holds.", "source": "https://example.org", "setting": "large", "differs": "small", "minutes": 1,
+    "numbers": {"rope": 0.9}, "unit": "accuracy", "arms": {"rope": {"encoding": "rope"}, "none": {"encoding": "none"}},
+}  # fmt: skip
+
+
+def made(**changed: Any) -> PublishedClaim:
+    return PublishedClaim(**WORDS, judged=Claim(**CLAIM | changed))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_is_a_sweep_that_trains_its_arms(composed: Callable[..., DictConfig], file: Path) -> None:
+    claim, config = registry.claim_of(file), composed(f"claim={file.stem}", "profile=smoke")
+    read = {side.at for side in (claim.judged.of, claim.judged.against, claim.judged.gate) if hasattr(side, "at")}  # pyright: ignore
+    assert read <= {*config.dataset.test_lengths}
+    for one in claim.reasons:
+        composed(f"claim={file.stem}", *(word for word in one["setting"].split() if word != "dataset.path=FOLDER"))
+    sides = {side.arm for side in (claim.judged.of, claim.judged.against) if isinstance(side, Side)}
+    assert sides <= {*claim.arms}
+    assert file.read_text().splitlines()[1].startswith("# ")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_verdict_is_possible(file: Path) -> None:
+    judged = registry.claim_of(file).judged
+    assert {REPRODUCED, CONTRADICTED} <= outcomes(judged)
+    assert (INVALID in outcomes(judged)) == (judged.gate is not None)
+    assert INCONCLUSIVE in outcomes(judged, seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"smallest_effect": 1.5}, "cannot hold"),
+        ({"gate": {"quantity": "skill", "arm": "rope", "at": 32, "at_least": 2.0}}, "cannot hold"),
+        ({"direction": "below", "against": -0.5}, "cannot hold"),
+        ({"direction": "equal", "smallest_effect": 3.0}, "cannot be refuted"),
+    ],
+)
+def test_a_claim_that_cannot_fail_is_refused(changed: dict[str, Any], why: str) -> None:
+    made()
+    with pytest.raises(ConfigError, match=why):
+        made(**changed)
+
+
+def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: Path) -> None:
+    for seed in range(10):
+        run("rope", seed, {32: 1.0, 64: 0.8 + 0.01 * seed})
+        run("none", seed, {32: 1.0, 64: 0.2 - 0.01 * seed})
+        run("t5", seed, 0.5)  # of no arm
+    verdict, notes = judge(made(), "mine", [root], tmp_path, "python train.py claim=mine")
+    assert (verdict.outcome, verdict.seeds, notes) == (REPRODUCED, 10, [])
+    assert verdict.estimate == pytest.approx(0.69)
+    assert "t5" not in (tmp_path / "claim.csv").read_text()
+    assert json.loads((tmp_path / "verdict.json").read_text())["outcome"] == REPRODUCED
+    assert "| rope | 0.9 accuracy | 0.845 skill at length 64 |" in (tmp_path / "claim.md").read_text()
+    assert (tmp_path / "claim.png").stat().st_size > 1e4
+
+
+def test_runs_that_are_lost_count_and_lacking_ones_are_named(run: Make, root: Path) -> None:
+    for seed in range(10):
+        run("rope", seed, 1.0) if seed else run("rope", 0, status="diverged", error="nan")
+        if seed != 4:
+            run("none", seed, 0.5)
+    found, notes = made().measured(read_runs(root))
+    assert found.sample("skill", "rope", 64)[0] == 0
+    assert notes == ["rope seed 0 diverged and counts as a failure", "none lacks 1 seed: 4"]
+    assert made().verdict(found).seeds == 9
+
+
+def read_runs(root: Path) -> Any:
+    from posenc.report.reading.read import read
+
+    return read([root])[0]
+
+
+def test_a_run_of_two_arms_is_refused(run: Make, root: Path) -> None:
+    run("rope", 0, 1.0)
+    words: dict[str, Any] = WORDS | {"arms": {"rope": {"encoding": "rope"}, "none": {"seed": 0}}}
+    both = PublishedClaim(**words, judged=Claim(**CLAIM))
+    with pytest.raises(ConfigError, match="is of the arms rope and none"):
+        both.measured(read_runs(root))
+
+
+def test_the_registry_recomputes_verdicts(
+    run: Make, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "repeats_need_position"
+    claim = registry.claim_of(CONFIGS / "claim" / f"{name}.yaml")
+    for seed in range(10):
+        run("rope", seed, {20: 0.9, 40: 0.5}, dataset="copy_repeats")
+        run("none", seed, {20: 0.3 + 0.01 * seed, 40: 0.1}, dataset="copy_repeats")
+    (tmp_path / "out" / name).mkdir(parents=True)
+    judge(claim, name, [root], tmp_path / "out" / name, f"python train.py claim={name}")
+    found = [one for one in registry.entries(tmp_path / "out") if one.name == name]
+    assert found[0].verdict is not None
+    assert found[0].verdict.outcome == REPRODUCED
+    assert f"[{name}]({name}/claim.md)" in registry.page(found)
+    registry.show(about="nape")
+    assert "nape_copies_far" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="about"):
+        registry.show(about="nobody")
+
+
+@pytest.mark.slow
+def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
+    words = "claim=parity_does_not_generalise", "profile=smoke", "encoding=rope", "model.dim=16", "model.num_layers=1"
+    status, errors = command(*words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert (status, errors) == (0, "")
+    verdict = json.loads((tmp_path / "sweep" / "verdict.json").read_text())
+    assert verdict["seeds"] == 3
+    assert (tmp_path / "sweep" / "claim.md").exists()
+
+
+def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
+    registry.show(markdown=True)
+    assert (ROOT / "docs" / "claims" / "README.md").read_text() == capsys.readouterr().out
