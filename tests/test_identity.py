@@ -10,17 +10,14 @@ import pytest
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.jobs.launch import WATCHING_CALLBACKS, folder_name, run_folder, sweep_name
+from posenc.jobs.launch import WATCHING_CALLBACKS, sweep_name
 from posenc.report.numbers.compare import compare
 from posenc.report.reading.read import Run
 from posenc.report.reading.saved import read_table
 from posenc.runs import identity
-from posenc.tasks.parts import corpus
 from posenc.trained.load import load
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.test_training import result, weights
@@ -219,62 +216,6 @@ def test_a_value_that_no_run_can_have_is_a_row(command: Launch, tmp_path: Path) 
     assert [job["state"] for job in jobs] == ["completed", "failed"]
     assert jobs[1]["result"]["error"] == "force must be true or false, got 'maybe'."
     assert (tmp_path / "index.html").exists()
-
-
-def test_names_made_of_values_stay_in_the_sweeps_folder_and_paths_count_from_where_it_was_started(
-    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = tmp_path / "a" / "b"
-    here.mkdir(parents=True)
-    monkeypatch.chdir(here)
-    for number, name in enumerate(("x", "y")):
-        (tmp_path / name).write_text(f"the cat sat on the mat of {number}. " * 100)
-    swept = f"dataset.path=../../x,{'/'.join(['.'] * 150)}/../../y"
-    line = ("-m", "dataset=text", *S[1:], swept, "hydra.sweep.dir=sweep", "hydra.job.chdir=true")
-    assert command(*line) == (0, "")
-    found = {result(path.parent)["data_digest"]: path.parent for path in tmp_path.rglob("result.json")}
-    assert set(found) == {corpus.digest(str(tmp_path / name)) for name in ("x", "y")}
-    assert {folder.parent for folder in found.values()} == {here / "sweep" / "text" / "learned_relative" / "seed0"}
-    assert (here / "sweep" / "index.html").exists()
-    checkpoint = found[corpus.digest(str(tmp_path / "x"))].relative_to(here) / "checkpoints" / "last.ckpt"
-    more = ("trainer.max_steps=6", f"ckpt_path='{checkpoint}'", f"dataset.path={tmp_path / 'x'}")
-    assert command("dataset=text", *S[1:], *more, "hydra.run.dir=rest", "hydra.job.chdir=true") == (0, "")
-    assert result(here / "rest")["steps"] == 6
-
-
-TWINS = [
-    "optimizer.lr=0.001",
-    "a b",
-    "a/b",
-    "a-b",
-    "..",
-    ".",
-    "../a",
-    "é" * 200,
-    "a" * 256,
-    "a\x1b[2J",
-    "a\n",
-    "x" * 300,
-]
-
-
-@settings(max_examples=50)
-@given(st.text())
-def test_a_folder_name_is_one_folder_and_no_other_values(text: str) -> None:
-    name = folder_name(text)
-    assert (name == "") == (text == "")
-    assert not {"/", "\0", "\\"} & set(name)
-    assert name not in (".", "..")
-    assert len(name.encode()) <= 255
-    others = [other for other in TWINS if other != text]
-    assert name not in map(folder_name, others)
-
-
-def test_plain_names_stay_as_they_were() -> None:
-    assert run_folder("text", "rope", 0, "") == "text/rope/seed0"
-    assert run_folder("text", "rope", 0, "optimizer.lr=1e-05") == "text/rope/seed0/optimizer.lr=1e-05"
-    assert folder_name("dataset.length=[8,16],model.causal=True") == "dataset.length=[8,16],model.causal=True"
-    assert run_folder("text", "rope", "../../x", "a=/b").count("/") == 3
 
 
 def test_a_run_whose_layers_shared_their_weights_is_not_one_in_which_each_has_its_own(

@@ -150,9 +150,8 @@ def test_path(H: int, positions: Positions, chunk: int, monkeypatch: pytest.Monk
     heads = (mixed * expit(mixed)).reshape(2, layer.N, H, layer.d).transpose(0, 2, 1, 3)
     w = heads / np.linalg.norm(heads, axis=-1, keepdims=True)
     beta = 2 * expit(linear(encoding.beta, layer.x)).transpose(0, 2, 1)
-    for actual, expected in zip(
-        encoding.reflections(layer.inputs, Positions.arange(layer.inputs.shape[1])), (w, beta[..., None]), strict=True
-    ):
+    found = encoding.reflections(layer.inputs, positions)
+    for actual, expected in zip(found, (w, beta[..., None]), strict=True):
         agree(actual, expected)
 
     def logit(b: int, h: int, m: int, n: int) -> float:
