@@ -85,5 +85,4 @@ def test_no_code_asks_which_encoding_it_holds() -> None:
         if path.parent.name == "encodings":
             continue
         strings = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-        own = {"sandwich"} if path.parent.name == "model" else set()  # a placement of norms has this name too
-        assert not (names - own) & {text for text in strings if isinstance(text, str)}, path
+        assert not names & {text for text in strings if isinstance(text, str)}, path

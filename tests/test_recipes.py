@@ -17,6 +17,9 @@ from posenc.config.build import build_module
 from posenc.config.make import make
 from posenc.report.numbers.compare import compare
 from posenc.report.reading.arms import OF_RECIPES
+from posenc.runs.result import chosen
+from posenc.trained.evaluate import Evaluation
+from posenc.trained.load import record_of_run
 from tests.conftest import CONFIGS, ROOT, Launch, options
 
 NAMES = options("recipe")
@@ -167,6 +170,8 @@ def test_arms_are_named_after_recipes(command: Launch, tmp_path: Path) -> None:
     record = json.loads((folders[1] / "result.json").read_text())
     assert (record["recipe"], record["encoding"]) == ("llama4", "rope-rope-rope-none")
     assert compare([tmp_path], None, 0.01).facets[0].arms == ["exaone4", "llama4"]
+    tested = [Evaluation(record_of_run(folders[1]), words).record for words in ((), ("encoding=none",))]
+    assert [chosen(each) for each in tested] == [("recipe", "llama4"), ("encoding", "none")]
     assert command("-m", "recipe=llama4,exaone4", *S, where) == (0, "")  # which finds them finished
     more = ("encoding=rope", "model=llama", f"hydra.run.dir={tmp_path / 'beside'}")
     assert command(*S, *more) == (0, "")

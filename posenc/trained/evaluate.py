@@ -14,6 +14,7 @@ from posenc.config.build import build_module
 from posenc.config.make import make
 from posenc.runs.identity import config_hash, digest, settings, start_digest
 from posenc.runs.reading import plain_text, short
+from posenc.runs.result import chosen
 from posenc.tasks.base import Task
 from posenc.tasks.parts import corpus
 from posenc.trained.change import changed, choices, differences
@@ -56,7 +57,7 @@ class Evaluation:
         if config.trainer.precision == "auto" and isinstance(used, str):
             config.trainer.precision = used
         trained = {key: value for key, value in settings(self._recorded).items() if key not in OF_THE_SEED}
-        mark = {"encoding": str(self.run.result["encoding"]), "config": digest(trained)}
+        mark = {"encoding": chosen(self.run.result)[1], "config": digest(trained)}
         with open_dict(config):
             config.evaluated = mark | {"weights": start_digest(str(self.run.checkpoint.absolute()))}
         return config
@@ -84,9 +85,11 @@ class Evaluation:
         """What the result says before anything is tested."""
         result = self.run.result
         named = {group: result.get(group, "none") for group in ("encoding", "positions", "dataset")}
+        asked = choices(self.words)
+        named |= {} if "encoding" in asked else {"recipe": result.get("recipe")}  # it is one with its own encoding
         return {
             "schema": result["schema"], "status": "completed", "error": None,
-            **named, **choices(self.words), **{key: result[key] for key in OF_TRAINING if key in result},
+            **named, **asked, **{key: result[key] for key in OF_TRAINING if key in result},
             "config_hash": config_hash(self.plain),
             "data_digest": corpus.data_digest(self.plain["dataset"]),
             "tokens_per_second": None,
@@ -113,7 +116,7 @@ def build(evaluation: Evaluation, folder: Path) -> Ready:
     """Everything that is tested, ready; every mistake in it is a ConfigError before the test begins."""
     run, config, trust = evaluation.run, evaluation.config, evaluation.trust
     task: Task = make(config, "dataset", trusted=trust)
-    if config.dataset.get("path") == run.config.dataset.get("path"):
+    if len({OmegaConf.select(each, "dataset.path") for each in (config, run.config)}) == 1:
         run.check_data(evaluation.record["data_digest"] or task.digest)
     module = build_module(config, task, trust, trained_by=str(run.checkpoint))
     _give_weights(module, evaluation)
