@@ -142,6 +142,7 @@ def test_a_run_of_before_is_evaluated_in_the_precision_that_it_recorded(tmp_path
         assert ours[key] == pytest.approx(theirs[key], abs=1e-6)  # of another machine
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_other_weights_is_made_anew(runs: Path) -> None:
     main(["evaluate", str(runs / "run0")])
     path = runs / "run0" / "checkpoints" / "last.ckpt"
@@ -258,7 +259,9 @@ def test_a_run_that_cannot_be_evaluated_is_answered_in_words(
     assert files(runs) == before
 
 
-def test_a_choice_keeps_what_the_run_and_it_have_in_common(composed: Callable[..., DictConfig]) -> None:
+def test_a_choice_keeps_what_the_run_and_it_have_in_common(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def recorded(*words: str) -> DictConfig:
         plain = OmegaConf.to_container(composed(*words, "callbacks=quiet", "~logger"), resolve=True)
         assert isinstance(plain, dict)
@@ -273,6 +276,11 @@ def test_a_choice_keeps_what_the_run_and_it_have_in_common(composed: Callable[..
     mixture = recorded("encoding=rope@far-none", "encoding.parts.far.base=500")
     now = changed(mixture, ["encoding=rope_linear@far-none"]).encoding
     assert (now.parts.far.base, now.parts.far.factor, list(now.layers)) == (500, 4, ["far", "none"])
+    mine = tmp_path / "configs" / "encoding" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("_target_: mine.Mine\nbase: 3\nfactor: 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert changed(run, ["encoding=mine"]).encoding == {"_target_": "mine.Mine", "base": 500, "factor": 7}
 
 
 def test_the_commands_of_the_page_ask_for_evaluations() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -68,15 +69,16 @@ def _check(override: Override) -> None:
 def changed(recorded: DictConfig, words: Sequence[str], lengths: Sequence[int] | None = None) -> DictConfig:
     """The config of a run with what the words of one evaluation change; resolved.
 
-    A choice such as `encoding=rope_yarn` takes its file. Options that the run has too (`base`, `layout`, `p_ignore`)
-    keep the run's values, unless a word says otherwise. `lengths` are those of the test.
+    A choice such as `encoding=rope_yarn` takes its file, from configs/ here too, as in `posenc train`. Options that the
+    run has too (`base`, `layout`, `p_ignore`) keep the run's values, unless a word says otherwise. `lengths` are those
+    of the test.
     """
     config = deepcopy(recorded)
     parsed = _parsed(words)
     with open_dict(config):
         for override in (each for each in parsed if each.key_or_group in CHOSEN):
             group = override.key_or_group
-            node = deepcopy(_option(group, str(override.value())))
+            node = deepcopy(_option(group, str(override.value()), Path.cwd() / "configs"))
             _keep(node, cast(dict[str, Any], OmegaConf.to_container(recorded[group])))
             config[group] = node
         for override in (each for each in parsed if each.key_or_group not in CHOSEN):
@@ -92,10 +94,11 @@ def choices(words: Sequence[str]) -> dict[str, str]:
 
 
 @cache
-def _option(group: str, option: str) -> dict[str, Any]:
-    """What the file of an option holds, interpolations as they are written."""
+def _option(group: str, option: str, own: Path) -> dict[str, Any]:
+    """What the file of an option holds, interpolations as they are written; `own` is a folder of the user's configs."""
+    beside = [f"hydra.searchpath=['file://{own}']"] if own.is_dir() and own.resolve() != CONFIGS else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        found = compose("train", overrides=[f"{group}={option}"])
+        found = compose("train", overrides=[f"{group}={option}", *beside])
     return cast(dict[str, Any], OmegaConf.to_container(found[group], resolve=False))
 
 
