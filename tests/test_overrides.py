@@ -131,7 +131,7 @@ MISTAKES = [
     ("+study.foo=1", "study"),
     ("profile=smoke", "profile=smoke has no effect: a run without an experiment has no profiles"),
     ("launcher=joblib", "launcher=joblib starts the runs of a sweep, and this is one run; add -m"),
-    ("--encoding rope", "^error: --encoding is no option of train.py; .*: write encoding=rope[.]\n$"),
+    ("--encoding rope", "^error: --encoding is no option of python train.py; .*: write encoding=rope[.]\n$"),
     ("optimizer=adam", "optimizer must hold options by name, got 'adam'.*; write optimizer._target_=torch.optim.Adam"),
     ("optimizer=torch.optim.Adam", "write optimizer._target_=torch.optim.Adam[.]"),
     ("encoding_per_layer=true", "Did you mean model.encoding_per_layer[?]"),
