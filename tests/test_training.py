@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from posenc.config.build import build
 from posenc.tasks.text import TextDataset
@@ -57,8 +56,7 @@ def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) ->
     assert {"train/loss", "validation/accuracy", "ceiling/order_blind", "gradient/norm", "train/learning_rate"} <= set(
         rows[0]
     )
-    events = EventAccumulator(str(folder)).Reload()
-    assert {"1_train/loss", "2_validation/accuracy", "3_test/32/skill"} <= {*events.Tags()["scalars"]}
+    assert list(folder.glob("events.out.tfevents.*"))
     assert weights(folder).keys() == weights(folder, "best").keys()
 
 

@@ -14,7 +14,6 @@ from posenc.attention.bias import ByPairs, Dense
 from posenc.attention.record import record_attention
 from posenc.diagnostics.bias_curve import bias_curve
 from posenc.streams import default_stream, generator
-from posenc.training.loggers.tensorboard import tag
 from posenc.training.module import SequenceModule
 
 PROBES = 64
@@ -38,8 +37,8 @@ class TensorBoardExtras(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lay out the charts that hold several curves; TensorBoard reads one layout, so other callbacks name theirs."""
-        lines = [tag(name) for name in ("validation/accuracy", "ceiling/order_blind", "ceiling/order_aware")]
-        bits = [tag("validation/bits"), tag("reference/.*")]
+        lines = ["validation/accuracy", "ceiling/order_blind", "ceiling/order_aware"]
+        bits = ["validation/bits", "reference/.*"]
         layout = {
             "beside what is achievable": {
                 "accuracy and ceilings": ["Multiline", lines],
