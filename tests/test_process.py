@@ -70,7 +70,7 @@ def test_a_command_whose_work_is_printing_fails_where_it_cannot_print(word: str)
 def test_every_command_with_options_of_its_own_prints_for_its_work() -> None:
     commands = [path for path in (ROOT / "posenc").rglob("*.py") if "argparse.ArgumentParser(" in path.read_text()]
     assert commands == [ROOT / "posenc" / "__main__.py"]
-    assert "@printing()\ndef main(" in commands[0].read_text()
+    assert "@printing()\ndef ask(" in commands[0].read_text()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")

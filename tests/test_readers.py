@@ -44,6 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "posenc/figures/style.py": {"read_text", "print_png", "print_svg"},  # families.toml; into bytes that are written
     "posenc/report/pages/page.py": {"read_text"},  # page.css and page.js of the package
     "posenc/catalog/page.py": {"load", "read_text"},  # configs of the package, and those of its user
+    "posenc/catalog/start/__init__.py": {"rglob", "copyfile"},  # files of the package, into a folder of its user
+    "posenc/benchmark/answers.py": {"rglob"},  # in a folder that it has just made
     "posenc/tasks/parts/corpus.py": {"rglob"},  # of its user
     "posenc/terminal.py": {"open"},  # /dev/null
     "posenc/jobs/summary.py": {"rglob"},  # names of event files, which are counted

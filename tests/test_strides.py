@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -82,6 +82,7 @@ def asked(bias: Bias | None, learned: bool) -> tuple[Bias | None, list[Tensor]]:
     mask=st.sampled_from([Mask(), Mask(True), Mask(False, 3), Mask(True, 2)]),
     ids=st.sampled_from(["consecutive", "spread"]),
 )
+@example("one head", "one head", "one head", "one head", "read", "none", False, Mask(), "consecutive")
 @settings(max_examples=100, deadline=None)
 def test_no_layout_changes_the_answer(
     q: str, k: str, v: str, b: str, kind: str, values: str, learned: bool, mask: Mask, ids: str

@@ -96,10 +96,9 @@ class SelfAttention(nn.Module):
         """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
         qkv, exact = self.qkv(x), encoding.in_attention or self.qk_norms is not None
         qkv = qkv.to(x.dtype) if exact else qkv  # also where projections are in bfloat16
-        q, k, v = (
-            part.unflatten(-1, (-1, self.out.in_features // self.num_heads)).transpose(1, 2)
-            for part in qkv.split(self.sizes, -1)
-        )
+        width = self.out.in_features // self.num_heads
+        heads = qkv.unflatten(-1, (-1, width)).transpose(1, 2)
+        q, k, v = heads.split([size // width for size in self.sizes], 1)
         if self.qk_norms is not None:
             q, k = (norm(x) for norm, x in zip(self.qk_norms, (q, k), strict=True))
         if k.shape[1] < self.num_heads:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import lightning as L
 
+from posenc.runs.writing import write_text
 from posenc.training.trainer import Stopwatch
 
 
@@ -16,4 +17,4 @@ class ProcessorClock(Stopwatch):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write down what they were."""
-        Path(trainer.default_root_dir, self.FILE).write_text(f"{self.seconds}\n")
+        write_text(Path(trainer.default_root_dir, self.FILE), f"{self.seconds}\n")

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from posenc import checks
-from posenc.catalog.page import configured, heading, markdown_table, options, print_table
+from posenc.catalog.page import configured, heading, markdown_table, node_of, options, print_table
 from posenc.config.mixtures import name_of
 
 COLUMNS = ("recipe", "layers × encoding", "window", "base", "logit scale", "block", "source")
@@ -77,7 +77,7 @@ def _comment(file: Path) -> list[str]:
 
 
 def _encoding(file: Path) -> str:
-    defaults: Any = OmegaConf.to_container(OmegaConf.load(file))
+    defaults: Any = OmegaConf.to_container(node_of(file))
     return next(str(one["override /encoding"]) for one in defaults["defaults"] if "override /encoding" in one)
 
 

@@ -119,7 +119,8 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
         config = deepcopy(config)
         with read_write(config):
             for key in former:
-                OmegaConf.update(config, key, None)
+                nothing = False if isinstance(OmegaConf.select(config, key), bool) else None
+                OmegaConf.update(config, key, nothing)
     return config
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from posenc import checks, terminal
+from posenc.catalog.page import node_of
 from posenc.checks import ConfigError
 from posenc.config import CONFIGS
 from posenc.published.claim import PublishedClaim
@@ -43,8 +43,8 @@ class Entry:
 
 def claim_of(file: Path) -> PublishedClaim:
     """The claim that configs/claim/NAME.yaml holds. Raises ConfigError where it is none."""
-    node = OmegaConf.load(file)
-    if not isinstance(node, DictConfig) or "claim" not in node:
+    node = node_of(file)
+    if "claim" not in node:
         raise ConfigError(f"{file} holds no claim; docs/own_claim.md says what one is made of.")
     return instantiate(node.claim, _convert_="all")  # a file of the package's, as tests hold it
 

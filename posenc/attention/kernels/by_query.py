@@ -47,6 +47,8 @@ def attend(
 ) -> Float[Tensor, "B H N d"]:
     """The definition's answer at consecutive positions, q as wide as v; below float32, inputs are widened to it."""
     dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
+    if q.shape[1] == 1:
+        q = q.expand(-1, len(bias.vectors), -1, -1)
     q, k, v = blocks.operands(q, k, v, bias.queries, N)
     queries = bias.queries.expand(*q.shape[:-1], -1)
     occur = slice(positions.span - N, positions.span + N - 1)
