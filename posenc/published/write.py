@@ -49,7 +49,7 @@ def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:
 def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure:
     """The quantity of each arm along the test lengths, every seed a point; beside it what was published."""
     figure = Figure(figsize=(WIDTH, 1), layout="constrained")
-    here, there = figure.subplots(1, 2, width_ratios=(3, 1 + 0.3 * len(claim.numbers)))
+    here, there = figure.subplots(1, 2, width_ratios=(3, 1))
     quantity, arms = claim.judged.quantity, found.arms(claim.judged.quantity)
     look_of = styles({arm: str(claim.arms[arm].get("encoding", arm)) for arm in arms})
     for arm in arms:
@@ -68,10 +68,17 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     here.set_xlabel("length (dotted: judged there)")
     here.set_title(f"Here: {quantity}")
     here.legend(fontsize=SMALL)
-    names = [*claim.numbers]
-    there.barh(names, [claim.numbers[name] for name in names], color=[_colour(look_of, name) for name in names])
-    there.set_title(f"Published: {claim.unit}" if names else "Published: no number")
-    there.tick_params(labelsize=SMALL)
+    names, numbers = [*claim.numbers], [*claim.numbers.values()]
+    if names:
+        bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])
+        there.bar_label(bars, fontsize=SMALL, padding=2)
+        there.set_ylim(len(names) + 0.5, -1.5)
+        there.set_xlim(0, 1.3 * max(numbers))
+        there.set_title("Published")
+        there.set_xlabel(claim.unit)
+    else:
+        there.set_axis_off()
+        there.set_title("Published: no number")
     title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
     figure.set_figheight(2.6 + entitle(figure, title))
     return figure
@@ -96,6 +103,8 @@ def page(
     lines = [
         f"# {claim.judged.statement}",
         "",
+        "[All claims](../README.md) · [documentation](../../README.md)",
+        "",
         f"**{verdict.outcome}**: {told(verdict)}; the smallest effect of interest is {verdict.smallest_effect:g}.",
         "",
         f"> {claim.says}",
@@ -111,7 +120,7 @@ def page(
         lines.append(f"| {arm} | {number:g} {claim.unit} | {_here(claim, arm, found)} |")
     lines += ["", f"Judged: {verdict.contrast}" + (f"; gate: {verdict.gate}" if verdict.gate else "") + "."]
     lines += [f"Of the runs: {'; '.join(notes)}."] if notes else []
-    lines += ["", f"`{record['command']}`, {record['hours']:g} processor hours at most, {record['date']}."]
+    lines += ["", f"`{record['command']}`, {record['hours']:g} hours in all runs, {record['date']}."]
     if claim.reasons:
         lines += ["", "Why it may come out otherwise, and what to change:", ""]
         lines += [f"{k}. {one['why']}: `{one['setting']}`" for k, one in enumerate(claim.reasons, 1)]
