@@ -233,6 +233,8 @@ def claim_of(config: DictConfig) -> "PublishedClaim":
     from posenc.config.make import make  # Lightning, which a sweep without a claim loads in its first run
     from posenc.published.claim import PublishedClaim
 
+    if config.get("ledger") is not None:
+        raise ConfigError("a claim is judged by the runs of its own sweep and reads no ledger; leave ledger out.")
     return make(config, "claim", PublishedClaim)
 
 

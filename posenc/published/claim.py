@@ -16,7 +16,9 @@ from posenc.statistics.measurements import Measurements
 NAMING = ("encoding", "dataset", "positions", "seed")
 """What a run is called by; every other key of an arm is a value of its config."""
 FAILS_AS = {"skill": 0.0, "accuracy": 0.0, "exact_match": 0.0}
-"""What a run counts as that diverged or failed; of other quantities it has no value."""
+"""What a run counts as that is one of `LOST`; of other quantities it has no value."""
+LOST = ("diverged", "failed")
+"""States of a run that came to an end of its own without a score. One that was stopped is lacking, and goes on."""
 LEVELS = {"bits": (0.0, 1.0, 2.0, 4.0, 8.0)}
 """Values that a quantity can take, to see which verdicts a claim can have; of others, shares between 0 and 1."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -71,7 +73,7 @@ class PublishedClaim:
         places: dict[str, set[int]] = defaultdict(set)
         for run in runs:
             arm = self._arm(run)
-            if arm is None:
+            if arm is None or run.status not in ("completed", *LOST):
                 continue
             if run.seed in seeds[arm]:
                 raise ConfigError(

@@ -31,11 +31,6 @@ class Entry:
     verdict: Verdict | None
     date: str = "–"
 
-    @property
-    def found(self) -> str:
-        """The outcome, the estimate and its interval, in words."""
-        return "not judged yet" if self.verdict is None else f"{self.verdict.outcome}: {told(self.verdict)}"
-
     def about(self, word: str) -> bool:
         """Whether an arm of the claim has this encoding, data set or position scheme."""
         return any(word in map(str, words.values()) for words in self.claim.arms.values())

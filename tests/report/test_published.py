@@ -90,12 +90,14 @@ def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: P
 def test_runs_that_are_lost_count_and_lacking_ones_are_named(run: Make, root: Path) -> None:
     for seed in range(10):
         run("rope", seed, 1.0) if seed else run("rope", 0, status="diverged", error="nan")
-        if seed != 4:
+        if seed == 5:
+            run("none", seed, status="interrupted", error="stopped")
+        elif seed != 4:
             run("none", seed, 0.5)
     found, notes = made().measured(read_runs(root))
     assert found.sample("skill", "rope", 64)[0] == 0
-    assert notes == ["rope seed 0 diverged and counts as a failure", "none lacks 1 seed: 4"]
-    assert made().verdict(found).seeds == 9
+    assert notes == ["rope seed 0 diverged and counts as a failure", "none lacks 2 seeds: 4, 5"]
+    assert made().verdict(found).seeds == 8
 
 
 def read_runs(root: Path) -> Any:
@@ -130,6 +132,14 @@ def test_the_registry_recomputes_verdicts(
     assert "nape_copies_far" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="about"):
         registry.show(about="nobody")
+
+
+def test_a_ledger_is_refused_before_any_run(command: Launch, tmp_path: Path) -> None:
+    words = "claim=parity_does_not_generalise", "profile=smoke", "ledger=mine.csv", f"hydra.sweep.dir={tmp_path / 's'}"
+    status, errors = command(*words)
+    assert status == 2
+    assert "reads no ledger; leave ledger out" in errors
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.slow
