@@ -60,6 +60,21 @@ def parser() -> argparse.ArgumentParser:
     book = Path("docs", "answers", "runs.csv")
     one.add_argument("--ledger", type=Path, metavar="FILE", default=book, help=f"the ledger ({book})")
 
+    one = command("recommend", "which encodings a need may take, with 95 % confidence, from the runs of a ledger")
+    one.add_argument(
+        "--asks", metavar="WHAT,...",
+        help="place, offset, distance, order, recall, induction, reversal, state, or data sets of the ledger",
+    )  # fmt: skip
+    one.add_argument(
+        "--longer-than-trained", type=int, default=1, metavar="T", help="at T times the trained length too"
+    )
+    one.add_argument("--causal", action=argparse.BooleanOptionalAction, help="causal models alone, or none (all)")
+    one.add_argument("--within", type=int, metavar="STEPS", help="a run that needs more steps counts as failed (any)")
+    one.add_argument("--delta", type=float, default=0.02, help="differences of skill inside ±DELTA are none (0.02)")
+    one.add_argument("--ledger", type=Path, metavar="FILE", default=book, help=f"the runs ({book})")
+
+    one.add_argument("--page", type=Path, metavar="DIR", help="write the whole ledger as a page there instead")
+
     one = command("analyze", "from finished runs to what their models do with position")
     one.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that has completed")
     one.add_argument("--output", type=Path, metavar="DIR", help="where the analysis goes (RUN/analysis)")
@@ -108,6 +123,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.published.registry import show
         case "ledger":
             from posenc.report.reading.ledger import show
+        case "recommend":
+            from posenc.answers.recommend import show
         case "analyze":
             from posenc.analysis.write import show
         case "evaluate":

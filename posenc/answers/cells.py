@@ -1,0 +1,145 @@
+"""The cells of a ledger: what an encoding did on a data set, seed by seed."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from posenc import statistics
+from posenc.checks import ConfigError
+from posenc.report.reading import ledger
+from posenc.report.reading.read import Run
+from posenc.report.words import count, listing
+from posenc.statistics import Interval
+
+CHOOSING_SEED = 100
+"""Runs with this seed chose the learning rates (docs/answers/design.md); they count for nothing else."""
+Values = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one encoding on one data set, which differ in their seeds alone.
+
+    Lengths are counted in times: 4 is four times the longest length of training. A run that diverged or failed has
+    skill 0 and has not solved its task.
+    """
+
+    dataset: str
+    encoding: str
+    runs: Mapping[int, Run]
+
+    @property
+    def causal(self) -> bool:
+        """Whether its models are causal."""
+        return bool(self._settings["model.causal"])
+
+    @property
+    def budget(self) -> int:
+        """The steps after which a run that has not solved its task is censored."""
+        return int(self._settings["trainer.max_steps"])
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return float(self._settings["optimizer.lr"])
+
+    @property
+    def parameters(self) -> float | None:
+        """Of the encoding alone."""
+        return self._any.measured("encoding_parameters")
+
+    @property
+    def trained(self) -> int:
+        """The longest length of training."""
+        found = self._any.trained
+        assert found is not None  # `cells` has looked
+        return found[1]
+
+    @property
+    def times(self) -> list[int]:
+        """The tested lengths, in times the longest of training."""
+        lengths = {n for run in self.runs.values() for n in run.test}
+        return sorted(n // self.trained for n in lengths if n % self.trained == 0)
+
+    def skill(self, times: int, within: int | None = None) -> dict[int, float]:
+        """Of each seed; a run that had not solved its task `within` so many steps has 0."""
+        found: dict[int, float] = {}
+        for seed, run in self.runs.items():
+            score = run.test.get(times * self.trained, {}).get("skill")
+            late = within is not None and (self.steps(run) > within or not self.solved[seed])
+            if run.status != "completed" or late:
+                found[seed] = 0.0
+            elif score is not None:
+                found[seed] = score
+        return found
+
+    @property
+    def solved(self) -> dict[int, bool]:
+        """Whether each seed solved its task within the budget."""
+        return {seed: run.result.get("stopped") is not None for seed, run in self.runs.items()}
+
+    @property
+    def success(self) -> Interval:
+        """The share of seeds that solved it."""
+        return statistics.success_rate([float(solved) for solved in self.solved.values()], 0.5)
+
+    def steps(self, run: Run) -> float:
+        """Until it had solved its task; the budget, where it had not."""
+        stopped = run.result.get("stopped")
+        return float(self.budget) if stopped is None else float(stopped)
+
+    @property
+    def mean_steps(self) -> float:
+        """The mean restricted to the budget: a censored run counts as the budget."""
+        return fmean(self.steps(run) for run in self.runs.values())
+
+    @property
+    def _any(self) -> Run:
+        return next(iter(self.runs.values()))
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return self._any.settings
+
+
+def cells(path: Path) -> list[Cell]:
+    """The cells of a ledger, by data set and encoding.
+
+    Raises ConfigError where the ledger cannot be read, where it has no run that counts, and where runs of one cell
+    differ in more than their seed, which are no repetitions of one another.
+    """
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in ledger.cached(path).values():
+        if run.seed != CHOOSING_SEED and run.trained is not None:
+            groups[run.dataset, run.encoding].append(run)
+    if not groups:
+        raise ConfigError(
+            f"{path} has no run that counts: seed {CHOOSING_SEED} only chooses learning rates; add runs of other seeds."
+        )
+    return [_cell(path, *key, runs) for key, runs in sorted(groups.items())]
+
+
+def _cell(path: Path, dataset: str, encoding: str, runs: list[Run]) -> Cell:
+    first = runs[0].settings
+    for run in runs[1:]:
+        if differ := [key for key in first | run.settings if first.get(key) != run.settings.get(key)]:
+            values = listing([str(settings.get(differ[0])) for settings in (first, run.settings)])
+            raise ConfigError(
+                f"{path}: runs of {encoding} on {dataset} differ in {differ[0]} ({values}), so their seeds cannot be "
+                "averaged; put them into ledgers of their own."
+            )
+    return Cell(dataset, encoding, {run.seed: run for run in sorted(runs, key=lambda run: run.seed)})
+
+
+def seeds(found: Iterable[Cell]) -> str:
+    """How many seeds the cells have: "10 seeds", or "3 to 10 seeds"."""
+    numbers = sorted({len(cell.runs) for cell in found})
+    return count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+
+
+def of(found: Iterable[Cell], dataset: str) -> Iterator[Cell]:
+    """Those of one data set."""
+    return (cell for cell in found if cell.dataset == dataset)

@@ -1,0 +1,213 @@
+"""docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and what it cost."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from posenc.answers.cells import Cell, cells, of, seeds
+from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
+from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
+from posenc.figures.style import look, styles
+from posenc.report.words import count, fixed, listing, span
+from posenc.runs.writing import write_picture, write_text
+
+PAGE, FIGURE = "README.md", "skill_by_length.png"
+MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
+LONGER = 4
+"""Beside the trained length the decision table has this many times of it."""
+
+
+def write(ledger: Path, folder: Path) -> None:
+    """Write the page and its figure into the folder."""
+    found = cells(ledger)
+    write_text(folder / PAGE, page(found, ledger.name))
+    write_picture(folder / FIGURE, draw(found), dpi=150)
+    print(f"{folder / PAGE} and {folder / FIGURE}: {count(sum(len(cell.runs) for cell in found), 'run')}")
+
+
+def everything(found: Sequence[Cell]) -> Answer:
+    """Every data set at every length, as one family of comparisons."""
+    times = sorted(set.intersection(*({*cell.times} for cell in found)))
+    return answer(found, _datasets(found), times, DELTA)
+
+
+def _datasets(found: Sequence[Cell]) -> list[str]:
+    """In the order of the design; others after them."""
+    there = {cell.dataset for cell in found}
+    known = [ask["dataset"] for ask in ASKS.values() if ask["dataset"] in there]
+    return [*known, *sorted(there - {*known})]
+
+
+def _asked(dataset: str) -> str:
+    return next((ask["says"] for ask in ASKS.values() if ask["dataset"] == dataset), dataset)
+
+
+def short(said: Answer) -> list[str]:
+    """The answer in at most five lines, as README has it."""
+    encodings = sorted({cell.encoding for cell in said.cells})
+    lines = [
+        f"{count(len(encodings), 'encoding')} on {count(len(_datasets(said.cells)), 'task')}, {seeds(said.cells)}, "
+        f"each at its best of three learning rates. Bold: not worse than the best by {DELTA:g} of skill, with 95 % "
+        "confidence."
+    ]
+    for n in (1, LONGER):
+        parts = [
+            f"{_asked(dataset)}: {_take(said.places[dataset, n])}"
+            if (dataset, n) in said.places
+            else f"{_asked(dataset)}: none has learned it"
+            for dataset in _datasets(said.cells)
+        ]
+        lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'}: {'; '.join(parts)}.")
+    return lines
+
+
+def _take(rows: Sequence[Standing]) -> str:
+    kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
+    if len(kept) == len(rows):
+        return f"all {len(rows)}"
+    open_ = [row.encoding for row in rows if row.kind == UNDECIDED]
+    undecided = f"undecided between {listing(open_, 3)}" if open_ else "none"
+    return listing(kept, 9) if kept else undecided
+
+
+def page(found: Sequence[Cell], name: str) -> str:
+    """The page as Markdown."""
+    said = everything(found)
+    lines = [
+        "# Which encoding should I use?",
+        "",
+        "[Documentation](../README.md) · [the design](design.md), written before the runs",
+        "",
+        *short(said),
+        "",
+        f"![skill of each encoding against the test length, one panel a task]({FIGURE})",
+        "",
+        "## What to take",
+        "",
+        "| your task asks for | at the trained length take | undecided | avoid | at "
+        f"{LONGER} times that length take | undecided | avoid |",
+        "|---|---|---|---|---|---|---|",
+        *(_decision(said, dataset) for dataset in _datasets(found)),
+        "",
+        f"*Take*: not worse than the best by {DELTA:g} of skill, with 95 % confidence. *Avoid*: worse by more than",
+        "that; the risk that any of these is false is 5 % for the whole page. `python -m posenc recommend` answers for",
+        "several tasks at once, and for runs of your own (`--ledger`).",
+        "",
+        "## The evidence",
+        "",
+        "Mean skill over seeds at 1 to 8 times the longest trained length; bold: take, italic: undecided.",
+        f"[{name}]({name}) has every seed. *Solved*: seeds that reached .95 of validation skill within the budget,",
+        "with a 95 % interval; *steps*: until then, where a run that did not counts as the budget.",
+    ]
+    for dataset in _datasets(found):
+        lines += ["", f"### {_asked(dataset)[0].upper()}{_asked(dataset)[1:]}: `{dataset}`", "", *_table(said, dataset)]
+    lines += ["", "## What it cost", "", *_cost(found)]
+    lines += ["", "## What is not known", "", *_open(said)]
+    return "\n".join(lines) + "\n"
+
+
+def _decision(said: Answer, dataset: str) -> str:
+    columns = [_asked(dataset)]
+    for n in (1, LONGER):
+        rows = said.places.get((dataset, n), [])
+        columns += [
+            ", ".join(_because(row, said, dataset) for row in rows if row.kind == kind) or "–"
+            for kind in (NOT_WORSE, UNDECIDED, WORSE)
+        ]
+    return f"| {' | '.join(columns)} |"
+
+
+def _because(row: Standing, said: Answer, dataset: str) -> str:
+    if row.kind == NOT_WORSE:
+        solved = next(cell for cell in of(said.cells, dataset) if cell.encoding == row.encoding)
+        failed = len(solved.runs) - sum(solved.solved.values())
+        return row.encoding + (f" ({failed} of {len(solved.runs)} seeds not solved)" if failed else "")
+    return f"{row.encoding} {fixed(row.mean, 2)}"
+
+
+def _table(said: Answer, dataset: str) -> Iterator[str]:
+    own = [*of(said.cells, dataset)]
+    times = own[0].times
+    heads = ["encoding", "learning rate", "solved", "steps", *(f"{n}×" for n in times)]
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---|" * len(heads)
+    for cell in sorted(own, key=lambda cell: (-sum(cell.solved.values()), cell.mean_steps)):
+        solved = f"{sum(cell.solved.values())}/{len(cell.runs)} {span(cell.success, 2)}"
+        skills = [_skill(said, cell, n) for n in times]
+        yield f"| {cell.encoding} | {cell.rate:g} | {solved} | {cell.mean_steps:,.0f} | {' | '.join(skills)} |"
+
+
+def _skill(said: Answer, cell: Cell, n: int) -> str:
+    values = cell.skill(n).values()
+    if not values:
+        return "–"
+    mean = fixed(sum(values) / len(values), 2)
+    rows = said.places.get((cell.dataset, n), [])
+    mark = next((MARKS[row.kind] for row in rows if row.encoding == cell.encoding), "")
+    return f"{mark}{mean}{mark}"
+
+
+def _cost(found: Sequence[Cell]) -> Iterator[str]:
+    runs = [run for cell in found for run in cell.runs.values()]
+    hours = sum(run.measured("wall_seconds") or 0 for run in runs) / 3600
+    versions = sorted({str((run.result.get("versions") or {}).get("torch")) for run in runs})
+    yield (
+        f"{count(len(runs), 'run')} of one thread each, {hours:.1f} hours of one core in all, without those that chose "
+        f"the rates; torch {listing(versions)}. {seeds(found)} a cell."
+    )
+
+
+def _open(said: Answer) -> Iterator[str]:
+    kinds = [row.kind for rows in said.places.values() for row in rows]
+    decided = sum(kind != UNDECIDED for kind in kinds)
+    yield (
+        f"{decided} of {len(kinds)} cells (encoding × task × length) are decided; undecided ones are italic above."
+        if kinds
+        else "No task was learned."
+    )
+    if said.unlearned:
+        yield f"No encoding reaches skill {FALLS:g} on {listing([named(place) for place in said.unlearned], 20)}."
+    yield "The models have 100,000 parameters and the tasks are synthetic: [the design](design.md) says what follows."
+
+
+@look()
+def draw(found: Sequence[Cell]) -> Figure:
+    """Mean skill of each encoding against the test length, one panel a task, every seed a point."""
+    said, datasets = everything(found), _datasets(found)
+    look_of = styles({cell.encoding: cell.encoding for cell in found})
+    figure, axes = sheet(len(datasets), 2, 2.9, _finding(said))
+    for axis, dataset in zip(axes, datasets, strict=True):
+        ends = []
+        for cell in of(found, dataset):
+            style, xs = look_of[cell.encoding], [n * cell.trained for n in cell.times]
+            seeds_of = [list(cell.skill(n).values()) for n in cell.times]
+            means = [sum(values) / len(values) for values in seeds_of]
+            axis.plot(xs, means, color=style.colour, marker=style.marker, linestyle=style.dash, ms=3.5)
+            for x, values in zip(xs, seeds_of, strict=True):
+                axis.scatter([x] * len(values), values, s=3, alpha=0.35, color=style.colour, linewidths=0)
+            ends.append(End(xs[-1], means[-1], cell.encoding, style.colour))
+        first = next(of(found, dataset))
+        trained = first.runs[min(first.runs)].trained
+        assert trained is not None
+        length_axis(axis, [n * first.trained for n in first.times], trained, "test length (shaded: trained)")
+        dress(axis, f"{_asked(dataset)} ({dataset})", "test length (shaded: trained)", "skill")
+        level(axis, (0, 1))
+        axis.set_ylim(-0.3, 1.05)
+        end_labels(axis, ends, 2.3)
+    return figure
+
+
+def _finding(said: Answer) -> str:
+    last = max((n for _, n in said.places), default=1)
+    total = len({cell.encoding for cell in said.cells})
+    near, far = (
+        sum(row.mean >= FALLS for place, rows in said.places.items() if place[1] == n for row in rows)
+        for n in (1, last)
+    )
+    tasks = len(_datasets(said.cells))
+    return (
+        f"Of {total * tasks} pairs of encoding and task {near} reach skill {FALLS:g} at the trained length, {far} at "
+        f"{last} times that ({seeds(said.cells)})"
+    )

@@ -1,0 +1,206 @@
+"""`python -m posenc recommend`: what a need asks for in, the encodings that may be taken out, from a ledger alone."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from posenc import checks, terminal
+from posenc.answers.cells import Cell, cells, of, seeds
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
+from posenc.checks import ConfigError
+from posenc.report.words import count, fixed, listing, span
+from posenc.terminal import TRAIN
+
+ASKS: dict[str, dict[str, str]] = tomllib.loads(files("posenc.answers").joinpath("asks.toml").read_text("utf-8"))
+"""{what is asked: {dataset, says}}."""
+DELTA = 0.02
+"""Smaller differences of skill are none (docs/answers/design.md)."""
+FALLS = 0.5
+"""An encoding fails at a length where its mean skill is below."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a ledger says to a need: every place that was asked for, and how each encoding stands there."""
+
+    cells: Sequence[Cell]
+    places: Mapping[Place, Sequence[Standing]]
+    """Those at which an encoding has learned the task."""
+    unlearned: Sequence[Place]
+    """Those at which none has."""
+
+    def kinds(self, encoding: str) -> dict[Place, Standing]:
+        """How an encoding stands at each place at which it has runs."""
+        return {place: row for place, rows in self.places.items() for row in rows if row.encoding == encoding}
+
+    @property
+    def encodings(self) -> list[str]:
+        """Those that have runs at every place, the best first: by their worst shortfall."""
+        every = dict.fromkeys(row.encoding for rows in self.places.values() for row in rows)
+        complete = [name for name in every if len(self.kinds(name)) == len(self.places)]
+        return sorted(complete, key=lambda name: (self.shortfall(name), name))
+
+    @property
+    def incomplete(self) -> list[str]:
+        """Encodings that lack runs at some place."""
+        return sorted({row.encoding for rows in self.places.values() for row in rows} - {*self.encodings})
+
+    def shortfall(self, encoding: str) -> float:
+        """The largest distance from the best mean, over all places."""
+        return max(self.places[place][0].mean - row.mean for place, row in self.kinds(encoding).items())
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Not worse: everywhere. Worse: somewhere. Undecided: the others."""
+        return [name for name in self.encodings if self._kind(name) == kind]
+
+    def _kind(self, encoding: str) -> str:
+        found = {row.kind for row in self.kinds(encoding).values()}
+        return WORSE if WORSE in found else UNDECIDED if UNDECIDED in found else NOT_WORSE
+
+
+def answer(
+    found: Sequence[Cell], datasets: Sequence[str], times: Sequence[int], delta: float, within: int | None = None
+) -> Answer:
+    """How every encoding of these cells stands on these data sets at these lengths."""
+    kept = [cell for cell in found if cell.dataset in datasets]
+    skill: dict[Place, dict[str, dict[int, float]]] = {
+        (dataset, n): {cell.encoding: values for cell in of(kept, dataset) if (values := cell.skill(n, within))}
+        for dataset in datasets
+        for n in times
+    }
+    rows = standings({place: arms for place, arms in skill.items() if arms}, delta)
+    blank = [place for place in skill if not learned(rows.get(place, []))]
+    return Answer(kept, {place: each for place, each in rows.items() if place not in blank}, blank)
+
+
+def show(
+    ledger: Path,
+    asks: str | None,
+    longer_than_trained: int = 1,
+    causal: bool | None = None,
+    within: int | None = None,
+    delta: float = DELTA,
+    page: Path | None = None,
+) -> None:
+    """Print what the ledger says to this need. Raises ConfigError for a need that it has no runs for."""
+    if page is not None:
+        from posenc.answers.page import write  # matplotlib, which a sentence does not need
+
+        write(ledger, page)
+        return
+    checks.number("recommend", low=0, open_low=True, delta=delta)
+    found = [cell for cell in cells(ledger) if causal is None or cell.causal == causal]
+    datasets = _datasets(asks, found, ledger, causal)
+    times = sorted({1, longer_than_trained})
+    for dataset in datasets:
+        known = sorted({n for cell in of(found, dataset) for n in cell.times})
+        if not {*times} <= {*known}:
+            raise ConfigError(
+                f"{ledger}: {dataset} was tested at {listing(list(map(str, known)), 9)} times its longest trained "
+                f"length; give --longer-than-trained one of these, got {longer_than_trained}."
+            )
+    said = answer(found, datasets, times, delta, within)
+    Console().print(_table(said))
+    for line in _sentences(said, delta, within):
+        print(line)
+
+
+def _datasets(asks: str | None, found: Sequence[Cell], ledger: Path, causal: bool | None) -> list[str]:
+    there = sorted({cell.dataset for cell in found})
+    known = listing([*(word for word, ask in ASKS.items() if ask["dataset"] in there), *there] or ["nothing"], 20)
+    words = [word.strip() for word in (asks or "").split(",") if word.strip()]
+    if not words:
+        raise ConfigError(f"--asks names nothing; {ledger} has runs for {known}.")
+    datasets = [ASKS[word]["dataset"] if word in ASKS else word for word in words]
+    for word, dataset in zip(words, datasets, strict=True):
+        if dataset not in there:
+            kind = "" if causal is None else f" of {'causal' if causal else 'bidirectional'} models"
+            raise ConfigError(
+                f"{ledger} has no run{kind} for --asks {word}; it has runs for {known}. "
+                f"`{TRAIN} -m experiment=answers dataset={dataset} encoding=none,rope` makes some."
+            )
+    return list(dict.fromkeys(datasets))
+
+
+def named(place: Place) -> str:
+    """A place as a head of a table."""
+    return f"{place[0]} {place[1]}×"
+
+
+MARKS = {NOT_WORSE: "", WORSE: " −", UNDECIDED: " ?"}
+
+
+def _table(said: Answer) -> Table:
+    heads = [*map(named, said.places), *(f"solved {dataset}" for dataset in dict.fromkeys(d for d, _ in said.places))]
+    table = terminal.table("mean skill; − worse, ? undecided", "encoding", *heads, "steps", "parameters")
+    for name in said.encodings:
+        own = [cell for cell in said.cells if cell.encoding == name]
+        rows = said.kinds(name)
+        skill = [f"{fixed(row.mean, 2)}{MARKS[row.kind]}" for row in rows.values()]
+        solved = [
+            f"{sum(cell.solved.values())}/{len(cell.runs)}"
+            for dataset in dict.fromkeys(d for d, _ in said.places)
+            for cell in of(own, dataset)
+        ]
+        steps = f"{sum(cell.mean_steps for cell in own) / len(own):,.0f}"
+        table.add_row(name, *skill, *solved, steps, f"{own[0].parameters or 0:,.0f}")
+    return table
+
+
+def _sentences(said: Answer, delta: float, within: int | None) -> Iterator[str]:
+    if within is not None:
+        yield f"A run that had not solved its task within {within:,} steps counts as skill 0."
+    for place in said.unlearned:
+        yield f"{named(place)}: no encoding reaches skill {FALLS:g}, so it decides nothing."
+    if not said.places:
+        return
+    best, open_, worse = (said.of_kind(kind) for kind in (NOT_WORSE, UNDECIDED, WORSE))
+    yield (
+        f"Not worse than the best by {delta:g} of skill, with 95 % confidence, at every place: "
+        f"{listing(best, 20) if best else 'no encoding'} ({seeds(said.cells)})."
+    )
+    if open_:
+        yield f"Undecided: {'; '.join(_undecided(said, name) for name in open_)}."
+    if worse:
+        yield f"Worse at some place: {'; '.join(_worse(said, name) for name in worse)}."
+    if said.incomplete:
+        yield f"Not judged, without runs at every place: {listing(said.incomplete, 20)}."
+    for name in best:
+        yield from _known_to_fail(said, name)
+    taken = ",".join((best or open_)[:4])
+    if taken:
+        yield "On data of your own:"
+        yield f"  {TRAIN} -m dataset=YOURS encoding={taken} stop=solved seed='range(10)'"
+
+
+def _undecided(said: Answer, name: str) -> str:
+    open_ = {place: row for place, row in said.kinds(name).items() if row.kind == UNDECIDED}
+    place, row = max(open_.items(), key=lambda item: item[1].more or float("inf"))
+    more = f"about {count(row.more, 'more seed')}" if row.more is not None else "more than 100 further seeds"
+    return f"{name} (against {row.rival} on {named(place)}; {more} would decide)"
+
+
+def _worse(said: Answer, name: str) -> str:
+    found = {place: row for place, row in said.kinds(name).items() if row.kind == WORSE}
+    place, row = max(found.items(), key=lambda item: said.places[item[0]][0].mean - item[1].mean)
+    rival = next(other.mean for other in said.places[place] if other.encoding == row.rival)
+    return f"{name} ({fixed(row.mean, 2)} on {named(place)}, {row.rival} {fixed(rival, 2)})"
+
+
+def _known_to_fail(said: Answer, name: str) -> Iterator[str]:
+    for cell in (cell for cell in said.cells if cell.encoding == name):
+        lost = [f"skill {fixed(mean, 2)} at {n}×" for n in cell.times if (mean := _mean(cell, n)) < FALLS]
+        failed = len(cell.runs) - sum(cell.solved.values())
+        bad = [*lost, *([f"{count(failed, 'seed')} of {len(cell.runs)} not solved"] if failed else [])]
+        chance = f"{sum(cell.solved.values())} of {len(cell.runs)} seeds solve it {span(cell.success, 2)}"
+        yield f"{name} on {cell.dataset}: {chance}{'; known to fail: ' + listing(bad, 9) if bad else ''}."
+
+
+def _mean(cell: Cell, times: int) -> float:
+    values = cell.skill(times).values()
+    return sum(values) / len(values) if values else float("nan")

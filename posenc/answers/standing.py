@@ -1,0 +1,110 @@
+"""Who may be taken: how every encoding stands against the best, at one length of one data set.
+
+    not worse   against each other encoding the mean difference of skill, paired by seed, is above −δ with 95 %
+                confidence: the lower end of the 90 % t-interval of min(difference, 5δ) is
+    worse       some encoding is better and the mean difference is larger than δ, by the rule of a report: sign flips,
+                corrected for all comparisons of what is asked (`posenc.report.numbers.judge`)
+    undecided   neither
+
+That an encoding is not worse than the best is said where it is not worse than each other: the best need not be known,
+and the confidence of one encoding needs no correction (Berger 1982, https://doi.org/10.1080/00401706.1982.10487790).
+Differences are cut at 5δ, which can only lower their mean: a rival that fails on some seeds would otherwise widen the
+interval of an encoding that never does. Ten seeds that all solve a task still allow that one in four does not: read the
+share of solved runs beside it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from posenc.report.numbers.judge import Judgement, Test
+from posenc.statistics import mean_interval
+
+Values = Mapping[int, float]
+Place = tuple[str, int]
+"""A data set, and a length in times the longest of training."""
+NOT_WORSE, WORSE, UNDECIDED = "not worse", "worse", "undecided"
+LEARNED = 0.5
+"""The mean skill that the best encoding must have; below it a task at this length decides nothing."""
+SEEDS = 2
+"""Fewer common seeds decide nothing."""
+CUT = 5
+"""Differences are cut at so many δ."""
+MOST_SEEDS = 100
+"""More than so many further seeds are not counted."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an encoding stands at one place."""
+
+    encoding: str
+    mean: float
+    kind: str
+    rival: str = ""
+    """Where it is worse, the encoding that is most clearly better; where it is undecided, who leaves it so."""
+    more: int | None = None
+    """Where it is undecided, about how many further seeds would decide; None: more than `MOST_SEEDS`."""
+
+
+def standings(places: Mapping[Place, Mapping[str, Values]], delta: float) -> dict[Place, list[Standing]]:
+    """Of every encoding at every place, the best mean first; one family of comparisons. {place: {encoding: seeds}}."""
+    tests = {
+        (place, one, other): Test(arms[one], arms[other])
+        for place, arms in places.items()
+        for k, one in enumerate(arms)
+        for other in [*arms][k + 1 :]
+    }
+    judged = Judgement(tests, delta)
+    found: dict[Place, list[Standing]] = {}
+    for place, arms in places.items():
+        rows = [_standing(place, arm, arms, judged, delta) for arm in arms]
+        found[place] = sorted(rows, key=lambda row: (-row.mean, row.encoding))
+    return found
+
+
+def _standing(
+    place: Place, arm: str, arms: Mapping[str, Values], judged: Judgement[tuple[Place, str, str]], delta: float
+) -> Standing:
+    mean = fmean(arms[arm].values())
+    better = [other for other in arms if other != arm and _worse(judged, place, arm, other)]
+    if better:
+        return Standing(arm, mean, WORSE, max(better, key=lambda other: fmean(arms[other].values())))
+    open_to = {other: _lower(arms[arm], arms[other], delta) for other in arms if other != arm}
+    doubtful = {other: low for other, low in open_to.items() if low is None or low <= -delta}
+    if not doubtful:
+        return Standing(arm, mean, NOT_WORSE)
+    rival = min(doubtful, key=lambda other: fmean(_gaps(arms[arm], arms[other]) or [-math.inf]))
+    return Standing(arm, mean, UNDECIDED, rival, _more(arms[arm], arms[rival], delta))
+
+
+def _worse(judged: Judgement[tuple[Place, str, str]], place: Place, arm: str, other: str) -> bool:
+    pair, turned = judged.get((place, arm, other)), judged.get((place, other, arm))
+    return (pair is not None and pair.kind == "worse") or (turned is not None and turned.kind == "better")
+
+
+def _gaps(ours: Values, theirs: Values) -> list[float]:
+    return [value - theirs[seed] for seed, value in ours.items() if seed in theirs]
+
+
+def _lower(ours: Values, theirs: Values, delta: float) -> float | None:
+    """What the mean difference is above, with 95 % confidence; None where so few seeds do not tell."""
+    gaps = _gaps(ours, theirs)
+    return mean_interval([min(gap, CUT * delta) for gap in gaps], 0.9).low if gaps else None
+
+
+def _more(ours: Values, theirs: Values, delta: float) -> int | None:
+    """Further seeds after which an interval of this spread would lie on one side of −δ, roughly."""
+    gaps = [min(gap, CUT * delta) for gap in _gaps(ours, theirs)]
+    if len(gaps) < SEEDS:
+        return 10 - len(gaps)
+    distance = abs(fmean(gaps) + delta)
+    needed = math.inf if distance == 0 else (2 * stdev(gaps) / distance) ** 2
+    more = max(1, math.ceil(min(needed, 10 * MOST_SEEDS)) - len(gaps))
+    return more if more <= MOST_SEEDS else None
+
+
+def learned(rows: Sequence[Standing]) -> bool:
+    """Whether an encoding has learned the task at this length."""
+    return bool(rows) and rows[0].mean >= LEARNED
