@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "posenc/runs/reading.py": {"load"},  # of a text that was read
     "posenc/training/checkpoint_file.py": {"ZipFile", "save"},  # of bytes that were read, into bytes that are written
     "posenc/report/numbers/series.py": {"read_csv"},  # of bytes that were read
+    "posenc/answers/recommend.py": {"read_text"},  # asks.toml of the package
     "posenc/figures/style.py": {"read_text", "print_png", "print_svg"},  # families.toml; into bytes that are written
     "posenc/report/pages/page.py": {"read_text"},  # page.css and page.js of the package
     "posenc/catalog/page.py": {"load", "read_text"},  # configs of the package, and those of its user

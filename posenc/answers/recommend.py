@@ -94,6 +94,9 @@ def show(
         write(ledger, page)
         return
     checks.number("recommend", low=0, open_low=True, delta=delta)
+    checks.positive(
+        "recommend", longer_than_trained=longer_than_trained, **({} if within is None else {"within": within})
+    )
     found = [cell for cell in cells(ledger) if causal is None or cell.causal == causal]
     datasets = _datasets(asks, found, ledger, causal)
     times = sorted({1, longer_than_trained})
@@ -105,7 +108,8 @@ def show(
                 f"length; give --longer-than-trained one of these, got {longer_than_trained}."
             )
     said = answer(found, datasets, times, delta, within)
-    Console().print(_table(said))
+    if said.places:
+        Console().print(_table(said))
     for line in _sentences(said, delta, within):
         print(line)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing, learned, standings
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
 
 DELTA, SEEDS, TRIALS = 0.02, 10, 200
-PLACE = ("rel_pattern", 1)
+PLACE: Place = ("rel_pattern", 1)
 
 
 def by_name(rows: list[Standing]) -> dict[str, str]:

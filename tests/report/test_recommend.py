@@ -1,0 +1,111 @@
+"""What `python -m posenc recommend` says to a need is what the ledger holds."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posenc.answers import page, recommend
+from posenc.answers.cells import CHOOSING_SEED, cells
+from posenc.answers.page import everything, short
+from posenc.checks import ConfigError
+from posenc.report.reading import ledger
+from tests.report.conftest import Make
+from tests.report.test_ledger import identified
+
+KEEPS = {"rope": (0.98, 0.2), "t5": (0.98, 0.95), "none": (0.05, 0.04)}
+"""Skill of each encoding at the trained length and at twice that."""
+
+
+@pytest.fixture
+def book(run: Make, root: Path, tmp_path: Path) -> Path:
+    """Ten seeds of three encodings on two tasks; T5 and RoPE are alike at the trained length, and T5 alone beyond."""
+    for dataset in ("rel_pattern", "flip_flop"):
+        for encoding, (near, far) in KEEPS.items():
+            for seed in [*range(10), CHOOSING_SEED]:
+                wobble = 0.001 * ((seed * 7 + len(encoding)) % 5)
+                skills = {32: near - wobble, 64: far + wobble}
+                config = {"model.causal": dataset == "flip_flop", "optimizer.lr": 0.003 if encoding == "t5" else 0.001}
+                done = {"stopped": 400 + 10 * seed if near > 0.9 else None, "encoding_parameters": len(encoding)}
+                identified(run(encoding, seed, skills, dataset=dataset, config=config, **done))
+    shutil.rmtree(root / "sweep" / "rel_pattern" / "none" / "seed3")
+    identified(run("none", 3, dataset="rel_pattern", config={"model.causal": False, "optimizer.lr": 0.001},
+                   status="diverged", error="loss is nan, at step 7", stopped=None))  # fmt: skip
+    path = tmp_path / "runs.csv"
+    ledger.add(path, [root / "sweep"])
+    return path
+
+
+def test_the_encodings_that_may_be_taken(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recommend.show(book, "offset,state")
+    near = capsys.readouterr().out
+    assert "at every place: rope and t5 (10 seeds)." in near
+    assert re.search(r"Worse at some place: none \(0\.0\d on \w+ 1×, (rope|t5) 0\.98\)", near)
+    assert "known to fail: skill 0.20 at 2×" in near  # said of RoPE, though it was not asked for
+    assert re.search(r"-m dataset=YOURS encoding=(rope,t5|t5,rope) ", near)
+    recommend.show(book, "offset", longer_than_trained=2)
+    far = capsys.readouterr().out
+    assert "at every place: t5 (10 seeds)." in far
+    assert "10 of 10 seeds solve it [0.72, 1.00]" in far
+
+
+def test_a_need_of_causal_models_and_of_few_steps(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recommend.show(book, "state", causal=True, within=440)
+    out = capsys.readouterr().out
+    assert "A run that had not solved its task within 440 steps counts as skill 0." in out
+    assert "flip_flop" in out
+    with pytest.raises(ConfigError, match="no run of causal models for --asks offset"):
+        recommend.show(book, "offset", causal=True)
+
+
+def test_the_seed_that_chose_the_rate_counts_for_nothing(book: Path) -> None:
+    found = cells(book)
+    assert {seed for cell in found for seed in cell.runs} == {*range(10)}
+    assert len(found) == 6
+    lost = next(cell for cell in found if (cell.dataset, cell.encoding) == ("rel_pattern", "none"))
+    assert lost.skill(1)[3] == 0.0  # it diverged
+    assert not lost.solved[3]
+    assert lost.mean_steps == lost.budget
+
+
+@pytest.mark.parametrize(
+    ("asks", "more", "said"),
+    [
+        ("ofset", {}, "no run for --asks ofset; it has runs for offset, state, flip_flop and rel_pattern"),
+        (None, {}, "--asks names nothing"),
+        ("offset", {"longer_than_trained": 3}, "tested at 1 and 2 times"),
+        ("offset", {"delta": 0.0}, "delta must be a number > 0"),
+        ("offset", {"within": 0}, "within must be"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(book: Path, asks: str | None, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recommend.show(book, asks, **more)
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_no_cell(book: Path, run: Make, root: Path) -> None:
+    other = identified(run("t5", 11, 0.9, dataset="rel_pattern", sweep="other", config={"model.causal": False}))
+    ledger.add(book, [root / "other"])
+    assert other.is_dir()
+    ledger.add(book, [identified(
+        run("t5", 12, 0.9, dataset="rel_pattern", sweep="third", config={"model.causal": False, "optimizer.lr": 0.01})
+    )])  # fmt: skip
+    with pytest.raises(ConfigError, match=r"runs of t5 on rel_pattern differ in optimizer.lr \(0.003 and 0.01\)"):
+        cells(book)
+
+
+def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
+    page.write(book, tmp_path / "answers")
+    text = (tmp_path / "answers" / page.PAGE).read_text()
+    assert (tmp_path / "answers" / page.FIGURE).read_bytes()[:4] == b"\x89PNG"
+    said = everything(cells(book))
+    lines = short(said)
+    assert len(lines) <= 5
+    assert all(line in text for line in lines)
+    assert "a signed offset: **rope** and **t5**" in lines[1] or "a signed offset: **t5** and **rope**" in lines[1]
+    row = next(line for line in text.splitlines() if line.startswith("| t5 | 0.003 |"))
+    assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
+    assert "59 runs" not in text
+    assert "60 runs of one thread each, 0.2 hours" in text
