@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--output", type=Path, metavar="DIR", help="where the analysis goes (RUN/analysis)")
     one.add_argument("--batch", type=int, default=64, metavar="B", help="sequences that are measured (64)")
     one.add_argument("--length", type=int, metavar="N", help="of the sequences (the longest of training)")
+    one.add_argument("--against", type=Path, metavar="RUN", help="say what differs from this run (from where it fails)")
     one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
 
     one = command("evaluate", "trained runs, tested at other lengths, under other scalings, on other data")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from posenc.analysis import encoding_words
+from posenc.analysis import encoding_words, why
 from posenc.analysis.encoding import span
 from posenc.analysis.measure import Analysis
 from posenc.report.pages.markdown import escape
@@ -18,8 +18,8 @@ TOLD = 2.0
 """Times the accuracy of guessing from which tokens alone are said to tell places."""
 
 
-def render(analysis: Analysis) -> str:
-    """analysis.md."""
+def render(analysis: Analysis, other: tuple[Analysis, Analysis] | None = None) -> str:
+    """analysis.md. It opens with why the run fails, where there are two analyses to compare: before and after."""
     parts = {
         "Position in the stream": _stream(analysis),
         "Tokens": _tokens(analysis),
@@ -27,10 +27,19 @@ def render(analysis: Analysis) -> str:
         "Encoding": encoding_words.sentences(analysis.encoding),
         "How this is measured": _method(analysis),
     }
-    lines = [f"# {escape(analysis.title)}", ""]
+    lines = [f"# {escape(analysis.title)}", "", *_opening(analysis, other), ""]
     for title, sentences in parts.items():
         lines += [f"## {title}", "", *(f"- {sentence}" for sentence in sentences), ""]
     return "\n".join(lines)
+
+
+def _opening(analysis: Analysis, other: tuple[Analysis, Analysis] | None) -> Iterator[str]:
+    if other is None:
+        yield why.stands(analysis)
+        return
+    yield from why.sentences(*other)
+    yield ""
+    yield from why.table(why.changes(*other))
 
 
 def ends(row: Mapping[float, float], digits: int = 2) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from posenc.analysis import figures, words
-from posenc.analysis.measure import analyse
+from posenc.analysis import figures, why, words
+from posenc.analysis.measure import Analysis, analyse
 from posenc.checks import ConfigError, positive
 from posenc.figures.style import save
 from posenc.runs.reading import read_table
 from posenc.runs.writing import clear_parts, write_text
 from posenc.statistics.measurements import KEY_COLUMNS
-from posenc.trained.load import load
+from posenc.trained.load import Finished, load
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
@@ -33,10 +33,13 @@ def write(
     batch: int = 64,
     length: int | None = None,
     trust: bool = False,
+    against: Path | None = None,
 ) -> WrittenAnalysis:
     """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
 
-    trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
+    trust    the run is the user's own: build whatever its config names (posenc.config.allowed)
+    against  another run of the same data set, to say what differs; None: the first tested length at which the run
+             fails is compared with the longest of training
 
     Raises ConfigError where there is no such run, or the output cannot be written.
     """
@@ -44,8 +47,9 @@ def write(
     target = folder / FOLDER if output is None else output
     run = load(folder, trust)
     _check(target)
+    other = None if against is None else _rival(run, against, trust)
     analysis = analyse(run, length, batch)
-    text = words.render(analysis)
+    text = words.render(analysis, _compared(analysis, other, batch))
     drawn = figures.draw(analysis)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -63,6 +67,26 @@ def write(
             f"the analysis cannot be written to {target} ({error.strerror}); choose another folder with --output."
         ) from error
     return WrittenAnalysis(target, text, list(drawn))
+
+
+def _rival(run: Finished, against: Path, trust: bool) -> Finished:
+    """The run to compare with. Raises ConfigError where it is of another data set."""
+    other = load(against, trust)
+    ours, theirs = (str(each.result["dataset"]) for each in (run, other))
+    if ours != theirs:
+        raise ConfigError(f"--against {against} is a run on {theirs} and {run.folder} on {ours}; give one on {ours}.")
+    return other
+
+
+def _compared(analysis: Analysis, other: Finished | None, batch: int) -> tuple[Analysis, Analysis] | None:
+    """Before and after: another run and this one; else this one trained, and where it fails or was asked to be read."""
+    if other is not None:
+        return analyse(other, analysis.length, batch), analysis
+    trained = analysis.run.module.task.length[1]
+    if analysis.length > trained:
+        return analyse(analysis.run, trained, batch), analysis
+    fails = why.failing(analysis.run.result, trained)
+    return None if fails is None else (analysis, analyse(analysis.run, fails, batch))
 
 
 def _check(target: Path) -> None:
@@ -84,11 +108,16 @@ def _check(target: Path) -> None:
 
 
 def show(
-    runs: Sequence[Path], output: Path | None = None, batch: int = 64, length: int | None = None, trust: bool = False
+    runs: Sequence[Path],
+    output: Path | None = None,
+    batch: int = 64,
+    length: int | None = None,
+    trust: bool = False,
+    against: Path | None = None,
 ) -> None:
     """`python -m posenc analyze`: analyse every run, print what it says and where the files are."""
     for run, target in places(runs, output):
-        done = write(run, target, batch, length, trust)
+        done = write(run, target, batch, length, trust, against)
         print(done.text)
         print(f"numbers     {done.folder}/analysis.csv")
         print(f"figures     {done.folder}/*.png, *.svg: {', '.join(done.figures)}", flush=True)
