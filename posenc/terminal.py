@@ -103,5 +103,24 @@ def table(title: str, *heads: str, left: Collection[str] = (), caption: str | No
     made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     made.caption = caption
     for number, head in enumerate(heads):
-        made.add_column(head, justify="left" if number == 0 or head in left else "right", no_wrap=True)
+        if number == 0 or head in left:
+            made.add_column(head, no_wrap=True)
+        else:
+            numbers(made, head)
     return made
+
+
+def numbers(table: "Table", head: str) -> None:
+    """Add a column of numbers; a head of several words, which is wider than they are, takes two lines."""
+    table.add_column("\n".join(head.rsplit(" ", 1)), justify="right", no_wrap=True)
+
+
+def show(table: "Table") -> None:
+    """Print a table with every number of it: a terminal that is narrower than that breaks its lines."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).minimum
+    console.width = max(console.width, needed)
+    console.print(table)

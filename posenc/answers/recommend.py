@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from posenc import checks, terminal
@@ -109,7 +108,7 @@ def show(
             )
     said = answer(found, datasets, times, delta, within)
     if said.places:
-        Console().print(_table(said))
+        terminal.show(_table(said))
     for line in _sentences(said, delta, within):
         print(line)
 

@@ -121,7 +121,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
     console.print("  ".join(f"{key} {value}" for key, value in machine().items()))
     for name in (name for name in SECTIONS if name in only):
         found[name] = section = every[name]()
-        print_section(console, section)
+        print_section(section)
         record = {"machine": machine(), "sections": {key: asdict(value) for key, value in found.items()}}
         write_text(folder / "benchmark.json", json.dumps(record, indent=1) + "\n")
         if PANELS.keys() & found.keys():
@@ -129,14 +129,14 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
     console.print(", ".join(str(path) for path in sorted(folder.iterdir())))
 
 
-def print_section(console: Console, section: Section) -> None:
+def print_section(section: Section) -> None:
     """One section as a table, with the columns that it has."""
     columns = [column for column in COLUMNS if any(column in row for row in section.rows)]
     heads = [column.replace("_", " ") for column in columns]
     table = terminal.table(section.title, *heads, left=["contestant"], caption=" ".join(section.notes) or None)
     for row in section.rows:
         table.add_row(*(format(row[column], COLUMNS[column]) if column in row else "" for column in columns))
-    console.print(table)
+    terminal.show(table)
 
 
 def machine() -> dict[str, Any]:

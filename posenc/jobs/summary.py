@@ -151,13 +151,15 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     table = terminal.table("")
     words = ("dataset", "encoding", "varied", "status")
     for name in kept:
-        folds = name == "varied"
-        table.add_column(name, justify="left" if name in words else "right", no_wrap=not folds, overflow="fold")
+        if name in words:
+            table.add_column(name, no_wrap=name != "varied", overflow="fold")
+        else:
+            terminal.numbers(table, name)
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     console = Console()
     console.print(f"\n[bold]{' · '.join(title)}[/bold]", soft_wrap=True, highlight=False)
-    console.print(table)
+    terminal.show(table)
     for folder, result in runs:
         if result["error"]:
             name = folder.relative_to(root) if folder.is_relative_to(root) else folder

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.utils import instantiate
-from rich.console import Console
 
 from posenc import checks, terminal
 from posenc.catalog.page import node_of
@@ -72,7 +71,7 @@ def show(about: str | None = None, markdown: bool = False) -> None:
     for one in found:
         outcome = "not judged" if one.verdict is None else one.verdict.outcome
         table.add_row(one.name, outcome, "–" if one.verdict is None else told(one.verdict), f"{one.claim.minutes:g}")
-    Console().print(table)
+    terminal.show(table)
     print(f"{TRAIN} claim=NAME judges one; configs/claim/NAME.yaml has its sentence, source and setting.")
 
 

@@ -18,7 +18,6 @@ seed, a difference is covered as the mean is.
 from collections.abc import Callable
 
 import numpy as np
-from rich.console import Console
 
 from posenc import terminal
 from posenc.checks import ConfigError, positive
@@ -100,4 +99,4 @@ def show() -> None:
         for n in (5, 8, 12) if law == "rare" else (3, 5, 12):
             rate = f"{100 * of_success(law, n):.1f}" if law in SUCCESSES else "–"
             table.add_row(law, str(n), f"{100 * of_mean(law, n):.1f}", f"{100 * of_difference(law, n):.1f}", rate)
-    Console().print(table)
+    terminal.show(table)

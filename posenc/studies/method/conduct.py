@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from posenc import terminal
 from posenc.checks import ConfigError
 from posenc.config.build import check_seed
 from posenc.config.effect import typed_words
@@ -103,7 +104,7 @@ def _show(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Conso
     """Tables and verdicts in the terminal."""
     console = Console()
     for table in study.tables(found):
-        console.print(table)
+        terminal.show(table)
     tell(console, judged)
     return console
 

@@ -1,0 +1,41 @@
+"""A table in a narrow terminal keeps every letter and number."""
+
+from pathlib import Path
+
+import pytest
+
+from posenc import terminal
+from posenc.jobs.summary import print_sweep
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_no_number_of_a_table_is_cut(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    numbers = [f"{k}.{k:03d}" for k in range(20)]
+    table = terminal.table("title", "encoding", *(f"skill {2**k}" for k in range(20)))
+    table.add_row("learned_relative", *numbers)
+    terminal.show(table)
+    said = capsys.readouterr().out
+    assert {*numbers, "learned_relative", *(str(2**k) for k in range(20))} <= {*said.split()}
+    assert "…" not in said
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_table_of_runs_is_not_cut(
+    tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    scores = {"accuracy": 0.1234, "skill": 0.567}
+    result = {
+        "dataset": "multi_query_recall", "status": "completed", "error": None, "parameters": 1_234_567,
+        "seconds": 1234.5, "test": {"16": scores, "1024": scores | {"skill": 0.891}},
+        "ceilings": {"16": {"order_blind": 0.1, "order_aware": 1.0}},
+    }  # fmt: skip
+    names = ("learned_relative", "alibi_asymmetric")
+    runs = [(tmp_path / name, result | {"encoding": name, "seed": seed}) for name in names for seed in (0, 1)]
+    print_sweep(tmp_path, runs)
+    said = capsys.readouterr().out
+    assert {"0.1234", "0.567", "0.891", "1024", "1,234,567", "1234.5", *names} <= {*said.split()}
+    assert "…" not in said
