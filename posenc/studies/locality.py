@@ -163,7 +163,7 @@ class Locality(Study):
         needed.set_xticks([*logs, never], [*(f"{size:,}" for size in self.sizes), "more"])
         needed.set_yticks(range(len(self.arms)), [plain(arm) for arm in self.arms])
         needed.invert_yaxis()
-        needed.legend(loc="lower center")
+        needed.legend(loc="center left", bbox_to_anchor=(1.25, 0.5)).set_in_layout(False)  # in the empty place
         dress(needed, "", "training sequences needed for a skill of .9")
         return figure
 

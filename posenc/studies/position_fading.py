@@ -199,7 +199,7 @@ class PositionFading(Study):
         dress(probe, "at the start: linear probe of position", "layer", "distance of its answer, 1: a guess")
         lines = [share.plot([], [], color=colour, lw=2, label=plain(norm))[0] for norm, colour in colours.items()]
         lines += [share.plot([], [], color=INK, ls=style, label=plain(place))[0] for place, style in styles.items()]
-        share.legend(handles=lines, ncols=2)
+        share.legend(handles=lines, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         for arm, colour in tones(self.trained).items():
             rows = found.frame("skill", arm)
             skill.plot(rows.index, rows, "o", ms=3, color=colour, alpha=0.5)
