@@ -76,6 +76,10 @@ def test_keys_that_are_newer_than_a_run_count_unless_they_say_what_was_done_befo
         null, other = (default | {group: default[group] | {name: value}} for value in (None, "another value"))
         assert identity.config_hash(null) == identity.config_hash(former) != identity.config_hash(other)
         assert identity.former_hashes(null) == identity.former_hashes(former)
+    for key, value in identity.BEFORE.items():
+        group, _, name = key.partition(".")
+        same, other = (default | {group: default[group] | {name: each}} for each in (value, "another value"))
+        assert identity.config_hash(same) == identity.config_hash(default) != identity.config_hash(other)
 
 
 def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any]) -> None:

@@ -199,5 +199,5 @@ def test_a_recipe_has_an_encoding_of_its_own(command: Launch, tmp_path: Path) ->
     )
     status, errors = command("recipe=lama4", *S, f"hydra.run.dir={tmp_path}")
     assert status == 2
-    assert "recipe=lama4 does not exist; the options are cohere2, exaone4," in errors
+    assert "recipe=lama4 does not exist; the options are cohere2, deepseek_v3, exaone4," in errors
     assert "Did you mean llama4?" in errors

@@ -104,8 +104,7 @@ def page(found: Sequence[RecipeEntry]) -> str:
         "base and logit scale each layer has, in the block that it is published with. `5 × a, b` is a pattern of six "
         "layers, which repeats; one value holds for all layers. A window counts keys to the left of the query. The "
         "block is that of `model=llama` but for what the column says. All recipes have 12 layers, which every pattern "
-        "fills. DeepSeek-V3 is not here: its keys are turned beside their content, in dimensions that all heads share, "
-        "and no encoding of posenc's does that.",
+        "fills.",
     )
     cells = {entry.name: entry.cells for entry in found}
     lines += markdown_table(COLUMNS, {name: (*row[:-1], f"[source]({row[-1]})") for name, row in cells.items()})

@@ -115,7 +115,7 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
         return config
     with suppress(ConfigError, TypeError):  # a record that cannot be read is said where it is needed
         theirs, own = record_of(begun), {key_of(word) for word in typed}
-        former = [key for key in NEWER if not _has(theirs, key) and key not in own]
+        former = [key for key in NEWER if _has(config, key) and not _has(theirs, key) and key not in own]
         config = deepcopy(config)
         with read_write(config):
             for key in former:

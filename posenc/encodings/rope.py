@@ -35,22 +35,23 @@ class RotaryPositionalEncoding(PositionalEncoding):
         num_heads: int,
         base: float = 10_000.0,
         layout: str = "interleaved",
-        rotated: float = 1.0,
+        rotated: float | None = 1.0,
         kept: float = 1.0,
     ) -> None:
         super().__init__()
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.number(self, low=1, open_low=True, base=base)
         checks.one_of(self, LAYOUTS, layout=layout)
-        checks.number(self, low=0, high=1, open_low=True, rotated=rotated)
+        share = 1.0 if rotated is None else rotated
+        checks.number(self, low=0, high=1, open_low=True, rotated=share)
         checks.number(self, low=0, high=1, kept=kept)
-        width = round(rotated * dim / num_heads)
+        width = round(share * dim / num_heads)
         if width < 2 or width % 2:
             raise ConfigError(
                 f"{type(self).__name__} turns pairs: "
-                + ("the head width" if rotated == 1 else f"rotated={rotated:g} of the head width")
+                + ("the head width" if share == 1 else f"rotated={share:g} of the head width")
                 + f" must be even, got {width}; set model.dim to an even multiple of model.num_heads"
-                + ("." if rotated == 1 else ", or encoding.rotated=1.")
+                + ("." if share == 1 else ", or encoding.rotated=1.")
             )
         self.dim, self.num_heads, self.base, self.layout = dim, num_heads, base, layout
         self.rotated, self.kept, self.width = rotated, kept, width
@@ -59,10 +60,17 @@ class RotaryPositionalEncoding(PositionalEncoding):
         """θ_i: radians that each pair turns in one step; a row for each sequence where they depend on it."""
         pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
         theta = self.base ** (-2 * pair / self.width)
-        return theta.where(pair < math.floor(self.kept * self.width / 2 + 1e-9), 0)
+        return theta.where(pair < self.turning, 0)
 
-    temperature: float = 1.0
-    """What the logits of the turned part are multiplied by."""
+    @property
+    def turning(self) -> int:
+        """How many of the r/2 pairs turn."""
+        return math.floor(self.kept * self.width / 2 + 1e-9)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of the turned part are multiplied by."""
+        return 1.0
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)

@@ -32,8 +32,9 @@ class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         high_turns: float = 4.0,
         base: float = 10_000.0,
         layout: str = "interleaved",
+        rotated: float | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, base, layout)
+        super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=1, factor=factor)
         checks.number(self, low=0, low_turns=low_turns)
         checks.number(self, low=low_turns, open_low=True, high_turns=high_turns)

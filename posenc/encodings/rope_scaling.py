@@ -11,7 +11,7 @@ from posenc.positions.schemes import Length, OriginalLength
 
 
 class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
-    """RoPE with θ_i = base^(−2i/d) / s.
+    """RoPE with θ_i = base^(−2i/r) / s.
 
     Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s, so that s
     times the training length turns no pair further than training did. It applies at every length, also in training.
@@ -22,9 +22,15 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     proof = ("rotary-embedding-torch", "transformers")
 
     def __init__(
-        self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
+        self,
+        dim: int,
+        num_heads: int,
+        factor: float = 4.0,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+        rotated: float | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, base, layout)
+        super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=1, high=1e6, factor=factor)
         self.factor = factor
 
@@ -33,7 +39,7 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
 
 
 class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
-    """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d).
+    """RoPE with θ_i = (base · s^(r/(r−2)))^(−2i/r).
 
     NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base grows, so that the
     highest frequency keeps its pace and the lowest is s times slower. Defined at every length; made for up to s times
@@ -44,9 +50,15 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     proof = ("rotary-embedding-torch",)
 
     def __init__(
-        self, dim: int, num_heads: int, factor: float = 4.0, base: float = 10_000.0, layout: str = "interleaved"
+        self,
+        dim: int,
+        num_heads: int,
+        factor: float = 4.0,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+        rotated: float | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, base, layout)
+        super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=1, high=1e6, factor=factor)
         if self.width == 2:
             raise ConfigError(f"{type(self).__name__} needs a head width of at least 4, got 2; raise model.dim.")
@@ -63,7 +75,7 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
 
 
 class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPositionalEncoding):
-    """RoPE with θ_i = (base · s^(d/(d−2)))^(−2i/d),  s = max(1, factor · (N / L) − (factor − 1)).
+    """RoPE with θ_i = (base · s^(r/(r−2)))^(−2i/r),  s = max(1, factor · (N / L) − (factor − 1)).
 
     Dynamic NTK scaling (emozilla 2023; section 3.3 of YaRN, https://arxiv.org/abs/2309.00071, in the form of Hugging
     Face transformers, whose factor 1 is the paper's s = N/L). N is the largest position of a sequence plus one, L the
@@ -85,8 +97,9 @@ class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPosition
         factor: float = 1.0,
         base: float = 10_000.0,
         layout: str = "interleaved",
+        rotated: float | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, factor, base, layout)
+        super().__init__(dim, num_heads, factor, base, layout, rotated)
         self._set(original_length)
 
     def stretch(self, positions: Positions) -> Tensor:

@@ -12,15 +12,18 @@ from posenc.positions.schemes import Length, OriginalLength
 
 
 class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
-    """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits times (0.1 ln s + 1)².
+    """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits of what turns times f²,  f = 0.1 ln s + 1.
 
     YaRN, Peng et al. 2023 (https://arxiv.org/abs/2309.00071). Pairs that make more than `beta_fast` turns in the
     training length L keep their pace (γ = 1), those that make fewer than `beta_slow` are interpolated (γ = 0), and
     between γ falls linearly in i: with c(β) = d ln(L / 2πβ) / (2 ln base), the index of the pair that makes β turns, it
     falls from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉ (rounded outwards and kept within [0, d − 1], as in the authors' code;
     the paper's ramp is linear in the number of turns). Where L is so short that no pair makes `beta_slow` turns, all
-    but the first are interpolated (transformers' ramp then has a negative length and interpolates none). Defined at
-    every length; made for up to s times L.
+    but the first are interpolated (transformers' ramp then has a negative length and interpolates none). As in
+    transformers, `attention_factor` is another f, `mscale` and `mscale_all_dim` together make
+    f = (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1), `truncate=false` leaves c unrounded (gpt-oss), and
+    `rotated` is the share of d that turns, which is d in all of the above. Defined at every length; made for up to s
+    times L.
     """
 
     source = "https://arxiv.org/abs/2309.00071"
@@ -36,15 +39,35 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         beta_slow: float = 1.0,
         base: float = 10_000.0,
         layout: str = "interleaved",
+        rotated: float | None = None,
+        attention_factor: float | None = None,
+        mscale: float | None = None,
+        mscale_all_dim: float | None = None,
+        truncate: bool = True,
     ) -> None:
-        super().__init__(dim, num_heads, base, layout)
+        super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=1, factor=factor)
         checks.number(self, low=0, open_low=True, beta_slow=beta_slow)
         checks.number(self, low=beta_slow, open_low=True, beta_fast=beta_fast)
+        checks.boolean(self, truncate=truncate)
+        given = {"attention_factor": attention_factor, "mscale": mscale, "mscale_all_dim": mscale_all_dim}
+        for name, value in given.items():
+            if value is not None:
+                checks.number(self, low=0, **{name: value})  # pyright: ignore[reportArgumentType]
         self.factor = factor
         self.beta_fast, self.beta_slow = beta_fast, beta_slow
+        self.attention_factor, self.mscale, self.mscale_all_dim = attention_factor, mscale, mscale_all_dim
+        self.truncate = truncate
         self._set(original_length)
-        self.temperature = (0.1 * math.log(factor) + 1) ** 2
+
+    @property
+    def temperature(self) -> float:
+        """f²."""
+        if self.attention_factor is not None:
+            return self.attention_factor**2
+        both = (self.mscale, self.mscale_all_dim) if self.mscale and self.mscale_all_dim else (1.0, 0.0)
+        above, below = (0.1 * scale * math.log(self.factor) + 1 for scale in both)
+        return (above / below) ** 2
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
         theta = super().rates(positions, dtype)
@@ -52,10 +75,10 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         def pair_of(turns: float) -> float:
             return self.width * math.log(self.trained / (turns * 2 * math.pi)) / (2 * math.log(self.base))
 
-        first, last = (
-            max(math.floor(pair_of(self.beta_fast)), 0),
-            min(math.ceil(pair_of(self.beta_slow)), self.width - 1),
-        )
+        first, last = pair_of(self.beta_fast), pair_of(self.beta_slow)
+        if self.truncate:
+            first, last = math.floor(first), math.ceil(last)
+        first, last = max(first, 0), min(last, self.width - 1)
         pair = torch.arange(len(theta), device=theta.device, dtype=dtype)
         slowed = ((pair - first) / max(last - first, 0.001)).clamp(0, 1)
         return theta * (1 - slowed) + theta / self.factor * slowed

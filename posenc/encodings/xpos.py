@@ -15,13 +15,13 @@ LARGEST_EXPONENT = 80.0
 
 
 class XPosPositionalEncoding(RotaryPositionalEncoding):
-    """Pair i of RoPE's q_p times ζ_i^(p/scale), of its k_p times ζ_i^(−p/scale),  ζ_i = (2i/d + γ) / (1 + γ).
+    """Pair i of RoPE's q_p times ζ_i^(p/scale), of its k_p times ζ_i^(−p/scale),  ζ_i = (2i/r + γ) / (1 + γ).
 
     xPos, Sun et al. 2022 (https://arxiv.org/abs/2212.10554): a pair's share of the logit decays as ζ_i^((m − n)/scale)
     with the distance to a key on the left. Causal by intent: for keys on the right it grows. Positions are counted from
     the middle of each sequence's, which cancels in every logit and keeps the factors small, as in the authors' code
-    (torchscale). Defined at every length whose factors float32 holds, 65,000 positions by default; a longer one is an
-    error.
+    (torchscale). r = d, or the share `rotated` of d; the rest neither turns nor decays. Defined at every length whose
+    factors float32 holds, 65,000 positions by default; a longer one is an error.
     """
 
     source = "https://arxiv.org/abs/2212.10554"
@@ -35,8 +35,9 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
         scale: float = 512.0,
         base: float = 10_000.0,
         layout: str = "interleaved",
+        rotated: float | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, base, layout)
+        super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=0, open_low=True, gamma=gamma, scale=scale)
         self.gamma, self.scale = gamma, scale
 

@@ -27,9 +27,12 @@ FORMER_GROUPS = ("allow",)
 """Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
 NEWER = (
     "data.eval_error", "data.validation_size", "trainer.compile", "model.logit_scale", "model.rms_norm",
-    "model.mlp_gate", "model.num_kv_heads", "model.qk_norm", "model.sinks", "model.soft_cap",
+    "model.mlp_gate", "model.num_kv_heads", "model.qk_norm", "model.sinks", "model.soft_cap", "encoding.rotated",
+    "encoding.attention_factor", "encoding.mscale", "encoding.mscale_all_dim", "dataset.num_tokens",
 )  # fmt: skip
 """Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
+BEFORE = {"encoding.truncate": True, "dataset.tokenizer": "bytes"}
+"""Keys that a former posenc did not have, and the value that does what it did."""
 OURS = "posenc.callbacks."
 """Callbacks below this module only watch; tests/test_identity.py holds them to it."""
 WATCHERS = (
@@ -74,7 +77,7 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _says_nothing(key: str, value: Any) -> bool:
-    return key in HARMLESS or (key in NEWER and value in (None, False))
+    return key in HARMLESS or (key in NEWER and value in (None, False)) or (key in BEFORE and value == BEFORE[key])
 
 
 def watches(callback: Any) -> bool:

@@ -28,8 +28,8 @@ from tests.encodings.rebuild import arguments, rebuilt
 ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
 D, H, N = 64, 4, 20
-SOON = {"threshold": 8.0, "original_length": 8}
-"""Arguments that say from which length on something happens, set so low that it happens here."""
+SOON = {"threshold": 8.0, "original_length": 24}
+"""Arguments that say from which length on something happens, set so low that it happens here, or once N is shifted."""
 
 
 def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
@@ -146,7 +146,7 @@ LAYERWISE = {
     "path",
     "shaw",
 }
-LAYERWISE |= {"music_transformer", "rope_forgetting", "selective_rope", "shaw_keys", "transformer_xl"}
+LAYERWISE |= {"music_transformer", "rope_decoupled", "rope_forgetting", "selective_rope", "shaw_keys", "transformer_xl"}
 """Encodings whose source learns some part anew in each layer; of learned_relative's scalar form there is none."""
 
 

@@ -171,6 +171,10 @@ LLAMA: list[tuple[str, str, dict[str, float]]] = [
         for s, L, fast, slow in ((4.0, 16, 32, 1), (4.0, 128, 32, 1), (8.0, 2048, 32, 1), (2.0, 512, 8, 2))
     ),
     *(
+        ("rope_yarn", "yarn", {"factor": 40.0, "original_length": 4096, **more})
+        for more in ({"attention_factor": 1.5}, {"mscale": 0.7, "mscale_all_dim": 1.0}, {"truncate": False})
+    ),
+    *(
         ("rope_llama3", "llama3", {"factor": s, "original_length": L, "low_turns": low, "high_turns": high})
         for s, L, low, high in ((4.0, 16, 1.0, 4.0), (8.0, 128, 1.0, 4.0), (8.0, 8192, 2.0, 16.0))
     ),

@@ -1,0 +1,39 @@
+"""Resonance RoPE: every pair is back where it was after a whole number of positions."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.rope_yarn import YarnRotaryPositionalEncoding
+from posenc.positions.positions import Positions
+
+
+class ResonanceRotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with θ_i = 2π / round(λ_i),  λ_i = 2π base^(2i/r).
+
+    Resonance RoPE, Wang et al. 2024 (https://arxiv.org/abs/2403.00071; https://github.com/sheryc/resonance_rope):
+    wavelengths are whole numbers of positions, so that a pair which has made a turn within the training length meets no
+    angle that is new in longer sequences. The lowest frequencies, which make no turn in training, still do. Defined at
+    every length.
+    """
+
+    source = "https://arxiv.org/abs/2403.00071"
+    proof = ("formula",)
+
+    def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
+        wavelength = 2 * math.pi / super().rates(positions, torch.float64)  # one rounding under every dtype
+        return (2 * math.pi / wavelength.round()).to(dtype)
+
+
+class ResonanceYarnRotaryPositionalEncoding(ResonanceRotaryPositionalEncoding, YarnRotaryPositionalEncoding):
+    """RoPE with θ_i = 2π / round(2π/θ_i) of YaRN's θ_i, and YaRN's factor of the logits.
+
+    Resonance YaRN, Wang et al. 2024 (https://arxiv.org/abs/2403.00071): YaRN for the frequencies that make no turn in
+    the training length, whole wavelengths for those that do. Arguments are those of YaRN. Defined at every length; made
+    for up to s times the training length.
+    """
+
+    source = "https://arxiv.org/abs/2403.00071"
+    proof = ("formula",)

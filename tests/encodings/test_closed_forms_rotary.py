@@ -1,0 +1,153 @@
+"""Later forms of RoPE against their papers' formulas in numpy, pair by pair."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from posenc import encodings as pe
+from posenc.checks import ConfigError
+from posenc.encodings.base import PositionalEncoding
+from posenc.positions.positions import Positions
+from tests.encodings.proofs import FORMULA, proves
+from tests.encodings.test_closed_forms import Layer, all_cases, cases, linear
+from tests.encodings.test_closed_forms_content import steady, turned
+
+THETA = 10000.0 ** (-2 * np.arange(8) / 16)
+
+
+@proves(FORMULA, "rope_clipped")
+@pytest.mark.parametrize(("clipped", "n"), [(0.0, 0), (0.2, 1), (0.3125, 2), (0.5, 4), (1.0, 8)])
+@cases
+def test_clipped(H: int, positions: Positions, clipped: float, n: int) -> None:
+    """The n lowest of 8 frequencies times (1 + cos(π j/(n − 1))) / 2."""
+    layer, rates = Layer(H, positions, d=16), THETA.copy()
+    for j in range(n):
+        rates[8 - n + j] *= (1 + math.cos(math.pi * j / max(n - 1, 1))) / 2
+    turned(layer, pe.ClippedRotaryPositionalEncoding(layer.D, H, clipped), steady(layer, rates))
+
+
+@proves(FORMULA, "rope_resonance", "rope_resonance_yarn")
+@cases
+def test_resonance(H: int, positions: Positions) -> None:
+    """Wavelengths are the next whole numbers: 6, 20, 63, 199, ... of 2π √10^i; YaRN's first, then whole."""
+    layer = Layer(H, positions, d=16)
+    whole = np.array([6, 20, 63, 199, 628, 1987, 6283, 19869])
+    turned(layer, pe.ResonanceRotaryPositionalEncoding(layer.D, H), steady(layer, 2 * math.pi / whole))
+    low, high = 0, 8 * math.log(64 / (2 * math.pi)) / math.log(10000)  # turns 32 and 1 in 64 positions
+    slowed = np.clip((np.arange(8) - low) / math.ceil(high), 0, 1)
+    wavelengths = np.round(2 * math.pi / (THETA * (1 - slowed + slowed / 4)))
+    yarn = pe.ResonanceYarnRotaryPositionalEncoding(layer.D, H, 64)
+    layer.q = layer.q * (0.1 * math.log(4) + 1) ** 2
+    turned(layer, yarn, steady(layer, 2 * math.pi / wavelengths))
+
+
+@proves(FORMULA, "rope_key_offset")
+@pytest.mark.parametrize(("layout", "rotated", "kept"), [("interleaved", 1.0, 0.5), ("half_split", 0.5, 1.0)])
+@cases
+def test_key_offset(H: int, positions: Positions, layout: str, rotated: float, kept: float) -> None:
+    """What does not turn, here the last 8 of 16, has the key of the token before; the first token has its own."""
+    layer = Layer(H, positions, d=16)
+    keys = layer.k.copy()
+    for n in range(1, layer.N):
+        keys[:, :, n, 8:] = layer.k[:, :, n - 1, 8:]
+    layer.k = keys
+    pairs = int(8 * rotated)
+    theta = 10000.0 ** (-np.arange(pairs) / pairs)
+    rates = np.where(np.arange(pairs) < int(kept * pairs), theta, 0)
+    encoding = pe.KeyOffsetRotaryPositionalEncoding(layer.D, H, layout=layout, rotated=rotated, kept=kept)
+    turned(layer, encoding, steady(layer, rates), layout == "half_split")
+
+
+def test_key_offset_needs_a_key_that_stands() -> None:
+    with pytest.raises(ConfigError, match=r"all turn; set encoding\.kept=0\.5"):
+        pe.KeyOffsetRotaryPositionalEncoding(16, 2, kept=1.0)
+
+
+@proves(FORMULA, "rope_decoupled")
+@all_cases
+def test_decoupled(H: int, positions: Positions) -> None:
+    """(q·k + Re(Σ_i a_i conj(b_i) e^{i θ_i (m − n)})) / √(d + r), a and b of x by weights, b for all heads."""
+    layer, encoding = Layer(H, positions), pe.DecoupledRotaryPositionalEncoding(8 * H, H, rotated=0.5).double()
+    a = linear(encoding.queries, layer.x).reshape(2, layer.N, H, 4)
+    b = linear(encoding.key, layer.x)
+    theta = 10000.0 ** (-np.arange(2) / 2)
+
+    def logit(s: int, h: int, m: int, n: int) -> float:
+        one, other = a[s, m, h, ::2] + 1j * a[s, m, h, 1::2], b[s, n, ::2] + 1j * b[s, n, 1::2]
+        turning = (one * other.conj() * np.exp(-1j * theta * layer.t(s, m, n))).real.sum()
+        return (layer.q[s, h, m] @ layer.k[s, h, n] + turning) / math.sqrt(12)
+
+    layer.has(encoding, logit)
+
+
+Distance = Callable[[float, float], float]
+"""Of a query at m and a key at n ≤ m: how far apart their angles are."""
+
+
+def rectified(m: float, n: float) -> float:
+    return min(m - n, 3)
+
+
+def leaky(m: float, n: float) -> float:
+    return m - n if m - n < 3 else 3 + (m - n - 3) / 4
+
+
+def self_extended(m: float, n: float) -> float:
+    return m - n if m - n < 3 else m // 2 - n // 2 + 3 - 3 // 2
+
+
+def dual_chunk(m: float, n: float) -> float:
+    """Chunks of 3 places, no place beyond 4."""
+    if m // 3 == n // 3:
+        return m - n
+    return (min(m % 3 + 3, 4) if m // 3 == n // 3 + 1 else 4) - n % 3
+
+
+FAR: list[tuple[Callable[..., PositionalEncoding], dict[str, float], Distance]] = [
+    (pe.RectifiedRotaryPositionalEncoding, {"window": 3}, rectified),
+    (pe.RectifiedRotaryPositionalEncoding, {"window": 3, "slowed": 4.0}, leaky),
+    (pe.SelfExtendRotaryPositionalEncoding, {"window": 3, "group": 2}, self_extended),
+    (pe.DualChunkRotaryPositionalEncoding, {"reach": 4, "local": 1}, dual_chunk),
+]
+
+
+@proves(FORMULA, "rerope", "leaky_rerope", "self_extend", "dual_chunk")
+@pytest.mark.parametrize(("build", "options", "distance"), FAR)
+@pytest.mark.parametrize("rotated", [1.0, 0.5])
+@all_cases
+def test_far(
+    H: int,
+    positions: Positions,
+    build: Callable[..., PositionalEncoding],
+    options: dict[str, float],
+    distance: Distance,
+    rotated: float,
+) -> None:
+    """Re(q_i conj(k_i) e^{i θ_i · distance}), one pair of tokens after another."""
+    layer = Layer(H, positions, d=16)
+    r = int(16 * rotated)
+    theta = 10000.0 ** (-2 * np.arange(r // 2) / r)
+    q, k = (x[..., 0:r:2] + 1j * x[..., 1:r:2] for x in (layer.q, layer.k))
+
+    def logit(b: int, h: int, m: int, n: int) -> float:
+        turns = np.exp(1j * theta * distance(layer.p[b, m], layer.p[b, n]))
+        still = layer.q[b, h, m, r:] @ layer.k[b, h, n, r:]
+        return ((q[b, h, m] * k[b, h, n].conj() * turns).real.sum() + still) / 4
+
+    layer.has(build(layer.D, H, True, rotated=rotated, **options), logit, causal=True)
+
+
+@pytest.mark.parametrize("name", ["Rectified", "SelfExtend", "DualChunk"])
+def test_far_is_rope_near_and_never_further_than_was_trained(name: str) -> None:
+    """L = 16: at the length itself, distances beyond the window are others already; all stay below L to twice that."""
+    encoding = getattr(pe, f"{name}RotaryPositionalEncoding")(8, 1, True, 16)
+    x = torch.randn(1, 1, 40, 8, dtype=torch.float64)
+    assert encoding.bias(x[0], x[..., :4, :], x[..., :4, :], Positions.arange(4)) is None
+    p = torch.arange(32.0)[None]
+    for region, at_query, at_key in encoding.regions(p):
+        seen = region & torch.ones(32, 32, dtype=torch.bool).tril()
+        apart = (at_query[:, :, None] - at_key[:, None])[seen]
+        assert not len(apart) or 0 <= apart.min() <= apart.max() < 16

@@ -1,0 +1,101 @@
+"""Frequencies of scaled RoPE are those of transformers, to 1e-6, also where only part of each head turns."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import DeepseekV3Config, GPTNeoXConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.deepseek_v3 import modeling_deepseek_v3 as deepseek
+from transformers.models.gpt_neox import modeling_gpt_neox as gpt_neox
+
+from posenc.positions.positions import Positions
+from tests.encodings.proofs import proves
+from tests.encodings.test_parity_rotary import (
+    THEIR_NAMES,
+    at,
+    build,
+    close,
+    logits_agree,
+    queries_and_keys,
+    x_transformers,
+)
+
+HEADS, WIDTH, L = 2, 32, 16
+FORMS: list[tuple[str, str, dict[str, Any]]] = [
+    ("rope_linear", "linear", {"factor": 3.0}),
+    ("rope_dynamic_ntk", "dynamic", {"factor": 2.0, "original_length": L}),
+    ("rope_yarn", "yarn", {"factor": 4.0, "original_length": L}),
+    ("rope_yarn", "yarn", {"factor": 40.0, "original_length": 4096, "mscale": 1.0, "mscale_all_dim": 0.5}),
+    ("rope_yarn", "yarn", {"factor": 32.0, "original_length": 4096, "truncate": False}),
+    ("rope_llama3", "llama3", {"factor": 8.0, "original_length": L, "low_turns": 1.0, "high_turns": 4.0}),
+    ("rope_longrope", "longrope", {"factor": 4.0, "original_length": L}),
+    ("rope_longrope", "longrope", {"factor": 4.0, "original_length": L, "attention_factor": 1.2}),
+]
+
+
+@proves("transformers", "rope_longrope")
+@pytest.mark.parametrize("length", [9, 40])
+@pytest.mark.parametrize("rotated", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("base", [10_000.0, 500.0])
+@pytest.mark.parametrize(("name", "kind", "options"), FORMS)
+def test_scaled_and_partly_turned(
+    name: str, kind: str, options: dict[str, Any], base: float, rotated: float, length: int
+) -> None:
+    """In sequences within L and beyond; logits are those of GPT-NeoX, whose factor turned parts alone have."""
+    options = {**options}
+    if kind == "longrope":
+        draw = np.random.default_rng(0).uniform(1, 5, (2, int(WIDTH * rotated) // 2))
+        options |= {"short_factor": draw[0].tolist(), "long_factor": draw[1].tolist()}
+    ours, positions = (
+        build(name, HEADS, WIDTH, base=base, layout="half_split", rotated=rotated, **options),
+        at(length, 0),
+    )
+    rope = {THEIR_NAMES.get(key, key): value for key, value in options.items()}
+    trained = rope.pop("original_max_position_embeddings") if kind == "dynamic" else 64
+    config = GPTNeoXConfig(hidden_size=HEADS * WIDTH, num_attention_heads=HEADS, max_position_embeddings=trained)
+    config.rope_parameters = {"rope_type": kind, "rope_theta": base, "partial_rotary_factor": rotated, **rope}
+    theirs, f = ROPE_INIT_FUNCTIONS[kind](config, seq_len=length)
+    torch.testing.assert_close(ours.rates(positions, torch.float64).float(), theirs, atol=1e-6, rtol=1e-6)
+    assert ours.temperature == pytest.approx(f**2, rel=1e-6)
+    q, k = queries_and_keys(HEADS, length, WIDTH)
+    cos, sin = gpt_neox.GPTNeoXRotaryEmbedding(config)(q, positions.ids)
+    logits_agree(ours.rotate(q, q, k, positions), gpt_neox.apply_rotary_pos_emb(q, k, cos, sin), WIDTH)
+
+
+def test_longrope_asks_each_sequence_and_begins_as_ntk() -> None:
+    ours = build("rope_longrope", HEADS, WIDTH, factor=4.0, original_length=L)
+    ids = torch.stack((torch.arange(8), torch.arange(8) * 3))
+    short, long = ours.rates(Positions(ids, span=22), torch.float64)
+    torch.testing.assert_close(short, build("rope", HEADS, WIDTH).rates(at(8, 0), torch.float64))
+    torch.testing.assert_close(long, build("rope_ntk", HEADS, WIDTH, factor=4.0).rates(at(8, 0), torch.float64))
+
+
+def test_xpos_decays_where_it_turns() -> None:
+    ours = build("xpos", HEADS, WIDTH, rotated=0.5)
+    theirs = x_transformers.RotaryEmbedding(WIDTH // 2, use_xpos=True, scale_base=512)
+    q, k = queries_and_keys(HEADS, 17, WIDTH)
+    freqs, decay = theirs(torch.arange(17))
+    assert isinstance(decay, torch.Tensor)
+    a = x_transformers.apply_rotary_pos_emb(q, freqs, decay)  # pyright: ignore[reportArgumentType]
+    b = x_transformers.apply_rotary_pos_emb(k, freqs, decay**-1)  # pyright: ignore[reportArgumentType]
+    logits_agree(ours.rotate(q, q, k, at(17, 0)), (a, b), WIDTH)
+
+
+@proves("transformers", "rope_decoupled")
+@pytest.mark.parametrize(("heads", "rotated"), [(2, 0.5), (1, 1.0)])
+def test_decoupled_against_deepseek(heads: int, rotated: float) -> None:
+    """Their queries and keys of content are ours, and their weights; logits of a head of d + r numbers."""
+    sizes = DeepseekV3Config()
+    assert sizes.qk_rope_head_dim / sizes.qk_nope_head_dim == 0.5  # the default
+    ours, positions = build("rope_decoupled", heads, WIDTH, rotated=rotated), at(17, 3)
+    x, (q, k) = torch.randn(2, 17, heads * WIDTH), queries_and_keys(heads, 17, WIDTH)
+    where = ours.queries(x).view(2, 17, heads, -1).transpose(1, 2)
+    r = where.shape[-1]
+    angle = positions.ids[..., None] * 10_000.0 ** (-torch.arange(0, r, 2) / r)
+    cos, sin = (torch.cat((y, y), -1) for y in (angle.cos(), angle.sin()))
+    where, shared = deepseek.apply_rotary_pos_emb_interleave(where, ours.key(x)[:, None], cos, sin)
+    theirs = (torch.cat((q, where), -1), torch.cat((k, shared.expand_as(where)), -1))
+    a, b = ours.rotate(x, q, k, positions)
+    close(a @ b.mT * WIDTH**-0.5, theirs[0] @ theirs[1].mT * (WIDTH + r) ** -0.5)
