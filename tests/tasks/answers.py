@@ -50,6 +50,11 @@ def by_python(tokens: Tensor, symbols: str) -> Tensor:
     return torch.tensor(answers)
 
 
+def at_the_offset(tokens: Tensor) -> Tensor:
+    k = tokens[:, -1] - 29  # questions 21 to 28 ask for −8 to −1, 29 to 36 for 1 to 8
+    return at(tokens, place(tokens, 20) + k + (k >= 0).long())
+
+
 AWARE: dict[str, Callable[[Tensor], Tensor]] = {
     "abs_pattern": lambda tokens: (place(tokens, 5) > 3).long() + (place(tokens, 5) > 9),
     "chained_lookup": chained,
@@ -61,10 +66,12 @@ AWARE: dict[str, Callable[[Tensor], Tensor]] = {
     "last_of": lambda tokens: at(tokens.flip(1), (tokens.flip(1) < 4).int().argmax(1)),
     "lookup": lambda tokens: at(tokens, tokens[:, -1] - 20),
     "majority": lambda tokens: tokens.mode(1).values,
+    "max_retrieval": lambda tokens: at(tokens, tokens.argmax(1) + 1),
     "missing_duplicate": twin_of_the_hole,
     "modular_arithmetic": partial(by_python, symbols="01234+-*"),
     "modular_arithmetic_brackets": partial(by_python, symbols="01234+-*()"),
     "needle": lambda tokens: at(tokens, place(tokens, 20) + 1),
+    "offset_indexing": at_the_offset,
     "parity": lambda tokens: (tokens == 1).sum(1) % 2,
     "pattern": lambda tokens: (
         ((tokens[:, 5] == 3) & (tokens[:, 10] == 9)).long() + 2 * ((tokens[:, 15] == 7) & (tokens[:, 20] == 4))

@@ -1,0 +1,115 @@
+"""State tracking: words over a group of permutations, and what all letters so far amount to."""
+
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from posenc import checks
+from posenc.tasks.base import Task
+
+GROUPS = ("S3", "S4", "S5", "A4", "A5")
+LETTERS = ("generators", "elements")
+
+Permutation = tuple[int, ...]
+"""Where each object goes: object i to place [i]."""
+
+
+def elements(group: str) -> list[Permutation]:
+    """All permutations of the group, in the order of their digits: the identity first. A_n has the even ones."""
+    every = permutations(range(int(group[1])))
+    return [p for p in every if group[0] == "S" or not _odd(p)]
+
+
+def generators(group: str) -> list[Permutation]:
+    """Two that make all others: a swap and a turn of all n (S_n); a turn of three and the longest even turn (A_n)."""
+    n = int(group[1])
+    if group[0] == "S":
+        return [_turn(n, range(2)), _turn(n, range(n))]
+    return [_turn(n, range(3)), _turn(n, range(1 - n % 2, n))]
+
+
+def _turn(n: int, places: range) -> Permutation:
+    """Each of the places to the next one, the last to the first."""
+    return tuple(places[(i - places[0] + 1) % len(places)] if i in places else i for i in range(n))
+
+
+def _odd(p: Permutation) -> bool:
+    return bool(sum(p[i] > p[j] for i in range(len(p)) for j in range(i, len(p))) % 2)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StateTracking(Task):
+    """The product of all letters so far, in a group of permutations.
+
+        S3, letters s (swap the first two) and t (each to the next place)
+
+        letter    t    s    s    t    t
+        state    120  021  120  201  012
+
+    A state is where each object has come to; letters act one after the other on places. Law: letters are uniform and
+    independent. `letters` is `generators`, two that make the whole group, or `elements`, all |G| permutations. Class i
+    is the i-th permutation in the order of digits. Every token has an answer; later tokens say nothing about it. Random
+    guess: 1/|G|.
+
+    Source: Liu et al. 2023 (https://arxiv.org/abs/2210.10749) for generators, Merrill et al. 2024
+    (https://arxiv.org/abs/2404.08819) for elements. The word problem of S5 and of A5 is complete for NC¹, those of S3,
+    S4 and A4 are solvable groups' and need no more than TC⁰.
+    """
+
+    published = (
+        "transformers of constant depth, whatever they add for position alone, cannot track S5 at every length unless "
+        "TC⁰ = NC¹ (Merrill et al. 2024). PaTH, whose products of reflections depend on the tokens, can track states "
+        "that RoPE cannot (Yang et al. 2025, https://arxiv.org/abs/2505.16381)."
+    )
+
+    vocab_size: int = field(init=False)
+    group: str = "S3"
+    letters: str = "generators"
+    causal: bool = True
+    readout: str = "per_token"
+
+    per_token = True
+    determined_by = "sequence"
+    blind_masks = (True,)
+
+    def __post_init__(self) -> None:
+        checks.one_of(self, GROUPS, group=self.group)
+        checks.one_of(self, LETTERS, letters=self.letters)
+        states = elements(self.group)
+        letters = states if self.letters == "elements" else generators(self.group)
+        number = {state: i for i, state in enumerate(states)}
+        self.step = torch.tensor([[number[tuple(a[place] for place in state)] for a in letters] for state in states])
+        """[state, letter] → the next state."""
+        self.num_outputs, self.vocab_size = len(states), len(letters)
+        super().__post_init__()
+
+    def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(self.vocab_size, (batch, length), generator=generator)
+        states, state, step = np.empty((length, batch), dtype=np.int64), np.zeros(batch, np.int64), self.step.numpy()
+        for t, letter in enumerate(tokens.T.numpy()):
+            states[t] = state = step[state, letter]
+        return tokens, torch.from_numpy(states.T.copy())
+
+    def order_blind_ceiling(self, length: int) -> float | None:
+        """Exact for two letters; None for all elements, whose bags are too many to sum over.
+
+        The bag of the letters before the last, and the last, which the token itself is. With f_t(k, g) the probability
+        that t letters have k of the second kind and product g, the best guess at letter t + 1 is right with
+        Σ_k max_g f_t(k, g), since the last letter only renames the states.
+        """
+        if self.letters == "elements":
+            return None
+        step = self.step.numpy()
+        f = np.zeros((length + 1, self.num_outputs))
+        f[0, 0] = 1
+        total = 0.0
+        for _ in range(length):
+            total += f.max(1).sum()
+            first, second = np.zeros_like(f), np.zeros_like(f)
+            first[:, step[:, 0]] = f / 2  # a letter sends states to different ones
+            second[1:, step[:, 1]] = f[:-1] / 2
+            f = first + second
+        return float(total / length)
