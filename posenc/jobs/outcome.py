@@ -64,7 +64,8 @@ def opening(record: dict[str, Any], parts: Parts) -> str:
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     model = f"{'='.join(chosen(record))}, {_parameters(parts):,} parameters"
-    return f"{record['dataset']}, {lengths} · {model} · {device.type}, {where}, {parts.trainer.precision}"
+    read = "" if parts.task.data is None else f"\n{parts.task.data}"
+    return f"{record['dataset']}, {lengths} · {model} · {device.type}, {where}, {parts.trainer.precision}{read}"
 
 
 def _parameters(parts: Parts) -> int:

@@ -55,6 +55,8 @@ class Task:
     max_length: float = field(default=math.inf, init=False)
     digest: str | None = field(default=None, init=False)
     """Of the data that a task reads; None where there are none."""
+    data: str | None = field(default=None, init=False)
+    """What a task has read, in words; None where there is nothing."""
     per_token: bool = field(default=False, init=False)
     """Whether each token has an answer of its own; a sequence has one otherwise."""
     published: ClassVar[str] = "nothing that we know of."

@@ -1,4 +1,4 @@
-"""Real text: predict the next byte, or bytes that are masked."""
+"""Real text: predict the next byte or token, or those that are masked."""
 
 import copy
 import hashlib
@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.tasks.base import IGNORE, Task
-from posenc.tasks.parts import corpus
+from posenc.tasks.parts import corpus, tokens
 from posenc.tasks.parts.near_copies import near_copies
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ SHARES = {"test": 0.1, "validation": 0.1, "train": float("inf")}
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextDataset(Task):
-    """Byte-level language modelling: the next byte at each place, or, without a causal mask, bytes that are masked.
+    """Language modelling: the next byte at each place, or, without a causal mask, bytes that are masked.
 
         bytes            d e f   f ( x ) :
         causal: true     tokens   100 101 102 32 102 40 120 41       targets  101 102  32  32 102 40 120 41 58
@@ -41,8 +41,13 @@ class TextDataset(Task):
     Masked: in every window the share `mask` of the places, at least one, chosen without replacement; all are replaced
     by M, not four fifths of them as in BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).
 
+    `tokenizer` makes tokens of bytes: `bytes` none but themselves; `bpe` byte pairs, `num_tokens` tokens learned on the
+    training split by the tokenizers library; a path is a tokenizer.json. `uint16` and `uint32` are the type of ids that
+    lie in train.bin, val.bin and, if there is one, test.bin of the folder `path`, as nanoGPT writes them; they stay on
+    disk, and only windows are read. Bits are bits a token then; bits a byte are those by `bytes_per_token`.
+
     The order-blind and order-aware ceilings of text are unknown; `references` stand beside the result instead.
-    Random guess: 1/256.
+    Random guess: 1/256, or 1/num_tokens.
     """
 
     published = (
@@ -55,18 +60,19 @@ class TextDataset(Task):
     length: Any = 128
     vocab_size: int = field(init=False)
     path: str | None = None
+    tokenizer: str = "bytes"
+    num_tokens: int | None = None
     mask: float = 0.15
     causal: bool = True
     readout: str = "per_token"
 
-    num_outputs = 256
     per_token = True
 
     def __post_init__(self) -> None:
         checks.number(self, low=0, high=1, open_low=True, mask=self.mask)
-        files = _read(self.path)
-        self.digest = corpus.digest_of(files)
-        self._splits = {name: torch.from_numpy(np.frombuffer(data, np.uint8)) for name, data in _split(files).items()}
+        self._tokens, self.digest, said = _tokens(self.path, self.tokenizer, self.num_tokens)
+        self._splits, self.num_outputs = self._tokens.splits, self._tokens.count
+        self.data = said + ", ".join(f"{len(data):,} {name}" for name, data in sorted(self._splits.items()))
         self.max_length = min(len(data) for data in self._splits.values()) - 1
         self.vocab_size = self.num_outputs + (not self.causal)
         super().__post_init__()
@@ -75,21 +81,26 @@ class TextDataset(Task):
         for name, data in self._splits.items():
             if len(data) < longest + 1:
                 raise ConfigError(
-                    f"{self}: the {name} split of {self.path or 'the corpus'} has {len(data)} bytes, a window of "
+                    f"{self}: the {name} split of {self.path or 'the corpus'} has {len(data)} tokens, a window of "
                     f"length {longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give "
                     "more text."
                 )
-        self._bytes = self._splits["train"]
+        self._data = self._splits["train"]
 
     def split(self, name: str) -> "TextDataset":
-        """The same task on the bytes of another split."""
+        """The same task on the tokens of another split."""
         view = copy.copy(self)
-        view._bytes = self._splits[name]
+        view._data = self._splits[name]
         return view
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        start = torch.randint(len(self._bytes) - length, (batch, 1), generator=generator)
-        window = self._bytes[start + torch.arange(length + 1)].long()
+        start = torch.randint(len(self._data) - length, (batch, 1), generator=generator)
+        window = torch.from_numpy(self._data[(start + torch.arange(length + 1)).numpy()].astype(np.int64))
+        if self.tokenizer in corpus.IDS and window.max() >= self.num_outputs:
+            raise ConfigError(
+                f"{self}: {self.path} has the id {int(window.max())}, and num_tokens is {self.num_outputs}; raise "
+                "dataset.num_tokens, or write null."
+            )
         if self.causal:
             return window[:, :-1], window[:, 1:]
         window = window[:, :-1]
@@ -99,7 +110,7 @@ class TextDataset(Task):
         return window.scatter(1, places, self.num_outputs), targets
 
     def references(self) -> dict[str, float]:
-        """Bits a byte of the test split without a model.
+        """Bits a byte of the test split without a model; of tokens, bits a token and how many bytes one has.
 
         unigram_bits_per_byte  −Σ f log₂ f over the frequencies of the bytes: the best without any context
         gzip_bits_per_byte     gzip -9 of the whole split, which looks back 32 KiB
@@ -108,12 +119,17 @@ class TextDataset(Task):
                                least that zlib can; its Huffman tables still see the whole split
         """
         test = self._splits["test"]
-        frequency = torch.bincount(test.long(), minlength=256).double() / len(test)
+        frequency = torch.from_numpy(self._tokens.frequencies("test"))
+        entropy = -float(torch.special.xlogy(frequency, frequency).sum()) / math.log(2)
+        if self.tokenizer != "bytes":
+            sizes = self._tokens.bytes
+            known = {} if sizes is None else {"bytes_per_token": sizes["test"] / len(test)}
+            return {"unigram_bits_per_token": entropy} | known
         reach = min(15, max(9, math.ceil(math.log2(self.length[1]))))
         return {
-            "unigram_bits_per_byte": -float(torch.special.xlogy(frequency, frequency).sum()) / math.log(2),
-            "gzip_bits_per_byte": deflated(bytes(test.tolist()), 15),
-            "gzip_bits_per_byte_in_context": deflated(bytes(test.tolist()), reach),
+            "unigram_bits_per_byte": entropy,
+            "gzip_bits_per_byte": deflated(test.tobytes(), 15),
+            "gzip_bits_per_byte_in_context": deflated(test.tobytes(), reach),
         }
 
 
@@ -125,6 +141,35 @@ def deflated(data: bytes, log2_reach: int) -> float:
 
 MAX_NAMED = 10
 """Skipped files that a warning names."""
+
+
+def _tokens(path: str | None, tokenizer: str, num_tokens: int | None) -> tuple[tokens.Tokens, str, str]:
+    """The tokens of each split, the digest of what was read, and what it was, in words."""
+    if tokenizer in corpus.IDS:
+        made = tokens.of_ids(path, tokenizer, num_tokens)
+        return made, corpus.digest(path, tokenizer), f"ids of {made.count:,} tokens in {path}, on disk: "
+    if tokenizer == "bytes" and num_tokens is not None:
+        raise ConfigError(
+            f"dataset.num_tokens={num_tokens} is for dataset.tokenizer=bpe; bytes are 256, leave it null."
+        )
+    files = _read(path)
+    if tokenizer != "bytes":
+        _check_text(files, tokenizer)
+    splits = _split(files)
+    made = tokens.of_bytes(splits) if tokenizer == "bytes" else tokens.of_pairs(splits, tokenizer, num_tokens)
+    what = "files" if len(files) > 1 else "file"
+    said = f"{len(files):,} {what}, {sum(len(data) for _, data in files):,} bytes in {made.count:,} tokens: "
+    return made, corpus.digest_of(files, tokenizer), said
+
+
+def _check_text(files: list[tuple[str, bytes]], tokenizer: str) -> None:
+    for name, data in files:
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"dataset.tokenizer={tokenizer} reads UTF-8, and {name} is none; take dataset.tokenizer=bytes."
+            ) from error
 
 
 def _read(path: str | None) -> list[tuple[str, bytes]]:

@@ -16,6 +16,12 @@ MAX_BYTES = 2**30
 ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_test", "turtledemo"}
 """Folders of the standard library that are left out."""
 
+IDS = ("uint16", "uint32")
+TOKENIZERS = ("bytes", "bpe", *IDS)
+"""What `dataset.tokenizer` may be, besides the path of a tokenizer.json."""
+ID_FILES = {"train": "train.bin", "validation": "val.bin", "test": "test.bin"}
+END = 2**20
+"""Bytes at each end of a file of ids that its digest counts."""
 RULE = b"near copies in one split"
 """How posenc.tasks.text divides files; another rule makes other data of the same files, so it changes the digest."""
 
@@ -68,20 +74,61 @@ def _content(file: Path, room: int, root: Path) -> bytes:
         ) from error
 
 
-def digest(path: Any) -> str:
-    """That of the files that `path` names."""
-    return digest_of(read(path))
+def id_files(path: Any) -> dict[str, Path]:
+    """train.bin, val.bin and, if there is one, test.bin of a folder, by split. Raises ConfigError without the first."""
+    root = Path(to_absolute_path(str(Path(str(path)).expanduser())))
+    files = {name: root / file for name, file in ID_FILES.items() if (root / file).is_file()}
+    if path is None or not files.keys() >= {"train", "validation"}:
+        raise ConfigError(
+            f"dataset.path={'null' if path is None else path} must be a folder with train.bin and val.bin."
+        )
+    return files
 
 
-def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
+def tokenizer_file(path: str) -> bytes:
+    """What a tokenizer.json holds. Raises ConfigError where it cannot be read."""
+    try:
+        return read_bytes(Path(to_absolute_path(str(Path(path).expanduser()))), MAX_BYTES, follow=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"dataset.tokenizer={path} is none of {', '.join(TOKENIZERS)} and no file that can be read: {error}"
+        ) from error
+
+
+def digest(path: Any, tokenizer: str = "bytes") -> str:
+    """That of the files that `path` names, and of the tokenizer's.
+
+    Of ids on disk, which may be too many to read, sizes and both ends of the files count.
+    """
+    if tokenizer in IDS:
+        return digest_of(
+            ("/".join((name, *map(str, ends))), b"") for name, *ends in map(_ends, id_files(path).values())
+        )
+    return digest_of(read(path), tokenizer)
+
+
+def _ends(file: Path) -> tuple[str, int, str]:
+    size = file.stat().st_size
+    with file.open("rb") as data:
+        state = hashlib.blake2b(data.read(END))
+        data.seek(max(0, size - END))
+        state.update(data.read(END))
+    return file.name, size, state.hexdigest()
+
+
+def digest_of(files: Iterable[tuple[str, bytes]], tokenizer: str = "bytes") -> str:
     """16 hexadecimal digits over the names and bytes of all files, and over the rule that divides them into splits."""
     state = hashlib.blake2b(RULE)
     for name, data in files:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0" + data)
+    if tokenizer not in TOKENIZERS:
+        state.update(tokenizer_file(tokenizer))
     return state.hexdigest()[:16]
 
 
 def data_digest(dataset: Mapping[str, Any]) -> str | None:
     """Of the files that a task reads, which the option `path` names; None where it has no such option."""
     options = {f"dataset.{key}": value for key, value in dataset.items()}
-    return digest(options["dataset.path"]) if "dataset.path" in options else None
+    if "dataset.path" not in options:
+        return None
+    return digest(options["dataset.path"], str(options.get("dataset.tokenizer", "bytes")))

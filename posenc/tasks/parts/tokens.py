@@ -1,0 +1,124 @@
+"""From files to tokens: the bytes themselves, byte pairs that are learned, or ids that lie on disk and stay there."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.tasks.parts import corpus
+
+PAIRS = 1024
+"""Tokens of `bpe` where nothing is said: the 256 bytes and what is learned."""
+CHUNK = 2**22
+"""Ids of a file that are looked at in one go."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of each split, whole numbers below `count`, in memory or on disk.
+
+    bytes  how many bytes of text the splits have; None: nobody knows
+    """
+
+    splits: Mapping[str, np.ndarray]
+    count: int
+    bytes: Mapping[str, int] | None = None
+
+    def frequencies(self, split: str) -> np.ndarray:
+        """How often each token occurs there, as shares."""
+        counts = np.zeros(self.count)
+        for part in _parts(self.splits[split]):
+            counts += np.bincount(part, minlength=self.count)
+        return counts / counts.sum()
+
+
+def of_bytes(splits: Mapping[str, bytes | bytearray]) -> Tokens:
+    """Each byte is a token."""
+    sizes = {name: len(data) for name, data in splits.items()}
+    return Tokens({name: np.frombuffer(data, np.uint8) for name, data in splits.items()}, 256, sizes)
+
+
+def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens: int | None) -> Tokens:
+    """Tokens of a tokenizer.json, or of byte-level BPE learned on the training split, `num_tokens` of them.
+
+    Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909) on bytes, as in GPT-2, by the tokenizers library. A letter
+    that the end of a split cuts is left out. Raises ConfigError where the library or the file is missing.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigError(
+            f"dataset.tokenizer={tokenizer} needs the tokenizers library; pip install tokenizers, or take "
+            "dataset.tokenizer=bytes."
+        ) from error
+    texts = {name: data.decode("utf-8", "ignore").split("\0") for name, data in splits.items()}
+    if tokenizer == "bpe":
+        asked = PAIRS if num_tokens is None else num_tokens
+        checks.positive("TextDataset", minimum=257, maximum=2**20, num_tokens=asked)
+        found = Tokenizer.from_str(_learned(tuple(texts["train"]), asked))
+    else:
+        if num_tokens is not None:
+            raise ConfigError(f"dataset.num_tokens={num_tokens}: {tokenizer} says how many it has; leave it null.")
+        written = corpus.tokenizer_file(tokenizer)
+        try:
+            found = Tokenizer.from_str(written.decode())
+        except Exception as error:  # the library raises nothing narrower
+            raise ConfigError(f"dataset.tokenizer={tokenizer} is no tokenizer.json: {error}") from error
+    ids = {name: _encoded(found, parts) for name, parts in texts.items()}
+    return Tokens(ids, found.get_vocab_size(), {name: len(data) for name, data in splits.items()})
+
+
+@lru_cache(maxsize=2)
+def _learned(texts: tuple[str, ...], num_tokens: int) -> str:
+    """The tokenizer as json; once for all runs of a process."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learned.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learned.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=num_tokens, initial_alphabet=alphabet, show_progress=False)
+    )
+    return learned.to_str()
+
+
+def _encoded(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
+    """The ids of all texts, with those of a zero byte between them."""
+    parts: list[list[int]] = []
+    for text in texts:
+        parts.append(tokenizer.encode("\0" * bool(parts) + text, add_special_tokens=False).ids)
+    return np.concatenate([np.array(ids, dtype=np.int32) for ids in parts])
+
+
+def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
+    """The ids in train.bin, val.bin and test.bin of a folder, as nanoGPT writes them: numbers of one type, no header.
+
+    They stay on disk, and a window reads its own. Without test.bin, val.bin is halved: first validation, then test.
+    num_tokens  None: the largest id and one, for which all files are read through once
+    """
+    files = corpus.id_files(path)
+    kind = np.dtype(dtype).newbyteorder("<")
+    splits: dict[str, np.ndarray] = {}
+    for name, file in files.items():
+        size = file.stat().st_size
+        if not size or size % kind.itemsize:
+            raise ConfigError(
+                f"dataset.path: {file} has {size:,} bytes, which are no numbers of {kind.itemsize} bytes each."
+            )
+        splits[name] = np.memmap(file, kind, "r")
+    if "test" not in splits:
+        half = len(splits["validation"]) // 2
+        splits["validation"], splits["test"] = splits["validation"][:half], splits["validation"][half:]
+    if num_tokens is None:
+        num_tokens = 1 + max(int(part.max()) for data in splits.values() for part in _parts(data))
+    checks.positive("TextDataset", num_tokens=num_tokens)
+    return Tokens(splits, num_tokens)
+
+
+def _parts(data: np.ndarray) -> Iterator[np.ndarray]:
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
