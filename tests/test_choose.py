@@ -22,15 +22,15 @@ B, H, D = 2, 2, 4
 def can(kernel: str, case: Case) -> bool:
     """Whether a kernel computes this case, as its docstring says."""
     plain = not case.values
-    cpu = case.device == "cpu" and not case.compiling and not case.documents
+    cpu = case.device == "cpu" and not case.compiling and not case.documents and case.square
     return {
         "explicit": True,
         "sdpa": plain,
-        "flex": plain,
+        "flex": plain and case.square,
         "fused": plain and cpu and case.equal_width and case.bias != "none",
         "by_query": cpu and case.equal_width and case.bias == "read" and case.consecutive,
         "by_pairs": cpu and case.bias == "pairs",
-        "bfloat16_blocks": case.bfloat16 and case.open_mask and (case.bias == "none" or case.one_table),
+        "bfloat16_blocks": case.bfloat16 and case.open_mask and (case.bias == "none" or case.one_table) and case.square,
         "bfloat16_products": case.bfloat16,
     }[kernel]
 
@@ -39,15 +39,18 @@ def test_every_case_has_a_kernel_that_can_do_it() -> None:
     lengths = (1, KEEP_UP_TO, KEEP_UP_TO + 1, PRODUCTS_UP_TO + 1, FIXED_FROM - 1, FIXED_FROM, BLOCKS_UP_TO + 1)
     flags = product((False, True), repeat=5)
     named = set[str]()
-    for kind, (learned, consecutive, width, open_mask, bfloat16), length, device, compiling, documents in product(
-        KINDS, [*flags], lengths, ("cpu", "cuda"), (False, True), (False, True)
+    for kind, (learned, consecutive, width, open_mask, bfloat16), length, device, compiling, (
+        documents,
+        square,
+    ) in product(
+        KINDS, [*flags], lengths, ("cpu", "cuda"), (False, True), ((False, True), (True, True), (False, False))
     ):
         if documents and (consecutive or open_mask):
             continue
         bias, _, values = kind.partition(", ")
         learned = learned and bias != "none"
         given = (learned, consecutive, width, open_mask, length, device, compiling, bfloat16)
-        case = Case(bias, bool(values), *given, documents=documents)
+        case = Case(bias, bool(values), *given, documents=documents, square=square)
         for option in OPTIONS:
             kernel = choose.choose(case, option)
             assert can(kernel, case), (kernel, option, case)

@@ -11,6 +11,8 @@ from torch import nn
 
 from posenc.attention import SelfAttention
 from posenc.catalog.encodings import EncodingEntry
+from posenc.encodings import RotaryPositionalEncoding
+from posenc.model import Encoder
 from posenc.positions import Positions
 from tests.conftest import ROOT, options
 
@@ -52,3 +54,13 @@ def test_the_layer_and_flex_give_the_definition(
             warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
             mixed = page["attend"](q, k, v, bias, positions)
         torch.testing.assert_close(ours.out(mixed.transpose(1, 2).flatten(2)), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_generation_with_a_cache_is_generation_without(page: dict[str, Any]) -> None:
+    encoding = RotaryPositionalEncoding(16, 2)
+    encoder = Encoder(encoding, 11, 11, dim=16, num_heads=2, causal=True, readout="per_token").double()
+    tokens = torch.randint(11, (2, 5))
+    found = page["generate"](encoder, tokens, 6)
+    for _ in range(6):
+        tokens = torch.cat((tokens, encoder(tokens)[:, -1:].argmax(-1)), 1)
+    assert torch.equal(found, tokens)

@@ -1,6 +1,7 @@
 """What a relative encoding adds to the scaled attention logits; the type of the data picks the kernel.
 
-B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.positions.positions`).
+B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.positions.positions`). A matrix is N×N; where
+the positions say that keys stand apart from queries it has a row for each query and a column for each key.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,18 +38,19 @@ class ByDistance:
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b H N N"]:
         """The bias for each (query, key) pair."""
-        table, N, span = self.table, positions.length, positions.span
+        table, queries, keys = self.table, positions.length, positions.at_keys.length
         if positions.consecutive:
-            table = table[..., span - N : span + N - 1]  # only the distances −(N − 1) .. N − 1 occur
+            first = positions.span - keys
+            table = table[..., first : first + keys + queries - 1]  # only −(keys − 1) .. queries − 1 occur
             if table.shape[-2] == 1:
-                # Row m of the Toeplitz matrix is the window of N values that starts at distance −m: a strided view.
-                return table[..., 0, :].unfold(-1, N, 1).flip(-2)
-            return skew(table)
+                # Row m of the Toeplitz matrix is the window of values that starts at distance −m: a strided view.
+                return table[..., 0, :].unfold(-1, keys, 1).flip(-2)
+            return blocks.skew(table)
         index = positions.distance_index[:, None]
         if table.shape[0] == 1 and table.shape[-2] == 1:
             return table[0, :, 0][:, index[:, 0]].transpose(0, 1)
         batch = max(table.shape[0], index.shape[0])
-        return table.expand(batch, -1, N, -1).gather(-1, index.expand(batch, table.shape[1], N, N))
+        return table.expand(batch, -1, queries, -1).gather(-1, index.expand(batch, table.shape[1], queries, keys))
 
     def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
         """Nothing is added to the values."""
@@ -112,19 +114,6 @@ def by_distance(
     return sums @ values.to(weights.dtype)
 
 
-def skew(table: Float[Tensor, "*b N M"]) -> Float[Tensor, "*b N N"]:
-    """out[m, n] = table[m, n − m + N − 1], M = 2N − 1: a row of distances a query becomes a row of keys a query.
-
-    Huang et al. 2018 (Music Transformer, https://arxiv.org/abs/1809.04281), section 3.4.1, for both directions: read
-    with a stride of M − 1 instead of M, each row starts one distance further left. A view of a contiguous table.
-    """
-    N = table.shape[-2]
-    if N == 1:
-        return table
-    flat = table.flatten(-2)[..., N - 1 : N - 1 + N * (2 * N - 2)]
-    return flat.unflatten(-1, (N, 2 * N - 2))[..., :N]
-
-
 @dataclass(frozen=True)
 class Dense:
     """A bias that depends on the content of the keys or on the logits: nothing smaller than N×N describes it.
@@ -147,7 +136,8 @@ class Dense:
         return self.logits.requires_grad or (self.values is not None and self.values.requires_grad)
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
-        """The logits themselves."""
+        """The logits themselves. Raises ConfigError where queries and keys are not as many: they would broadcast."""
+        blocks.fits(self.logits, self.logits.mT, positions)
         return self.logits
 
     def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Tensor | None:
@@ -176,12 +166,13 @@ class ByPairs:
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
         """The bias for each (query, key) pair; where no gradient is recorded, nothing larger lives."""
-        N = positions.length
-        return torch.cat([self.logits(self.parameters, m, slice(0, N)) for m in self.blocks(N)], -2)
+        N = positions.at_keys.length
+        rows = self.blocks(positions.length, N)
+        return torch.cat([self.logits(self.parameters, m, slice(0, N)) for m in rows], -2)
 
-    def blocks(self, length: int, others: int = 1) -> Iterator[slice]:
+    def blocks(self, queries: int, keys: int, others: int = 1) -> Iterator[slice]:
         """Queries for which about `BLOCK` numbers are made at once: of the bias, or `others` for each pair."""
-        return blocks.cut(length, max(1, BLOCK // (length * max(others, self.width))))
+        return blocks.cut(queries, max(1, BLOCK // (keys * max(others, self.width))))
 
     def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
         """Nothing is added to the values."""
@@ -189,15 +180,3 @@ class ByPairs:
 
 
 Bias = ByDistance | ByQuery | ByPairs | Dense
-
-
-def replacing(
-    logits: Float[Tensor, "B H N N"], q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], head_dim: int
-) -> Dense:
-    """The bias that puts `logits` in the place of q kᵀ / √head_dim, for encodings that are not a sum."""
-    return Dense(logits - ((q * head_dim**-0.5) @ k.mT).to(logits.dtype))
-
-
-def earlier(length: int, device: torch.device | None = None) -> Tensor:
-    """(N, N), True where the key (column) is not after the query (row)."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

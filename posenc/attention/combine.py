@@ -61,8 +61,7 @@ def _joined(
     pairs = [bias for bias in biases if isinstance(bias, ByPairs)]
     if pairs and values is None:
         return ByPairs(logits, tensors, width=sum(bias.width for bias in pairs))
-    everything = slice(0, positions.length)
-    return Dense(logits(tensors, everything, everything), values)
+    return Dense(logits(tensors, slice(0, positions.length), slice(0, positions.at_keys.length)), values)
 
 
 def _block(bias: Bias | None, positions: Positions) -> tuple[Block | None, tuple[Tensor, ...]]:

@@ -4,7 +4,8 @@
 
 with a soft cap on these logits and a sink beside the keys where `posenc.attention.softmax.Softmax` asks for them,
 and `bias.values`, where a bias has some, are added to v by distance. d is the width of v: an encoding may widen q and
-k, not the scale. The bias is added to the *scaled* logits.
+k, not the scale. The bias is added to the *scaled* logits. There are M queries for N keys: M = N, unless the positions
+say otherwise.
 """
 
 from jaxtyping import Float
@@ -19,23 +20,23 @@ from posenc.positions.positions import Positions
 
 
 def attention_logits(
-    q: Float[Tensor, "B H N c"],
+    q: Float[Tensor, "B H M c"],
     k: Float[Tensor, "B H N c"],
     head_dim: int,
     bias: Bias | None,
     positions: Positions,
     mask: Mask,
     softmax: Softmax = PLAIN,
-) -> Float[Tensor, "B H N N"]:
+) -> Float[Tensor, "B H M N"]:
     """q kᵀ / √head_dim + bias, capped, −∞ where the mask forbids."""
     return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask, softmax)
 
 
 def biased(
-    logits: Float[Tensor, "B H N N"], bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
+    logits: Float[Tensor, "B H M N"], bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
 ) -> Tensor:
     """logits + bias, capped, −∞ where the mask forbids."""
-    blocks.fits(logits, logits.mT, positions.length)
+    blocks.fits(logits, logits.mT, positions)
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     logits = softmax.capped(logits)
@@ -43,7 +44,7 @@ def biased(
     return logits if allowed is None else logits.masked_fill(~allowed, float("-inf"))
 
 
-def add_values(weights: Float[Tensor, "B H N N"], v: Tensor, bias: Bias | None, positions: Positions) -> Tensor:
+def add_values(weights: Float[Tensor, "B H M N"], v: Tensor, bias: Bias | None, positions: Positions) -> Tensor:
     """weights · v, and what the bias adds to the values by distance."""
     relative = None if bias is None else bias.weighted_values(weights, positions)
     return weights @ v if relative is None else weights @ v + relative

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from posenc import checks
 from posenc.attention.bias import Bias
+from posenc.attention.cache import LayerCache, unread
 from posenc.attention.hooks import Hooks, built_for
 from posenc.attention.kernels import choose
 from posenc.attention.mask import Mask
@@ -77,11 +78,14 @@ class SelfAttention(nn.Module):
         """Refuse a device on which this implementation of attention cannot be trained."""
         choose.check_training(self.attention, device)
 
-    def forward(self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions) -> Float[Tensor, "B N D"]:
-        """Mix the tokens of each sequence; ConfigError for an encoding of another layer, positions of other tokens."""
+    def forward(
+        self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
+    ) -> Float[Tensor, "B M D"]:
+        """Mix the tokens, and those that a cache holds; ConfigError for an encoding or positions of another layer."""
         built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
         positions.fit(self, x)
-        q, k, v = self.queries_keys_values(x, encoding, positions)
+        q, k, v = self.queries_keys_values(x, encoding, positions, cache)
+        x = x if cache is None else cache.held.get("x", unread(x, k.shape[2]))
         bias = encoding.bias(x, q, k, positions)
         inputs, how = (q, k, v, bias, positions, self.mask), self.softmax
         if self.instead is None:
@@ -91,8 +95,8 @@ class SelfAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def queries_keys_values(
-        self, x: Float[Tensor, "B N D"], encoding: Hooks, positions: Positions
-    ) -> tuple[Float[Tensor, "B H N c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
+        self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
+    ) -> tuple[Float[Tensor, "B H M c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
         """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
         qkv, exact = self.qkv(x), encoding.in_attention or self.qk_norms is not None
         qkv = qkv.to(x.dtype) if exact else qkv  # also where projections are in bfloat16
@@ -101,6 +105,9 @@ class SelfAttention(nn.Module):
         q, k, v = heads.split([size // width for size in self.sizes], 1)
         if self.qk_norms is not None:
             q, k = (norm(x) for norm, x in zip(self.qk_norms, (q, k), strict=True))
+        if cache is not None:
+            k, v = cache.keep(k=k, v=v)
+            (x,) = cache.keep(x=x) if encoding.reads_input else (unread(x, k.shape[2]),)
         if k.shape[1] < self.num_heads:
             k, v = (x.repeat_interleave(self.num_heads // x.shape[1], dim=1) for x in (k, v))
         q, k = encoding.rotate(x, q, k, positions)

@@ -30,12 +30,15 @@ class Mask:
         """True where query (row) may see key (column); None if every key is seen."""
         return self.between(slice(0, length), slice(0, length), device)
 
-    def seen(self, positions: Positions) -> Bool[Tensor, "N N"] | Bool[Tensor, "b 1 N N"] | None:
-        """`allowed`, and no key of another document."""
-        allowed, documents = self.allowed(positions.length, positions.ids.device), positions.documents
-        if documents is None:
+    def seen(self, positions: Positions) -> Bool[Tensor, "M N"] | Bool[Tensor, "b 1 M N"] | None:
+        """`allowed` of the M queries, and no key of another document."""
+        keys, documents, allowed = positions.at_keys, positions.documents, None
+        N = keys.length
+        if not self.open and (self.window is not None or positions.before < N - 1):  # else the last token sees all
+            allowed = self.between(slice(positions.before, N), slice(0, N), positions.ids.device)
+        if documents is None or keys.documents is None:
             return allowed
-        same = (documents[:, :, None] == documents[:, None, :])[:, None]
+        same = (documents[:, :, None] == keys.documents[:, None, :])[:, None]
         return same if allowed is None else same & allowed
 
     def between(self, queries: slice, keys: slice, device: torch.device | None = None) -> Bool[Tensor, "m n"] | None:
@@ -59,9 +62,9 @@ class Mask:
         ends = (slice(keys.start, keys.stop),) if left >= right else (slice(keys.start, left), slice(right, keys.stop))
         return (end for end in ends if end.start < end.stop)
 
-    def keys_seen(self, positions: Positions) -> Int[Tensor, " N"] | Int[Tensor, "b 1 N"]:
+    def keys_seen(self, positions: Positions) -> Int[Tensor, " M"] | Int[Tensor, "b 1 M"]:
         """How many keys each query sees."""
-        length, device = positions.length, positions.ids.device
+        length, device = positions.at_keys.length, positions.ids.device
         if positions.documents is not None:
             seen = self.seen(positions)
             assert seen is not None
@@ -69,7 +72,8 @@ class Mask:
         before = torch.arange(length, device=device)
         sides = (before,) if self.causal else (before, before.flip(0))
         reach = length if self.window is None else self.window
-        return 1 + sum((side.clamp(max=reach) for side in sides), torch.zeros_like(before))
+        seen = 1 + sum((side.clamp(max=reach) for side in sides), torch.zeros_like(before))
+        return seen[positions.before :]
 
     def allowed_distances(self, length: int, device: torch.device | None = None) -> Bool[Tensor, " M"] | None:
         """True where a key at distance −(N − 1) .. N − 1 may be seen; None if every key is seen."""

@@ -108,6 +108,11 @@ class EncodingEntry:
         return "own" + "".join(f", {name} shared" for name in sorted(self.encoding.shared))
 
     @property
+    def decodes(self) -> str:
+        """Whether it goes on token by token with a cache, or why not."""
+        return f"no: {self.encoding.one_pass}" if self.encoding.one_pass else "yes"
+
+    @property
     def depends(self) -> str:
         """What it is a function of."""
         return ", ".join(sorted(self.encoding.depends_on)) or "nothing"
@@ -148,6 +153,7 @@ COLUMNS = (
     "parameters",
     "in each layer",
     "past training",
+    "with a cache",
     "published",
     "proof",
     "source",
@@ -159,7 +165,8 @@ def row(entry: EncodingEntry) -> tuple[str, ...]:
     name = entry.name + (" (causal)" if entry.causal else "")
     source = entry.source.removeprefix("https://").removeprefix("arxiv.org/abs/")
     count, proof = f"{entry.parameters:,}", ", ".join(entry.proof) or "–"
-    return name, entry.enters, entry.depends, count, entry.layers, entry.reach, entry.published, proof, source
+    facts = name, entry.enters, entry.depends, count, entry.layers, entry.reach, entry.decodes
+    return *facts, entry.published, proof, source
 
 
 def page(found: Sequence[EncodingEntry]) -> str:
@@ -168,6 +175,7 @@ def page(found: Sequence[EncodingEntry]) -> str:
         "encodings",
         f"Parameters are those of the default model ({MODEL}); their formulas have L layers, and d = D/H. *In each "
         "layer* says whether all layers share them or each has its own, which `model.encoding_per_layer` changes. "
+        "*With a cache* says whether a causal model decodes token by token to what one pass gives, which a test holds. "
         "*Proof* names the implementations that a test compares each encoding with to 1e-5, or `formula`: the paper's "
         "formula in numpy, written independently.",
     )
@@ -199,6 +207,7 @@ def print_card(entry: EncodingEntry, folder: Path) -> None:
         "parameters": f"{entry.size}{' = ' if entry.size else ''}{entry.parameters:,} ({model})",
         "in each layer": entry.layers,
         "longer inputs": entry.reach,
+        "with a cache": entry.decodes,
         "proof": ", ".join(entry.proof) or "–",
         "source": entry.source,
         "use": use if entry.depth == 2 else f"{use} model.num_layers={entry.depth}",

@@ -2,15 +2,13 @@
 
 import copy
 import inspect
-from collections.abc import Callable
-from functools import wraps
 from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc.attention.bias import Bias
-from posenc.checks import ConfigError
+from posenc.encodings.checked import CHECKED
 from posenc.positions.positions import Positions
 
 
@@ -57,6 +55,12 @@ class PositionalEncoding(nn.Module):
     causal_only: bool = False
     """Whether it is defined under a causal mask only. The constructor then refuses `causal: false`."""
 
+    reads_input: bool = False
+    """Whether `rotate` or `bias` read x, the layer's input: a cache then keeps that too."""
+
+    one_pass: str = ""
+    """Why it cannot go on token by token with a cache, if it cannot: what follows "decodes in one pass only, as"."""
+
     per_layer: bool = False
     """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.
 
@@ -79,11 +83,10 @@ class PositionalEncoding(nn.Module):
     def __init_subclass__(cls) -> None:
         """Every hook that a class overrides refuses what is not of one length, which would broadcast."""
         super().__init_subclass__()
-        checks = {"embed": _embeds, "rotate": _turns, "bias": _adds}
-        for name, check in checks.items():
+        for name, check in CHECKED.items():
             if name in vars(cls):
                 setattr(cls, name, check(vars(cls)[name]))
-        cls.hooks = tuple(name for name in checks if getattr(cls, name) is not getattr(PositionalEncoding, name))
+        cls.hooks = tuple(name for name in CHECKED if getattr(cls, name) is not getattr(PositionalEncoding, name))
 
     def embed(self, x: Float[Tensor, "B N D"], positions: Positions) -> Float[Tensor, "B N D"]:
         """Token embeddings in, token embeddings with position out."""
@@ -98,6 +101,8 @@ class PositionalEncoding(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Queries and keys of one layer in and out; x is the layer's input. The width of q and k may change together.
 
+        It is written for N tokens that are queries and keys. Where keys stand apart, queries are turned among them.
+
         Logits are q·k / √d with d the width of the values, whatever the width of q and k becomes: to scale them
         otherwise, scale q.
         """
@@ -106,11 +111,14 @@ class PositionalEncoding(nn.Module):
     def bias(
         self,
         x: Float[Tensor, "B N D"],
-        q: Float[Tensor, "B H N d"],
+        q: Float[Tensor, "B H M d"],
         k: Float[Tensor, "B H N d"],
         positions: Positions,
     ) -> Bias | None:
-        """What one layer adds to its scaled logits; x is the layer's input, q and k are as `rotate` left them."""
+        """What one layer adds to its scaled logits; x is the layer's input, q and k are as `rotate` left them.
+
+        q stands at `positions`, k and x at `positions.at_keys`: in decoding the queries are the last M of N tokens.
+        """
         return None
 
     @property
@@ -141,42 +149,3 @@ class PositionalEncoding(nn.Module):
         """The constructor's arguments, which every encoding keeps as attributes of the same names."""
         names = inspect.signature(type(self).__init__).parameters
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")
-
-
-def _embeds(hook: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @wraps(hook)
-    def embed(self: PositionalEncoding, x: Tensor, positions: Positions) -> Tensor:
-        positions.fit(self, x)
-        return hook(self, x, positions)
-
-    return embed
-
-
-def _turns(hook: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    @wraps(hook)
-    def rotate(
-        self: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positions: Positions
-    ) -> tuple[Tensor, Tensor]:
-        _fit_heads(self, q, k, positions)
-        return hook(self, x, q, k, positions)
-
-    return rotate
-
-
-def _adds(hook: Callable[..., Bias | None]) -> Callable[..., Bias | None]:
-    @wraps(hook)
-    def bias(self: PositionalEncoding, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Bias | None:
-        _fit_heads(self, q, k, positions)
-        return hook(self, x, q, k, positions)
-
-    return bias
-
-
-def _fit_heads(encoding: PositionalEncoding, q: Tensor, k: Tensor, positions: Positions) -> None:
-    positions.fit(encoding, q)
-    heads = getattr(encoding, "num_heads", q.shape[1])
-    if q.shape != k.shape or q.shape[1] != heads:
-        raise ConfigError(
-            f"{type(encoding).__name__}: queries {tuple(q.shape)} and keys {tuple(k.shape)} must have one shape, "
-            f"(batch, heads, length, width), of {heads} heads."
-        )

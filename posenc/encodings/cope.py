@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks
-from posenc.attention.bias import Dense, earlier
+from posenc.attention.bias import Dense
 from posenc.attention.kernels import blocks
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
@@ -58,9 +58,9 @@ class ContextualPositionalEncoding(PositionalEncoding):
         return Dense(bias.unflatten(0, q.shape[:2]).to(q.dtype))
 
 
-def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float[Tensor, "BH N N"]:
+def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float[Tensor, "BH M N"]:
     """What the query says at each count, interpolated; q holds 1/√d, to_next[p] is at_whole[p + 1] − at_whole[p]."""
-    gates = (q @ k.mT).masked_fill(~earlier(q.shape[-2], q.device), float("-inf")).sigmoid()
+    gates = (q @ k.mT).masked_fill(~blocks.earlier(q.shape[-2], k.shape[-2], q.device), float("-inf")).sigmoid()
     count = gates + gates.sum(-1, keepdim=True) - gates.cumsum(-1)
     whole = count.detach().long().clamp_(0, at_whole.shape[-1] - 1)
     return torch.addcmul(at_whole.gather(-1, whole), count - whole, to_next.gather(-1, whole))
@@ -73,7 +73,7 @@ class ContextualBias(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Tensor:
         """Keeps what it was given; what it says of later keys is for the mask to hide."""
         ctx.save_for_backward(q, k, at_whole, to_next)
-        out = q.new_empty(*q.shape[:-1], q.shape[-2])
+        out = q.new_empty(*q.shape[:-1], k.shape[-2])
         for at, seen, _, whole, share in _counts(q, k, at_whole.shape[-1]):
             out[at][..., seen] = torch.addcmul(at_whole[at].gather(-1, whole), share, to_next[at].gather(-1, whole))
             out[at][..., seen.stop :] = 0
@@ -98,12 +98,12 @@ class ContextualBias(torch.autograd.Function):
 
 def _counts(q: Tensor, k: Tensor, most: int) -> Iterator[tuple[tuple[slice, slice], slice, Tensor, Tensor, Tensor]]:
     """Some queries of some heads, the keys that one of them sees, and of each pair the gate, ⌊count⌋ and the rest."""
-    heads, N, _ = q.shape
-    rows = min(N, ROWS)
-    seen = earlier(N, q.device).to(q.dtype)
+    heads, M, N = *q.shape[:2], k.shape[1]
+    rows = min(M, ROWS)
+    seen = blocks.earlier(M, N, q.device).to(q.dtype)
     for h in blocks.cut(heads, max(1, BLOCK // (rows * N))):
-        for m in blocks.cut(N, rows):
-            n = slice(0, m.stop)
+        for m in blocks.cut(M, rows):
+            n = slice(0, N - M + m.stop)
             gates = (q[h, m] @ k[h, n].mT).sigmoid_().mul_(seen[m, n])
             prefix = gates.cumsum(-1)
             count = torch.sub(gates, prefix).add_(prefix[..., -1:])

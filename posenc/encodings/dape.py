@@ -42,13 +42,13 @@ class DAPEPositionalBias(PositionalEncoding):
         self.inner, self.outer = nn.Linear(2 * num_heads, hidden), nn.Linear(hidden, num_heads)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
-        dtype, (B, H, N, d) = self.inner.weight.dtype, q.shape
-        S = ((q * d**-0.5) @ k.mT).to(dtype).flatten(2)  # (B, H, N²): heads stay where they are
+        dtype, shape = self.inner.weight.dtype, (*q.shape[:3], k.shape[2])
+        S = ((q * q.shape[-1] ** -0.5) @ k.mT).to(dtype).flatten(2)  # (B, H, N²): heads stay where they are
         static = self.static.bias(x, q, k, positions).matrix(positions).to(dtype).flatten(2)
         inner, outer = self.inner, self.outer
         parts = (inner.weight, inner.bias[:, None], outer.weight, outer.bias[:, None])
         logits = blocks.apply(Adapted, definition, S, static, *parts)
-        return Dense(logits.view(B, H, N, N).to(q.dtype))
+        return Dense(logits.view(shape).to(q.dtype))
 
 
 def definition(S: Tensor, static: Tensor, V: Tensor, a: Tensor, W: Tensor, c: Tensor) -> Float[Tensor, "B H P"]:

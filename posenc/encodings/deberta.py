@@ -8,6 +8,7 @@ from posenc.attention.bias import ByDistance, Dense
 from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.scale import interpolate
+from posenc.positions.apart import transposed
 from posenc.positions.positions import Positions
 
 
@@ -58,4 +59,4 @@ class DisentangledPositionalEncoding(PositionalEncoding):
         to_position = ByDistance((q * scale) @ at(-positions.distances, self.to_key))
         # Rows of `from_position` belong to keys n, its columns to the distances m − n of the queries: a transpose away.
         from_position = ByDistance((k * (scale * 3**-0.5)) @ at(positions.distances, self.to_query))
-        return Dense(to_position.matrix(positions) + from_position.matrix(positions).transpose(-1, -2))
+        return Dense(to_position.matrix(positions) + from_position.matrix(transposed(positions)).transpose(-1, -2))

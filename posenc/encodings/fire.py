@@ -62,7 +62,8 @@ class FIREPositionalBias(PositionalEncoding):
         if not self._all_within(reach, positions):
             size = positions.ids.numel() * positions.span * self.hidden
             if size > LARGE and blocks.pays(positions.ids):
-                return ByPairs(partial(self._pairs, positions), given, width=4 * len(positions.ids))
+                batch = max(len(positions.ids), len(positions.at_keys.ids))
+                return ByPairs(partial(self._pairs, positions), given, width=4 * batch)
             reach = self._reach(reach, positions.values)
         one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
         half = self._network(given, one_side, reach[..., None])  # (b, H, N, span)
@@ -72,9 +73,10 @@ class FIREPositionalBias(PositionalEncoding):
         """(b, H, m, n), the bias between some queries and keys; where ids follow one another, by rows of distances."""
         ids = positions.ids
         if positions.consecutive:
-            distance = torch.arange(n.start - m.stop + 1, n.stop - m.start, device=ids.device)[None, None]
+            last = positions.before + m.stop - 1
+            distance = torch.arange(n.start - last, n.stop - positions.before - m.start, device=ids.device)[None, None]
         else:
-            distance = ids[:, None, n] - ids[:, m, None]
+            distance = positions.at_keys.ids[:, None, n] - ids[:, m, None]
         distance = distance.abs().to(torch.float32) * positions.scale
         reach = self._reach((given[1] * self.threshold).abs(), positions.values[:, m])
         bias = piecewise(*self._psi(given[0], distance, reach[..., None]), *given[2:])

@@ -26,6 +26,7 @@ class ForgettingPositionalBias(PositionalEncoding):
     size = "L·H·(D + 1)"
     depends_on = frozenset({"order", "content"})
     causal_only = True
+    reads_input = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, start: float = 0.0) -> None:
@@ -49,4 +50,4 @@ class ForgettingPositionalBias(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         step = self.decay(x)
         total = step.to(torch.promote_types(step.dtype, torch.float32)).cumsum(1).transpose(1, 2)
-        return Dense((total[..., :, None] - total[..., None, :]).to(q.dtype))
+        return Dense((total[..., positions.before :, None] - total[..., None, :]).to(q.dtype))

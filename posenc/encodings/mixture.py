@@ -36,6 +36,8 @@ class Mixture(PositionalEncoding):
         self.hooks = tuple(hook for hook in ORDER if any(hook in part.hooks for part in self.each))
         self.depends_on = frozenset[str]().union(*(part.depends_on for part in self.each))
         self.causal_only = any(part.causal_only for part in self.each)
+        self.reads_input = any(part.reads_input for part in self.each)
+        self.one_pass = next((part.one_pass for part in self.each if part.one_pass), "")
         self.per_layer = any(part.per_layer for part in self.each)
         longest = [getattr(leaf, "max_length", None) for leaf in self.leaves]
         if any(longest):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from posenc import checks
-from posenc.attention.bias import Dense, replacing
+from posenc.attention.bias import Dense
 from posenc.attention.kernels import blocks
 from posenc.attention.projection import Projection
 from posenc.encodings.base import PositionalEncoding
@@ -36,6 +36,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     size = "L·(2·rank·D + 3·D + H·(D + 1))"
     depends_on = frozenset({"order", "content"})
     causal_only = True
+    reads_input = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 32) -> None:
@@ -55,8 +56,8 @@ class PaTHPositionalEncoding(PositionalEncoding):
         nn.init.zeros_(self.beta.bias)
 
     def reflections(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        """w, (B, H, N, d), of length 1, and β, (B, H, N, 1)."""
-        mixed = self.convolution.over(self.up(self.down(x)), positions)
+        """w, (B, H, N, d), of length 1, and β, (B, H, N, 1), of the keys."""
+        mixed = self.convolution.over(self.up(self.down(x)), positions.at_keys)
         w = F.silu(mixed).unflatten(1, (self.num_heads, -1)).transpose(-1, -2)
         return F.normalize(w, dim=-1), 2 * self.beta(x).sigmoid().transpose(1, 2)[..., None]
 
@@ -67,10 +68,21 @@ class PaTHPositionalEncoding(PositionalEncoding):
             return replacing(reflected(*operands), q, k, q.shape[-1])
 
 
-def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B H N N"]:
-    """q_mᵀ H_m ⋯ H_{n+1} k_n of Q, K and w, each (B, H, N, d), and β, (B, H, N, 1); 0 where the key is later."""
-    N, d = Q.shape[-2:]
-    Q, K, w, beta = (chunks(y) for y in (Q, K, w, beta))
+def replacing(
+    logits: Float[Tensor, "B H N N"], q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], head_dim: int
+) -> Dense:
+    """The bias that puts `logits` in the place of q kᵀ / √head_dim, for encodings that are not a sum."""
+    return Dense(logits - ((q * head_dim**-0.5) @ k.mT).to(logits.dtype))
+
+
+def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B H M N"]:
+    """q_mᵀ H_m ⋯ H_{n+1} k_n of Q, (B, H, M, d), the last of K and w, (B, H, N, d), and β, (B, H, N, 1).
+
+    0 where the key is later. Queries are carried back, chunk by chunk.
+    """
+    M, (N, d) = Q.shape[-2], K.shape[-2:]
+    first = (N - M) // REFLECTIONS  # the chunk that holds the first query
+    Q, K, w, beta = (chunks(y) for y in (F.pad(Q, (0, 0, N - M, 0)), K, w, beta))
     eye = torch.eye(REFLECTIONS, device=Q.device, dtype=Q.dtype)
     system = eye + (beta * (w @ w.mT)).tril(-1)
     T = torch.linalg.solve_triangular(system, beta * eye, upper=False, unitriangular=True)
@@ -79,12 +91,17 @@ def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B
     inside = (Q @ K.mT - read @ carried).tril()
     to_start, to_end = Q - read @ Tw, K - carried.mT @ w
     through = torch.eye(d, device=Q.device, dtype=Q.dtype) - Tw.mT @ w  # (H_last ⋯ H_first)ᵀ
-    rows, past = [], K.new_empty(*K.shape[:2], 0, d)
-    for c in range(K.shape[2]):
-        row = torch.cat((to_start[:, :, c] @ past.mT, inside[:, :, c]), -1)
-        rows.append(F.pad(row, (0, K.shape[2] * REFLECTIONS - row.shape[-1])))
-        past = torch.cat((past @ through[:, :, c], to_end[:, :, c]), -2)
-    return torch.cat(rows, -2)[..., :N, :N]
+    columns, back = [], Q.new_empty(*Q.shape[:2], 0, d)
+    for c in reversed(range(K.shape[2])):
+        column, back_further = back @ to_end[:, :, c].mT, back @ through[:, :, c].mT
+        if c >= first:
+            column = torch.cat((inside[:, :, c], column), -2)
+            back_further = torch.cat((to_start[:, :, c], back_further), -2)
+        earlier = (K.shape[2] - first) * REFLECTIONS - column.shape[-2]  # queries that see none of these keys
+        columns.append(F.pad(column, (0, 0, earlier, 0)))
+        back = back_further
+    start = N - M - first * REFLECTIONS
+    return torch.cat(columns[::-1], -1)[..., start : start + M, :N]
 
 
 def chunks(y: Float[Tensor, "B H N c"]) -> Float[Tensor, "B H n C c"]:

@@ -24,6 +24,7 @@ class DecoupledRotaryPositionalEncoding(RotaryPositionalEncoding):
     proof = ("transformers", "formula")
     size = "L·round(rotated·d)·D·(H + 1)"
     depends_on = frozenset({"distance", "content"})
+    reads_input = True
     per_layer = True
 
     def __init__(

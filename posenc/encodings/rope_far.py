@@ -14,7 +14,7 @@ from posenc.encodings.rope import RotaryPositionalEncoding, turn
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import Length, OriginalLength
 
-Region = tuple[Bool[Tensor, "b N N"], Float[Tensor, "b N"], Float[Tensor, "b N"]]
+Region = tuple[Bool[Tensor, "b M N"], Float[Tensor, "b M"], Float[Tensor, "b N"]]
 """Pairs (query, key), and where their queries and their keys stand."""
 
 
@@ -43,8 +43,8 @@ class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         self.causal = causal
         self._set(original_length)
 
-    def regions(self, p: Float[Tensor, "b N"]) -> Iterator[Region]:
-        """The regions, for tokens at p; they do not overlap."""
+    def regions(self, m: Float[Tensor, "b M"], n: Float[Tensor, "b N"]) -> Iterator[Region]:
+        """The regions, for queries at m and keys at n; they do not overlap."""
         raise NotImplementedError
 
     @property
@@ -56,14 +56,15 @@ class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         if positions.extent < self.near:
             return None
         dtype = torch.promote_types(q.dtype, torch.float32)
-        p, theta = positions.values.to(dtype), self.rates(positions, dtype)
+        m, n = positions.values.to(dtype), positions.at_keys.values.to(dtype)
+        theta = self.rates(positions, dtype)
         scale = q.shape[-1] ** -0.5
         with blocks.without_autocast(q):
             q, k = q.to(dtype), k.to(dtype)
             plain = q @ k.mT
             change = torch.zeros_like(plain)
-            for region, at_query, at_key in self.regions(p):
-                there = self._moved(q, at_query - p, theta) @ self._moved(k, at_key - p, theta).mT
+            for region, at_query, at_key in self.regions(m, n):
+                there = self._moved(q, at_query - m, theta) @ self._moved(k, at_key - n, theta).mT
                 change = torch.where(region[:, None], there - plain, change)
         return Dense(scale * change)
 
@@ -73,9 +74,9 @@ class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         return turn(x, angle.cos(), angle.sin(), self.layout)
 
 
-def _left(p: Tensor) -> Float[Tensor, "b N N"]:
+def _left(m: Tensor, n: Tensor) -> Float[Tensor, "b M N"]:
     """How far each key (column) lies to the left of each query (row)."""
-    return p[:, :, None] - p[:, None, :]
+    return m[:, :, None] - n[:, None, :]
 
 
 class RectifiedRotaryPositionalEncoding(FarRotaryPositionalEncoding):
@@ -116,10 +117,10 @@ class RectifiedRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         """w."""
         return max(1, self.trained // 2) if self.window is None else self.window
 
-    def regions(self, p: Tensor) -> Iterator[Region]:
+    def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
         """Those w or more apart: queries at (m − w)/s + w, keys at n/s."""
         share = 0.0 if self.slowed is None else 1 / self.slowed
-        yield _left(p) >= self.near, (p - self.near) * share + self.near, p * share
+        yield _left(m, n) >= self.near, (m - self.near) * share + self.near, n * share
 
 
 class SelfExtendRotaryPositionalEncoding(FarRotaryPositionalEncoding):
@@ -158,10 +159,10 @@ class SelfExtendRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         """w."""
         return max(1, self.trained // 4) if self.window is None else self.window
 
-    def regions(self, p: Tensor) -> Iterator[Region]:
+    def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
         """Those w or more apart: queries at ⌊m/G⌋ + w − ⌊w/G⌋, keys at ⌊n/G⌋."""
-        place = (p / self.group).floor()
-        yield _left(p) >= self.near, place + (self.near - self.near // self.group), place
+        query, key = ((p / self.group).floor() for p in (m, n))
+        yield _left(m, n) >= self.near, query + (self.near - self.near // self.group), key
 
 
 class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
@@ -210,9 +211,9 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         """s."""
         return max(1, self.furthest - (self.trained // 16 if self.local is None else self.local))
 
-    def regions(self, p: Tensor) -> Iterator[Region]:
+    def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
         """Queries of the next chunk, then of later ones."""
-        chunk, inside = (p / self.near).floor(), p.remainder(self.near)
-        apart = _left(chunk)
-        yield apart == 1, (inside + self.near).clamp(max=self.furthest), inside
-        yield apart >= 2, torch.full_like(p, min(2 * self.near - 1, self.furthest)), inside
+        apart = _left(*((p / self.near).floor() for p in (m, n)))
+        query, key = (p.remainder(self.near) for p in (m, n))
+        yield apart == 1, (query + self.near).clamp(max=self.furthest), key
+        yield apart >= 2, torch.full_like(m, min(2 * self.near - 1, self.furthest)), key

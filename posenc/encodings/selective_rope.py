@@ -27,6 +27,7 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
     size = "L·(3·rank·D/2 + 2·D)"
     depends_on = frozenset({"order", "content"})
     causal_only = True
+    reads_input = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 16, base: float = 500_000.0) -> None:

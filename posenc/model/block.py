@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from posenc.attention.cache import LayerCache
 from posenc.attention.layer import SelfAttention
 from posenc.attention.projection import EPS
 from posenc.encodings.base import PositionalEncoding
@@ -54,13 +55,15 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, encoding: PositionalEncoding, positions: Positions) -> Tensor:
-        """One block."""
+    def forward(
+        self, x: Tensor, encoding: PositionalEncoding, positions: Positions, cache: LayerCache | None = None
+    ) -> Tensor:
+        """One block; with a cache, of the tokens after those that it holds."""
         for branch, norm, after in zip(self.branches, self.norms, self.norms_after, strict=True):
             y = norm(x) if self.norm in ("pre", "peri") else x
             if isinstance(branch, SelfAttention):
                 y = encoding.embed(y, positions) if self.inject else y
-                y = branch(y, encoding, positions)
+                y = branch(y, encoding, positions, cache)
             else:
                 y = branch(y)
             if self.norm in ("peri", "reordered"):  # exact, also where projections are in bfloat16

@@ -15,6 +15,7 @@ from posenc.attention.scale import LogitScale, made
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.block import FINAL, NORMS, Block, normalisation
+from posenc.model.cache import Cache
 from posenc.model.embedding import TokenEmbedding
 from posenc.model.layers import assign, each_layer
 from posenc.model.mlp import hidden_units
@@ -140,11 +141,15 @@ class Encoder(nn.Module):
         """How many positions the read-out adds after the sequence."""
         return int(self.query is not None)
 
-    def hidden(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Float[Tensor, "B N D"]:
+    def hidden(
+        self, tokens: Int[Tensor, "B N"], positions: Positions | None = None, cache: Cache | None = None
+    ) -> Float[Tensor, "B N D"]:
         """The residual stream after the last block."""
         x = self.tokens(tokens)
         if self.query is not None:
             x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
+        if cache is not None:
+            positions = cache.step(self, x, positions)
         positions = Positions.arange(x.shape[1], x.device) if positions is None else positions
         positions.fit(self, x)
         if positions.documents is not None and self.readout != "per_token":
@@ -155,12 +160,15 @@ class Encoder(nn.Module):
         for layer, block in enumerate(self.blocks):
             if self.embeds[layer]:
                 x = self.encoding(layer).embed(x, positions)
-            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions)
+            held = None if cache is None else cache.layers[layer]
+            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions, held)
         return x
 
-    def forward(self, tokens: Int[Tensor, "B N"], positions: Positions | None = None) -> Tensor:
-        """Logits, (B, C) or with `per_token` (B, N, C); positions default to 0, 1, ..., N − 1."""
-        x = self.norm(self.hidden(tokens, positions))
+    def forward(
+        self, tokens: Int[Tensor, "B N"], positions: Positions | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Logits, (B, C) or with `per_token` (B, N, C); positions default to 0, 1, ..., or to those after a cache's."""
+        x = self.norm(self.hidden(tokens, positions, cache))
         if self.readout == "mean":
             x = x.mean(1)
         elif self.readout in ("last", "query"):

@@ -28,6 +28,8 @@ class Positions:
     consecutive  ids are o, o + 1, ..., o + N − 1: distance biases then need no gather, only a strided view
     documents    (b, N) numbers, or None: tokens of different numbers do not see each other. Documents that are packed
                  into one sequence have a number each, and so has padding, on whichever side
+    keys         where the keys stand, if not where the M queries do, of which all else then is (`last`, `apart.across`)
+    among        whether the queries are the last M of those keys, so that there is an order between them
     """
 
     ids: Int[Tensor, "b N"]
@@ -35,6 +37,8 @@ class Positions:
     scale: float = 1.0
     consecutive: bool = False
     documents: Int[Tensor, "b N"] | None = None
+    keys: "Positions | None" = None
+    among: bool = False
     known: InitVar[bool] = False
 
     def __post_init__(self, known: bool) -> None:
@@ -47,6 +51,8 @@ class Positions:
             raise ConfigError(
                 f"Positions: ids {tuple(ids.shape)} and documents {tuple(self.documents.shape)} must have one shape."
             )
+        if self.keys is not None:
+            self._check_keys(self.keys)
         if known or type(ids) is not Tensor or ids.device.type != "cpu" or torch.compiler.is_compiling():
             return
         if ids.ndim != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -80,9 +86,36 @@ class Positions:
         ids = place - torch.where(first, place, 0).cummax(-1).values
         return cls(ids, span=max(1, documents.shape[-1]), documents=documents, known=True)
 
+    def _check_keys(self, keys: "Positions") -> None:
+        alike = (keys.span, keys.scale, keys.documents is None) == (self.span, self.scale, self.documents is None)
+        after = keys.consecutive or not self.consecutive if self.among else not self.consecutive
+        if keys.keys is not None or not alike or not after or (self.among and keys.length < self.length):
+            raise ConfigError("Positions: queries and keys differ in span, scale or order; use positions.last.")
+
+    def last(self, count: int) -> "Positions":
+        """The last `count` of these tokens as queries, all of them as keys: a step of decoding, or a chunk."""
+        if self.keys is not None or not 0 < count <= self.length:
+            raise ConfigError(f"Positions: the last {count} of {self.length} tokens cannot be the queries of all.")
+        if count == self.length:
+            return self
+        documents = None if self.documents is None else self.documents[:, -count:]
+        return replace(self, ids=self.ids[:, -count:], documents=documents, keys=self, among=True, known=True)
+
+    @property
+    def at_keys(self) -> "Positions":
+        """Where the keys stand."""
+        return self if self.keys is None else self.keys
+
     @property
     def length(self) -> int:
         return self.ids.shape[-1]
+
+    @property
+    def before(self) -> int:
+        """How many keys come before the first query. Raises ConfigError where they are of another sequence."""
+        if self.keys is not None and not self.among:
+            raise ConfigError("Positions: tokens of another sequence than the keys have no order; use an open mask.")
+        return self.at_keys.length - self.length
 
     @property
     def extent(self) -> float:
@@ -101,12 +134,12 @@ class Positions:
         return grid * self.scale
 
     @property
-    def distance_index(self) -> Int[Tensor, "b N N"]:
+    def distance_index(self) -> Int[Tensor, "b M N"]:
         """For each (query, key) the column of its distance on the grid of `distances`."""
-        return self.ids[:, None, :] - self.ids[:, :, None] + (self.span - 1)
+        return self.at_keys.ids[:, None, :] - self.ids[:, :, None] + (self.span - 1)
 
-    def fit(self, owner: object, x: Float[Tensor, "B *h N c"]) -> None:
-        """Refuse x, with a ConfigError, if its tokens are not as many as the positions: they would broadcast."""
+    def fit(self, owner: object, x: Float[Tensor, "B *h M c"]) -> None:
+        """Refuse x, with a ConfigError, if its tokens are not as many as the queries: they would broadcast."""
         b, N = self.ids.shape
         if x.shape[-2] != N or b not in (1, len(x)):
             raise ConfigError(
@@ -118,4 +151,5 @@ class Positions:
         """All positions moved by a common offset ≥ 0; no distance changes."""
         if offset < 0:
             raise ConfigError(f"Positions: a shift must be ≥ 0, got {offset}.")
-        return replace(self, ids=self.ids + offset, span=self.span + offset, known=True)
+        keys = None if self.keys is None else self.keys.shifted(offset)
+        return replace(self, ids=self.ids + offset, span=self.span + offset, keys=keys, known=True)

@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from torch import nn
 
 from posenc import encodings as pe
-from posenc.attention.bias import skew
+from posenc.attention.kernels.blocks import skew
 from posenc.attention.mask import Mask
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions

@@ -147,7 +147,7 @@ def test_far_is_rope_near_and_never_further_than_was_trained(name: str) -> None:
     x = torch.randn(1, 1, 40, 8, dtype=torch.float64)
     assert encoding.bias(x[0], x[..., :4, :], x[..., :4, :], Positions.arange(4)) is None
     p = torch.arange(32.0)[None]
-    for region, at_query, at_key in encoding.regions(p):
+    for region, at_query, at_key in encoding.regions(p, p):
         seen = region & torch.ones(32, 32, dtype=torch.bool).tril()
         apart = (at_query[:, :, None] - at_key[:, None])[seen]
         assert not len(apart) or 0 <= apart.min() <= apart.max() < 16

@@ -42,7 +42,7 @@ def products(
 def attend(q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask) -> Values:
     """softmax(q kᵀ / √d + bias) v in bfloat16, for no bias or one table, and a mask that is open."""
     table = None if bias is None else fused.lay(bias, positions, mask)[1]
-    q, k, v = blocks.operands(q, k, v, table, positions.length)
+    q, k, v = blocks.operands(q, k, v, table, positions)
     B, H, N, d = v.shape
     q = (q * d**-0.5).to(torch.bfloat16)
     k, v = k.to(torch.bfloat16), v.to(torch.bfloat16)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from posenc.checks import ConfigError
+from posenc.positions.positions import Positions
 
 Queries = Float[Tensor, "B H N c"]
 """And keys."""
@@ -29,14 +30,17 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
 
 
-def operands(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, length: int) -> tuple[Tensor, Tensor, Tensor]:
+def operands(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, positions: Positions
+) -> tuple[Tensor, Tensor, Tensor]:
     """q, k and v for kernels that take their strides and shapes on trust: (B, H, N, ·), the last axis without gaps.
 
-    What broadcasts along batch or heads is spread out, as a view. ConfigError where there are not N = `length` queries,
-    keys and values, or where q, k, v and the bias belong to different batches or heads.
+    What broadcasts along batch or heads is spread out, as a view. ConfigError where there are not as many queries, keys
+    and values as positions, or where q, k, v and the bias belong to different batches or heads.
     """
-    fits(q, k, length)
-    if not (q.ndim == 4 and q.shape == k.shape and q.shape[:3] == v.shape[:3]):
+    fits(q, k, positions)
+    same = q.shape[:2] == k.shape[:2] and q.shape[3:] == k.shape[3:]
+    if not (q.ndim == 4 and same and k.shape[:3] == v.shape[:3]):
         q, k, v = _spread(q, k, v)
     if bias is not None and (bias.shape[0] not in (1, len(q)) or bias.shape[1] not in (1, q.shape[1])):
         raise ConfigError(
@@ -47,26 +51,28 @@ def operands(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, length: int) 
     return q, k, v
 
 
-def fits(q: Tensor, k: Tensor, length: int) -> None:
+def fits(q: Tensor, k: Tensor, positions: Positions) -> None:
     """Refuse, with a ConfigError, queries or keys that are not as many as the positions: they would broadcast."""
-    if q.shape[-2] != length or k.shape[-2] != length:
+    queries, keys = positions.length, positions.at_keys.length
+    if q.shape[-2] != queries or k.shape[-2] != keys:
+        where = f"{queries} positions" if positions.keys is None else f"{queries} and {keys} positions"
         raise ConfigError(
-            f"attention: {q.shape[-2]} queries and {k.shape[-2]} keys do not stand at {length} positions; "
+            f"attention: {q.shape[-2]} queries and {k.shape[-2]} keys do not stand at {where}; "
             "give a position for each token."
         )
 
 
 def _spread(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     try:
-        lead = torch.broadcast_shapes(*(x.shape[:-1] for x in (q, k, v)))
-        if len(lead) != 3 or q.shape[-2] != k.shape[-2] or k.shape[-2] != v.shape[-2] or q.shape[-1] != k.shape[-1]:
+        lead = torch.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v)))
+        if len(lead) != 2 or k.shape[-2] != v.shape[-2] or q.shape[-1] != k.shape[-1]:
             raise RuntimeError
     except RuntimeError:
         shapes = ", ".join(str(tuple(x.shape)) for x in (q, k, v))
         raise ConfigError(
             f"attention: queries, keys and values {shapes} do not fit; give each (batch, heads, length, width)."
         ) from None
-    q, k, v = (x.expand(*lead, -1) for x in (q, k, v))
+    q, k, v = (x.expand(*lead, -1, -1) for x in (q, k, v))
     return q, k, v
 
 
@@ -102,11 +108,29 @@ def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands:
 
 def by_key(rows: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
     """[m, n] = rows[m, n − m + (last m)], n = W − m + 1 keys: rows of distances, read by key, through a row stride that
-    is one shorter. A view of what is contiguous; `posenc.attention.bias.skew` is the same without strides."""
+    is one shorter. A view of what is contiguous; `skew` is the same without strides."""
     rows = rows.contiguous()
     m, W = rows.shape[-2:]
     strides = (*rows.stride()[:-2], max(1, W - 1), 1)
     return rows.as_strided((*rows.shape[:-1], W - m + 1), strides, rows.storage_offset() + m - 1)
+
+
+def skew(table: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
+    """out[i, j] = table[i, j − i + m − 1], W = n + m − 1: a row of distances a query becomes a row of keys a query.
+
+    Huang et al. 2018 (Music Transformer, https://arxiv.org/abs/1809.04281), section 3.4.1, for both directions: read
+    with a stride of W − 1 instead of W, each row starts one distance further left. A view of a contiguous table.
+    """
+    m, W = table.shape[-2:]
+    if m == 1:
+        return table
+    flat = table.flatten(-2)[..., m - 1 : m - 1 + m * (W - 1)]
+    return flat.unflatten(-1, (m, W - 1))[..., : W - m + 1]
+
+
+def earlier(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
+    """(m, n), True where the key (column) is not after the query (row), the queries being the last of the keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
 def cut(total: int, size: int) -> Iterator[slice]:

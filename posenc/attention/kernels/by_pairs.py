@@ -36,7 +36,7 @@ def attend(
     dtype = torch.promote_types(q.dtype, torch.float32)
     with torch.no_grad():
         first = bias.logits(bias.parameters, slice(0, 1), slice(0, 1))
-    q, k, v = blocks.operands(q, k, v, first, positions.length)
+    q, k, v = blocks.operands(q, k, v, first, positions)
     c, d = q.shape[-1], v.shape[-1]
     wide = (
         F.pad(x, (0, max(c, d) - x.shape[-1])) if c != d else x for x in (q, k, v)
@@ -118,5 +118,5 @@ def _masked(logits: Tensor, mask: Mask, m: slice, n: slice) -> Tensor:
 def _blocks(q: Tensor, bias: ByPairs, mask: Mask) -> Iterator[tuple[slice, slice]]:
     """Some queries, and the keys that they see, of all sequences and heads."""
     B, H, N, _ = q.shape
-    for m in bias.blocks(N, others=B * H):
+    for m in bias.blocks(N, N, others=B * H):
         yield m, mask.reach(m, N)

@@ -49,7 +49,7 @@ def attend(
     dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
     if q.shape[1] == 1:
         q = q.expand(-1, len(bias.vectors), -1, -1)
-    q, k, v = blocks.operands(q, k, v, bias.queries, N)
+    q, k, v = blocks.operands(q, k, v, bias.queries, positions)
     queries = bias.queries.expand(*q.shape[:-1], -1)
     occur = slice(positions.span - N, positions.span + N - 1)
     vectors = bias.vectors[:, occur].to(dtype)

@@ -57,6 +57,7 @@ class Case(NamedTuple):
     sinks        whether there is a sink beside the keys
     cap          whether there is a soft cap on the logits
     documents    whether some tokens do not see each other because they are of different documents
+    square       whether the queries are the keys
     """
 
     bias: str
@@ -72,6 +73,7 @@ class Case(NamedTuple):
     sinks: bool = False
     cap: bool = False
     documents: bool = False
+    square: bool = True
 
     @property
     def plain(self) -> bool:
@@ -81,7 +83,7 @@ class Case(NamedTuple):
     @property
     def blocks(self) -> bool:
         """Whether kernels that work block by block may run: on a GPU each block would keep the device waiting."""
-        return self.device == "cpu" and not self.compiling and self.plain and not self.documents
+        return self.device == "cpu" and not self.compiling and self.plain and not self.documents and self.square
 
     @property
     def fusible(self) -> bool:
@@ -107,12 +109,12 @@ RULES = (
         "bfloat16_blocks",
         OPTIONS,
         lambda c: (
-            (c.bfloat16 and (c.bias == "none" or c.one_table) and c.open_mask and c.plain)
+            (c.bfloat16 and (c.bias == "none" or c.one_table) and c.open_mask and c.plain and c.square)
             and KEEP_UP_TO < c.length <= BLOCKS_UP_TO
         ),
     ),
     Rule("bfloat16_products", OPTIONS, lambda c: c.bfloat16 and c.length <= _products_up_to(c)),
-    Rule("flex", ("flex",), lambda c: not c.values and not c.sinks),
+    Rule("flex", ("flex",), lambda c: not c.values and not c.sinks and c.square),
     Rule("by_query", ("auto", "fused"), lambda c: c.bias == "read" and c.consecutive and c.equal_width and c.blocks),
     Rule("by_pairs", ("auto", "fused"), lambda c: c.bias == "pairs" and c.blocks),
     Rule("fused", ("fused",), lambda c: c.fusible),
@@ -165,6 +167,7 @@ def case(
         sinks=softmax.sinks is not None,
         cap=softmax.cap is not None,
         documents=positions.documents is not None,
+        square=positions.keys is None,
     )
 
 

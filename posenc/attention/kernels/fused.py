@@ -16,7 +16,7 @@ How the bias lies in memory is a `Layout`:
     Hankel  a table of distances for all queries. A Toeplitz matrix has N×N entries but 2N − 1 values; with the queries
             in reverse order it is a Hankel matrix, row m the values from m to m + N − 1, a view of the values with
             strides (1, 1). Its gradient is summed over batch and diagonals before the next block.
-    Rows    a row of distances for each query (see `posenc.attention.bias.skew`): a view with strides (M − 1, 1).
+    Rows    a row of distances for each query (see `blocks.skew`): a view with strides (M − 1, 1).
     Full    the matrix itself.
 """
 
@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from posenc.attention.bias import Bias, ByDistance, ByQuery, skew
+from posenc.attention.bias import Bias, ByDistance, ByQuery
 from posenc.attention.kernels import blocks
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
@@ -86,7 +86,7 @@ class Rows(Layout):
 
     def matrix(self, stored: Tensor) -> Tensor:
         """[b, h, m, n] = stored[b, h, m, n − m + N − 1]."""
-        return skew(stored)
+        return blocks.skew(stored)
 
 
 class Full(Layout):
@@ -111,7 +111,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, ma
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     layout, stored = lay(bias, positions, mask)
-    q, k, v = blocks.operands(q, k, v, stored, positions.length)
+    q, k, v = blocks.operands(q, k, v, stored, positions)
     H = q.shape[1]
     stored = stored.to(dtype).expand(-1, H, *stored.shape[2:]).contiguous()
     out = FusedAttention.apply(q.to(dtype), k.to(dtype), v.to(dtype), stored, layout, mask.causal)

@@ -19,13 +19,18 @@ def attend(
 ) -> Tensor:
     """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values and no soft cap."""
     scale = v.shape[-1] ** -0.5
-    q, k, v = blocks.operands(q, k, v, None, positions.length)
+    q, k, v = blocks.operands(q, k, v, None, positions)
     if softmax.sinks is not None:
         return _beside_a_sink(q, k, v, bias, positions, mask, softmax.sinks, scale)
-    if bias is None and mask.window is None and positions.documents is None:
+    if bias is None and _known(mask, positions):
         return F.scaled_dot_product_attention(q, k, v, is_causal=mask.causal, scale=scale)
     q, k, v, logits = _masked(q, k, v, bias, positions, mask)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
+
+
+def _known(mask: Mask, positions: Positions) -> bool:
+    """Whether torch has a word for the mask; its `is_causal` would put the first query at the first key."""
+    return mask.window is None and positions.documents is None and (positions.keys is None or mask.open)
 
 
 def _masked(
@@ -38,7 +43,7 @@ def _masked(
     logits = bias.matrix(positions).to(q.dtype)
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
-    return *blocks.operands(q, k, v, logits, positions.length), logits
+    return *blocks.operands(q, k, v, logits, positions), logits
 
 
 def _beside_a_sink(
@@ -46,10 +51,11 @@ def _beside_a_sink(
 ) -> Tensor:
     """The sink is a token before the first, which every query sees under a causal mask too."""
     d, causal, logits = v.shape[-1], mask.causal, None
-    if bias is not None or mask.window is not None or positions.documents is not None:
+    if bias is not None or not _known(mask, positions):
         q, k, v, logits = _masked(q, k, v, bias, positions, mask)
-        assert logits is not None
-        logits, causal = F.pad(logits, (1, 0, 1, 0), value=logits.dtype == torch.bool), False
+        causal = False
+    if logits is not None:
+        logits = F.pad(logits, (1, 0, 1, 0), value=logits.dtype == torch.bool)
     q, k, v = with_sink(q, k, v, sinks, scale)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=logits, is_causal=causal, scale=scale)
     return out[..., 1:, :d]
