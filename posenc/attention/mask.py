@@ -1,12 +1,13 @@
-"""Which keys a query may see: a matter of the order in the sequence, not of position ids."""
+"""Which keys a query may see: a matter of the order in the sequence and of what the user says, not of position ids."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
 
@@ -16,34 +17,55 @@ class Mask:
 
     causal  no key to the right of the query
     window  no key more than this many places away (None: no limit)
+    own     (b, h, M, N), b = 1 or B, h = 1 or H: besides, only keys where it is True. A query that would then see no
+            key, such as padding, sees all, so that its answer, which is not to be read, is a number. Attention alone
+            knows of it: an encoding that adds up over tokens counts those that are hidden, and documents (see
+            Positions) are the way to hide them from it too
     """
 
     causal: bool = False
     window: int | None = None
+    own: Bool[Tensor, "b h M N"] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse an own mask of another form with a ConfigError."""
+        if self.own is not None and (self.own.dtype != torch.bool or self.own.ndim != 4):
+            raise ConfigError(
+                f"Mask: own must be booleans of shape (batch, heads, queries, keys), got {tuple(self.own.shape)}, "
+                f"{self.own.dtype}; give an axis of 1 where all sequences or heads have one mask."
+            )
 
     @property
     def open(self) -> bool:
         """Whether every key is seen."""
-        return not self.causal and self.window is None
+        return not self.causal and self.window is None and self.own is None
 
     def allowed(self, length: int, device: torch.device | None = None) -> Bool[Tensor, "N N"] | None:
         """True where query (row) may see key (column); None if every key is seen."""
         return self.between(slice(0, length), slice(0, length), device)
 
-    def seen(self, positions: Positions) -> Bool[Tensor, "M N"] | Bool[Tensor, "b 1 M N"] | None:
-        """`allowed` of the M queries, and no key of another document."""
+    def seen(self, positions: Positions) -> Bool[Tensor, "M N"] | Bool[Tensor, "b h M N"] | None:
+        """`allowed` of the M queries, no key of another document, and only those of `own`."""
         keys, documents, allowed = positions.at_keys, positions.documents, None
         N = keys.length
-        if not self.open and (self.window is not None or positions.before < N - 1):  # else the last token sees all
+        if self.window is not None or (self.causal and positions.before < N - 1):  # else the last token sees all
             allowed = self.between(slice(positions.before, N), slice(0, N), positions.ids.device)
-        if documents is None or keys.documents is None:
+        if documents is not None and keys.documents is not None:
+            same = (documents[:, :, None] == keys.documents[:, None, :])[:, None]
+            allowed = same if allowed is None else same & allowed
+        if self.own is None:
             return allowed
-        same = (documents[:, :, None] == keys.documents[:, None, :])[:, None]
-        return same if allowed is None else same & allowed
+        if self.own.shape[-2:] != (positions.length, N):
+            raise ConfigError(
+                f"Mask: own is of {self.own.shape[-2]} queries and {self.own.shape[-1]} keys, and there are "
+                f"{positions.length} and {N}."
+            )
+        allowed = self.own if allowed is None else self.own & allowed
+        return allowed | ~allowed.any(-1, keepdim=True)
 
     def between(self, queries: slice, keys: slice, device: torch.device | None = None) -> Bool[Tensor, "m n"] | None:
         """`allowed` of some queries and keys alone."""
-        if self.open:
+        if not self.causal and self.window is None:
             return None
         m, n = (torch.arange(places.start, places.stop, device=device) for places in (queries, keys))
         return self._sees(n[None, :] - m[:, None])
@@ -62,10 +84,10 @@ class Mask:
         ends = (slice(keys.start, keys.stop),) if left >= right else (slice(keys.start, left), slice(right, keys.stop))
         return (end for end in ends if end.start < end.stop)
 
-    def keys_seen(self, positions: Positions) -> Int[Tensor, " M"] | Int[Tensor, "b 1 M"]:
+    def keys_seen(self, positions: Positions) -> Int[Tensor, " M"] | Int[Tensor, "b h M"]:
         """How many keys each query sees."""
         length, device = positions.at_keys.length, positions.ids.device
-        if positions.documents is not None:
+        if positions.documents is not None or self.own is not None:
             seen = self.seen(positions)
             assert seen is not None
             return seen.sum(-1)

@@ -56,7 +56,7 @@ class Case(NamedTuple):
     bfloat16     whether products may be rounded to bfloat16
     sinks        whether there is a sink beside the keys
     cap          whether there is a soft cap on the logits
-    documents    whether some tokens do not see each other because they are of different documents
+    documents    whether some tokens do not see each other because they are of different documents, or by an own mask
     square       whether the queries are the keys
     """
 
@@ -166,7 +166,7 @@ def case(
         bfloat16=bfloat16,
         sinks=softmax.sinks is not None,
         cap=softmax.cap is not None,
-        documents=positions.documents is not None,
+        documents=positions.documents is not None or mask.own is not None,
         square=positions.keys is None,
     )
 

@@ -44,6 +44,7 @@ def attend(
         check_training(q.device)
     blocks = None if mask.open else block_mask(mask, positions.length, q.device)
     blocks = blocks if positions.documents is None else of_documents(mask, positions)
+    blocks = blocks if mask.own is None else of_own(mask, positions)
     added = None if bias is None else score_mod(bias, positions)
     added = added if softmax.cap is None else capped(added, softmax)
     scale = v.shape[-1] ** -0.5
@@ -104,6 +105,19 @@ def of_documents(mask: Mask, positions: Positions) -> BlockMask:
         return _sees(mask, m, n) & (documents[row, m] == documents[row, n])
 
     return create_block_mask(sees, len(documents) if several else None, None, N, N, device=str(documents.device))
+
+
+def of_own(mask: Mask, positions: Positions) -> BlockMask:
+    """Of a mask of the user's own, and all else that hides keys."""
+    seen, N = mask.seen(positions), positions.length
+    assert seen is not None
+    each, heads = (seen.shape[axis] > 1 for axis in (0, 1))
+
+    def sees(b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
+        return seen[b if each else 0, h if heads else 0, m, n]
+
+    B, H = (size if several else None for size, several in zip(seen.shape, (each, heads), strict=False))
+    return create_block_mask(sees, B, H, N, N, device=str(seen.device))
 
 
 @lru_cache(maxsize=64)

@@ -30,7 +30,8 @@ def attend(
 
 def _known(mask: Mask, positions: Positions) -> bool:
     """Whether torch has a word for the mask; its `is_causal` would put the first query at the first key."""
-    return mask.window is None and positions.documents is None and (positions.keys is None or mask.open)
+    order = mask.window is None and mask.own is None and positions.documents is None
+    return order and (positions.keys is None or mask.open)
 
 
 def _masked(
