@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from posenc.attention import SelfAttention
 from posenc.catalog.encodings import EncodingEntry
@@ -22,7 +23,9 @@ N = 9
 
 @pytest.fixture(scope="module")
 def page() -> dict[str, Any]:
-    names: dict[str, Any] = {}
+    torch.manual_seed(0)
+    config = LlamaConfig(hidden_size=16, num_attention_heads=4, num_hidden_layers=2, vocab_size=11, intermediate_size=8)
+    names: dict[str, Any] = {"model": LlamaForCausalLM(config)}
     for block in BLOCKS:
         exec(block, names)
     return names
@@ -64,3 +67,9 @@ def test_generation_with_a_cache_is_generation_without(page: dict[str, Any]) -> 
     for _ in range(6):
         tokens = torch.cat((tokens, encoder(tokens)[:, -1:].argmax(-1)), 1)
     assert torch.equal(found, tokens)
+
+
+def test_a_model_of_transformers_is_given_an_encoding(page: dict[str, Any]) -> None:
+    assert isinstance(page["model"].model.get_submodule("posenc")[0], page["CausalALiBi"])
+    out = page["model"].generate(torch.ones(1, 3, dtype=torch.long), max_new_tokens=2, eos_token_id=None)
+    assert out.shape == (1, 5)
