@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from posenc.__main__ import main
+from posenc.analysis.findings import findings
 from posenc.analysis.measure import analyse
 from posenc.analysis.why import SMALL, changes, failing, sentences
 from posenc.checks import ConfigError
@@ -94,3 +95,23 @@ def test_a_run_of_another_task_is_not_compared(run: Path, tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"is a run on sorting and .* on distance; give one on distance"):
         sys.modules["posenc.analysis.write"].write(run, tmp_path / "out", against=other)
     assert not (tmp_path / "out").exists()
+
+
+def test_titles_say_what_the_table_says(run: Path) -> None:
+    analysis = CHEAP(load(run), 21)
+    said = findings(analysis)
+    assert "-0%" not in "".join(said.values())
+    entropy = [
+        sum(analysis.row("attention_entropy", f"head {head}")[layer] for head in range(analysis.heads)) / analysis.heads
+        for layer in range(analysis.layers)
+    ]
+    assert f"layer {entropy.index(min(entropy))}: mean entropy {min(entropy):.2f}" in said["heads"] == said["attention"]
+    likeness = [value for layer in range(analysis.layers) for value in analysis.pairs_of_heads(layer).values()]
+    assert f"(cosine {max(likeness):.2f})" in said["similarity"]
+    heads = [(layer, head) for layer in range(analysis.layers) for head in range(analysis.heads)]
+    curves = {place: analysis.row("bias", "layer {} head {}".format(*place)) for place in heads}
+    spans = {place: max(curve.values()) - min(curve.values()) for place, curve in curves.items()}
+    widest = max(spans, key=lambda place: spans[place])
+    top = max(curves[widest], key=lambda distance: curves[widest][distance])
+    assert f"spans {spans[widest]:.2f} logits" in said["bias"]
+    assert said["bias"].endswith(f"at distance {top:g}".replace("-", "−"))

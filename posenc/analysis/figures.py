@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from posenc.analysis.encoding import Shape, span
+from posenc.analysis.findings import findings
 from posenc.analysis.measure import Analysis
 from posenc.figures.attention import attention_maps
 from posenc.figures.attention import heads as draw_heads
@@ -29,25 +30,13 @@ def draw(analysis: Analysis) -> dict[str, Figure]:
     if analysis.layers * analysis.heads > 1:
         figures["similarity"] = similarity(analysis)
     if analysis.layers * analysis.heads <= MAPPED:
-        figures["attention"] = attention_maps(analysis.weights, analysis.title)
+        figures["attention"] = attention_maps(analysis.weights, "")
     figures |= draw_encoding(analysis.encoding)
+    said = findings(analysis)
     for name, figure in figures.items():
-        if name != "attention":
-            found = _findings(analysis).get(name)
-            title = f"{found} ({analysis.title})" if found else analysis.title
-            figure.set_figheight(figure.get_figheight() + entitle(figure, title))
+        title = f"{said[name]} ({analysis.title})" if name in said else analysis.title
+        figure.set_figheight(figure.get_figheight() + entitle(figure, title))
     return figures
-
-
-def _findings(analysis: Analysis) -> dict[str, str]:
-    """What a figure shows, in a sentence: of one model, so without an interval."""
-    share = [*analysis.row("variance_share", "position").values()]
-    probe = analysis.row("probe_accuracy", "linear")
-    best = max(probe, key=lambda layer: probe[layer])
-    return {
-        "streams": f"Position has {share[0]:.0%} of the variance at the input, {share[-1]:.0%} after the last block",
-        "probes": f"A linear probe names the place of a token best after {best:g} blocks: {probe[best]:.0%} right",
-    }
 
 
 def _layers(axis: Axes, title: str, y: str) -> None:
