@@ -66,6 +66,17 @@ def test_key_offset_needs_a_key_that_stands() -> None:
         pe.KeyOffsetRotaryPositionalEncoding(16, 2, kept=1.0)
 
 
+@proves(FORMULA, "rope_axial")
+@pytest.mark.parametrize("layout", ["interleaved", "half_split"])
+@all_cases
+def test_axial(H: int, positions: Positions, layout: str) -> None:
+    """Of 8 pairs four turn by ⌊p/3⌋ and four by p mod 3."""
+    layer = Layer(H, positions, d=16)
+    rows, columns = (layer.p[:, None, :, None] // 3) * THETA[::2], (layer.p[:, None, :, None] % 3) * THETA[::2]
+    encoding = pe.AxialRotaryPositionalEncoding(layer.D, H, 3, layout=layout)
+    turned(layer, encoding, np.concatenate((rows, columns), -1), layout == "half_split")
+
+
 @proves(FORMULA, "rope_decoupled")
 @all_cases
 def test_decoupled(H: int, positions: Positions) -> None:

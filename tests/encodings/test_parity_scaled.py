@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rotary_embedding_torch import RotaryEmbedding, apply_rotary_emb
 from transformers import DeepseekV3Config, GPTNeoXConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as deepseek
@@ -14,6 +15,7 @@ from posenc.positions.positions import Positions
 from tests.encodings.proofs import proves
 from tests.encodings.test_parity_rotary import (
     THEIR_NAMES,
+    agree,
     at,
     build,
     close,
@@ -81,6 +83,16 @@ def test_xpos_decays_where_it_turns() -> None:
     a = x_transformers.apply_rotary_pos_emb(q, freqs, decay)  # pyright: ignore[reportArgumentType]
     b = x_transformers.apply_rotary_pos_emb(k, freqs, decay**-1)  # pyright: ignore[reportArgumentType]
     logits_agree(ours.rotate(q, q, k, at(17, 0)), (a, b), WIDTH)
+
+
+@proves("rotary-embedding-torch", "rope_axial")
+@pytest.mark.parametrize(("rows", "columns"), [(1, 5), (4, 3), (3, 8)])
+def test_axial(rows: int, columns: int) -> None:
+    ours = build("rope_axial", HEADS, WIDTH, columns=columns)
+    theirs = RotaryEmbedding(WIDTH // 2, freqs_for="lang").get_axial_freqs(rows, columns).flatten(0, 1)
+    q, k = queries_and_keys(HEADS, rows * columns, WIDTH)
+    turned = apply_rotary_emb(theirs, q), apply_rotary_emb(theirs, k)
+    agree(ours, q, k, at(rows * columns, 0), turned)
 
 
 @proves("transformers", "rope_decoupled")

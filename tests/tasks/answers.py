@@ -55,6 +55,10 @@ def at_the_offset(tokens: Tensor) -> Tensor:
     return at(tokens, place(tokens, 20) + k + (k >= 0).long())
 
 
+def at_the_crossing(tokens: Tensor) -> Tensor:
+    return at(tokens, place(tokens, 20) // 8 * 8 + place(tokens, 21) % 8)
+
+
 AWARE: dict[str, Callable[[Tensor], Tensor]] = {
     "abs_pattern": lambda tokens: (place(tokens, 5) > 3).long() + (place(tokens, 5) > 9),
     "chained_lookup": chained,
@@ -62,6 +66,7 @@ AWARE: dict[str, Callable[[Tensor], Tensor]] = {
     "distance": lambda tokens: (((place(tokens, 8) - place(tokens, 5)).abs() - 1) * 5 // 31).clamp(max=4),
     "even_pairs": lambda tokens: (tokens[:, 1:] != tokens[:, :-1]).sum(1) % 2,
     "first_of": lambda tokens: at(tokens, (tokens < 4).int().argmax(1)),
+    "grid_crossing": at_the_crossing,
     "induction": after_the_earlier_one,
     "last_of": lambda tokens: at(tokens.flip(1), (tokens.flip(1) < 4).int().argmax(1)),
     "lookup": lambda tokens: at(tokens, tokens[:, -1] - 20),

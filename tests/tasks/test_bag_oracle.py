@@ -123,6 +123,7 @@ BLIND: dict[str, Rule | None] = {
     "distance": None,
     "even_pairs": unequal_ends,
     "first_of": None,
+    "grid_crossing": partial(most_frequent, symbols=20),
     "induction": most_frequent_other,
     "last_of": None,
     "lookup": partial(most_frequent, symbols=20),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from posenc.checks import ConfigError
 from posenc.streams import generator
 from posenc.tasks.base import IGNORE, Task
+from posenc.tasks.grid import GridCrossing
 from posenc.tasks.groups import StateTracking, elements, generators
 from posenc.tasks.retrieval import MaxRetrieval, MultiTokenRecall, OffsetIndexing
 from tests.tasks.test_recall_ceilings import bag, ceiling_of
@@ -29,6 +30,15 @@ def oracle_max(tokens: list[int], values: int = 10) -> int:
     assert len(items) == len(tokens) // 2
     assert min(items) >= values
     return items[max(items)]
+
+
+def oracle_crossing(tokens: list[int], values: int = 20, columns: int = 8) -> int:
+    rows = [tokens[start : start + columns] for start in range(0, len(tokens), columns)]
+    (row,) = (row for row in rows if values in row)
+    (column,) = (i for row in rows for i, token in enumerate(row) if token == values + 1)
+    assert values + 1 not in row
+    assert row[column] < values
+    return row[column]
 
 
 def oracle_recall(tokens: list[int], queries: int = 2, values: int = 16) -> list[int]:
@@ -67,6 +77,7 @@ def oracle_states(letters: list[int], group: str, all_elements: bool) -> list[in
 TASKS: dict[str, tuple[Task, Callable, int]] = {  # task, oracle, shortest length
     "offset_indexing": (OffsetIndexing(), oracle_offset, 10),
     "max_retrieval": (MaxRetrieval(), oracle_max, 1),
+    "grid_crossing": (GridCrossing(), oracle_crossing, 2),
     "multi_token_recall": (MultiTokenRecall(), oracle_recall, 16),
     **{
         f"{group} {letters}": (
@@ -96,6 +107,7 @@ def test_worked_examples() -> None:
     text = [7, 2, 5, 10, 9, 9, 2, 0, 3]
     assert oracle_offset([*text, 10 + 2], 10, 3) == 2
     assert oracle_offset([*text, 10 + 6], 10, 3) == 2
+    assert oracle_crossing([7, 2, 5, 0, 1, 10, 9, 3, 2, 0, 8, 11], 10, 4) == 3
     assert oracle_max([10 + 17, 1, 10 + 40, 0, 10 + 3, 2]) == 0
     a, b, c = 17, 18, 19
     tokens = [a, c, 4, 2, b, a, 1, 2, a, b, 3, 3, b, a, 0, 0, a, c, 0, 0]
@@ -171,6 +183,24 @@ def test_max_ceiling_against_enumeration(length: int, values: int) -> None:
     """Priorities are different, so each item is equally likely to have the largest."""
     law = ((bag(row), row[best]) for row in items(values, length) for best in range(length))
     assert MaxRetrieval(num_values=values).order_blind_ceiling(length) == pytest.approx(ceiling_of(law), abs=1e-12)
+
+
+def test_crossing_ceiling_against_enumeration_and_places_are_uniform() -> None:
+    def law() -> Iterator[tuple[object, object]]:
+        for row in items(2, 4):  # the other cells of two rows of three
+            for one, other in itertools.permutations(range(6), 2):
+                if one // 3 != other // 3 and one % 3 != other % 3:
+                    rest = iter(row)
+                    grid = [2 if cell == one else 3 if cell == other else next(rest) for cell in range(6)]
+                    yield bag(row), oracle_crossing(grid, 2, 3)
+
+    task = GridCrossing(num_values=2, columns=3)
+    assert task.order_blind_ceiling(2) == pytest.approx(ceiling_of(law()), abs=1e-12)
+    tokens, _ = task.sample(generator(0, "places"), 24_000, 2)
+    pairs = (tokens == 2).int().argmax(1) * 6 + (tokens == 3).int().argmax(1)
+    counts = pairs.unique(return_counts=True)[1]
+    assert len(counts) == 12
+    assert (counts - 2000).abs().max() < 4.5 * math.sqrt(2000)
 
 
 def test_multi_token_ceiling_against_enumeration() -> None:
