@@ -57,6 +57,8 @@ class Task:
     """Of the data that a task reads; None where there are none."""
     data: str | None = field(default=None, init=False)
     """What a task has read, in words; None where there is nothing."""
+    learns_tokens: bool = field(default=False, init=False)
+    """Whether tokens are learned from the data, so that of other data they mean something else."""
     per_token: bool = field(default=False, init=False)
     """Whether each token has an answer of its own; a sequence has one otherwise."""
     published: ClassVar[str] = "nothing that we know of."

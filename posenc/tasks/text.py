@@ -44,7 +44,8 @@ class TextDataset(Task):
     `tokenizer` makes tokens of bytes: `bytes` none but themselves; `bpe` byte pairs, `num_tokens` tokens learned on the
     training split by the tokenizers library; a path is a tokenizer.json. `uint16` and `uint32` are the type of ids that
     lie in train.bin, val.bin and, if there is one, test.bin of the folder `path`, as nanoGPT writes them; they stay on
-    disk, and only windows are read. Bits are bits a token then; bits a byte are those by `bytes_per_token`.
+    disk, and only windows are read. Bits are bits a token then; bits a byte are those by `bytes_per_token`. Other text
+    has other byte pairs: to train or test on several, give one tokenizer.json.
 
     The order-blind and order-aware ceilings of text are unknown; `references` stand beside the result instead.
     Random guess: 1/256, or 1/num_tokens.
@@ -72,6 +73,7 @@ class TextDataset(Task):
         checks.number(self, low=0, high=1, open_low=True, mask=self.mask)
         self._tokens, self.digest, said = _tokens(self.path, self.tokenizer, self.num_tokens)
         self._splits, self.num_outputs = self._tokens.splits, self._tokens.count
+        self.learns_tokens = self.tokenizer == "bpe"
         self.data = said + ", ".join(f"{len(data):,} {name}" for name, data in sorted(self._splits.items()))
         self.max_length = min(len(data) for data in self._splits.values()) - 1
         self.vocab_size = self.num_outputs + (not self.causal)

@@ -118,6 +118,11 @@ def build(evaluation: Evaluation, folder: Path) -> Ready:
     task: Task = make(config, "dataset", trusted=trust)
     if len({OmegaConf.select(each, "dataset.path") for each in (config, run.config)}) == 1:
         run.check_data(evaluation.record["data_digest"] or task.digest)
+    elif task.learns_tokens:
+        raise ConfigError(
+            f"{' '.join(evaluation.words)}: {run.folder} has learned its tokens from its own text, and of another they "
+            "mean something else; train with dataset.tokenizer=FILE.json to test on several."
+        )
     module = build_module(config, task, trust, trained_by=str(run.checkpoint))
     _give_weights(module, evaluation)
     data: SequenceData = make(config, "data", trusted=trust, task=task, seed=module.seed)
