@@ -73,7 +73,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
         bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])
         there.bar_label(bars, fontsize=SMALL, padding=2)
         there.set_ylim(len(names) + 0.5, -1.5)
-        there.set_xlim(0, 1.3 * max(numbers))
+        there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all may be 0
         there.set_title("Published")
         there.set_xlabel(claim.unit)
     else:
