@@ -66,6 +66,26 @@ def test_key_offset_needs_a_key_that_stands() -> None:
         pe.KeyOffsetRotaryPositionalEncoding(16, 2, kept=1.0)
 
 
+@proves(FORMULA, "fope")
+@pytest.mark.parametrize(("L", "kept"), [(6, 0), (7, 1), (64, 3), (2000, 6)])
+@cases
+def test_fope(H: int, positions: Positions, L: int, kept: int) -> None:
+    """Sums over the frequencies of at least one turn in L, 6 at most; other pairs times 1 + i."""
+    layer, encoding = Layer(H, positions, d=16), pe.FourierRotaryPositionalEncoding(16 * H, H, L).double()
+    noise, pairs = encoding.noise.numpy(), min(kept, 4)
+    factor = np.ones((2, H, layer.N, 8)) + 1j
+    for b, h, n, i in np.ndindex(2, H, layer.N, pairs):
+        mixed = []
+        for part, wave in enumerate((np.cos, np.sin)):
+            column = noise[part, h, :kept, i] * 0.3 * math.sqrt(2 / (kept + pairs))
+            if math.ceil(kept / pairs) * i < kept:
+                column[math.ceil(kept / pairs) * i] += 1
+            mixed.append(column @ wave(layer.p[b, n] * THETA[:kept]) / column.sum())
+        factor[b, h, n, i] = mixed[0] + 1j * mixed[1]
+    q, k = ((x[..., ::2] + 1j * x[..., 1::2]) * factor for x in (layer.q, layer.k))
+    layer.has(encoding, lambda b, h, m, n: (q[b, h, m] @ k[b, h, n].conj()).real / 4)
+
+
 @proves(FORMULA, "rope_axial")
 @pytest.mark.parametrize("layout", ["interleaved", "half_split"])
 @all_cases

@@ -1,0 +1,72 @@
+"""FoPE: each pair turns by a mixture of frequencies, and frequencies that training cannot tell from 0 stand still."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from posenc import checks
+from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
+from posenc.positions.positions import Positions
+from posenc.positions.schemes import Length, OriginalLength
+
+
+class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
+    """(q_2i + i q_2i+1) ← (q_2i + i q_2i+1) · (Σ_j a_hji cos(p θ_j) + i Σ_j b_hji sin(p θ_j)), and k alike.
+
+    Fourier position embedding (FoPE), Hua et al. 2024 (https://arxiv.org/abs/2412.17739), in the form of the paper's
+    code. θ_j are those K of RoPE's frequencies that make at least one turn in L, the length that was trained; the first
+    min(K, d/4) pairs turn. The columns of a and b are the unit vector of the frequency ⌈K/min(K, d/4)⌉·i plus noise
+    N(0, `gain`² · 2/(K + min(K, d/4))), divided by their sums; they are drawn for each head at the start and never
+    trained. All other pairs are multiplied by 1 + i, so that their share of the logit counts twice. It is no rotation:
+    a logit depends on both places and not on their distance alone. Where no frequency makes a turn, nothing turns.
+    Defined at every length.
+    """
+
+    source = "https://arxiv.org/abs/2412.17739"
+    proof = ("formula",)
+    depends_on = frozenset({"distance", "position"})
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        original_length: Length | None = None,
+        gain: float = 0.3,
+        base: float = 10_000.0,
+        layout: str = "interleaved",
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.number(self, low=0, gain=gain)
+        self.gain = gain
+        self._set(original_length)
+        self.register_buffer("noise", torch.empty(2, num_heads, self.width // 2, self.width // 2))
+        self.noise: Tensor
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The noise, N(0, 1), of a and of b."""
+        nn.init.normal_(self.noise)
+
+    def coefficients(self, kept: int) -> Float[Tensor, "2 H K c"]:
+        """a and b, for K frequencies and c pairs."""
+        pairs = min(kept, max(1, self.width // 4))
+        noise = self.noise[..., :kept, :pairs] * (self.gain * math.sqrt(2 / max(1, kept + pairs)))
+        frequency = torch.arange(kept, device=noise.device)[:, None]
+        own = frequency == math.ceil(kept / max(1, pairs)) * torch.arange(pairs, device=noise.device)
+        mixed = noise + own
+        return mixed / mixed.sum(-2, keepdim=True)
+
+    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        theta = self.rates(positions, dtype)
+        kept = sum(rate >= 2 * math.pi / self.trained for rate in self._rates())
+        angle = angles(positions, theta[:kept])  # (b, 1, N, K)
+        a, b = self.coefficients(kept).to(dtype)
+        rest = (0, self.width // 2 - a.shape[-1])
+        cos, sin = (nn.functional.pad(y, rest, value=1.0) for y in (angle.cos() @ a, angle.sin() @ b))
+        return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
+
+    def _rates(self) -> list[float]:
+        return [self.base ** (-2 * pair / self.width) for pair in range(self.width // 2)]
