@@ -6,8 +6,9 @@ module turns by nothing, wpe adds zeros. Its cache then holds keys that are not 
 keys where they stand, adds biases, and takes the model's own mask, its scale, soft cap, sinks and dropout. The
 encoding's weights are part of the model, and `model.save_pretrained` writes them; `load` is the way back.
 
-A cache knows no positions: tokens that it holds are taken to stand one place after another, the last of them before
-the first new token. https://huggingface.co/docs/transformers/attention_interface
+No attention weights are given back. A cache knows no positions: tokens that it holds are taken to stand one place after
+another, the last of them before the first new token.
+https://huggingface.co/docs/transformers/attention_interface
 """
 
 import inspect
@@ -82,8 +83,10 @@ def use(model: Model, encoding: PositionalEncoding) -> Model:
             if hook:
                 module.register_forward_pre_hook(_embed, with_kwargs=True)
     for module in rotary:
-        module.register_forward_hook(_turn_nothing)
+        object.__setattr__(module, NAME, places)
+        module.register_forward_hook(_turn_nothing, with_kwargs=True)
     if table is not None:
+        object.__setattr__(table, NAME, places)
         table.register_forward_pre_hook(_at_zero)
         table.register_forward_hook(_add_nothing)
     base.register_forward_pre_hook(_check_cache, with_kwargs=True)
@@ -147,10 +150,6 @@ def attend(
     asked: _Asked | None = module.__dict__.get(NAME)
     if asked is None:  # cross-attention
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
-    if position_ids is None:
-        raise ConfigError(
-            f"{type(module).__name__} hands no position_ids to attention; it cannot be given an encoding."
-        )
     if key.shape[1] < query.shape[1]:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     positions, d, encoding = asked.places.of(position_ids, key.shape[2]), value.shape[-1], asked.encoding
@@ -169,14 +168,21 @@ def attend(
 
 
 class _Places:
-    """Where the tokens of a pass stand, by its position ids, which are looked at once a pass."""
+    """Where the tokens of a pass stand, by its position ids, which are looked at once a pass.
+
+    now  what was last asked of the module that is switched off: some models hand their ids to nobody else
+    """
 
     def __init__(self) -> None:
         self.ids: Tensor | None = None
+        self.now: Tensor | None = None
         self.low, self.high, self.steps = 0, 0, True
 
-    def of(self, ids: Tensor, keys: int | None = None) -> Positions:
+    def of(self, ids: Tensor | None, keys: int | None = None) -> Positions:
         """Of new tokens as queries, and of so many keys, of which they are the last."""
+        ids = self.now if ids is None else ids
+        if ids is None or ids.ndim != 2:
+            raise ConfigError("posenc.hf: a model must have one position for each token, of shape (batch, length).")
         if ids is not self.ids:
             self.ids = ids
             self.low, self.high = (int(end) for end in ids.aminmax())
@@ -264,20 +270,24 @@ def _name_again(encodings: nn.Module, state: dict[str, Any], prefix: str, *more:
 def _embed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     """A pre-hook of a layer or of its attention: position joins the hidden states."""
     asked: _Asked = module.__dict__[NAME]
-    positions = asked.places.of(kwargs["position_ids"])
+    positions = asked.places.of(kwargs.get("position_ids"))
     if args:
         return (asked.encoding.embed(args[0], positions), *args[1:]), kwargs
     return args, kwargs | {"hidden_states": asked.encoding.embed(kwargs["hidden_states"], positions)}
 
 
-def _turn_nothing(module: nn.Module, args: Any, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _turn_nothing(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """A hook of a rotary module: cosines of 1 and sines of 0."""
+    module.__dict__[NAME].now = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
     cos, sin = out
     return torch.ones_like(cos), torch.zeros_like(sin)
 
 
 def _at_zero(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     """A pre-hook of a table of positions, which may be shorter than the sequence."""
+    module.__dict__[NAME].now = args[0]
     return (torch.zeros_like(args[0]),)
 
 

@@ -1,6 +1,7 @@
 """Encodings in models of transformers: against the models' own positions, posenc's own encoder, and with the cache."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,8 +28,9 @@ from transformers import (
 
 from posenc import hf
 from posenc.checks import ConfigError
-from posenc.encodings.alibi import CausalALiBi
+from posenc.encodings.alibi import CausalALiBi, SymmetricALiBi
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.by_heads import ByHeads
 from posenc.encodings.by_layers import ByLayers
 from posenc.encodings.cope import ContextualPositionalEncoding
 from posenc.encodings.deberta import DisentangledPositionalEncoding
@@ -58,6 +60,7 @@ ENCODINGS: dict[str, Callable[[], PositionalEncoding]] = {
     "sinusoidal": lambda: SinusoidalPositionalEncoding(D),
     "lape": lambda: LayerAdaptivePositionalEncoding(D, 64),
     "rope-t5": lambda: ByLayers({"a": rope(), "b": T5RelativePositionalBias(H, True)}, ["a", "b"]),
+    "alibi:rope": lambda: ByHeads({"a": SymmetricALiBi(2), "b": RotaryPositionalEncoding(D // 2, 2)}, H, ["a", "b"]),
     "learned+alibi": lambda: Sum({"a": LearnedAbsolutePositionalEncoding(D, 64), "b": CausalALiBi(H, True)}),
 }
 
@@ -212,6 +215,37 @@ def test_packed_sequences_do_not_see_each_other() -> None:
     found = model(tokens, position_ids=places, use_cache=False).logits
     alone = torch.cat([model(part, use_cache=False).logits for part in tokens.split((5, 4), 1)], 1)
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_positions_are_found_where_a_model_hands_them_to_nobody() -> None:
+    """As GPT-2 did in transformers 5.0."""
+    for model in (llama(), gpt2()):
+        tokens, places = torch.randint(1, V, (2, N)), torch.arange(3, 3 + N).expand(2, -1)
+        expected = hf.use(model, random("learned+alibi"))(tokens, position_ids=places).logits
+        for block in model.base_model.modules():
+            if "posenc" in block.__dict__:
+                block.register_forward_pre_hook(without_ids, with_kwargs=True, prepend=True)
+        found = model(tokens, position_ids=places).logits
+        torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def without_ids(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    return args, kwargs if "RotaryEmbedding" in type(module).__name__ else {
+        name: value for name, value in kwargs.items() if name != "position_ids"
+    }
+
+
+def test_a_cache_goes_on_without_gaps() -> None:
+    model, tokens = hf.use(llama(), rope()), torch.ones(1, 3, dtype=torch.long)
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    held = {name: transformers.DynamicCache()}
+    model(tokens, **held)
+    with pytest.raises(ConfigError, match="must stand one place after another"):
+        model(tokens, **held, position_ids=torch.tensor([[3, 5, 6]]))
+    x = torch.ones(1, 4, 3, 8)
+    with pytest.raises(ConfigError, match="one position for each token"):
+        hf.attend(model.model.layers[0].self_attn, x, x, x, None, position_ids=torch.ones(3))
 
 
 @pytest.mark.parametrize(
