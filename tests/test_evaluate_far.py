@@ -1,5 +1,6 @@
 """A trained run tested with other distances for far keys, and on text of which its tokens are not learned."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -45,7 +46,11 @@ def test_tokens_that_were_learned_are_those_of_one_text(
     sizes = ["dataset.length=8", "dataset.test_lengths=[8]", f"dataset.path={tmp_path / 'mine'}"]
     monkeypatch.setattr(sys, "argv", ["train.py", *text, *sizes, *words, f"hydra.run.dir={run}"])
     launch(train.main, train.CONFIGS)
-    assert "1 file, 8,800 bytes in 260 tokens: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 file, 8,800 bytes in 260 tokens: " in told
+    record = result(run)
+    bits, size = record["test"]["8"]["bits"], record["references"]["bytes_per_token"]
+    assert re.search(rf"{bits:.3f} +{bits / size:.3f} +{2**bits:.1f}\s", told)  # a token, a byte, perplexity
     said = refusal(capsys, run, "--set", f"dataset.path={tmp_path / 'other'}")
     assert "has learned its tokens from its own text" in said
     assert "train with dataset.tokenizer=FILE.json" in said

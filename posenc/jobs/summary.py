@@ -58,7 +58,9 @@ def print_run(folder: Path, result: Result) -> None:
         table = terminal.table(escape(f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"))
         table.add_column("length", justify="right")
         table.add_column("test accuracy", justify="right")
-        names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else ["bits a target"]
+        size = result["references"].get("bytes_per_token")
+        of_tokens = ["bits a token", "bits a byte", "perplexity"] if size else ["bits a target"]
+        names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else of_tokens
         for name in names:
             table.add_column(name, justify="right")
         for length, scores in result["test"].items():
@@ -66,7 +68,8 @@ def print_run(folder: Path, result: Result) -> None:
                 ceilings = result["ceilings"][length]
                 row = [_number(ceilings["order_blind"]), _number(ceilings["order_aware"]), _number(scores.get("skill"))]
             else:
-                row = [_number(scores["bits"], 3)]
+                bits = scores["bits"]
+                row = [_number(bits, 3)] + ([_number(bits / size, 3), _number(2**bits, 1)] if size else [])
             accuracy = f"{scores['accuracy']:.4f} ± {scores['accuracy_standard_error']:.4f}"
             table.add_row(length, accuracy, *row)
         for length in result["undefined"]:

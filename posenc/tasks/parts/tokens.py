@@ -1,9 +1,8 @@
 """From files to tokens: the bytes themselves, byte pairs that are learned, or ids that lie on disk and stay there."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -55,26 +54,31 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
             f"dataset.tokenizer={tokenizer} needs the tokenizers library; pip install tokenizers, or take "
             "dataset.tokenizer=bytes."
         ) from error
-    texts = {name: data.decode("utf-8", "ignore").split("\0") for name, data in splits.items()}
     if tokenizer == "bpe":
         asked = PAIRS if num_tokens is None else num_tokens
         checks.positive("TextDataset", minimum=257, maximum=2**20, num_tokens=asked)
-        found = Tokenizer.from_str(_learned(tuple(texts["train"]), asked))
+        written = _learned(_texts(bytes(splits["train"])), asked)
     else:
         if num_tokens is not None:
             raise ConfigError(f"dataset.num_tokens={num_tokens}: {tokenizer} says how many it has; leave it null.")
-        written = corpus.tokenizer_file(tokenizer)
+        file = corpus.tokenizer_file(tokenizer)
         try:
-            found = Tokenizer.from_str(written.decode())
+            written = Tokenizer.from_str(file.decode()).to_str()
         except Exception as error:  # the library raises nothing narrower
             raise ConfigError(f"dataset.tokenizer={tokenizer} is no tokenizer.json: {error}") from error
-    ids = {name: _encoded(found, parts) for name, parts in texts.items()}
-    return Tokens(ids, found.get_vocab_size(), {name: len(data) for name, data in splits.items()})
+    ids = {name: _encoded(written, bytes(data)) for name, data in splits.items()}
+    count = 1 + max(Tokenizer.from_str(written).get_vocab().values())
+    return Tokens(ids, count, {name: len(data) for name, data in splits.items()})
 
 
-@lru_cache(maxsize=2)
+def _texts(data: bytes) -> tuple[str, ...]:
+    """The files of a split, which zero bytes join."""
+    return tuple(data.decode("utf-8", "ignore").split("\0"))
+
+
+@lru_cache(maxsize=1)
 def _learned(texts: tuple[str, ...], num_tokens: int) -> str:
-    """The tokenizer as json; once for all runs of a process."""
+    """The tokenizer as json; once for all runs of a process, as the ids below."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     learned = Tokenizer(models.BPE())
@@ -87,12 +91,15 @@ def _learned(texts: tuple[str, ...], num_tokens: int) -> str:
     return learned.to_str()
 
 
-def _encoded(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
-    """The ids of all texts, with those of a zero byte between them."""
-    parts: list[list[int]] = []
-    for text in texts:
-        parts.append(tokenizer.encode("\0" * bool(parts) + text, add_special_tokens=False).ids)
-    return np.concatenate([np.array(ids, dtype=np.int32) for ids in parts])
+@lru_cache(maxsize=3)
+def _encoded(written: str, data: bytes) -> np.ndarray:
+    """The ids of all texts of a split, with those of a zero byte between them."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(written)
+    first, *others = _texts(data)
+    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in (first, *("\0" + text for text in others))]
+    return np.concatenate([np.array(part, dtype=np.int32) for part in ids])
 
 
 def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
