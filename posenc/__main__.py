@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     book = Path("docs", "answers", "runs.csv")
     one.add_argument("--ledger", type=Path, metavar="FILE", default=book, help=f"the ledger ({book})")
 
-    one = command("recommend", "which encodings a need may take, with 95 % confidence, from the runs of a ledger")
+    one = command("recommend", "which encodings a need may take, from the runs of a ledger")
     one.add_argument(
         "--asks", metavar="WHAT,...",
         help="place, offset, distance, order, recall, induction, reversal, state, or data sets of the ledger",

@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import train
@@ -37,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before test files are read: they list the options of a group when they are imported."""
+    settings.register_profile("any machine", deadline=None)  # a slow one fails no test
+    settings.load_profile("any machine")
     folder = config.getoption("--config-dir")
     if folder is not None:
         OWN.append(folder.resolve())

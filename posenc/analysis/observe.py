@@ -172,7 +172,7 @@ def _attend(module: SequenceModule, tokens: Tensor) -> tuple[list[LayerRecord], 
 def _asking(module: SequenceModule) -> Iterator[list[Asked]]:
     asked: list[Asked] = []
     hooks = [
-        layer.register_forward_pre_hook(lambda layer, given: asked.append(Asked(layer, *given)))  # pyright: ignore[reportArgumentType]
+        layer.register_forward_pre_hook(lambda layer, given: asked.append(Asked(layer, *given[:3])))  # pyright: ignore[reportArgumentType]
         for layer in _layers(module)
     ]
     try:

@@ -50,7 +50,7 @@ ARMS = {"variance_share": "position", "probe_accuracy": "linear"}
 
 
 @dataclass(frozen=True)
-class Change:
+class Shift:
     """A quantity, where it changed most, and from what to what."""
 
     measure: Measure
@@ -90,7 +90,7 @@ def skills(result: Mapping[str, object]) -> dict[int, float]:
     return {int(n): float(row["skill"]) for n, row in rows if "skill" in row}
 
 
-def changes(before: Analysis, after: Analysis) -> list[Change]:
+def changes(before: Analysis, after: Analysis) -> list[Shift]:
     """The largest change of each quantity, the largest first.
 
     Of one model at two lengths head is compared with head. Heads of two models have no order in common: there the
@@ -122,8 +122,8 @@ def _values(measure: Measure, analysis: Analysis, by_head: bool) -> dict[str, fl
     return found
 
 
-def _largest(measure: Measure, before: Mapping[str, float], after: Mapping[str, float]) -> Change | None:
-    both = [Change(measure, where, value, after[where]) for where, value in before.items() if where in after]
+def _largest(measure: Measure, before: Mapping[str, float], after: Mapping[str, float]) -> Shift | None:
+    both = [Shift(measure, where, value, after[where]) for where, value in before.items() if where in after]
     return max(both, key=lambda change: change.size, default=None)
 
 
@@ -163,7 +163,7 @@ def _seen(analysis: Analysis) -> str:
     return f"{chosen(result)[1]} {known} at length {analysis.length} ({where})"
 
 
-def table(found: Sequence[Change]) -> Iterator[str]:
+def table(found: Sequence[Shift]) -> Iterator[str]:
     """All quantities as a Markdown table, the largest change first."""
     yield "| what | where it changes most | before | after |"
     yield "|---|---|---|---|"
