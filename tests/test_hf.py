@@ -205,7 +205,12 @@ def test_trainer_runs(tmp_path: Path) -> None:
 
     model = hf.use(llama(), random("t5"))
     data: Any = [{"input_ids": row, "labels": row} for row in torch.randint(1, V, (4, N))]
-    Trainer(model, TrainingArguments(str(tmp_path), max_steps=1, report_to=[]), train_dataset=data).train()
+    before = model.model.get_submodule("posenc")[0].table.clone()
+    asked = TrainingArguments(str(tmp_path), max_steps=1, report_to=[], dataloader_pin_memory=False, use_cpu=True)
+    Trainer(model, asked, train_dataset=data).train()
+    assert not torch.equal(model.model.get_submodule("posenc")[0].table, before)
+    again = hf.load(tmp_path / "checkpoint-1")
+    assert torch.equal(again(data[0]["input_ids"][None]).logits, model.eval()(data[0]["input_ids"][None]).logits)
 
 
 @torch.no_grad()

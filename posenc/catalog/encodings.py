@@ -175,7 +175,9 @@ def page(found: Sequence[EncodingEntry]) -> str:
         "encodings",
         f"Parameters are those of the default model ({MODEL}); their formulas have L layers, and d = D/H. *In each "
         "layer* says whether all layers share them or each has its own, which `model.encoding_per_layer` changes. "
-        "*With a cache* says whether a causal model decodes token by token to what one pass gives, which a test holds. "
+        "*With a cache* says whether a causal model decodes token by token to what one pass gives. What does not "
+        "depend on the extent is alone what it is packed with others or padded; what does not depend on the position "
+        "either is the same at any offset. Tests hold all of this. "
         "*Proof* names the implementations that a test compares each encoding with to 1e-5, or `formula`: the paper's "
         "formula in numpy, written independently.",
     )
