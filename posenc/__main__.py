@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (the first folder of RUNS)")
     one.add_argument("--baseline", metavar="ENCODING", help="what others are compared with (none)")
     one.add_argument("--delta", type=float, default=0.01, help="differences inside ±DELTA count as none (0.01)")
+    one.add_argument("--metric", metavar="NAME", help="skill, bits, accuracy, exact_match or loss (the first there is)")
+    one.add_argument("--length", type=int, metavar="N", help="compare there (the longest trained length)")
+    one.add_argument("--latex", action="store_true", help="write the tables for a paper too, comparison_summary.tex")
 
     one = command("claims", "every published claim with its verdict here")
     one.add_argument("--about", metavar="NAME", help="those about one encoding, data set or position scheme")

@@ -10,12 +10,14 @@ from posenc import checks
 from posenc.checks import ConfigError
 from posenc.figures.style import look, pictures
 from posenc.report.numbers.compare import compare
+from posenc.report.numbers.facets import METRICS
 from posenc.report.numbers.finding import Finding
-from posenc.report.pages import markdown, page
+from posenc.report.pages import markdown, page, tex
 from posenc.report.pages.plots import Plot, plots
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 
-SUMMARY, TABLE, PAGE, FIGURES = "comparison_summary.md", "comparison_summary.csv", "index.html", "figures"
+SUMMARY, TABLE, LATEX = "comparison_summary.md", "comparison_summary.csv", "comparison_summary.tex"
+PAGE, FIGURES = "index.html", "figures"
 NUMBERS = ("panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_corrected")
 """Columns of a figure's table."""
 
@@ -28,17 +30,28 @@ class WrittenReport(NamedTuple):
 
 
 def write(
-    roots: Sequence[Path | str], output: Path | str | None = None, baseline: str | None = None, delta: float = 0.01
+    roots: Sequence[Path | str],
+    output: Path | str | None = None,
+    baseline: str | None = None,
+    delta: float = 0.01,
+    metric: str | None = None,
+    length: int | None = None,
+    latex: bool = False,
 ) -> WrittenReport:
     """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
 
     roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report in the place of its runs
     baseline  the encoding (or arm) that every other is compared with; None: `none`, or another where it has no run
     delta     differences whose interval lies inside ±delta count as none
+    metric    what arms are compared by; None: skill, else bits, else accuracy
+    length    where they are compared; None: at the longest trained length that was tested
+    latex     whether to write comparison_summary.tex too, the tables for a paper
 
-    Raises ConfigError where there is no run, none of `baseline`, or the output cannot be written.
+    Raises ConfigError where there is no run, none of `baseline`, `metric` or `length`, or the output cannot be written.
     """
     checks.number("report", low=0, open_low=True, delta=delta)
+    if metric is not None:
+        checks.one_of("report", METRICS, metric=metric)
     folders = [Path(root) for root in roots]
     if not folders:
         raise ConfigError("no folder given; give the folder of a run or of a sweep, such as runs/<name>.")
@@ -48,7 +61,7 @@ def write(
     target = Path(output) if output is not None else wanted[0]
     if (target / FIGURES).is_symlink():
         raise ConfigError(f"{target / FIGURES} is a link to another folder; remove it, or choose another --output.")
-    comparison = compare(folders, baseline, delta)
+    comparison = compare(folders, baseline, delta, metric, length)
     found = plots(comparison)
     try:
         (target / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -57,6 +70,8 @@ def write(
         write_text(target / TABLE, comparison.long.to_csv(index=False))
         drawn = {plot.name: _draw(plot, target / FIGURES) for plot in found}
         write_text(target / SUMMARY, markdown.render(comparison, found))
+        if latex:
+            write_text(target / LATEX, tex.render(comparison))
         write_text(target / PAGE, page.render(comparison, found, drawn))
     except OSError as error:
         raise ConfigError(
@@ -76,8 +91,18 @@ def _draw(plot: Plot, folder: Path) -> str:
     return svg
 
 
-def show(runs: Sequence[Path], output: Path | None = None, baseline: str | None = None, delta: float = 0.01) -> None:
+def show(
+    runs: Sequence[Path],
+    output: Path | None = None,
+    baseline: str | None = None,
+    delta: float = 0.01,
+    metric: str | None = None,
+    length: int | None = None,
+    latex: bool = False,
+) -> None:
     """`python -m posenc report`: write the report, print its finding and where it is."""
-    page, finding = write(runs, output, baseline, delta)
+    page, finding = write(runs, output, baseline, delta, metric, length, latex)
     print(finding)
     print(f"report      {page}")
+    if latex:
+        print(f"LaTeX       {page.with_name(LATEX)}")

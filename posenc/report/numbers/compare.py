@@ -63,10 +63,12 @@ class Comparison(Conclusions):
         return [facet for facet in self.facets if any(facet.values(arm) for arm in facet.arms)]
 
 
-def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Comparison:
+def compare(
+    roots: Sequence[Path], baseline: str | None, delta: float, metric: str | None = None, length: int | None = None
+) -> Comparison:
     """Read, group, test, and state; `baseline` None is `none` where it has runs, else another.
 
-    Raises ConfigError where there is no run, or none of the baseline that is asked for.
+    Raises ConfigError where there is no run, or none of the baseline, metric or length that is asked for.
     """
     tables_ = [root for root in roots if root.is_file()]
     folders = [root for root in roots if not root.is_file()]
@@ -77,7 +79,7 @@ def compare(roots: Sequence[Path], baseline: str | None, delta: float) -> Compar
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
     placed, refusals = arms.place(runs)
-    found = facets.facets(placed)
+    found = facets.facets(placed, metric, length)
     chosen, other = facets.choose_baseline(found, baseline)
     conclusions = conclude(found, chosen, delta)
     notes = [Note("baseline", other)] * bool(other) + notes + refusals + conclusions.notes

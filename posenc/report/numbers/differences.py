@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from posenc import statistics
-from posenc.report.numbers.facets import Facet, Values
+from posenc.report.numbers.facets import LOWER, Facet, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
 from posenc.report.numbers.meetings import Key, budgets
 from posenc.report.reading.read import Note
@@ -53,7 +53,7 @@ def baseline_tests(facets: Sequence[Facet]) -> tuple[dict[Key, Test], list[Note]
             for metric in (facet.metric, "aulc"):
                 ours, theirs = facet.values(arm, metric), facet.values(other, metric)
                 if ours.keys() & theirs.keys():
-                    found[place, metric, arm, other] = Test(ours, theirs, metric == "bits", facet.reach(metric))
+                    found[place, metric, arm, other] = Test(ours, theirs, metric in LOWER, facet.reach(metric))
                 elif metric == facet.metric and ours:
                     text = f"no seed in common with {other}: not compared with it."
                     notes.append(Note(f"{facet.title} · {arm}", text))

@@ -21,6 +21,10 @@ SHOWN = 12
 """Names in one message."""
 LOST = ("diverged", "failed")
 """Runs that ended without a model: they count as skill 0. One that was interrupted may still go on, and does not."""
+METRICS = ("skill", "bits", "accuracy", "exact_match", "loss")
+"""What arms can be compared by; of the first three the first that a facet has is taken where nobody asks."""
+LOWER = ("bits", "loss")
+"""Metrics of which less is better."""
 Values = dict[int, float]
 """One number for each seed."""
 
@@ -50,7 +54,7 @@ class Facet:
     @property
     def lower(self) -> bool:
         """Whether less is better."""
-        return self.metric == "bits"
+        return self.metric in LOWER
 
     @property
     def measure(self) -> str:
@@ -85,11 +89,11 @@ class Facet:
         return value if item.completed else None
 
     def _worst(self, metric: str, length: int) -> float | None:
-        if metric in ("skill", "aulc"):
+        if metric in ("skill", "aulc", "exact_match"):
             return 0.0
         if metric == "accuracy":
             return self.ceilings.get(length, (None, None))[0] or 0.0
-        if metric == "bits":
+        if metric in LOWER:
             counted = [item for item in self.members if item.counted]
             return max(item.run.test.get(length, {}).get(metric, 0.0) for item in counted if item.completed)
         return None
@@ -102,9 +106,9 @@ class Facet:
     def limits(self, metric: str | None = None, length: int | None = None) -> tuple[float | None, float | None]:
         """The smallest and the largest number that a run can have, as far as it is known."""
         metric, length = metric or self.metric, length or self.length
-        if metric == "bits":
+        if metric in LOWER:
             return 0.0, None
-        if metric == "accuracy":
+        if metric in ("accuracy", "exact_match"):
             return 0.0, 1.0
         if metric not in ("skill", "aulc"):
             return None, None
@@ -130,8 +134,12 @@ class Facet:
         return next(item.setting for item in self.members if item.arm == arm)
 
 
-def facets(placed: Sequence[Placed]) -> list[Facet]:
-    """The facets, by dataset and positions; of the arms in each, the best first."""
+def facets(placed: Sequence[Placed], metric: str | None = None, length: int | None = None) -> list[Facet]:
+    """The facets, by dataset and positions; of the arms in each, the best first.
+
+    Arms are compared by `metric` at `length`; None: skill, else bits, else accuracy, at the longest trained length.
+    Raises ConfigError where a facet with scores has none of them.
+    """
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
     unfinished: dict[str, Counter[str]] = defaultdict(Counter)
     for item in placed:
@@ -146,7 +154,7 @@ def facets(placed: Sequence[Placed]) -> list[Facet]:
         facet.title = dataset if len(schemes) == 1 else f"{dataset} · {positions}"
         facet.phrase = dataset if len(schemes) == 1 else f"{dataset} with {positions} positions"
         facet.unfinished = dict(sorted(unfinished[members[0].run.dataset].items()))
-        _measure(facet)
+        _measure(facet, metric, length)
         sign = 1 if facet.lower else -1
         score = {arm: facet.values(arm) for arm in dict.fromkeys(item.arm for item in members if item.counted)}
         facet.arms = sorted(score, key=lambda arm: (sign * fmean(score[arm].values()) if score[arm] else np.inf, arm))
@@ -154,7 +162,7 @@ def facets(placed: Sequence[Placed]) -> list[Facet]:
     return found
 
 
-def _measure(facet: Facet) -> None:
+def _measure(facet: Facet, metric: str | None, length: int | None) -> None:
     done = [item.run for item in facet.members if item.completed]
     for run in done:
         facet.ceilings |= run.ceilings
@@ -162,12 +170,21 @@ def _measure(facet: Facet) -> None:
         facet.references |= {key: value for key, value in found.items() if value} if isinstance(found, dict) else {}
     ranges = [run.trained for item in facet.members if (run := item.run).trained]
     facet.trained = max(ranges, key=lambda pair: (pair[1], pair[0])) if ranges else None
-    for metric in ("skill", "bits", "accuracy"):
-        lengths = sorted({n for run in done for n, scores in run.test.items() if metric in scores})
-        if lengths:
-            inside = [n for n in lengths if facet.trained and n <= facet.trained[1]]
-            facet.metric, facet.length = metric, inside[-1] if inside else lengths[0]
-            return
+    tested = {each: sorted({n for run in done for n in run.test if each in run.test[n]}) for each in METRICS}
+    known = [each for each in METRICS if tested[each]]
+    if not known:
+        return
+    if metric is not None and metric not in known:
+        raise ConfigError(f"--metric {metric}: runs on {facet.title} have {', '.join(known)}; choose one of these.")
+    facet.metric = metric or known[0]
+    lengths = tested[facet.metric]
+    if length is not None and length not in lengths:
+        raise ConfigError(
+            f"--length {length}: {facet.title} was tested for {facet.metric} at {', '.join(map(str, lengths))}; choose "
+            "one of these."
+        )
+    inside = [n for n in lengths if facet.trained and n <= facet.trained[1]]
+    facet.length = length or (inside[-1] if inside else lengths[0])
 
 
 def common_order(facets: Sequence[Facet]) -> list[str]:
@@ -176,7 +193,7 @@ def common_order(facets: Sequence[Facet]) -> list[str]:
     Facets are grouped by what they are measured by, because bits and skill have no common mean: the first group that
     an arm is in decides, skill before bits before accuracy.
     """
-    groups = [[facet for facet in facets if facet.metric == metric] for metric in ("skill", "bits", "accuracy")]
+    groups = [[facet for facet in facets if facet.metric == metric] for metric in METRICS]
     groups = [group for group in groups if group]
 
     def rank(arm: str) -> tuple[float, ...]:

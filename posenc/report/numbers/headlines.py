@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from posenc.report.numbers.differences import Contrast
-from posenc.report.numbers.facets import Facet, Values, clipped
+from posenc.report.numbers.facets import LOWER, Facet, Values, clipped
 from posenc.report.numbers.finding import Finding
 from posenc.report.numbers.series import Line
 from posenc.report.words import count, estimate, fixed, listing
@@ -70,7 +70,7 @@ def of_lengths(groups: Lines, metric: str) -> str:
     """What the best keeps at the longest length, beside what it had at the trained one."""
     facet, found = groups[0]
     longest = facet.lengths()[-1]
-    sign = 1 if metric == "bits" else -1
+    sign = 1 if metric in LOWER else -1
     ends = {id(facet): _last(found, sign) for facet, found in groups}
     if len(groups) == 1:
         best, *rest = ends[id(facet)]
@@ -86,7 +86,7 @@ def of_lengths(groups: Lines, metric: str) -> str:
     ratios = {facet.lengths()[-1] / facet.trained[1] for facet, _ in groups if facet.trained}
     where = f"{ratios.pop():g}× the trained length" if len(ratios) == 1 else "the longest length"
     low, high = fixed(min(line.mean[-1] for line in best), 2), fixed(max(line.mean[-1] for line in best), 2)
-    what = f"needs {low} to {high} bits" if metric == "bits" else f"keeps {low} to {high} {metric}"
+    what = f"needs {low} to {high} {metric}" if metric in LOWER else f"keeps {low} to {high} {metric}"
     seeds = seeds_said([len(line.seeds) for _, group in groups for line in group])
     return f"At {where} the best of each of {len(groups)} panels {what}: {leaders} ({seeds})"
 
@@ -103,7 +103,7 @@ def _times(facet: Facet) -> str:
 
 
 def _verb(metric: str) -> str:
-    return "needs" if metric == "bits" else "keeps"
+    return "needs" if metric in LOWER else "keeps"
 
 
 def _end(line: Line) -> str:

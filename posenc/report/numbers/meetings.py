@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from posenc.report.numbers.facets import LOST, Facet, Values
+from posenc.report.numbers.facets import LOST, LOWER, Facet, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
 from posenc.report.words import count, listing, tally
 
@@ -42,7 +42,7 @@ class Meeting:
     @property
     def lower(self) -> bool:
         """Whether less is better."""
-        return self.metric == "bits"
+        return self.metric in LOWER
 
     @property
     def measure(self) -> str:

@@ -1,4 +1,3 @@
-"use strict";
 // Tables: a click on a heading sorts, typing filters. Figures: what belongs to one arm is shown by itself.
 
 const quote = (value) => {
@@ -8,11 +7,20 @@ const quote = (value) => {
   return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 };
 
-const download = (name, rows) => {
-  const text = rows.map((row) => row.map(quote).join(",") + "\n").join("");
+const csv = (rows) => rows.map((row) => row.map(quote).join(",") + "\n").join("");
+
+// SPECIAL comes with the page: characters that LaTeX reads as something else.
+const plain = (text) => [...text].map((letter) => SPECIAL[letter] ?? letter).join("");
+const tex = ([heads, ...rows]) => {
+  const line = (cells) => `${cells.map(plain).join(" & ")} \\\\\n`;
+  return `% \\usepackage{booktabs}\n\\begin{tabular}{${"l".repeat(heads.length)}}\n\\toprule\n${line(heads)}\\midrule\n` +
+    `${rows.map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
+};
+
+const download = (name, text) => {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  link.download = `${name}.csv`;
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
@@ -47,11 +55,12 @@ for (const section of document.querySelectorAll("section.table")) {
     const words = search.value.toLowerCase().split(/\s+/);
     for (const [row, text] of texts) row.hidden = !words.every((word) => text.includes(word));
   });
-  section.querySelector(".csv").addEventListener("click", () => {
+  const shown = () => {
     const rows = [...body.rows].filter((row) => !row.hidden);
-    const cells = (row) => [...row.cells].map((cell) => cell.textContent);
-    download(section.id, [heads.map((head) => head.textContent), ...rows.map(cells)]);
-  });
+    return [heads, ...rows.map((row) => [...row.cells])].map((cells) => cells.map((cell) => cell.textContent));
+  };
+  for (const [form, write] of [["csv", csv], ["tex", tex]])
+    section.querySelector(`.${form}`).addEventListener("click", () => download(`${section.id}.${form}`, write(shown())));
 }
 
 // A pointer over anything of an arm makes all else in the figure pale; the names come from the figure itself.

@@ -5,6 +5,7 @@ anywhere. Figures are the SVG files themselves, in colours that follow the page'
 """
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from posenc.figures.vectors import inline
 from posenc.report.numbers.compare import Comparison
 from posenc.report.pages import layout
 from posenc.report.pages.plots import Plot
+from posenc.report.pages.tex import SPECIAL
 from posenc.report.words import count
 
 HERE = Path(__file__).parent
@@ -62,5 +64,6 @@ def render(comparison: Comparison, plots: Sequence[Plot], drawn: Mapping[str, st
         wide=WIDE,
         policy=POLICY,
         style=colours() + (HERE / "page.css").read_text(encoding="utf-8"),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
+        script=f'"use strict";\nconst SPECIAL = {json.dumps(SPECIAL)};\n'
+        + (HERE / "page.js").read_text(encoding="utf-8"),
     )

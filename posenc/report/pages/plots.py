@@ -64,7 +64,7 @@ def plots(comparison: Comparison) -> list[Plot]:
         said = headlines.of_differences(main, comparison.baseline, comparison.delta)
         draw = partial(figures.forest, scored, main, styles, comparison.delta)
         found.append(Plot("differences", title, said, about, draw, partial(_differences, main)))
-    for metric in ("accuracy", "skill", "bits"):
+    for metric in dict.fromkeys(("accuracy", "skill", "bits", *(facet.metric for facet in scored))):
         facets = [facet for facet in scored if series.has_lengths(facet, metric)]
         if facets:
             found.append(_by_length(facets, metric, styles))

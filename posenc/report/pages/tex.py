@@ -1,0 +1,39 @@
+"""comparison_summary.tex: the tables of a report for a paper, as booktabs has them."""
+
+from posenc.report.numbers.compare import Comparison
+from posenc.report.pages import layout
+from posenc.report.pages.layout import PageTable
+
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "–": "--",
+    "↓": r"$\downarrow$", "δ": r"$\delta$",
+}  # fmt: skip
+"""Characters that LaTeX reads as something else, or that its fonts may lack."""
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def render(comparison: Comparison) -> str:
+    """A table environment for each table; \\usepackage{booktabs} is all they need."""
+    lines = ["% \\usepackage{booktabs}", f"% {escape(comparison.first.text)}"]
+    for table in layout.tables(comparison):
+        if table.rows:
+            lines += ["", *_table(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(table: PageTable) -> list[str]:
+    numbers = [isinstance(value, int | float) or value is None for _, value in table.rows[0]]
+    form = "".join("r" if number else "l" for number in numbers)
+    return [
+        r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}. {escape(table.about)}}}",
+        rf"\begin{{tabular}}{{{form}}}", r"\toprule",
+        " & ".join(map(escape, table.columns)) + r" \\", r"\midrule",
+        *(" & ".join(escape(text) for text, _ in row) + r" \\" for row in table.rows),
+        r"\bottomrule", r"\end{tabular}", r"\end{table}",
+    ]  # fmt: skip
