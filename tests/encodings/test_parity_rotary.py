@@ -219,13 +219,14 @@ def test_llama(
 @proves("rotary-embedding-torch", "rope_ntk", "rope_linear")
 @pytest.mark.parametrize("factor", [1.0, 2.5, 8.0])
 @pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize(("heads", "width"), SIZES)
-def test_rope_stretched(heads: int, width: int, base: float, factor: float) -> None:
+@pytest.mark.parametrize(("heads", "width", "rotated"), [*((*size, None) for size in SIZES), (2, 16, 0.5)])
+def test_rope_stretched(heads: int, width: int, rotated: float | None, base: float, factor: float) -> None:
     for name, option in {"rope_ntk": "theta_rescale_factor", "rope_linear": "interpolate_factor"}.items():
-        ours = build(name, heads, width, base=base, factor=factor)
+        ours = build(name, heads, width, base=base, factor=factor, rotated=rotated)
         for length, offset in PLACES:
             q, k = queries_and_keys(heads, length, width)
-            turn = RotaryEmbedding(width, theta=int(base), **{option: factor}).rotate_queries_or_keys  # type: ignore
+            turned = int(width * (rotated or 1))
+            turn = RotaryEmbedding(turned, theta=int(base), **{option: factor}).rotate_queries_or_keys  # type: ignore
             agree(ours, q, k, at(length, offset), (turn(q, offset=offset), turn(k, offset=offset)))
 
 
