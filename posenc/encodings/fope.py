@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from posenc import checks
+from posenc.attention.kernels import blocks
 from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import Length, OriginalLength
@@ -65,7 +66,8 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         angle = angles(positions, theta[:kept])  # (b, 1, N, K)
         a, b = self.coefficients(kept).to(dtype)
         rest = (0, self.width // 2 - a.shape[-1])
-        cos, sin = (nn.functional.pad(y, rest, value=1.0) for y in (angle.cos() @ a, angle.sin() @ b))
+        with blocks.without_autocast(q):  # which would round the mixtures to bfloat16
+            cos, sin = (nn.functional.pad(y, rest, value=1.0) for y in (angle.cos() @ a, angle.sin() @ b))
         return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
 
     def _rates(self) -> list[float]:
