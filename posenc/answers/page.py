@@ -12,6 +12,7 @@ from posenc.figures.marks import End, dress, end_labels, length_axis, level, she
 from posenc.figures.style import look, styles
 from posenc.report.words import count, fixed, listing, span
 from posenc.runs.writing import write_picture, write_text
+from posenc.terminal import TRAIN
 
 PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
@@ -102,14 +103,25 @@ def page(found: Sequence[Cell], name: str) -> str:
         "with a 95 % interval; *steps*: until then, where a run that did not counts as the budget.",
     ]
     for dataset in _datasets(found):
-        lines += ["", f"### {_asked(dataset)[0].upper()}{_asked(dataset)[1:]}: `{dataset}`", "", *_table(said, dataset)]
+        lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset), "", _command(found, dataset)]
     lines += ["", "## What it cost", "", *_cost(found)]
     lines += ["", "## What is not known", "", *_open(said)]
     return "\n".join(lines) + "\n"
 
 
+def _heading(dataset: str) -> str:
+    asked = _asked(dataset)
+    return asked[0].upper() + asked[1:]
+
+
+def _command(found: Sequence[Cell], dataset: str) -> str:
+    encodings = ",".join(cell.encoding for cell in of(found, dataset))
+    return f"`{TRAIN} -m experiment=answers force=true dataset={dataset} encoding={encodings}` runs them again."
+
+
 def _decision(said: Answer, dataset: str) -> str:
-    columns = [_asked(dataset)]
+    anchor = f"{_asked(dataset)} {dataset}".lower().replace(" ", "-")
+    columns = [f"[{_asked(dataset)}](#{anchor})"]
     for n in (1, LONGER):
         rows = said.places.get((dataset, n), [])
         columns += [
