@@ -82,6 +82,15 @@ def test_keys_that_are_newer_than_a_run_count_unless_they_say_what_was_done_befo
         assert identity.config_hash(same) == identity.config_hash(default) != identity.config_hash(other)
 
 
+def test_parts_of_a_mixture_have_newer_keys_too(default: dict[str, Any]) -> None:
+    def mixed(**more: Any) -> str:
+        parts = {"one": {"_target_": "mine.One", "base": 10.0} | more, "two": {"_target_": "mine.Two"}}
+        return identity.config_hash(default | {"encoding": {"_target_": "mine.Mixture", "parts": parts}})
+
+    assert mixed(rotated=None, truncate=True) == mixed()
+    assert len({mixed(), mixed(rotated=0.5), mixed(truncate=False), mixed(base=20.0)}) == 4
+
+
 def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any]) -> None:
     before, names = identity.config_hash(default), set[str]()
     for path in (CONFIGS / "callbacks").glob("*.yaml"):

@@ -70,9 +70,20 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
         elif isinstance(node, Mapping):
-            node = {key: child for key, child in node.items() if not _says_nothing(f"{group}.{key}", child)}
+            node = _saying(str(group), node)
         if node is not None:
             kept[group] = node
+    return kept
+
+
+def _saying(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a group counts; each part of a mixture has the keys of an encoding."""
+    kept = {key: child for key, child in node.items() if not _says_nothing(f"{group}.{key}", child)}
+    parts = node.get("parts") if group == "encoding" else None
+    if isinstance(parts, Mapping):
+        kept["parts"] = {
+            name: _saying(group, part) if isinstance(part, Mapping) else part for name, part in parts.items()
+        }
     return kept
 
 
