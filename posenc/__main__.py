@@ -95,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     one.add_argument("--trust", action="store_true", help="the runs are yours: build whatever their configs name")
 
+    one = command(
+        "export", "the encoder of a finished run as model.safetensors and config.json, which posenc.load reads"
+    )
+    one.add_argument("run", type=Path, metavar="RUN", help="folder of a run that has completed")
+    one.add_argument("--output", type=Path, metavar="DIR", help="a new folder (RUN/export)")
+    one.add_argument("--trust", action="store_true", help="the run is yours: build whatever its config names")
+
     one = command("panel", "finished studies on one picture: the chart that stands for each, and its first verdict")
     one.add_argument("folders", nargs="+", type=Path, metavar="RUN", help="run folders of studies")
     one.add_argument("--output", type=Path, metavar="FILE", default=Path("panel.png"), help="the picture (panel.png)")
@@ -133,6 +140,8 @@ def run(asked: argparse.Namespace) -> None:
             from posenc.analysis.write import show
         case "evaluate":
             from posenc.jobs.evaluate import show
+        case "export":
+            from posenc.trained.export import show
         case "panel":
             from posenc.studies.panel import show
         case "benchmark":

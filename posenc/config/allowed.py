@@ -94,7 +94,8 @@ def walk(node: Any, where: str, trusted: bool = True) -> Iterator[tuple[str, Map
 def _refuse(where: str, target: str) -> None:
     raise ConfigError(
         f"{where}: the record names _target_={target}, which posenc does not define, and it may run anything; if the "
-        "run is yours, python -m posenc analyze, evaluate and panel build it with --trust, posenc.load with trust=True."
+        "run is yours, python -m posenc analyze, evaluate, export and panel build it with --trust, posenc.load with "
+        "trust=True."
     )
 
 

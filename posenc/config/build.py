@@ -88,35 +88,27 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True, trained_b
     trained_by  a checkpoint of the run that has trained the weights which it is to get, where that is another run than
                 the config's; None: `config.start_from`
     """
-    seed = check_seed(config.seed)
     optimizer = make(config, "optimizer", trusted=trusted)
     if not callable(optimizer):
         raise ConfigError("optimizer: it is made when there are parameters; set optimizer._partial_=true.")
-    with default_stream(seed, "constructors"):
-        encoding = make(config, "encoding", trusted=trusted)
-        encoder: Encoder = make(
-            config,
-            "model",
-            trusted=trusted,
-            encoding=encoding,
-            vocab_size=task.vocab_size,
-            num_outputs=task.num_outputs,
-        )
-    initialise(encoder, seed)
-    positions: PositionScheme = make(config, "positions", trusted=trusted)
+    encoder, positions = build_encoder(config, task.vocab_size, task.num_outputs, trusted)
     trained_by = trained_by or config.get("start_from")
     if trained_by is not None:
         _trained_before(trained_by, encoder, positions)
-    return make(
-        config,
-        "module",
-        trusted=trusted,
-        encoder=encoder,
-        positions=positions,
-        task=task,
-        optimizer=optimizer,
-        seed=seed,
-    )
+    parts = {"encoder": encoder, "positions": positions, "task": task, "optimizer": optimizer}
+    return make(config, "module", trusted=trusted, **parts, seed=config.seed)
+
+
+def build_encoder(
+    config: DictConfig, vocab_size: int, num_outputs: int, trusted: bool = True
+) -> tuple[Encoder, PositionScheme]:
+    """The encoder, its weights drawn from the streams of `config.seed`, and where it places tokens."""
+    seed = check_seed(config.seed)
+    with default_stream(seed, "constructors"):
+        parts = {"encoding": make(config, "encoding", trusted=trusted), "num_outputs": num_outputs}
+        encoder: Encoder = make(config, "model", trusted=trusted, vocab_size=vocab_size, **parts)
+    initialise(encoder, seed)
+    return encoder, make(config, "positions", trusted=trusted)
 
 
 def check_seed(seed: Any) -> int:

@@ -21,6 +21,7 @@ from posenc.runs import reading
 from posenc.runs.result import RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
 from posenc.tasks.parts import corpus
+from posenc.trained import exported
 from posenc.training.checkpoints import check_weights
 from posenc.training.module import SequenceModule
 
@@ -92,7 +93,8 @@ def load(folder: Path, trust: bool = False) -> Finished:
 def load_encoder(run: str | Path, *, trust: bool = False) -> Encoder:
     """`posenc.load`: the encoder of a trained run with its weights, in evaluation mode on the CPU.
 
-    run    a run folder, or one of its checkpoints; of a folder the last weights, whose scores are in result.json
+    run    a run folder, or one of its checkpoints; of a folder the last weights, whose scores are in result.json. Or
+           the folder of an export (posenc.trained.exported), which has the groups of a config that make the encoder
     trust  as in `load`
 
     `encoder(tokens)` places tokens as the run's position scheme does, unless positions are given; `encoder.config` is
@@ -100,11 +102,18 @@ def load_encoder(run: str | Path, *, trust: bool = False) -> Encoder:
     Raises ConfigError where there is no such run, or not all of it.
     """
     path = Path(run)
+    if exported.is_exported(path):
+        encoder, positions, config = exported.read(path, trust)
+        return _placing(encoder, positions, config)
     found = record_of_checkpoint(path) if path.is_file() else record_of_run(path)
     module = found.module(make(found.config, "dataset", trusted=trust), trust)
-    module.encoder.register_forward_pre_hook(partial(_placed, module.positions), with_kwargs=True)
-    vars(module.encoder)["config"] = OmegaConf.to_container(found.config)
-    return module.encoder
+    return _placing(module.encoder, module.positions, OmegaConf.to_container(found.config))
+
+
+def _placing(encoder: Encoder, positions: PositionScheme, config: Any) -> Encoder:
+    encoder.register_forward_pre_hook(partial(_placed, positions), with_kwargs=True)
+    vars(encoder)["config"] = config
+    return encoder
 
 
 def _placed(

@@ -27,6 +27,7 @@ import torch
 from posenc.runs import reading
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.workers import Ledger
+from posenc.trained.exported import read_weights
 from posenc.training.checkpoint_file import Damaged, read
 from posenc.training.loggers.metrics_file import MetricsFile
 
@@ -107,6 +108,25 @@ def archives() -> Iterator[tuple[str, bytes]]:
         yield what, buffer.getvalue()
 
 
+def tensors() -> Iterator[tuple[str, bytes]]:
+    """(what, file) of safetensors: eight bytes say how long the JSON is that says what follows."""
+
+    def file(head: str, size: int | None = None, body: bytes = b"\0" * 4) -> bytes:
+        return struct.pack("<Q", len(head) if size is None else size) + head.encode() + body
+
+    def one(kind: str, shape: str, end: int) -> str:
+        return f'"dtype": "{kind}", "shape": {shape}, "data_offsets": [0, {end}]'
+
+    yield "a head of more than is there", file("{}", 2**63)
+    yield "many levels", file("[" * 3_000_000)
+    yield "many tensors", file("{" + ", ".join(f'"{k}": {{{one("F32", "[0]", 0)}}}' for k in range(100_000)) + "}")
+    yield "a tensor of more than is there", file(f'{{"a": {{{one("F32", f"[{2**40}]", 2**42)}}}}}')
+    yield "a size that overflows", file(f'{{"a": {{{one("F32", f"[{2**62}, 16]", 4)}}}}}')
+    yield "tensors on top of each other", file(f'{{"a": {{{one("F32", "[1]", 4)}}}, "b": {{{one("F32", "[1]", 4)}}}}}')
+    yield "numbers that nobody knows", file('{"a": {' + one("\x1b[2J", "[1]", 4) + "}}")
+    yield "a pickle", b"\x80\x02}q\0."
+
+
 def texts() -> Iterator[tuple[str, str, str]]:
     """(the reader, what, file)."""
     colliding = "".join(f"{k * (2**61 - 1)}: 0\n" for k in range(1, 40_000))
@@ -143,6 +163,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "ledger": lambda path: Ledger.open(path, "this") or refuse(),
     "metrics": lambda path: MetricsFile(str(path.parent)).begin(1),
     "checkpoint": lambda path: read(path, 10**8),
+    "weights": lambda path: read_weights(path, 10**7),
 }
 
 
@@ -232,6 +253,9 @@ def main(words: list[str] | None = None) -> int:
         for what, data in archives():
             path.write_bytes(data)
             judge(f"checkpoint: {what}", lambda: READERS["checkpoint"](path))
+        for what, data in tensors():
+            path.write_bytes(data)
+            judge(f"weights: {what}", lambda: READERS["weights"](path))
         for what, data in mutants(asked.mutants):
             path.write_bytes(data)
             judge(what, lambda: READERS["checkpoint"](path), may_pass=True)
