@@ -81,7 +81,7 @@ def page(found: Sequence[Cell], name: str) -> str:
         "",
         "[Documentation](../README.md) · [the design](design.md), written before the runs",
         "",
-        *short(said),
+        *(f"* {line}" for line in short(said)),
         "",
         f"![skill of each encoding against the test length, one panel a task]({FIGURE})",
         "",
@@ -166,8 +166,8 @@ def _cost(found: Sequence[Cell]) -> Iterator[str]:
     hours = sum(run.measured("wall_seconds") or 0 for run in runs) / 3600
     versions = sorted({str((run.result.get("versions") or {}).get("torch")) for run in runs})
     yield (
-        f"{count(len(runs), 'run')} of one thread each, {hours:.1f} hours of one core in all, without those that chose "
-        f"the rates; torch {listing(versions)}. {seeds(found)} a cell."
+        f"{count(len(runs), 'run')} of one thread each, {seeds(found)} a cell; {hours:.1f} hours in all of them, with "
+        f"other work beside them, and without those that chose the rates; torch {listing(versions)}."
     )
 
 

@@ -15,8 +15,8 @@ def bounds(interval: Interval | None) -> tuple[float, float] | None:
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
-    """A number with a true minus sign, or a dash."""
-    return NONE if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """A number with a true minus sign, none where it is rounded to zero, or a dash."""
+    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
