@@ -158,7 +158,8 @@ def sentences(before: Analysis, after: Analysis) -> Iterator[str]:
 def _seen(analysis: Analysis) -> str:
     result, skill = analysis.run.result, skills(analysis.run.result).get(analysis.length)
     trained = analysis.run.module.task.length[1]
-    known = f"has skill {fixed(skill, 2)}" if skill is not None else "was not tested"
+    tested = str(analysis.length) in (result.get("test") or {})
+    known = f"has skill {fixed(skill, 2)}" if skill is not None else "has no skill" if tested else "was not tested"
     where = "trained" if analysis.length <= trained else f"trained to {trained}"
     return f"{chosen(result)[1]} {known} at length {analysis.length} ({where})"
 

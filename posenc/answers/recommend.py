@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from posenc import checks, terminal
@@ -46,8 +47,8 @@ class Answer:
 
     @property
     def incomplete(self) -> list[str]:
-        """Encodings that lack runs at some place."""
-        return sorted({row.encoding for rows in self.places.values() for row in rows} - {*self.encodings})
+        """Encodings that have no number at some place."""
+        return sorted({cell.encoding for cell in self.cells} - {*self.encodings})
 
     def shortfall(self, encoding: str) -> float:
         """The largest distance from the best mean, over all places."""
@@ -151,7 +152,7 @@ def _table(said: Answer) -> Table:
             for cell in of(own, dataset)
         ]
         steps = f"{sum(cell.mean_steps for cell in own) / len(own):,.0f}"
-        table.add_row(name, *skill, *solved, steps, f"{own[0].parameters or 0:,.0f}")
+        table.add_row(escape(name), *skill, *solved, steps, f"{own[0].parameters or 0:,.0f}")
     return table
 
 
@@ -172,7 +173,7 @@ def _sentences(said: Answer, delta: float, within: int | None) -> Iterator[str]:
     if worse:
         yield f"Worse at some place: {'; '.join(_worse(said, name) for name in worse)}."
     if said.incomplete:
-        yield f"Not judged, without runs at every place: {listing(said.incomplete, 20)}."
+        yield f"Not judged, without a skill at every place: {listing(said.incomplete, 20)}."
     for name in best:
         yield from _known_to_fail(said, name)
     taken = ",".join((best or open_)[:4])

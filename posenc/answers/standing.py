@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from posenc.report.numbers.judge import Judgement, Test
-from posenc.statistics import mean_interval
+from posenc.report.numbers.judge import HALF_RISK, Judgement, Test
+from posenc.statistics import SEEDS_FOR_INTERVAL, mean_interval
 
 Values = Mapping[int, float]
 Place = tuple[str, int]
@@ -29,6 +29,8 @@ LEARNED = 0.5
 """The mean skill that the best encoding must have; below it a task at this length decides nothing."""
 SEEDS = 2
 """Fewer common seeds decide nothing."""
+SEEDS_FOR_WORSE = 1 + math.floor(math.log2(2 / HALF_RISK))
+"""Sign flips of fewer seeds call nobody worse: the least p of n seeds is 2/2ⁿ."""
 CUT = 5
 """Differences are cut at so many δ."""
 MOST_SEEDS = 100
@@ -99,9 +101,10 @@ def _more(ours: Values, theirs: Values, delta: float) -> int | None:
     gaps = [min(gap, CUT * delta) for gap in _gaps(ours, theirs)]
     if len(gaps) < SEEDS:
         return 10 - len(gaps)
-    distance = abs(fmean(gaps) + delta)
+    distance = fmean(gaps) + delta
     needed = math.inf if distance == 0 else (2 * stdev(gaps) / distance) ** 2
-    more = max(1, math.ceil(min(needed, 10 * MOST_SEEDS)) - len(gaps))
+    fewest = SEEDS_FOR_WORSE if distance < 0 else SEEDS_FOR_INTERVAL
+    more = max(1, max(fewest, math.ceil(min(needed, 10 * MOST_SEEDS))) - len(gaps))
     return more if more <= MOST_SEEDS else None
 
 

@@ -8,7 +8,7 @@ import pytest
 from posenc.checks import ConfigError
 from posenc.report import write
 from posenc.report.numbers.compare import Comparison, compare
-from posenc.report.pages.tex import escape, render
+from posenc.report.pages.tex import _line, escape, render
 from tests.report.conftest import Make
 
 
@@ -62,6 +62,11 @@ def test_a_paper_gets_every_number_of_the_page(sweep: Path, tmp_path: Path) -> N
     forms = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
     assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(form) for form in forms}
     assert text.isascii()
+
+
+def test_a_name_in_brackets_is_no_option_of_a_line_break() -> None:
+    assert _line(["[red]a", "1"]) == r"{}[red]a & 1 \\"
+    assert _line(["a", "[1]"]) == r"a & [1] \\"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,18 @@ def test_the_encodings_that_may_be_taken(book: Path, capsys: pytest.CaptureFixtu
     assert "10 of 10 seeds solve it [0.72, 1.00]" in far
 
 
+def test_an_encoding_without_a_number_is_named(
+    book: Path, run: Make, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        config = {"model.causal": False, "optimizer.lr": 0.003}
+        skills = {32: float("nan"), 64: float("nan")}
+        identified(run("[red]nan", seed, skills, dataset="rel_pattern", sweep="other", config=config))
+    ledger.add(book, [root / "other"])
+    recommend.show(book, "offset")
+    assert "Not judged, without a skill at every place: [red]nan." in capsys.readouterr().out
+
+
 def test_a_need_of_causal_models_and_of_few_steps(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recommend.show(book, "state", causal=True, within=440)
     out = capsys.readouterr().out

@@ -81,6 +81,21 @@ def test_few_seeds_and_gaps_decide_nothing() -> None:
     assert all(row.more is None or row.more > 0 for row in rows)
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_seeds_that_sign_flips_need_are_counted(seeds: int) -> None:
+    """A clear loser of few seeds is undecided until the least p is small enough: then it is worse."""
+
+    def kinds(n: int) -> Standing:
+        skill = {"good": dict.fromkeys(range(n), 0.98), "bad": {seed: 0.05 + 0.001 * seed for seed in range(n)}}
+        return next(row for row in standings({PLACE: skill}, DELTA)[PLACE] if row.encoding == "bad")
+
+    row = kinds(seeds)
+    assert row.kind == UNDECIDED
+    assert row.more is not None
+    assert kinds(seeds + row.more).kind == WORSE
+    assert kinds(seeds + row.more - 1).kind == UNDECIDED
+
+
 def test_more_seeds_are_asked_for_where_the_spread_is_larger() -> None:
     rng = np.random.default_rng(3)
 

@@ -12,7 +12,7 @@ const csv = (rows) => rows.map((row) => row.map(quote).join(",") + "\n").join(""
 // SPECIAL comes with the page: characters that LaTeX reads as something else.
 const plain = (text) => [...text].map((letter) => SPECIAL[letter] ?? letter).join("");
 const tex = ([heads, ...rows]) => {
-  const line = (cells) => `${cells.map(plain).join(" & ")} \\\\\n`;
+  const line = (cells) => `${cells.map(plain).join(" & ").replace(/^(?=[[*])/, "{}")} \\\\\n`;
   return `% \\usepackage{booktabs}\n\\begin{tabular}{${"l".repeat(heads.length)}}\n\\toprule\n${line(heads)}\\midrule\n` +
     `${rows.map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
 };

@@ -1,5 +1,7 @@
 """comparison_summary.tex: the tables of a report for a paper, as booktabs has them."""
 
+from collections.abc import Sequence
+
 from posenc.report.numbers.compare import Comparison
 from posenc.report.pages import layout
 from posenc.report.pages.layout import PageTable
@@ -33,7 +35,12 @@ def _table(table: PageTable) -> list[str]:
     return [
         r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}. {escape(table.about)}}}",
         rf"\begin{{tabular}}{{{form}}}", r"\toprule",
-        " & ".join(map(escape, table.columns)) + r" \\", r"\midrule",
-        *(" & ".join(escape(text) for text, _ in row) + r" \\" for row in table.rows),
+        _line(table.columns), r"\midrule", *(_line([text for text, _ in row]) for row in table.rows),
         r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row; what begins with [ or * would be an option of the line break before it."""
+    text = " & ".join(map(escape, cells))
+    return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
