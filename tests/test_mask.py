@@ -94,3 +94,10 @@ def test_what_does_not_fit_is_refused() -> None:
         Mask(own=torch.ones(1, 1, N, N))
     with pytest.raises(ConfigError, match="own is of 7 queries and 7 keys, and there are 6 and 6"):
         Mask(own=torch.ones(1, 1, N, N, dtype=torch.bool)).seen(Positions.arange(6))
+    q = leaf(B, H, N, D)
+    for shape in ((B + 1, 1), (1, H + 1)):
+        own = Mask(own=torch.ones(*shape, N, N, dtype=torch.bool))
+        message = rf"own of shape \({shape[0]}, {shape[1]}, 7, 7\) does not fit {B} sequences and {H} heads"
+        for name in ("explicit", "auto"):
+            with pytest.raises(ConfigError, match=message):
+                IMPLEMENTATIONS[name](q, q, q, None, Positions.arange(N), own)

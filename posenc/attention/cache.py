@@ -20,6 +20,18 @@ class LayerCache:
     def __init__(self) -> None:
         self.held: dict[str, Tensor] = {}
 
+    @property
+    def form(self) -> tuple[int, ...]:
+        """How many sequences and heads its keys have, and how wide they are; zeros before the first."""
+        kept = self.held.get("k")
+        return (0, 0, 0) if kept is None else (*kept.shape[:2], kept.shape[-1])
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "LayerCache":
+        """A cache of the same tensors, with their gradients: `keep` makes new ones, and changes none."""
+        copied = LayerCache()
+        copied.held = dict(self.held)
+        return copied
+
     def keep(self, **new: Float[Tensor, "B *h M c"]) -> list[Tensor]:
         """Append along the axis of the tokens; what is held now, in the order given."""
         for name, value in new.items():

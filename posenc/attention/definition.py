@@ -37,6 +37,7 @@ def biased(
 ) -> Tensor:
     """logits + bias, capped, −∞ where the mask forbids."""
     blocks.fits(logits, logits.mT, positions)
+    mask.fit(logits)
     if bias is not None:
         logits = logits + bias.matrix(positions).to(logits.dtype)
     logits = softmax.capped(logits)

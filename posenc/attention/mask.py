@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from posenc.checks import ConfigError
@@ -33,6 +33,16 @@ class Mask:
             raise ConfigError(
                 f"Mask: own must be booleans of shape (batch, heads, queries, keys), got {tuple(self.own.shape)}, "
                 f"{self.own.dtype}; give an axis of 1 where all sequences or heads have one mask."
+            )
+
+    def fit(self, logits: Float[Tensor, "B H *s"]) -> None:
+        """Refuse, with a ConfigError, an own mask of another number of sequences or heads: it would broadcast."""
+        if self.own is not None and any(
+            n not in (1, m) for n, m in zip(self.own.shape, logits.shape[:2], strict=False)
+        ):
+            raise ConfigError(
+                f"Mask: own of shape {tuple(self.own.shape)} does not fit {logits.shape[0]} sequences and "
+                f"{logits.shape[1]} heads; give as many, or an axis of 1 where all have one mask."
             )
 
     @property

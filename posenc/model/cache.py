@@ -53,9 +53,11 @@ class Cache:
                 f"Cache: causal={str(encoder.causal).lower()}, readout={encoder.readout} read tokens that are still to "
                 "come; set model.causal=true and model.readout=last or per_token."
             )
-        held = [len(layer.held.get("k", ())) for layer in self.layers]
-        if held and held != [len(x)] * len(encoder.blocks):
+        held = [layer.form for layer in self.layers]
+        here = [(len(x), *block.branches[0].keys) for block in encoder.blocks]
+        if held and held != here:
+            (b, h, c), (B, H, C) = held[0], here[0]
             raise ConfigError(
-                f"Cache: {len(x)} sequences in {len(encoder.blocks)} layers do not go on {held[0]} in {len(held)}; "
-                "begin a batch, and a model, with a Cache() of its own."
+                f"Cache: {B} sequences in {len(here)} layers ({H} heads of keys, {C} wide) do not go on {b} in "
+                f"{len(held)} ({h} heads of keys, {c} wide); begin a batch, and a model, with a Cache() of its own."
             )

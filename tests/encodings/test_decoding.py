@@ -244,7 +244,7 @@ def test_what_does_not_go_on_is_refused(small: Build) -> None:
     held = Cache()
     encoder(tokens, cache=held)
     for wrong, positions, message in (
-        (tokens[:1], None, "1 sequences in 2 layers do not go on 2 in 2"),
+        (tokens[:1], None, r"1 sequences in 2 layers \(.*\) do not go on 2 in 2 "),
         (tokens, Positions.arange(4), "3 tokens .* but 4 positions"),
         (tokens, Positions(torch.arange(3)[None], 3, scale=0.5), "give all tokens of a sequence one scale"),
         (tokens, Positions.of_documents(tokens), "all of them documents, or none"),
@@ -253,9 +253,26 @@ def test_what_does_not_go_on_is_refused(small: Build) -> None:
         with pytest.raises(ConfigError, match=message):
             encoder(wrong, positions, cache=held)
     assert encoder(tokens, cache=held).shape == (2, 3, 3)
+    for other in ({"dim": 32}, {"num_kv_heads": 1}, {"num_layers": 3}):
+        with pytest.raises(ConfigError, match=r"do not go on 2 in 2 \(2 heads of keys, 8 wide\)"):
+            model(PositionalEncoding(), **other)(tokens, cache=held)
     for option in ({"causal": False}, {"readout": "mean"}, {"readout": "query"}):
         with pytest.raises(ConfigError, match=r"still to come; set model.causal=true"):
             model(small("rope"), **option)(tokens, cache=Cache())
+
+
+def test_a_copy_of_a_cache_goes_on_alone_and_with_gradients(small: Build) -> None:
+    """Two ways to go on from one beginning, as in beam search, and what both say of the beginning's weights."""
+    encoder, (first, *more) = model(small("t5")), torch.randint(11, (3, 2, 4))
+    weights, held = tuple(encoder.parameters()), Cache()
+    encoder(first, cache=held)
+    for tokens in more:
+        found, expected = encoder(tokens, cache=copy.deepcopy(held)), encoder(torch.cat((first, tokens), 1))[:, 4:]
+        torch.testing.assert_close(found, expected)
+        gradients = (torch.autograd.grad(out.square().sum(), weights, retain_graph=True) for out in (found, expected))
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other)
+    assert len(held) == 4
 
 
 def test_shapes_that_would_broadcast_are_refused(catalogue: dict[str, EncodingEntry]) -> None:

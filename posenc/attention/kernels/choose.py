@@ -189,6 +189,7 @@ def attend(
     bfloat16   whether to multiply in bfloat16 where that is faster; the answer is then bfloat16, elsewhere float32
     softmax    how logits become weights
     """
+    mask.fit(q)
     kernel = choose(case(q, v, bias, positions, mask, bfloat16, softmax), attention)
     if bfloat16 and not kernel.startswith("bfloat16"):
         q, k, v = (x.to(torch.float32) for x in (q, k, v))
