@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
+from posenc.positions.schemes import OriginalLength
 
 ORDER = ("embed", "rotate", "bias")
 FITTED = ("dim", "num_heads", "causal")
@@ -92,11 +93,17 @@ class Mixture(PositionalEncoding):
         if dim is None or heads is None or next(self.parameters(), torch.empty(0)).is_meta:
             return
         positions, x, q = Positions.arange(2), torch.zeros(1, 2, dim), torch.zeros(1, heads, 2, dim // heads)
+        untold = [leaf for leaf in self.leaves if isinstance(leaf, OriginalLength) and leaf.original_length is None]
+        for leaf in untold:  # `trained_at` comes later
+            leaf.original_length = 2
         try:
             self.ask(x, q, positions)
         except RuntimeError as error:
             names = ", ".join(self.parts)
             raise ConfigError(f"{type(self).__name__}: one of {names} does not fit: {why}.") from error
+        finally:
+            for leaf in untold:
+                leaf.original_length = None
 
     def ask(self, x: Tensor, q: Tensor, positions: Positions) -> None:
         """Rotate and compute the bias."""

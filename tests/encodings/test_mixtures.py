@@ -25,6 +25,7 @@ from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.encodings.learned_relative import LearnedRelativePositionalBias
 from posenc.encodings.pope import PolarPositionalEncoding
 from posenc.encodings.rope import RotaryPositionalEncoding
+from posenc.encodings.rope_yarn import YarnRotaryPositionalEncoding
 from posenc.encodings.shaw import ShawRelativePositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
 from posenc.encodings.sums import Sum
@@ -241,6 +242,28 @@ def test_rope_and_a_forgetting_gate_are_both_there(build_encoding: Any, attentio
         encoder(torch.randint(11, (3, N)))
     torch.manual_seed(1)
     agree(encoder, attention, True, lambda layer, x: turned(x), added)
+
+
+@pytest.mark.parametrize("name", ["rope_yarn:none", "rope_yarn+t5", "rerope+t5", "fope:none", "rope_llama3:none"])
+def test_a_part_learns_the_length_that_was_trained_as_a_model_does(build_encoding: Any, name: str) -> None:
+    """It need not be known when the mixture is built; what follows is as with the length given."""
+    part = name.replace("+", ":").split(":")[0]
+    words = ("dataset.length=24", "model.causal=true", f"model.dim={4 * D}", f"model.num_heads={H}")
+    told, given = (
+        build_encoding(name, *words, *more) for more in ((), (f"++encoding.parts.{part}.original_length=24",))
+    )
+    given.load_state_dict(told.state_dict())
+    q, x, positions = torch.randn(1, H, 30, 4 * d), torch.randn(1, 30, 4 * D), Positions.arange(30)
+    for found, expected in zip(*(each.rotate(x, q, q, positions) for each in (told, given)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    found, expected = (each.bias(x, q, q, positions) for each in (told, given))
+    if expected is not None:
+        torch.testing.assert_close(found.matrix(positions), expected.matrix(positions), rtol=0, atol=0)
+
+
+def test_a_part_that_does_not_fit_is_refused_before_the_length_is_known() -> None:
+    with pytest.raises(ConfigError, match="widened"):
+        Sum({"pope": PolarPositionalEncoding(D, H), "yarn": YarnRotaryPositionalEncoding(D, H)})
 
 
 BIASES: dict[str, Callable[[int], PositionalEncoding]] = {
