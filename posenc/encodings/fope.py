@@ -18,11 +18,15 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
 
     Fourier position embedding (FoPE), Hua et al. 2024 (https://arxiv.org/abs/2412.17739), in the form of the paper's
     code. θ_j are those K of RoPE's frequencies that make at least one turn in L, the length that was trained; the first
-    min(K, d/4) pairs turn. The columns of a and b are the unit vector of the frequency ⌈K/min(K, d/4)⌉·i plus noise
-    N(0, `gain`² · 2/(K + min(K, d/4))), divided by their sums; they are drawn for each head at the start and never
-    trained. All other pairs are multiplied by 1 + i, so that their share of the logit counts twice. It is no rotation:
-    a logit depends on both places and not on their distance alone. Where no frequency makes a turn, nothing turns.
-    Defined at every length.
+    c = min(K, d/4) pairs turn. The columns of a and b are the unit vector of the frequency ⌈iK/c⌉ plus noise
+    N(0, `gain`² · 2/(c(K + H))) of H heads, divided by their sums; they are drawn for each head at the start and never
+    trained. The noise is that of `xavier_normal_` on a tensor (H, K, c), as in the code. All other pairs are multiplied
+    by 1 + i, so that their share of the logit counts twice. It is no rotation: a logit depends on both places and not
+    on their distance alone. Where no frequency makes a turn, nothing turns. Defined at every length.
+
+    Deviations, which keep values bounded: the code takes the frequency ⌈K/c⌉·i, which is the same unless K lies between
+    c and 2c − 1; there it goes past K, and the last columns are noise alone, divided by its sum. A sum below 0.1 counts
+    as 0.1. `gain` is at most 1.
     """
 
     source = "https://arxiv.org/abs/2412.17739"
@@ -39,7 +43,7 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         layout: str = "interleaved",
     ) -> None:
         super().__init__(dim, num_heads, base, layout)
-        checks.number(self, low=0, gain=gain)
+        checks.number(self, low=0, high=1, gain=gain)
         self.gain = gain
         self._set(original_length)
         self.register_buffer("noise", torch.empty(2, num_heads, self.width // 2, self.width // 2))
@@ -53,11 +57,11 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     def coefficients(self, kept: int) -> Float[Tensor, "2 H K c"]:
         """a and b, for K frequencies and c pairs."""
         pairs = min(kept, max(1, self.width // 4))
-        noise = self.noise[..., :kept, :pairs] * (self.gain * math.sqrt(2 / max(1, kept + pairs)))
+        noise = self.noise[..., :kept, :pairs] * (self.gain * math.sqrt(2 / max(1, pairs * (kept + self.num_heads))))
         frequency = torch.arange(kept, device=noise.device)[:, None]
-        own = frequency == math.ceil(kept / max(1, pairs)) * torch.arange(pairs, device=noise.device)
-        mixed = noise + own
-        return mixed / mixed.sum(-2, keepdim=True)
+        own = torch.arange(pairs, device=noise.device).mul(kept).add(pairs - 1) // max(1, pairs)
+        mixed = noise + (frequency == own)
+        return mixed / mixed.sum(-2, keepdim=True).clamp(min=0.1)
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)

@@ -73,17 +73,25 @@ def test_fope(H: int, positions: Positions, L: int, kept: int) -> None:
     """Sums over the frequencies of at least one turn in L, 6 at most; other pairs times 1 + i."""
     layer, encoding = Layer(H, positions, d=16), pe.FourierRotaryPositionalEncoding(16 * H, H, L).double()
     noise, pairs = encoding.noise.numpy(), min(kept, 4)
+    fans = sum(torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(H, kept, pairs))) if kept else 1  # xavier's
     factor = np.ones((2, H, layer.N, 8)) + 1j
     for b, h, n, i in np.ndindex(2, H, layer.N, pairs):
         mixed = []
         for part, wave in enumerate((np.cos, np.sin)):
-            column = noise[part, h, :kept, i] * 0.3 * math.sqrt(2 / (kept + pairs))
-            if math.ceil(kept / pairs) * i < kept:
-                column[math.ceil(kept / pairs) * i] += 1
-            mixed.append(column @ wave(layer.p[b, n] * THETA[:kept]) / column.sum())
+            column = noise[part, h, :kept, i] * 0.3 * math.sqrt(2 / fans)
+            column[math.ceil(kept * i / pairs)] += 1
+            mixed.append(column @ wave(layer.p[b, n] * THETA[:kept]) / max(0.1, column.sum()))
         factor[b, h, n, i] = mixed[0] + 1j * mixed[1]
     q, k = ((x[..., ::2] + 1j * x[..., 1::2]) * factor for x in (layer.q, layer.k))
     layer.has(encoding, lambda b, h, m, n: (q[b, h, m] @ k[b, h, n].conj()).real / 4)
+
+
+@pytest.mark.parametrize(("gain", "largest"), [(0.0, 1.0), (0.3, 5.0), (1.0, 100.0)])
+@pytest.mark.parametrize(("H", "d"), [(4, 64), (1, 4)])
+def test_fope_is_bounded_however_many_frequencies_it_mixes(H: int, d: int, gain: float, largest: float) -> None:
+    encoding = pe.FourierRotaryPositionalEncoding(d * H, H, 64, gain=gain)
+    for kept in range(1, d // 2 + 1):
+        assert encoding.coefficients(kept).abs().sum(-2).max() <= largest  # which no NaN is
 
 
 @proves(FORMULA, "rope_axial")
