@@ -64,7 +64,8 @@ def number(owner: object, *, low: float, high: float = float("inf"), open_low: b
         if not inside:
             sign = ">" if open_low else "≥"
             limit = f"{sign} {low:g}" + (f" and ≤ {high:g}" if high != float("inf") else "")
-            raise ConfigError(f"{_name(owner)}: {name} must be a number {limit}, got {value!r}.")
+            kind = "finite number" if isinstance(value, float) and value - value else "number"  # neither inf nor NaN
+            raise ConfigError(f"{_name(owner)}: {name} must be a {kind} {limit}, got {value!r}.")
 
 
 def one_of(owner: object, options: Iterable[str], **values: Any) -> None:

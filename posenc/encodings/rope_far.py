@@ -10,6 +10,7 @@ from torch import Tensor
 from posenc import checks
 from posenc.attention.bias import Dense
 from posenc.attention.kernels import blocks
+from posenc.checks import ConfigError
 from posenc.encodings.rope import RotaryPositionalEncoding, turn
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import Length, OriginalLength
@@ -171,8 +172,8 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
     Dual chunk attention (DCA), An et al. 2024 (https://arxiv.org/abs/2402.17463), as in the authors' code
     (https://github.com/HKUNLP/ChunkLlama): a key stands at its place in its chunk, a query of its chunk at its own, one
     of the next chunk as if both were one as far as c, and one of a later chunk at c, or at 2s − 1 where that is less.
-    c is `reach`; null: three quarters of L, the length that was trained. s is c − `local`; null: L/16, the width in
-    which neighbours of two chunks keep their distance. Up to s positions it is RoPE. Made for a test, by
+    c is `reach`; null: three quarters of L, the length that was trained. s is c − `local`, at least 1; null: L/16, the
+    width in which neighbours of two chunks keep their distance. Up to s positions it is RoPE. Made for a test, by
     `python -m posenc evaluate RUN --set encoding=dual_chunk`. Causal. Defined at every length.
     """
 
@@ -197,9 +198,24 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
             checks.positive(self, reach=reach)
         if local is not None:
             checks.positive(self, minimum=0, local=local)
-            if reach is not None:
-                checks.at_least(self, local + 1, f"chunks are reach less local={local} tokens long", reach=reach)
         self.reach, self.local = reach, local
+        self._check_chunks()
+
+    def trained_at(self, length: int) -> None:
+        super().trained_at(length)
+        self._check_chunks()
+
+    def _check_chunks(self) -> None:
+        """Raise ConfigError where no token is left for a chunk, as soon as c and s are known."""
+        if self.original_length is None and None in (self.reach, self.local):
+            return
+        local = self.furthest - self.near
+        if self.near < 1:
+            of = "" if self.reach is not None else f" (null: three quarters of the trained length, {self.trained})"
+            raise ConfigError(
+                f"{type(self).__name__}: chunks are reach less local={local} tokens long, so reach must be at least "
+                f"{local + 1}, got {self.furthest}{of}; raise encoding.reach, or lower encoding.local."
+            )
 
     @property
     def furthest(self) -> int:
@@ -209,7 +225,7 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
     @property
     def near(self) -> float:
         """s."""
-        return max(1, self.furthest - (self.trained // 16 if self.local is None else self.local))
+        return self.furthest - (self.trained // 16 if self.local is None else self.local)
 
     def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
         """Queries of the next chunk, then of later ones."""

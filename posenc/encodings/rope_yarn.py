@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from posenc import checks
+from posenc.checks import ConfigError
 from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions.positions import Positions
 from posenc.positions.schemes import Length, OriginalLength
@@ -22,8 +23,9 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     but the first are interpolated (transformers' ramp then has a negative length and interpolates none). As in
     transformers, `attention_factor` is another f, `mscale` and `mscale_all_dim` together make
     f = (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1), `truncate=false` leaves c unrounded (gpt-oss), and
-    `rotated` is the share of d that turns, which is d in all of the above. Defined at every length; made for up to s
-    times L.
+    `rotated` is the share of d that turns, which is d in all of the above. Where transformers leaves one out (`mscale`
+    without the other, either beside `attention_factor`), it is refused. Defined at every length; made for up to s times
+    L.
     """
 
     source = "https://arxiv.org/abs/2309.00071"
@@ -53,7 +55,13 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         given = {"attention_factor": attention_factor, "mscale": mscale, "mscale_all_dim": mscale_all_dim}
         for name, value in given.items():
             if value is not None:
-                checks.number(self, low=0, **{name: value})  # pyright: ignore[reportArgumentType]
+                checks.number(self, low=0, high=1e6, open_low=True, **{name: value})  # pyright: ignore[reportArgumentType]
+        if (mscale is None) != (mscale_all_dim is None):
+            raise ConfigError(f"{type(self).__name__}: mscale and mscale_all_dim count together; set both, or neither.")
+        if attention_factor is not None and mscale is not None:
+            raise ConfigError(
+                f"{type(self).__name__}: attention_factor or mscale and mscale_all_dim make f; leave one."
+            )
         self.factor = factor
         self.beta_fast, self.beta_slow = beta_fast, beta_slow
         self.attention_factor, self.mscale, self.mscale_all_dim = attention_factor, mscale, mscale_all_dim
@@ -65,7 +73,7 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         """f²."""
         if self.attention_factor is not None:
             return self.attention_factor**2
-        both = (self.mscale, self.mscale_all_dim) if self.mscale and self.mscale_all_dim else (1.0, 0.0)
+        both = (1.0 if self.mscale is None else self.mscale, self.mscale_all_dim or 0.0)
         above, below = (0.1 * scale * math.log(self.factor) + 1 for scale in both)
         return (above / below) ** 2
 

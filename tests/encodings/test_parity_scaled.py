@@ -1,10 +1,12 @@
 """Frequencies of scaled RoPE are those of transformers, to 1e-6, also where only part of each head turns."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from rotary_embedding_torch import RotaryEmbedding, apply_rotary_emb
 from transformers import DeepseekV3Config, GPTNeoXConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -83,6 +85,13 @@ def test_xpos_decays_where_it_turns() -> None:
     a = x_transformers.apply_rotary_pos_emb(q, freqs, decay)  # pyright: ignore[reportArgumentType]
     b = x_transformers.apply_rotary_pos_emb(k, freqs, decay**-1)  # pyright: ignore[reportArgumentType]
     logits_agree(ours.rotate(q, q, k, at(17, 0)), (a, b), WIDTH)
+
+
+@pytest.mark.parametrize(("words", "columns"), [(("dataset=grid_crossing", "dataset.columns=5"), 5), ((), 8)])
+def test_the_columns_are_those_of_the_grid_where_a_task_has_one(
+    composed: Callable[..., DictConfig], words: tuple[str, ...], columns: int
+) -> None:
+    assert composed("encoding=rope_axial", *words).encoding.columns == columns
 
 
 @proves("rotary-embedding-torch", "rope_axial")
