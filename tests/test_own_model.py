@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import UserError
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from posenc.attention import SelfAttention
 from posenc.catalog.encodings import EncodingEntry
+from posenc.config.build import build_module
+from posenc.config.make import make
 from posenc.encodings import RotaryPositionalEncoding
 from posenc.model import Encoder
 from posenc.positions import Positions
@@ -73,3 +76,51 @@ def test_a_model_of_transformers_is_given_an_encoding(page: dict[str, Any]) -> N
     assert isinstance(page["model"].model.get_submodule("posenc")[0], page["CausalALiBi"])
     out = page["model"].generate(torch.ones(1, 3, dtype=torch.long), max_new_tokens=2, eos_token_id=None)
     assert out.shape == (1, 5)
+
+
+ROWS = (ROOT / "docs" / "own_model.md").read_text().partition("| the graph takes |")[2].splitlines()
+WINDOW, ONE_LENGTH = (
+    [name for name in options("encoding") if f"`{name}`" in row] for row in ROWS if row.startswith("| any batch, ")
+)
+GRAPHS = [
+    pytest.param(name, marks=() if name in ("none", "rope", "alibi", "shaw", "cope") else pytest.mark.slow)
+    for name in options("encoding")
+    if name not in ONE_LENGTH
+]
+
+
+def encoder_under(composed: Callable[..., Any], entry: EncodingEntry) -> Any:
+    words = ("dataset=majority", "model.dim=16", "model.num_heads=2", "model.num_layers=2")
+    config = composed(*words, f"encoding={entry.name}", f"model.causal={str(entry.causal).lower()}")
+    encoder = build_module(config, make(config, "dataset")).eval().encoder
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return encoder
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_takes_any_batch_and_length(
+    page: dict[str, Any], composed: Callable[..., Any], catalogue: dict[str, EncodingEntry], name: str
+) -> None:
+    encoder = encoder_under(composed, catalogue[name])
+    shortest = 30 if name in WINDOW else 4
+    graph = page["graph"](encoder, torch.ones(2, shortest + 7, dtype=torch.long), shortest=shortest).module()
+    for shape in ((1, shortest), (3, shortest + 9), (2, 60)):
+        tokens = torch.randint(4, shape)
+        with torch.no_grad():
+            torch.testing.assert_close(graph(tokens), encoder(tokens), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_LENGTH)
+def test_a_graph_of_one_length(
+    page: dict[str, Any], composed: Callable[..., Any], catalogue: dict[str, EncodingEntry], name: str
+) -> None:
+    """The page says which; one that takes any length by now fails here."""
+    encoder, tokens = encoder_under(composed, catalogue[name]), torch.randint(4, (2, 11))
+    batch = ({0: torch.export.Dim("batch")},)
+    graph = torch.export.export(encoder, (tokens,), dynamic_shapes=batch).module()
+    with torch.no_grad():
+        torch.testing.assert_close(graph(tokens[:1]), encoder(tokens[:1]), atol=1e-5, rtol=1e-5)
+    with pytest.raises(UserError, match="Constraints violated"):
+        page["graph"](encoder, tokens)

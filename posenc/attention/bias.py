@@ -42,7 +42,9 @@ class ByDistance:
         if positions.consecutive:
             first = positions.span - keys
             table = table[..., first : first + keys + queries - 1]  # only −(keys − 1) .. queries − 1 occur
-            if table.shape[-2] == 1:
+            if torch.compiler.is_exporting() and table.shape[-2] == 1:
+                table = table.expand(-1, -1, queries, -1)  # of a length that is not known yet `unfold` has no view
+            elif table.shape[-2] == 1:
                 # Row m of the Toeplitz matrix is the window of values that starts at distance −m: a strided view.
                 return table[..., 0, :].unfold(-1, keys, 1).flip(-2)
             return blocks.skew(table)

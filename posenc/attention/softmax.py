@@ -49,6 +49,6 @@ def with_sink(
     Queries end in 1, keys in 0 and the sink's key in its logit / scale, so that no N×N is needed to say it. Its query
     is 0 and its answer is to be left out.
     """
-    key = F.pad((sinks / scale).to(k.dtype)[:, None, None], (k.shape[-1], 0)).expand(len(k), -1, -1, -1)
+    key = F.pad((sinks / scale).to(k.dtype)[:, None, None], (k.shape[-1], 0)).expand(k.shape[0], -1, -1, -1)
     q = F.pad(F.pad(q, (0, 1), value=1), (0, 0, 1, 0))
     return q, torch.cat((key, F.pad(k, (0, 1))), -2), F.pad(v, (0, 1, 1, 0))

@@ -54,7 +54,7 @@ class DisentangledPositionalEncoding(PositionalEncoding):
         def at(back: Tensor, projection: nn.Module) -> Tensor:
             """The projected vectors of m − n = back, (H, d, M)."""
             vectors = interpolate(projection(self.table), (back + K).clamp(0, 2 * K - 1))
-            return vectors.view(len(back), self.num_heads, -1).permute(1, 2, 0).to(q.dtype)
+            return vectors.unflatten(-1, (self.num_heads, -1)).permute(1, 2, 0).to(q.dtype)
 
         to_position = ByDistance((q * scale) @ at(-positions.distances, self.to_key))
         # Rows of `from_position` belong to keys n, its columns to the distances m − n of the queries: a transpose away.

@@ -49,5 +49,5 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByQuery:
         query = q + (self.v - self.u)[:, None].to(q.dtype)  # q holds u since `rotate`
         R = sinusoids(-positions.distances, self.dim, self.base).to(self.weight.dtype)
-        key = (R @ self.weight.T).view(len(R), self.num_heads, -1).transpose(0, 1)  # (H, M, d)
+        key = (R @ self.weight.T).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, M, d)
         return ByQuery(query * q.shape[-1] ** -0.5, key.to(q.dtype))

@@ -48,7 +48,7 @@ class UntiedPositionalEncoding(PositionalEncoding):
 
         def beside(content: Tensor, projection: nn.Module) -> Tensor:
             heads = projection(p).unflatten(-1, (self.num_heads, -1)).transpose(1, 2).to(content.dtype)
-            return torch.cat((content, heads.expand(len(content), -1, -1, -1)), dim=-1)
+            return torch.cat((content, heads.expand(content.shape[0], -1, -1, -1)), dim=-1)
 
         return beside(q, self.to_query) * 2**-0.5, beside(k, self.to_key)
 

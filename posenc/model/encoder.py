@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         """The residual stream after the last block."""
         x = self.tokens(tokens)
         if self.query is not None:
-            x = torch.cat((x, self.query.weight.expand(len(x), 1, -1)), dim=1)
+            x = torch.cat((x, self.query.weight.expand(x.shape[0], 1, -1)), dim=1)
         if cache is not None:
             positions = cache.step(self, x, positions)
         positions = Positions.arange(x.shape[1], x.device) if positions is None else positions

@@ -141,7 +141,7 @@ class Positions:
     def fit(self, owner: object, x: Float[Tensor, "B *h M c"]) -> None:
         """Refuse x, with a ConfigError, if its tokens are not as many as the queries: they would broadcast."""
         b, N = self.ids.shape
-        if x.shape[-2] != N or b not in (1, len(x)):
+        if x.shape[-2] != N or b not in (1, x.shape[0]):
             raise ConfigError(
                 f"{type(owner).__name__}: {x.shape[-2]} tokens (read-out included) but {N} positions, in {len(x)} and "
                 f"{b} sequences; give each token a position, in one sequence for all or in as many."

@@ -42,7 +42,7 @@ def operands(
     same = q.shape[:2] == k.shape[:2] and q.shape[3:] == k.shape[3:]
     if not (q.ndim == 4 and same and k.shape[:3] == v.shape[:3]):
         q, k, v = _spread(q, k, v)
-    if bias is not None and (bias.shape[0] not in (1, len(q)) or bias.shape[1] not in (1, q.shape[1])):
+    if bias is not None and (bias.shape[0] not in (1, q.shape[0]) or bias.shape[1] not in (1, q.shape[1])):
         raise ConfigError(
             f"attention: a bias of {bias.shape[0]} sequences and {bias.shape[1]} heads does not fit queries of "
             f"{len(q)} and {q.shape[1]}; give as many, or one for all."
