@@ -170,7 +170,13 @@ class MultiTokenRecall(Task):
     def __post_init__(self) -> None:
         checks.positive(self, num_queries=self.num_queries, key_tokens=self.key_tokens, value_tokens=self.value_tokens)
         checks.positive(self, minimum=2, key_letters=self.key_letters, value_letters=self.value_letters)
-        checks.tensor_fits(self, words=self.key_letters**self.key_tokens)
+        at_most = next(n for n in range(64) if self.key_letters ** (n + 1) > checks.MAX_NUMBERS)
+        if self.key_tokens > at_most:
+            raise ConfigError(
+                f"MultiTokenRecall: {self.key_letters} letters make {self.key_letters}^{self.key_tokens} different "
+                f"keys, and at most {checks.MAX_NUMBERS:,} are possible; "
+                + (f"lower dataset.key_tokens to {at_most}." if at_most else "lower dataset.key_letters.")
+            )
         self.num_outputs = self.value_letters
         self.vocab_size = 1 + self.value_letters + self.key_letters  # blank, values, keys
         self.min_length = 2 * self.num_queries * (self.key_tokens + self.value_tokens)

@@ -87,22 +87,19 @@ class TextDataset(Task):
                     f"length {longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give "
                     "more text."
                 )
-        self._data = self._splits["train"]
+        self._data, self._split = self._splits["train"], "train"
 
     def split(self, name: str) -> "TextDataset":
         """The same task on the tokens of another split."""
         view = copy.copy(self)
-        view._data = self._splits[name]
+        view._data, view._split = self._splits[name], name
         return view
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         start = torch.randint(len(self._data) - length, (batch, 1), generator=generator)
         window = torch.from_numpy(self._data[(start + torch.arange(length + 1)).numpy()].astype(np.int64))
-        if self.tokenizer in corpus.IDS and window.max() >= self.num_outputs:
-            raise ConfigError(
-                f"{self}: {self.path} has the id {int(window.max())}, and num_tokens is {self.num_outputs}; raise "
-                "dataset.num_tokens, or write null."
-            )
+        if self.tokenizer in corpus.IDS:
+            self._tokens.check(int(window.max()), self._split)
         if self.causal:
             return window[:, :-1], window[:, 1:]
         window = window[:, :-1]

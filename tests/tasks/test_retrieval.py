@@ -222,6 +222,12 @@ def test_letters_of_a_key_come_again_in_others() -> None:
         (OffsetIndexing, {"max_offset": 0}, "max_offset must be a whole number ≥ 1, got 0"),
         (MaxRetrieval, {"length": 600}, r"600 items .* set dataset\.num_priorities=600"),
         (MultiTokenRecall, {"length": 15}, "length must be at least 16, got 15"),
+        (
+            MultiTokenRecall,
+            {"key_tokens": 20},
+            r"16 letters make 16\^20 different keys.*lower dataset\.key_tokens to 7\.",
+        ),
+        (MultiTokenRecall, {"key_letters": 2**30}, r"lower dataset\.key_letters\."),
         (MultiTokenRecall, {"key_letters": 2}, r"2 letters make 4 different keys, .*raise dataset\.key_letters"),
         (StateTracking, {"group": "S6"}, "group=S6 is not one of S3, S4, S5, A4, A5"),
         (StateTracking, {"letters": "all"}, "letters=all is not one of generators, elements"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from posenc.checks import ConfigError
 from posenc.streams import generator
@@ -103,6 +103,7 @@ def test_test_bin_is_the_test_split(tmp_path: Path) -> None:
         ({"tokenizer": "bpe", "num_tokens": 256}, "num_tokens must be a whole number ≥ 257, got 256"),
         ({"num_tokens": 300}, "bytes are 256, leave it null"),
         ({"tokenizer": "bpx"}, "tokenizer=bpx is none of bytes, bpe, uint16, uint32 and no file"),
+        ({"tokenizer": None}, "tokenizer must be bytes, bpe, uint16, uint32 or the path of a tokenizer.json, got None"),
         ({"tokenizer": "uint16"}, "must be a folder with train.bin and val.bin"),
     ],
 )
@@ -113,7 +114,7 @@ def test_mistakes(text: str, options: dict[str, Any], message: str) -> None:
 
 def test_mistakes_in_files(text: str, tmp_path: Path) -> None:
     ids(tmp_path, train=500, val=200)
-    with pytest.raises(ConfigError, match=r"the id 29\d, and num_tokens is 10; raise dataset\.num_tokens"):
+    with pytest.raises(ConfigError, match=r"the train split has the id 29\d, and num_tokens is 10"):
         TextDataset(path=text, tokenizer="uint16", num_tokens=10, length=64).sample(generator(0, "x"), 64, 64)
     (tmp_path / "val.bin").write_bytes(b"abc")
     with pytest.raises(ConfigError, match="3 bytes, which are no numbers of 2 bytes each"):
@@ -124,3 +125,30 @@ def test_mistakes_in_files(text: str, tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"broken\.json is no tokenizer\.json"):
         TextDataset(path=text, tokenizer=str(tmp_path / "broken.json"), length=16)
+    Tokenizer(models.BPE()).save(str(tmp_path / "empty.json"))
+    with pytest.raises(ConfigError, match=r"empty\.json has no tokens; train it first"):
+        TextDataset(path=text, tokenizer=str(tmp_path / "empty.json"), length=16)
+
+
+def test_an_id_of_the_test_split_that_is_too_large_is_refused_before_training(tmp_path: Path) -> None:
+    np.zeros(500, "uint16").tofile(tmp_path / "train.bin")
+    np.arange(200, dtype="uint16").tofile(tmp_path / "val.bin")  # its second half is the test split
+    task = TextDataset(path=str(tmp_path), tokenizer="uint16", num_tokens=50, length=16)
+    with pytest.raises(ConfigError, match=r"the test split has the id 199, and num_tokens is 50; raise dataset\.num"):
+        task.references()
+
+
+def test_a_tokenizer_that_cuts_and_fills_up_gives_the_whole_text(text: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    tokenizer.train_from_iterator(
+        [" ".join(WORDS)], trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    )
+    plain, cutting = tmp_path / "plain.json", tmp_path / "cutting.json"
+    tokenizer.save(str(plain))
+    tokenizer.enable_truncation(max_length=8)
+    tokenizer.enable_padding(length=4096)
+    tokenizer.save(str(cutting))
+    whole, found = (TextDataset(path=text, tokenizer=str(file), length=16) for file in (plain, cutting))
+    for name, ids in whole._splits.items():
+        np.testing.assert_array_equal(found._splits[name], ids)

@@ -85,8 +85,12 @@ def id_files(path: Any) -> dict[str, Path]:
     return files
 
 
-def tokenizer_file(path: str) -> bytes:
+def tokenizer_file(path: Any) -> bytes:
     """What a tokenizer.json holds. Raises ConfigError where it cannot be read."""
+    if not isinstance(path, str) or not path:
+        raise ConfigError(
+            f"dataset.tokenizer must be {', '.join(TOKENIZERS)} or the path of a tokenizer.json, got {path!r}."
+        )
     try:
         return read_bytes(Path(to_absolute_path(str(Path(path).expanduser()))), MAX_BYTES, follow=True)
     except (OSError, ValueError) as error:
@@ -95,7 +99,7 @@ def tokenizer_file(path: str) -> bytes:
         ) from error
 
 
-def digest(path: Any, tokenizer: str = "bytes") -> str:
+def digest(path: Any, tokenizer: Any = "bytes") -> str:
     """That of the files that `path` names, and of the tokenizer's.
 
     Of ids on disk, which may be too many to read, sizes and both ends of the files count.
@@ -116,7 +120,7 @@ def _ends(file: Path) -> tuple[str, int, str]:
     return file.name, size, state.hexdigest()
 
 
-def digest_of(files: Iterable[tuple[str, bytes]], tokenizer: str = "bytes") -> str:
+def digest_of(files: Iterable[tuple[str, bytes]], tokenizer: Any = "bytes") -> str:
     """16 hexadecimal digits over the names and bytes of all files, and over the rule that divides them into splits."""
     state = hashlib.blake2b(RULE)
     for name, data in files:
@@ -131,4 +135,4 @@ def data_digest(dataset: Mapping[str, Any]) -> str | None:
     options = {f"dataset.{key}": value for key, value in dataset.items()}
     if "dataset.path" not in options:
         return None
-    return digest(options["dataset.path"], str(options.get("dataset.tokenizer", "bytes")))
+    return digest(options["dataset.path"], options.get("dataset.tokenizer", "bytes"))

@@ -28,11 +28,20 @@ class Tokens:
     bytes: Mapping[str, int] | None = None
 
     def frequencies(self, split: str) -> np.ndarray:
-        """How often each token occurs there, as shares."""
+        """How often each token occurs there, as shares. Raises ConfigError where an id is beyond the last."""
         counts = np.zeros(self.count)
         for part in _parts(self.splits[split]):
+            self.check(int(part.max()), split)
             counts += np.bincount(part, minlength=self.count)
         return counts / counts.sum()
+
+    def check(self, largest: int, split: str) -> None:
+        """Raise ConfigError where the largest id that was found in a split is beyond the last."""
+        if largest >= self.count:
+            raise ConfigError(
+                f"TextDataset: the {split} split has the id {largest}, and num_tokens is {self.count}; raise "
+                "dataset.num_tokens, or write null."
+            )
 
 
 def of_bytes(splits: Mapping[str, bytes | bytearray]) -> Tokens:
@@ -45,7 +54,8 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
     """Tokens of a tokenizer.json, or of byte-level BPE learned on the training split, `num_tokens` of them.
 
     Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909) on bytes, as in GPT-2, by the tokenizers library. A letter
-    that the end of a split cuts is left out. Raises ConfigError where the library or the file is missing.
+    that the end of a split cuts is left out. A tokenizer.json may say that texts are cut or filled up, which is for
+    classifiers; here they never are. Raises ConfigError where the library or the file is missing.
     """
     try:
         from tokenizers import Tokenizer
@@ -66,8 +76,12 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
             written = Tokenizer.from_str(file.decode()).to_str()
         except Exception as error:  # the library raises nothing narrower
             raise ConfigError(f"dataset.tokenizer={tokenizer} is no tokenizer.json: {error}") from error
+    count = 1 + max(Tokenizer.from_str(written).get_vocab().values(), default=-1)
+    if not count:
+        raise ConfigError(
+            f"dataset.tokenizer={tokenizer} has no tokens; train it first, or take dataset.tokenizer=bpe."
+        )
     ids = {name: _encoded(written, bytes(data)) for name, data in splits.items()}
-    count = 1 + max(Tokenizer.from_str(written).get_vocab().values())
     return Tokens(ids, count, {name: len(data) for name, data in splits.items()})
 
 
@@ -97,6 +111,8 @@ def _encoded(written: str, data: bytes) -> np.ndarray:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(written)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     first, *others = _texts(data)
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in (first, *("\0" + text for text in others))]
     return np.concatenate([np.array(part, dtype=np.int32) for part in ids])
