@@ -72,6 +72,17 @@ def test_every_place_is_scored_by_itself() -> None:
     assert Scores().by_place() == []
 
 
+def test_a_sequence_of_one_place_has_that_place() -> None:
+    logits, targets = torch.randn(30, 1, 4), torch.randint(4, (30, 1))
+    scores = Scores(1)
+    scores(logits, targets)
+    right = (logits.argmax(-1) == targets).double().mean().item()
+    bits = F.cross_entropy(logits[:, 0], targets[:, 0]).item() / np.log(2)
+    assert scores.by_place() == [
+        {"position": 0, "asked": 30, "accuracy": pytest.approx(right), "bits": pytest.approx(bits, rel=1e-5)}
+    ]
+
+
 def test_one_loss_that_is_no_number_is_not_left_out() -> None:
     scores, targets = Scores(), torch.tensor([0, 1])
     scores(torch.eye(3)[:2], targets)

@@ -28,8 +28,8 @@ class Totals(Metric):
         """Add the sequences of a batch."""
         self.total += values.double().sum(0)
 
-    def compute(self) -> Float[Tensor, " N"]:
-        """The sums."""
+    def compute(self) -> Float[Tensor, "*N"]:
+        """The sums; where there is one, torchmetrics makes it a number of no dimensions."""
         return self.total
 
 
@@ -95,7 +95,7 @@ class Scores(nn.Module):
         """position, asked (how often), accuracy and bits of every place at which something was asked. Starts anew."""
         if self.places is None:
             return []
-        asked, right, nats = (metric.compute().tolist() for metric in (self.asked, self.right, self.nats))
+        asked, right, nats = (metric.compute().flatten().tolist() for metric in (self.asked, self.right, self.nats))
         for metric in (self.asked, self.right, self.nats):
             metric.reset()
         return [
