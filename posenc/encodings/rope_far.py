@@ -211,7 +211,7 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
             return
         local = self.furthest - self.near
         if self.near < 1:
-            of = "" if self.reach is not None else f" (null: three quarters of the trained length, {self.trained})"
+            of = "" if self.reach is not None else f" (three quarters of the trained length, {self.trained})"
             raise ConfigError(
                 f"{type(self).__name__}: chunks are reach less local={local} tokens long, so reach must be at least "
                 f"{local + 1}, got {self.furthest}{of}; raise encoding.reach, or lower encoding.local."

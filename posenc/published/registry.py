@@ -1,6 +1,6 @@
 """`python -m posenc claims`: every claim with what came out, recomputed from its table of seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,20 +19,19 @@ from posenc.terminal import TRAIN
 
 RESULTS = CONFIGS.parent / "docs" / "claims"
 """Where results that are committed lie, one folder a claim."""
+ABOUT = ("encoding", "dataset", "positions")
+"""What a claim may be looked up by."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim, and its verdict if it has been judged."""
+    """A claim, what it is about (encodings, data sets and position schemes), and its verdict if it has been judged."""
 
     name: str
     claim: PublishedClaim
-    verdict: Verdict | None
+    about: frozenset[str]
+    verdict: Verdict | None = None
     date: str = "–"
-
-    def about(self, word: str) -> bool:
-        """Whether an arm of the claim has this encoding, data set or position scheme."""
-        return any(word in map(str, words.values()) for words in self.claim.arms.values())
 
 
 def claim_of(file: Path) -> PublishedClaim:
@@ -47,21 +46,29 @@ def entries(results: Path = RESULTS) -> Iterator[Entry]:
     """Every claim by name."""
     for file in sorted((CONFIGS / "claim").glob("*.yaml")):
         claim, folder = claim_of(file), results / file.stem
+        about = _about(file, claim)
         if not (folder / TABLE).exists():
-            yield Entry(file.stem, claim, None)
+            yield Entry(file.stem, claim, about)
             continue
         found = Measurements.read(reading.read_table(folder / TABLE).decode("utf-8"))
         record = reading.read_json(folder / VERDICT)
-        yield Entry(file.stem, claim, claim.verdict(found), str(record.get("date", "–")))
+        yield Entry(file.stem, claim, about, claim.verdict(found), str(record.get("date", "–")))
+
+
+def _about(file: Path, claim: PublishedClaim) -> frozenset[str]:
+    """What its arms are, and what its file puts in the place of a default for all of them."""
+    for_all = [line for line in node_of(file).get("defaults", ()) if isinstance(line, Mapping)]
+    found = [arm.get(key) for arm in claim.arms.values() for key in ABOUT]
+    found += [line.get(f"override /{key}") for line in for_all for key in ABOUT]
+    return frozenset(str(name) for name in found if name is not None)
 
 
 def show(about: str | None = None, markdown: bool = False) -> None:
     """Print the registry, of all claims or of those about one encoding or task."""
     found = list(entries())
     if about is not None:
-        words = sorted({str(word) for one in found for arm in one.claim.arms.values() for word in arm.values()})
-        checks.one_of("claims", words, about=about)
-        found = [one for one in found if one.about(about)]
+        checks.one_of("claims", sorted(frozenset[str]().union(*(one.about for one in found))), about=about)
+        found = [one for one in found if about in one.about]
     if markdown:
         print(page(found))
         return

@@ -130,8 +130,13 @@ def test_the_registry_recomputes_verdicts(
     assert f"[{name}]({name}/claim.md)" in registry.page(found)
     registry.show(about="nape")
     assert "nape_copies_far" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="about"):
-        registry.show(about="nobody")
+    registry.show(about="offset_indexing")  # the data set of all arms
+    assert "pope_reads_offsets" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="about") as refused:
+        registry.show(about="750")  # a value of another key
+    offered = str(refused.value).partition("one of ")[2].split(". ")[0].rstrip(".").split(", ")
+    names = {file.stem for group in registry.ABOUT for file in (CONFIGS / group).glob("*.yaml")}
+    assert {word for name in offered for word in name.split("-")} <= names
 
 
 def test_a_ledger_is_refused_before_any_run(command: Launch, tmp_path: Path) -> None:
