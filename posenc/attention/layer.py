@@ -70,12 +70,6 @@ class SelfAttention(nn.Module):
         return self.out.in_features, self.kv_dim, self.kv_dim
 
     @property
-    def keys(self) -> tuple[int, int]:
-        """How many heads of keys there are, and how wide they are."""
-        width = self.out.in_features // self.num_heads
-        return self.kv_dim // width, width
-
-    @property
     def softmax(self) -> Softmax:
         """How logits become weights."""
         return PLAIN if self.sinks is None and self.soft_cap is None else Softmax(self.soft_cap, self.sinks)

@@ -58,6 +58,9 @@ class PositionalEncoding(nn.Module):
     reads_input: bool = False
     """Whether `rotate` or `bias` read x, the layer's input: a cache then keeps that too."""
 
+    reads_before: bool = False
+    """Whether a logit reads tokens that come before its key, which a sliding window may have dropped from a cache."""
+
     one_pass: str = ""
     """Why it cannot go on token by token with a cache, if it cannot: what follows "decodes in one pass only, as"."""
 

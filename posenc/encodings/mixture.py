@@ -38,6 +38,7 @@ class Mixture(PositionalEncoding):
         self.depends_on = frozenset[str]().union(*(part.depends_on for part in self.each))
         self.causal_only = any(part.causal_only for part in self.each)
         self.reads_input = any(part.reads_input for part in self.each)
+        self.reads_before = any(part.reads_before for part in self.each)
         self.one_pass = next((part.one_pass for part in self.each if part.one_pass), "")
         self.per_layer = any(part.per_layer for part in self.each)
         longest = [getattr(leaf, "max_length", None) for leaf in self.leaves]

@@ -37,6 +37,7 @@ class PaTHPositionalEncoding(PositionalEncoding):
     depends_on = frozenset({"order", "content"})
     causal_only = True
     reads_input = True
+    reads_before = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 32) -> None:

@@ -23,6 +23,7 @@ class KeyOffsetRotaryPositionalEncoding(RotaryPositionalEncoding):
     source = "https://github.com/KellerJordan/modded-nanogpt/pull/169"
     proof = ("formula",)
     depends_on = frozenset({"distance", "order"})
+    reads_before = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
     depends_on = frozenset({"order", "content"})
     causal_only = True
     reads_input = True
+    reads_before = True
     per_layer = True
 
     def __init__(self, dim: int, num_heads: int, causal: bool, rank: int = 16, base: float = 500_000.0) -> None:

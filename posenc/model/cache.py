@@ -54,7 +54,9 @@ class Cache:
                 "come; set model.causal=true and model.readout=last or per_token."
             )
         held = [layer.form for layer in self.layers]
-        here = [(len(x), *block.branches[0].keys) for block in encoder.blocks]
+        layers = [block.branches[0] for block in encoder.blocks]
+        widths = [layer.out.in_features // layer.num_heads for layer in layers]
+        here = [(len(x), layer.kv_dim // width, width) for layer, width in zip(layers, widths, strict=True)]
         if held and held != here:
             (b, h, c), (B, H, C) = held[0], here[0]
             raise ConfigError(

@@ -13,6 +13,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from posenc.attention.definition import attention_logits
+from posenc.attention.mask import Mask
 from posenc.catalog.encodings import EncodingEntry, build
 from posenc.catalog.page import node_of
 from posenc.catalog.page import options as files
@@ -118,6 +120,24 @@ def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Encodi
     biases = [encoding.bias(x, *turned[0], positions) for x in (a, b)]
     if biases[0] is not None and biases[1] is not None:
         assert torch.equal(biases[0].matrix(positions), biases[1].matrix(positions))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+@torch.no_grad()
+def test_a_logit_reads_tokens_before_its_key_where_that_is_declared(
+    catalogue: dict[str, EncodingEntry], name: str
+) -> None:
+    """Those right before it are changed; logits of later keys and queries show it."""
+    encoding, positions, at = loud(catalogue[name].encoding, **SOON).double(), Positions.arange(N), 7
+    logits = []
+    x, (q, k) = torch.randn(1, N, D).double(), torch.randn(2, 1, H, N, D // H).double()
+    for _ in range(2):
+        turned = encoding.rotate(x, q, k, positions)
+        bias = encoding.bias(x, *turned, positions)
+        logits.append(attention_logits(*turned, D // H, bias, positions, Mask())[..., at:, at:].tril())
+        for each in (x, q, k):
+            each[..., :at, :] = torch.randn_like(each[..., :at, :])
+    assert ((logits[1] - logits[0]).abs().max() > 1e-6) == encoding.reads_before
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
