@@ -55,12 +55,12 @@ def short(said: Answer) -> list[str]:
     ]
     for n in (1, LONGER):
         parts = [
-            f"{_asked(dataset)}: {_take(said.places[dataset, n])}"
+            f"for {_asked(dataset)} {_take(said.places[dataset, n])}"
             if (dataset, n) in said.places
-            else f"{_asked(dataset)}: none has learned it"
+            else f"for {_asked(dataset)} none, as nobody has learned it"
             for dataset in _datasets(said.cells)
         ]
-        lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'}: {'; '.join(parts)}.")
+        lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'} take {'; '.join(parts)}.")
     return lines
 
 
@@ -212,14 +212,13 @@ def draw(found: Sequence[Cell]) -> Figure:
 
 
 def _finding(said: Answer) -> str:
-    last = max((n for _, n in said.places), default=1)
-    total = len({cell.encoding for cell in said.cells})
-    near, far = (
-        sum(row.mean >= FALLS for place, rows in said.places.items() if place[1] == n for row in rows)
-        for n in (1, last)
-    )
-    tasks = len(_datasets(said.cells))
-    return (
-        f"Of {total * tasks} pairs of encoding and task {near} reach skill {FALLS:g} at the trained length, {far} at "
-        f"{last} times that ({seeds(said.cells)})"
-    )
+    """What the best keeps of each task at the longest length."""
+    last = max((n for cell in said.cells for n in cell.times), default=1)
+    best = [
+        f"{rows[0].encoding} keeps {fixed(rows[0].mean, 2)} of {place[0]}"
+        for place, rows in said.places.items()
+        if place[1] == last
+    ]
+    lost = [place[0] for place in said.unlearned if place[1] == last]
+    parts = [*best, *([f"nobody keeps {FALLS:g} of {listing(lost, 9)}"] if lost else [])]
+    return f"At {last} times the trained length {listing(parts, 9)} ({seeds(said.cells)})"

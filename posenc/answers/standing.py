@@ -31,6 +31,8 @@ SEEDS = 2
 """Fewer common seeds decide nothing."""
 SEEDS_FOR_WORSE = 1 + math.floor(math.log2(2 / HALF_RISK))
 """Sign flips of fewer seeds call nobody worse: the least p of n seeds is 2/2ⁿ."""
+ERRORS_FOR_WORSE = 3.5
+"""Standard errors from −δ, roughly, at which p stays small among some hundred comparisons."""
 CUT = 5
 """Differences are cut at so many δ."""
 MOST_SEEDS = 100
@@ -102,8 +104,8 @@ def _more(ours: Values, theirs: Values, delta: float) -> int | None:
     if len(gaps) < SEEDS:
         return 10 - len(gaps)
     distance = fmean(gaps) + delta
-    needed = math.inf if distance == 0 else (2 * stdev(gaps) / distance) ** 2
-    fewest = SEEDS_FOR_WORSE if distance < 0 else SEEDS_FOR_INTERVAL
+    errors, fewest = (ERRORS_FOR_WORSE, SEEDS_FOR_WORSE) if distance < 0 else (2, SEEDS_FOR_INTERVAL)
+    needed = math.inf if distance == 0 else (errors * stdev(gaps) / distance) ** 2
     more = max(1, max(fewest, math.ceil(min(needed, 10 * MOST_SEEDS))) - len(gaps))
     return more if more <= MOST_SEEDS else None
 

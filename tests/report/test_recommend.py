@@ -116,7 +116,7 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     lines = short(said)
     assert len(lines) <= 5
     assert all(line in text for line in lines)
-    assert "a signed offset: **rope** and **t5**" in lines[1] or "a signed offset: **t5** and **rope**" in lines[1]
+    assert re.search(r"take for a signed offset \*\*(rope\*\* and \*\*t5|t5\*\* and \*\*rope)\*\*", lines[1])
     row = next(line for line in text.splitlines() if line.startswith("| t5 | 0.003 |"))
     assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
     assert "59 runs" not in text
