@@ -1,11 +1,14 @@
 """docs/answers and README say what docs/answers/runs.csv holds."""
 
+import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from posenc.answers.cells import Cell, cells
 from posenc.answers.page import PAGE, everything, page, short
+from posenc.report.words import fixed
 
 ROOT = Path(__file__).parents[2]
 LEDGER = ROOT / "docs" / "answers" / "runs.csv"
@@ -34,3 +37,15 @@ def test_readme_has_the_answer_in_at_most_five_lines(found: list[Cell]) -> None:
 def test_every_cell_has_the_seeds_of_the_design(found: list[Cell]) -> None:
     assert {tuple(sorted(cell.runs)) for cell in found} == {tuple(range(10))}
     assert LEDGER.stat().st_size <= 5 * 2**20
+
+
+def test_the_history_compares_what_the_ledger_has(found: list[Cell]) -> None:
+    text = (ROOT / "docs" / "history.md").read_text().partition("## The same mistake")[2]
+    rows = re.findall(r"^\| (\w+) \| \S+ \| (\.\d\d|1\.00)(?:, after (\d+) steps)?", text, re.MULTILINE)
+    cells_of = {cell.encoding: cell for cell in found if cell.dataset == "rel_pattern"}
+    assert len(rows) == 8
+    for encoding, skill, steps in rows:
+        cell = cells_of[encoding]
+        assert fixed(fmean(cell.skill(1).values()), 2).removeprefix("0") == skill
+        assert not steps or int(steps) == cell.mean_steps
+    assert f"{sum(cells_of['fire'].solved.values())} of 10 seeds have solved it" in text
