@@ -62,10 +62,11 @@ def number(owner: object, *, low: float, high: float = float("inf"), open_low: b
         else:
             inside = not (open_low and value == low)
         if not inside:
-            sign = ">" if open_low else "≥"
-            limit = f"{sign} {low:g}" + (f" and ≤ {high:g}" if high != float("inf") else "")
+            limits = [f"{'>' if open_low else '≥'} {low:g}"] if low != -float("inf") else []
+            limits += [f"≤ {high:g}"] if high != float("inf") else []
+            limit = f" {' and '.join(limits)}" if limits else ""
             kind = "finite number" if isinstance(value, float) and value - value else "number"  # neither inf nor NaN
-            raise ConfigError(f"{_name(owner)}: {name} must be a {kind} {limit}, got {value!r}.")
+            raise ConfigError(f"{_name(owner)}: {name} must be a {kind}{limit}, got {value!r}.")
 
 
 def one_of(owner: object, options: Iterable[str], **values: Any) -> None:

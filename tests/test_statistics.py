@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "seeds": (lambda: paired_difference({0: 1.0}, {1: 1.0}), r"a has \[0\] and b has \[1\]; run both on the same"),
     "pairs": (lambda: mcnemar([1, 0], [1, 0, 1]), "a has 2 values and b has 3; give both arms"),
     "success": (lambda: mcnemar([0.95], [1]), "a success must be true or false, got 0.95; compare with a threshold"),
-    "threshold": (lambda: success_rate([1.0], float("nan")), "threshold must be a number"),
+    "threshold": (lambda: success_rate([1.0], float("nan")), "threshold must be a finite number, got nan"),
     "no task": (lambda: interquartile_mean([]), "scores must hold at least one task, got none"),
     "flat": (lambda: interquartile_mean([0.5, 0.6]), r"each row of scores must be one row .* got shape \(\)"),
     "tasks": (lambda: paired_interquartile_difference([[1, 2]], [[1, 2]] * 2), "a has 1 tasks and b has 2"),
