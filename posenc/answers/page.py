@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from posenc.answers.cells import Cell, cells, of, seeds
 from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
+from posenc.checks import ConfigError
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
 from posenc.report.words import count, fixed, listing, span
@@ -16,20 +17,36 @@ from posenc.terminal import TRAIN
 
 PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
+SEEDS = 10
+"""Of the design; a data set with fewer of an encoding is not judged yet."""
 LONGER = 4
 """Beside the trained length the decision table has this many times of it."""
 
 
 def write(ledger: Path, folder: Path) -> None:
-    """Write the page and its figure into the folder."""
+    """Write the page and its figure into the folder. Raises ConfigError where no data set has all its seeds yet."""
     found = cells(ledger)
+    if not judged(found):
+        raise ConfigError(f"{ledger} has no data set with {SEEDS} seeds of every encoding; run the rest first.")
     write_text(folder / PAGE, page(found, ledger.name))
     write_picture(folder / FIGURE, draw(found), dpi=150)
     print(f"{folder / PAGE} and {folder / FIGURE}: {count(sum(len(cell.runs) for cell in found), 'run')}")
 
 
+def judged(found: Sequence[Cell]) -> list[Cell]:
+    """The cells of the data sets that have all their seeds, of as many encodings as any data set has."""
+    whole = max(sum(1 for _ in of(found, dataset)) for dataset in _datasets(found))
+    ready = {
+        dataset
+        for dataset in _datasets(found)
+        if len(own := [*of(found, dataset)]) == whole and all(len(cell.runs) >= SEEDS for cell in own)
+    }
+    return [cell for cell in found if cell.dataset in ready]
+
+
 def everything(found: Sequence[Cell]) -> Answer:
-    """Every data set at every length, as one family of comparisons."""
+    """Every data set that is judged at every length, as one family of comparisons."""
+    found = judged(found)
     times = sorted(set.intersection(*({*cell.times} for cell in found)))
     return answer(found, _datasets(found), times, DELTA)
 
@@ -75,6 +92,7 @@ def _take(rows: Sequence[Standing]) -> str:
 
 def page(found: Sequence[Cell], name: str) -> str:
     """The page as Markdown."""
+    found, every = judged(found), found
     said = everything(found)
     lines = [
         "# Which encoding should I use?",
@@ -105,7 +123,7 @@ def page(found: Sequence[Cell], name: str) -> str:
     for dataset in _datasets(found):
         lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset), "", _command(found, dataset)]
     lines += ["", "## What it cost", "", *_cost(found)]
-    lines += ["", "## What is not known", "", *_open(said)]
+    lines += ["", "## What is not known", "", *_open(said), *_waiting(every, found)]
     return "\n".join(lines) + "\n"
 
 
@@ -184,9 +202,19 @@ def _open(said: Answer) -> Iterator[str]:
     yield "The models have 100,000 parameters and the tasks are synthetic: [the design](design.md) says what follows."
 
 
+def _waiting(every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
+    """The data sets that are not judged yet."""
+    for dataset in _datasets(every):
+        if not any(of(found, dataset)):
+            runs = sum(len(cell.runs) for cell in of(every, dataset))
+            yield ""
+            yield f"`{dataset}` is not judged yet: {count(runs, 'run')} of it are in the ledger."
+
+
 @look()
 def draw(found: Sequence[Cell]) -> Figure:
     """Mean skill of each encoding against the test length, one panel a task, every seed a point."""
+    found = judged(found)
     said, datasets = everything(found), _datasets(found)
     look_of = styles({cell.encoding: cell.encoding for cell in found})
     figure, axes = sheet(len(datasets), 2, 2.9, _finding(said))

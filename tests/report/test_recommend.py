@@ -121,3 +121,16 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
     assert "59 runs" not in text
     assert "60 runs of one thread each, 10 seeds a cell; 0.2 hours" in text
+
+
+def test_a_data_set_without_all_seeds_is_not_judged(book: Path, run: Make, root: Path, tmp_path: Path) -> None:
+    before = page.page(cells(book), "runs.csv")
+    for seed in range(3):
+        identified(run("rope", seed, {32: 0.9, 64: 0.5}, dataset="distance", sweep="other"))
+    ledger.add(book, [root / "other"])
+    after = page.page(cells(book), "runs.csv")
+    assert after == before + "\n`distance` is not judged yet: 3 runs of it are in the ledger.\n"
+    few = tmp_path / "few.csv"
+    ledger.add(few, [root / "other"])
+    with pytest.raises(ConfigError, match="no data set with 10 seeds of every encoding"):
+        page.write(few, tmp_path / "page")
