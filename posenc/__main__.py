@@ -74,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--causal", action=argparse.BooleanOptionalAction, help="causal models alone, or none (all)")
     one.add_argument("--within", type=int, metavar="STEPS", help="a run that needs more steps counts as failed (any)")
     one.add_argument("--delta", type=float, default=0.02, help="differences of skill inside ±DELTA are none (0.02)")
-    one.add_argument("--ledger", type=Path, metavar="FILE", default=book, help=f"the runs ({book})")
+    one.add_argument(
+        "--ledger", type=Path, metavar="FILE", default=book, help=f"the runs ({book}); seed 100 counts for nothing"
+    )
 
     one.add_argument("--page", type=Path, metavar="DIR", help="write the whole ledger as a page there instead")
 

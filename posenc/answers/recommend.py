@@ -13,6 +13,8 @@ from posenc import checks, terminal
 from posenc.answers.cells import Cell, cells, of, seeds
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
 from posenc.checks import ConfigError
+from posenc.config import CONFIGS
+from posenc.config.allowed import nearest
 from posenc.report.words import count, fixed, listing, span
 from posenc.terminal import TRAIN
 
@@ -122,6 +124,10 @@ def _datasets(asks: str | None, found: Sequence[Cell], ledger: Path, causal: boo
         raise ConfigError(f"--asks names nothing; {ledger} has runs for {known}.")
     datasets = [ASKS[word]["dataset"] if word in ASKS else word for word in words]
     for word, dataset in zip(words, datasets, strict=True):
+        if word not in ASKS and not (CONFIGS / "dataset" / f"{word}.yaml").is_file() and word not in there:
+            raise ConfigError(
+                f"--asks {word} is no data set; {ledger} has runs for {known}.{nearest(word, [*ASKS, *there])}"
+            )
         if dataset not in there:
             kind = "" if causal is None else f" of {'causal' if causal else 'bidirectional'} models"
             raise ConfigError(

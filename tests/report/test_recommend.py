@@ -85,7 +85,9 @@ def test_the_seed_that_chose_the_rate_counts_for_nothing(book: Path) -> None:
 @pytest.mark.parametrize(
     ("asks", "more", "said"),
     [
-        ("ofset", {}, "no run for --asks ofset; it has runs for offset, state, flip_flop and rel_pattern"),
+        ("ofset", {}, r"--asks ofset is no data set; .* has runs for offset, state, flip_flop and rel_pattern.*offset"),
+        ("recall", {}, "no run for --asks recall; .* dataset=multi_query_recall encoding=none,rope` makes some"),
+        ("sorting", {}, "no run for --asks sorting; .* dataset=sorting encoding=none,rope` makes some"),
         (None, {}, "--asks names nothing"),
         ("offset", {"longer_than_trained": 3}, "tested at 1 and 2 times"),
         ("offset", {"delta": 0.0}, "delta must be a number > 0"),
