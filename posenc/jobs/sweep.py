@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -31,10 +31,6 @@ from posenc.runs.folder import FINISHED, refuse_links
 from posenc.runs.reading import read_json
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
-from posenc.terminal import TRAIN
-
-if TYPE_CHECKING:
-    from posenc.published.claim import PublishedClaim
 
 LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
@@ -151,6 +147,7 @@ class SweepSummary(Callback):
         assert journal is not None
         self._ended.set()
         root, complete = sweep_folder(config.hydra).absolute(), False
+        sources = [root]
         with self._part("the lines of the last runs"):
             self._tell(others=False)
         with self._part("the sweep's table"):
@@ -159,10 +156,11 @@ class SweepSummary(Callback):
         with self._part("the report"):
             plan, jobs = journal.read()
             taken = [job["result"]["config_hash"] for job in jobs.values() if job.get("ledger")]
-            report(root, [from_ledger(config, root, taken)] if taken else [])
+            sources = sources_of(root, [from_ledger(config, root, taken)] if taken else [])
+            report(root, sources)
         if config.get("claim") is not None:
             with self._part("the verdict"):
-                judge(config, root)
+                judge(config, sources, root)
         with self._part("the sweep's journal"):
             journal.close()
         return complete and not self._failed
@@ -216,39 +214,31 @@ def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
     return root / LEDGER_ROWS
 
 
-def report(root: Path, tables: Sequence[Path] = ()) -> None:
-    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds.
+def sources_of(root: Path, tables: Sequence[Path]) -> list[Path]:
+    """Where the runs of a sweep are read from: its folder, if it has any, and the tables of those not made again."""
+    return [root, *tables] if any(root.rglob(RESULT)) or not tables else [*tables]
 
-    tables  of runs that the sweep has not made again
-    """
+
+def report(root: Path, sources: Sequence[Path]) -> None:
+    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
     from posenc.report import write  # two seconds of imports, which the jobs need not pay
 
-    made = any(root.rglob(RESULT)) or not tables
-    page, finding = write([root, *tables] if made else tables, root)
+    page, finding = write(sources, root)
     print(f"{finding}\nreport      {page}")
 
 
-def claim_of(config: DictConfig) -> "PublishedClaim":
-    """The claim that a sweep is made for. Raises ConfigError for one that cannot be judged."""
-    from posenc.config.make import make  # Lightning, which a sweep without a claim loads in its first run
-    from posenc.published.claim import PublishedClaim
+def claim_of(config: DictConfig) -> None:
+    """Raise ConfigError for a claim that cannot be judged."""
+    from posenc.published import sweep  # Lightning, which a sweep without a claim loads in its first run
 
-    if config.get("ledger") is not None:
-        raise ConfigError("a claim is judged by the runs of its own sweep and reads no ledger; leave ledger out.")
-    return make(config, "claim", PublishedClaim)
+    sweep.claim_of(config)
 
 
-def judge(config: DictConfig, root: Path) -> None:
-    """Judge the claim that the sweep was made for, and say what came out."""
-    from posenc.published.write import PAGE, judge, told
+def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
+    """Judge the claim that the sweep was made for."""
+    from posenc.published import sweep
 
-    claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
-    command = " ".join([TRAIN, *typed_words(config.hydra)])
-    verdict, notes = judge(claim, str(name), [root], root, command)
-    print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})")
-    if notes:
-        print(f"of the runs: {'; '.join(notes)}")
-    print(f"page        {root / PAGE}")
+    sweep.judge(config, roots, folder)
 
 
 def jobs_of(config: DictConfig) -> list[list[str]] | None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from posenc.figures.marks import entitle
 from posenc.figures.style import CEILING, INK, SMALL, WIDTH, look, styles
 from posenc.published.claim import PublishedClaim
-from posenc.report.reading.read import read
+from posenc.report.reading.saved import read_all
 from posenc.report.words import fixed
 from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.claims import Side, Verdict
@@ -24,8 +24,8 @@ TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.p
 def judge(
     claim: PublishedClaim, name: str, roots: Sequence[Path], folder: Path, command: str
 ) -> tuple[Verdict, list[str]]:
-    """Judge the claim by the runs below `roots` and write what it leaves into `folder`."""
-    runs, _ = read(roots)
+    """Judge the claim by the runs of `roots` (folders, or tables) and write what it leaves into `folder`."""
+    runs, _ = read_all(roots)
     found, notes = claim.measured(runs)
     verdict = claim.verdict(found)
     seconds = sum(run.measured("wall_seconds") or 0 for run in runs)

@@ -1,6 +1,7 @@
 """Published claims: each can hold and can be refuted, judged by the runs of its arms, and names real settings."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from posenc.checks import ConfigError
 from posenc.published import registry
 from posenc.published.claim import PublishedClaim, outcomes
 from posenc.published.write import judge
+from posenc.report import write
+from posenc.report.reading.ledger import add
 from posenc.statistics.claims import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -87,6 +90,20 @@ def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: P
     assert (tmp_path / "claim.png").stat().st_size > 1e4
 
 
+def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, tmp_path: Path) -> None:
+    for seed in range(10):
+        run("none", seed, {32: 1.0, 64: 0.2})
+    page, _ = write([root], tmp_path / "former")
+    table = page.with_name("comparison_summary.csv").rename(tmp_path / "former.csv")
+    for folder in filter(Path.is_dir, tmp_path.iterdir()):
+        shutil.rmtree(folder)
+    for seed in range(10):
+        run("rope", seed, {32: 1.0, 64: 0.8 + 0.01 * seed})
+    verdict, _ = judge(made(), "mine", [root, table], tmp_path, "python train.py claim=mine")
+    assert (verdict.outcome, verdict.seeds) == (REPRODUCED, 10)
+    assert verdict.estimate == pytest.approx(0.645)
+
+
 def test_runs_that_are_lost_count_and_lacking_ones_are_named(run: Make, root: Path) -> None:
     for seed in range(10):
         run("rope", seed, 1.0) if seed else run("rope", 0, status="diverged", error="nan")
@@ -139,14 +156,6 @@ def test_the_registry_recomputes_verdicts(
     assert {word for name in offered for word in name.split("-")} <= names
 
 
-def test_a_ledger_is_refused_before_any_run(command: Launch, tmp_path: Path) -> None:
-    words = "claim=parity_does_not_generalise", "profile=smoke", "ledger=mine.csv", f"hydra.sweep.dir={tmp_path / 's'}"
-    status, errors = command(*words)
-    assert status == 2
-    assert "reads no ledger; leave ledger out" in errors
-    assert not (tmp_path / "s").exists()
-
-
 @pytest.mark.slow
 def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     words = "claim=parity_does_not_generalise", "profile=smoke", "encoding=rope", "model.dim=16", "model.num_layers=1"
@@ -155,6 +164,13 @@ def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     verdict = json.loads((tmp_path / "sweep" / "verdict.json").read_text())
     assert verdict["seeds"] == 3
     assert (tmp_path / "sweep" / "claim.md").exists()
+    kept = tmp_path / "runs.csv"
+    add(kept, [tmp_path / "sweep"])
+    status, errors = command(*words, f"ledger={kept}", f"hydra.sweep.dir={tmp_path / 'again'}")
+    assert (status, errors) == (0, "")
+    assert not [*(tmp_path / "again").rglob("result.json")]
+    again = json.loads((tmp_path / "again" / "verdict.json").read_text())
+    assert [again[key] for key in ("seeds", "estimate")] == [3, pytest.approx(verdict["estimate"], abs=1e-6)]
 
 
 def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from posenc.report.numbers.series import Line
 from posenc.report.reading import arms, lost, saved
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.lost import Lost
-from posenc.report.reading.read import Note, read
+from posenc.report.reading.read import Note
 
 Curves = tuple[str, str, Facet, list[Line]]
 """Learning curves of a facet: what they are of, the logged column, the facet, a line for each arm."""
@@ -70,12 +70,7 @@ def compare(
 
     Raises ConfigError where there is no run, or none of the baseline, metric or length that is asked for.
     """
-    tables_ = [root for root in roots if root.is_file()]
-    folders = [root for root in roots if not root.is_file()]
-    runs, notes = read(folders) if folders else ([], [])
-    for path in tables_:
-        more, remarks = saved.read_table(path)
-        runs, notes = runs + more, notes + remarks
+    runs, notes = saved.read_all(roots)
     if not runs:
         raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
     placed, refusals = arms.place(runs)

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 
 from posenc.checks import ConfigError
 from posenc.report.reading.arms import Placed
-from posenc.report.reading.read import UNFINISHED, Note, Run
+from posenc.report.reading.read import UNFINISHED, Note, Run, read
 from posenc.report.words import count
 from posenc.runs import reading
 from posenc.runs.identity import settings
@@ -100,6 +100,19 @@ def _cell(value: object) -> object:
 
 def _uncell(text: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@") else text
+
+
+def read_all(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
+    """The runs below each root that is a folder, then those of each that is a table, and what is not known of them.
+
+    Raises ConfigError where a folder has no run, and for a table that is none.
+    """
+    folders = [root for root in roots if not root.is_file()]
+    runs, notes = read(folders) if folders else ([], [])
+    for path in (root for root in roots if root.is_file()):
+        more, remarks = read_table(path)
+        runs, notes = runs + more, notes + remarks
+    return runs, notes
 
 
 def read_table(path: Path) -> tuple[list[Run], list[Note]]:
