@@ -12,8 +12,7 @@ class LearnedRotaryPositionalEncoding(RotaryPositionalEncoding):
 
     RoPE (https://arxiv.org/abs/2104.09864) with its d/2 frequencies as parameters, shared by all heads and, unless
     `model.encoding_per_layer`, by all layers; the `learned_freq` of rotary-embedding-torch
-    (https://github.com/lucidrains/rotary-embedding-torch). The commuting form of GRAPE-M (Zhang et al. 2025,
-    https://arxiv.org/abs/2512.07805) is the same with exp of what is learned. Defined at every length.
+    (https://github.com/lucidrains/rotary-embedding-torch). `grape_m` learns planes too. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2104.09864"
