@@ -100,7 +100,7 @@ def test_a_kill_after_the_last_step_loses_no_figure(command: Launch, tmp_path: P
     line = (*WATCHED, "dataset=text", "dataset.length=16", "dataset.test_lengths=[16,24]", f"hydra.run.dir={tmp_path}")
     assert command(*line) == (0, "")
     before, names = outcome(tmp_path), {path.name for path in tmp_path.iterdir() if "tfevents" not in path.name}
-    assert before["TensorBoard attention"]
+    assert before["TensorBoard attention/layer_1"]
     (tmp_path / "result.json").rename(tmp_path / ".result.json.999999999-00000000.part")
     for name in ("length.png", "by_position.csv"):
         (tmp_path / name).unlink()

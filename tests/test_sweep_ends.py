@@ -18,8 +18,9 @@ from posenc.config.mistakes import mistakes
 from posenc.jobs import summary, sweep
 from posenc.jobs.launch import failed_callbacks
 from posenc.jobs.sweep import SweepSummary
+from posenc.report.pages.overview import MOST
+from posenc.runs.files import EVENTS, OVERVIEW
 from posenc.runs.sweep_journal import Journal
-from posenc.training.loggers.metrics_file import EVENTS
 from tests.conftest import ROOT
 
 
@@ -114,24 +115,32 @@ def test_a_callback_of_the_users_that_fails_is_an_error(capsys: pytest.CaptureFi
 def test_more_runs_than_tensorboard_selects_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: int
 ) -> None:
-    """The limit and the button are those of the pages that TensorBoard serves; a run may have several files."""
+    """The limit and the button are those of the pages that TensorBoard serves; a run may have several files.
+
+    An overview, which a sweep of such runs has, is opened in their place.
+    """
     served = Path(tensorboard.__file__).with_name("webfiles.zip")
     with zipfile.ZipFile(served) as archive:
         page = archive.read("index.js").decode()
     limits = {int(limit) for limit in re.findall(r"maxNamesToEnableByDefault=(\d+)", page)}
-    assert limits == {summary.SELECTED}
-    result: dict[str, Any] = {"dataset": "copy", "encoding": "t5", "seed": 0, "status": "completed", "error": None}
+    assert limits == {summary.SELECTED} == {MOST}
     folders = [tmp_path / f"copy/arm{k}/seed0" for k in range(summary.SELECTED + more)]
     for folder in folders:
         folder.mkdir(parents=True)
         for turn in range(2):
             (folder / f"{EVENTS}170000000{turn}.host.1.0").touch()
-    summary.print_sweep(tmp_path, [(folder, result) for folder in folders])
+    summary.print_tensorboard(tmp_path)
     said = " ".join(capsys.readouterr().out.split())
     button = re.search(r'id="toggle-all"[^>]*>\s*(.*?)\s*</paper-button>', page)
     assert button is not None
     assert (f"here are {len(folders)}: press {button[1]} there" in said) == bool(more)
     assert ("selects none" in said) == bool(more)
+    overview = tmp_path / OVERVIEW / "arm0"
+    overview.mkdir(parents=True)
+    (overview / f"{EVENTS}1700000000.host.1.0").touch()
+    summary.print_tensorboard(tmp_path)
+    said = "".join(capsys.readouterr().out.split())
+    assert said.endswith(f"--logdir{tmp_path / OVERVIEW}")
 
 
 def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 
 from posenc.config.explain import explain
 from posenc.jobs.launch import overrides_first, sweep_name
-from posenc.jobs.summary import print_sweep
-from posenc.jobs.sweep import finished_before
+from posenc.jobs.plan import finished_before
+from posenc.jobs.summary import print_tensorboard
 from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
 from tests.conftest import CONFIGS, ROOT, Launch
@@ -209,7 +209,7 @@ def test_the_printed_tensorboard_command_runs_in_this_shell(
     """With the environment active by its name, else by this Python; a folder with a space is one word."""
     folder = tmp_path / "my runs"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent) if active else str(tmp_path))
-    print_sweep(folder, [(folder, {"dataset": "copy", "encoding": "t5", "seed": 0, "status": "failed", "error": ""})])
+    print_tensorboard(folder)
     printed = capsys.readouterr().out.splitlines()[-1].partition(" ")[2]
     words = shlex.split(printed)
     assert words[-2:] == ["--logdir", str(folder)]

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beyond curves: charts with ceilings, figures at the end, hyper-parameters of every run."""
+"""What TensorBoard shows beyond curves: charts of several layers, figures at the end, hyper-parameters of every run."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +14,7 @@ from posenc.attention.bias import ByPairs, Dense
 from posenc.attention.record import record_attention
 from posenc.diagnostics.bias_curve import bias_curve
 from posenc.streams import default_stream, generator
+from posenc.training.loggers.board import tag, write_row
 from posenc.training.module import SequenceModule
 
 PROBES = 64
@@ -21,7 +22,7 @@ PROBES = 64
 
 
 class TensorBoardExtras(L.Callback):
-    """Charts of accuracy and skill with their ceilings, attention maps, bias profile, similarity of position vectors.
+    """Charts by layer, attention maps, bias profile, similarity of position vectors, a row of the run's choices.
 
     hparams  the values to compare runs by in the HPARAMS tab
     figures  whether to draw; half a second for each run, which a sweep leaves out (`python -m posenc analyze` draws)
@@ -37,19 +38,16 @@ class TensorBoardExtras(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lay out the charts that hold several curves; TensorBoard reads one layout, so other callbacks name theirs."""
-        lines = ["validation/accuracy", "ceiling/order_blind", "ceiling/order_aware"]
-        bits = ["validation/bits", "reference/.*"]
         layout = {
             "beside what is achievable": {
-                "accuracy and ceilings": ["Multiline", lines],
-                "bits and references": ["Multiline", bits],
+                name: ["Multiline", [tag(f"validation/{name}")]] for name in ("accuracy", "skill", "bits")
             }
         }
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             names = getattr(callback, "FAMILIES", ())
             if names:
                 layout["by layer"] = layout.get("by layer", {}) | {
-                    name: ["Multiline", [f"{name}/layer_.*"]] for name in names
+                    name: ["Multiline", [tag(f"{name}/layer_.*")]] for name in names
                 }
         for writer in self._writers(trainer):
             writer.add_custom_scalars(layout)
@@ -66,14 +64,13 @@ class TensorBoardExtras(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A row for the HPARAMS tab: this run's choices and what they led to."""
-        metrics = {
-            f"hparams/{name.replace('/', '_')}": value.item()
+        scores = {
+            tag(name): value.item()
             for name, value in trainer.callback_metrics.items()
             if name.startswith("test/") and name.endswith(("accuracy", "skill", "loss"))
         }
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self.hparams, metrics, trainer.global_step)
+        for writer in self._writers(trainer):
+            write_row(writer, self.hparams, scores)
 
 
 @torch.no_grad()
@@ -93,15 +90,20 @@ def draw(module: SequenceModule) -> dict[str, Figure]:
         origin = torch.zeros(1, positions.length, encoder.tokens.embedding_dim, device=device)
         vectors = encoder.encoding(0).embed(origin.expand(len(positions.ids), -1, -1), positions)[0]
     module.train(was_training)
-    drawn = {"attention": figures.attention_maps([record.weights.mean(0) for record in records])}
-    for layer, record in enumerate(records[: len(encoder.encodings)]):
+    width = len(str(len(records)))
+    names = [f"layer_{layer:0{width}}" for layer in range(1, len(records) + 1)]
+    drawn = {
+        f"attention/{name}": figures.attention_card(record.weights.mean(0), name.replace("_", " "))
+        for name, record in zip(names, records, strict=True)
+    }
+    for name, record in zip(names, records[: len(encoder.encodings)], strict=False):
         if isinstance(record.bias, ByPairs):
             curve = bias_curve(record, positions)
             assert curve is not None  # as there is a bias
-            drawn[f"bias/layer_{layer}"] = figures.bias_profile(curve.logits, curve.distances)
+            drawn[f"bias/{name}"] = figures.bias_profile(curve.logits, curve.distances)
         elif record.bias is not None and not isinstance(record.bias, Dense):
             table = record.bias.table.mean((0, 2))
-            drawn[f"bias/layer_{layer}"] = figures.bias_profile(table, positions.distances)
+            drawn[f"bias/{name}"] = figures.bias_profile(table, positions.distances)
     if vectors.any():
         drawn["position_similarity"] = figures.position_similarity(vectors)
     return drawn

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from posenc.figures.marks import End, colourbar, dress, end_labels, heat, sheet
-from posenc.figures.style import CEILING, SHADE, WIDTH, look, shades
+from posenc.figures.style import CARD, CEILING, DPI, WIDTH, look, shades
 
 MAX_CURVES = 12
 """Heads whose lines are named; of more, the first and the last."""
@@ -39,15 +39,30 @@ def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -
 
 
 @look()
-def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"], trained: float | None = None) -> Figure:
-    """Logit against signed distance, one line a head; the distances that training saw are shaded."""
-    figure, (axis,) = sheet(1, 1, 3.4, width=6)
-    if trained is not None and trained < float(distances.max()):
-        axis.axvspan(-trained, trained, color=SHADE, lw=0, zorder=0)
+def attention_card(weights: Float[Tensor, "H N N"], title: str) -> Figure:
+    """The maps of one layer as small as TensorBoard shows a picture."""
+    columns = min(4, len(weights), max(2, round(len(weights) ** 0.5)))
+    figure, axes = sheet(len(weights), columns, CARD / columns + 0.1, title, CARD)
+    for head, axis in enumerate(axes):
+        heat(axis, weights[head].float().cpu().numpy(), 0, float(weights.max()), "magma")
+        axis.set_title(f"head {head}", weight="normal")
+        axis.set_xticks([])
+        axis.set_yticks([])
+    figure.supxlabel("key position →", fontsize="medium")
+    figure.supylabel("← query position", fontsize="medium")
+    figure.set_dpi(DPI)
+    return figure
+
+
+@look()
+def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"]) -> Figure:
+    """Logit against signed distance, one line a head."""
+    figure, (axis,) = sheet(1, 1, 2.5, width=CARD)
     ends = heads(axis, distances.tolist(), table)
     axis.axvline(0, color=CEILING, lw=0.8, zorder=1)
     dress(axis, "", "distance = key position − query position", "logit")
-    end_labels(axis, ends, 2.6)
+    end_labels(axis, ends, 1.9)
+    figure.set_dpi(DPI)
     return figure
 
 
@@ -64,8 +79,9 @@ def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any
 @look()
 def position_similarity(vectors: Float[Tensor, "N D"]) -> Figure:
     """Cosine of the vectors of every two positions."""
-    figure, (axis,) = sheet(1, 1, 3.8, width=4.6)
+    figure, (axis,) = sheet(1, 1, 2.9, width=CARD)
     similarity(axis, vectors)
+    figure.set_dpi(DPI)
     return figure
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WIDTH = 8.3
 """Inches of every picture. README and GitHub show it at 830 px, so that a point is 1.39 px."""
+CARD = 3.5
+"""Inches of a picture for TensorBoard, which shows it about 330 px wide: a point is 1.31 px."""
 DPI = 200
 SMALL, TEXT, TITLE = 7.0, 8.0, 9.5
 """Points; the smallest type is 9.7 px where a picture is shown 830 px wide."""

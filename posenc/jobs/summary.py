@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from posenc import terminal
+from posenc.runs.files import EVENTS, OVERVIEW
 from posenc.runs.result import chosen
 
 Result = Mapping[str, Any]
@@ -97,17 +98,23 @@ def print_run(folder: Path, result: Result) -> None:
         )
     console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
     if not result.get("evaluated"):  # which logs nothing
-        _print_tensorboard(console, folder)
+        print_tensorboard(folder)
 
 
-def _print_tensorboard(console: Console, folder: Path) -> None:
-    """The command that opens a folder in TensorBoard, as the shell that started this process can run it."""
+def print_tensorboard(folder: Path) -> None:
+    """The command that opens a folder in TensorBoard, as the shell that started this process can run it.
+
+    Of a sweep it opens the overview, if there is one.
+    """
+    console = Console()
+    if any((folder / OVERVIEW).rglob(f"{EVENTS}*")):
+        folder = folder / OVERVIEW
     script = shutil.which("tensorboard")
     own = script is not None and Path(script).parent == Path(sys.executable).parent
     words = ["tensorboard"] if own else [sys.executable, "-m", "tensorboard.main"]
     command = shlex.join([*words, "--logdir", str(folder)])
     console.print(f"TensorBoard {escape(command)}", soft_wrap=True, highlight=False)
-    runs = len({path.parent for path in folder.rglob("events.out.tfevents.*")})
+    runs = len({path.parent for path in folder.rglob(f"{EVENTS}*")})
     if runs > SELECTED:
         print(
             f"TensorBoard selects none of more than {SELECTED} runs in Scalars, Images and Custom Scalars, and here "
@@ -167,7 +174,6 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
         if result["error"]:
             name = folder.relative_to(root) if folder.is_relative_to(root) else folder
             console.print(f"{escape(str(name))}{_error(result)}", soft_wrap=True, highlight=False)
-    _print_tensorboard(console, root)
 
 
 def _rank(run: tuple[Path, Result]) -> tuple[Any, ...]:

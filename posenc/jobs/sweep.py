@@ -4,16 +4,12 @@ import logging
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import to_absolute_path
@@ -26,15 +22,14 @@ from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
 from posenc.jobs import summary
 from posenc.jobs.compose import read_once
-from posenc.jobs.launch import arm
-from posenc.runs.folder import FINISHED, refuse_links
-from posenc.runs.reading import read_json
+from posenc.jobs.plan import finished_before, jobs_of, opening, progress
+from posenc.runs.files import EVENTS
+from posenc.runs.folder import refuse_links
 from posenc.runs.result import RESULT
-from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder, time_left
+from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 
 LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
-PLURALS = {"dataset": "data sets", "encoding": "encodings", "seed": "seeds", "recipe": "recipes"}
 LOOK_EVERY = 0.5
 """Seconds between two looks at the journal while other processes work."""
 
@@ -158,6 +153,8 @@ class SweepSummary(Callback):
             taken = [job["result"]["config_hash"] for job in jobs.values() if job.get("ledger")]
             sources = sources_of(root, [from_ledger(config, root, taken)] if taken else [])
             report(root, sources)
+        with self._part("TensorBoard's command"):
+            summary.print_tensorboard(root)
         if config.get("claim") is not None:
             with self._part("the verdict"):
                 judge(config, sources, root)
@@ -194,18 +191,6 @@ class SweepSummary(Callback):
         return not lost and all(job["state"] == "completed" for job in ended.values())
 
 
-def opening(root: Path, jobs: Sequence[Sequence[str]] | None, total: int | None, finished: int) -> str:
-    """What a sweep says before its first run: how many runs, of what, and where they go."""
-    values: dict[str, set[str]] = {}
-    for word in (word for job in jobs or () for word in job):
-        key, _, value = word.partition("=")
-        values.setdefault(key, set()).add(value)
-    varied = [f"{len(found)} {PLURALS.get(key, f'values of {key}')}" for key, found in values.items() if len(found) > 1]
-    of = f" ({' × '.join(varied)})" if varied else ""
-    done = f", {finished} of them finished before" if finished else ""
-    return f"sweep       {total or 'as many as its sweeper asks for'} runs{of} in {root}{done}"
-
-
 def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
     """Keep the runs that the sweep found in its ledger beside those that it made: the table that holds them."""
     from posenc.report.reading import ledger
@@ -223,7 +208,7 @@ def report(root: Path, sources: Sequence[Path]) -> None:
     """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
     from posenc.report import write  # two seconds of imports, which the jobs need not pay
 
-    page, finding = write(sources, root)
+    page, finding = write(sources, root, overview=any(root.rglob(f"{EVENTS}*")))
     print(f"{finding}\nreport      {page}")
 
 
@@ -239,53 +224,3 @@ def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
     from posenc.published import sweep
 
     sweep.judge(config, roots, folder)
-
-
-def jobs_of(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of each job that Hydra will make of the command; None if its sweeper does not say."""
-    sweeper = config.hydra.sweeper
-    if not sweeper._target_.endswith(BasicSweeper.__name__):
-        return None
-    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*words, *typed_words(config.hydra)])
-    return [job for batch in BasicSweeper.split_arguments(overrides, sweeper.max_batch_size) for job in batch]
-
-
-def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
-    """How many of the jobs have come to their end in the sweep's folder already, for an estimate of the time left.
-
-    A job is known by its data set, encoding and seed, which name folders: of those that differ in another value, as
-    many count as there are results.
-    """
-    if config.force:
-        return 0
-    choices = config.hydra.runtime.choices
-    known = {key: choices.get(key) for key in ("dataset", "encoding", "recipe")}
-    asked = Counter[Path]()
-    for job in jobs:
-        own = known | {"seed": str(config.seed)} | dict(word.split("=", 1) for word in job if "=" in word)
-        name = arm(own["encoding"], own["recipe"])
-        asked[Path(sweep_folder(config.hydra), own["dataset"], name, f"seed{own['seed']}")] += 1
-    return sum(min(count, _results_below(folder)) for folder, count in asked.items())
-
-
-def _results_below(folder: Path) -> int:
-    found = 0
-    for path in folder.rglob(RESULT):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            found += read_json(path)["status"] in FINISHED
-    return found
-
-
-def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> str:
-    """What else is going on, and the time left."""
-    running = sum(job["state"] == RUNNING for job in jobs.values())
-    bad = sum(job["state"] not in (RUNNING, "completed") for job in jobs.values())
-    words = [f"{running} running"] if running else []
-    if bad:
-        words.append(f"{bad} not completed")
-    left = time_left(plan, jobs)
-    if left and left > 0:  # a clock may be set back
-        words.append(f"{timedelta(seconds=round(left))} left")
-    return "".join(f" · {word}" for word in words)

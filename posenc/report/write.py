@@ -14,6 +14,7 @@ from posenc.report.numbers.facets import METRICS
 from posenc.report.numbers.finding import Finding
 from posenc.report.pages import markdown, page, tex
 from posenc.report.pages.plots import Plot, plots
+from posenc.runs.files import OVERVIEW
 from posenc.runs.writing import clear_parts, write_bytes, write_text
 
 SUMMARY, TABLE, LATEX = "comparison_summary.md", "comparison_summary.csv", "comparison_summary.tex"
@@ -37,6 +38,7 @@ def write(
     metric: str | None = None,
     length: int | None = None,
     latex: bool = False,
+    overview: bool = False,
 ) -> WrittenReport:
     """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
 
@@ -46,6 +48,7 @@ def write(
     metric    what arms are compared by; None: skill, else bits, else accuracy
     length    where they are compared; None: at the longest trained length that was tested
     latex     whether to write comparison_summary.tex too, the tables for a paper
+    overview  whether to write the folder `tensorboard` too
 
     Raises ConfigError where there is no run, none of `baseline`, `metric` or `length`, or the output cannot be written.
     """
@@ -73,6 +76,10 @@ def write(
         if latex:
             write_text(target / LATEX, tex.render(comparison))
         write_text(target / PAGE, page.render(comparison, found, drawn))
+        if overview:
+            from posenc.report.pages.overview import write_overview  # torch, which a report does without
+
+            write_overview(comparison, target / OVERVIEW)
     except OSError as error:
         raise ConfigError(
             f"the report cannot be written to {target} ({error.strerror}); choose another folder with --output."

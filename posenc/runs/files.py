@@ -7,6 +7,10 @@ from pathlib import Path
 
 INNER = (".hydra", ".before", ".sweeps")
 """Folders that posenc makes inside of the one that it is given; `checkpoints`, where checkpoints lie in it, is one."""
+EVENTS = "events.out.tfevents."
+"""TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
+CEILINGS, OVERVIEW = "ceilings", "tensorboard"
+"""Folders of TensorBoard's files, made inside of the folder of a run and of a sweep."""
 
 
 def link_above(path: Path) -> Path | None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.runs import identity, reading
-from posenc.runs.files import INNER
+from posenc.runs.files import CEILINGS, EVENTS, INNER, OVERVIEW
 from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.result import RESULT, is_result, other_layout
 from posenc.runs.writing import clear_parts, write_text
@@ -113,7 +113,7 @@ def lock_folder(folder: Path, *, wait: bool) -> Iterator[None]:
 
 def refuse_links(folder: Path) -> None:
     """Raise ConfigError if anything in a folder that a command is to write to is a link: it might lead out of it."""
-    inner = [folder / name for name in (*INNER, "checkpoints")]
+    inner = [folder / name for name in (*INNER, "checkpoints", CEILINGS, OVERVIEW)]
     for here in (folder, *(each for each in inner if each.is_dir() and not each.is_symlink())):
         with os.scandir(here) as found:
             links = sorted(entry.name for entry in found if entry.is_symlink())
@@ -231,10 +231,10 @@ def _shared_before(folder: Path, recorded: str | None) -> bool:
 def _own(folder: Path) -> list[Path]:
     """What a run writes; other runs may lie in folders below."""
     names = (RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
-    names += ("metrics_damaged.csv",)
+    names += ("metrics_damaged.csv", CEILINGS)
     names += ("by_position.csv", "by_position.png", "length.png")
     found = [folder / name for name in names if (folder / name).exists()]
-    return [*found, *folder.glob("events.out.tfevents.*")]
+    return [*found, *folder.glob(f"{EVENTS}*")]
 
 
 def _discard(folder: Path) -> None:

@@ -5,7 +5,7 @@
              result.json           written last, atomically
              by_position.csv       test scores against the place in the sequence, of tasks that ask several tokens
              checkpoints/          last.ckpt, previous.ckpt before it, best.ckpt by validation loss
-             events.out.tfevents.* TensorBoard
+             events.out.tfevents.* TensorBoard, and ceilings/ with the constants that it shows
 """
 
 import json

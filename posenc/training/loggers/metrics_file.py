@@ -14,12 +14,9 @@ from typing import Any, TextIO
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from posenc.checks import ConfigError
-from posenc.runs.files import open_file, read_bytes
+from posenc.runs.files import EVENTS, open_file, read_bytes
 from posenc.runs.reading import TABLE
 from posenc.runs.writing import write_text
-
-EVENTS = "events.out.tfevents."
-"""TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
 
 
 class MetricsFile(Logger):
