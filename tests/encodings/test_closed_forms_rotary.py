@@ -105,6 +105,25 @@ def test_axial(H: int, positions: Positions, layout: str) -> None:
     turned(layer, encoding, np.concatenate((rows, columns), -1), layout == "half_split")
 
 
+@proves(FORMULA, "rope_multimodal")
+@pytest.mark.parametrize("rows", [None, 2])
+@all_cases
+def test_multimodal(H: int, positions: Positions, rows: int | None) -> None:
+    """Of 8 pairs two turn by ⌊p/6⌋ (or not at all), three by the row of a frame and three by p mod 3."""
+    layer = Layer(H, positions, d=16)
+    p = layer.p[:, None, :, None]
+    frame, row = (0 * p, p // 3) if rows is None else (p // 6, p // 3 % 2)
+    places = np.concatenate((frame + np.zeros(2), row + np.zeros(3), p % 3 + np.zeros(3)), -1)
+    turned(layer, pe.MultimodalRotaryPositionalEncoding(layer.D, H, 3, rows), places * THETA, half=True)
+
+
+def test_sections_that_are_not_the_pairs_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"sum is the 8 pairs of a head, got \[2, 3, 4\]; set encoding\.sections=null"
+    ):
+        pe.MultimodalRotaryPositionalEncoding(16, 1, 3, sections=[2, 3, 4])
+
+
 @proves(FORMULA, "rope_decoupled")
 @all_cases
 def test_decoupled(H: int, positions: Positions) -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from rotary_embedding_torch import RotaryEmbedding, apply_rotary_emb
-from transformers import DeepseekV3Config, GPTNeoXConfig
+from transformers import DeepseekV3Config, GPTNeoXConfig, Qwen2VLTextConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as deepseek
 from transformers.models.gpt_neox import modeling_gpt_neox as gpt_neox
+from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2_vl
 
 from posenc.positions.positions import Positions
 from tests.encodings.proofs import proves
@@ -102,6 +103,25 @@ def test_axial(rows: int, columns: int) -> None:
     q, k = queries_and_keys(HEADS, rows * columns, WIDTH)
     turned = apply_rotary_emb(theirs, q), apply_rotary_emb(theirs, k)
     agree(ours, q, k, at(rows * columns, 0), turned)
+
+
+@proves("transformers", "rope_multimodal")
+@pytest.mark.parametrize(("frames", "rows", "columns"), [(1, 4, 3), (3, 2, 5), (2, 1, 7)])
+@pytest.mark.parametrize("sections", [[4, 6, 6], [8, 0, 8], [1, 3, 12]])
+def test_multimodal_against_qwen2_vl(frames: int, rows: int, columns: int, sections: list[int]) -> None:
+    """An image or a video, with the places on the three axes that their model has for it; [4, 6, 6] is the default."""
+    ours = build(
+        "rope_multimodal", HEADS, WIDTH, columns=columns, rows=None if frames == 1 else rows,
+        sections=None if sections == [4, 6, 6] else sections,
+    )  # fmt: skip
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections}
+    config = Qwen2VLTextConfig(hidden_size=HEADS * WIDTH, num_attention_heads=HEADS, rope_parameters=rope)
+    axes = torch.meshgrid(*(torch.arange(size) for size in (frames, rows, columns)), indexing="ij")
+    places = torch.stack([axis.flatten() for axis in axes])[:, None]
+    q, k = queries_and_keys(HEADS, frames * rows * columns, WIDTH)
+    turns = qwen2_vl.Qwen2VLRotaryEmbedding(config)  # pyright: ignore[reportArgumentType] # of a text, as in their model
+    cos, sin = turns(q, places)
+    agree(ours, q, k, at(q.shape[2], 0), qwen2_vl.apply_rotary_pos_emb(q, k, cos, sin))
 
 
 @proves("transformers", "rope_decoupled")

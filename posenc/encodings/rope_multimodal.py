@@ -1,0 +1,66 @@
+"""RoPE over three axes: some pairs turn by the frame, some by the row, some by the column."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from posenc import checks
+from posenc.checks import ConfigError
+from posenc.encodings.rope import RotaryPositionalEncoding, turn
+from posenc.positions.positions import Positions
+
+
+class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
+    """RoPE with the angles t θ_i of the first pairs, y θ_i of the next and x θ_i of the last,  θ_i = base^(−2i/d).
+
+    M-RoPE, Qwen2-VL, Wang et al. 2024 (https://arxiv.org/abs/2409.12191). Tokens are frames, one after another, of
+    `rows` rows of C = `columns` columns: t = ⌊p/(rows·C)⌋, y = ⌊p/C⌋ mod rows, x = p mod C. Without `rows` they are one
+    image of any number of rows, where t = 0. `sections` says how many pairs each axis has: 16, 24 and 24 of 64 in the
+    paper, and without a list as near to these shares as whole pairs allow. Time has the highest frequencies, columns
+    have the lowest, of which weights in bfloat16 do not tell every step. What stands at (p, p, p), as text does there,
+    turns as by RoPE. Defined at every number of frames, or of rows.
+    """
+
+    source = "https://arxiv.org/abs/2409.12191"
+    proof = ("transformers", "formula")
+    depends_on = frozenset({"distance", "position"})
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        columns: int,
+        rows: int | None = None,
+        sections: Sequence[int] | None = None,
+        base: float = 10_000.0,
+        layout: str = "half_split",
+    ) -> None:
+        super().__init__(dim, num_heads, base, layout)
+        checks.positive(self, columns=columns)
+        if rows is not None:
+            checks.positive(self, rows=rows)
+        pairs = self.width // 2
+        if sections is not None:
+            checks.positive(self, minimum=0, **{f"sections_{axis}": count for axis, count in enumerate(sections)})
+            if len(sections) != 3 or sum(sections) != pairs:
+                raise ConfigError(
+                    f"{type(self).__name__}: sections must be three numbers whose sum is the {pairs} pairs of a head, "
+                    f"got {list(sections)}; set encoding.sections=null for shares of 1, 1.5 and 1.5."
+                )
+        self.columns, self.rows = columns, rows
+        self.sections = None if sections is None else list(sections)
+        time = pairs // 4
+        self.pairs = self.sections or [time, (pairs - time) // 2, pairs - time - (pairs - time) // 2]
+
+    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        p = positions.values.to(dtype)[:, None, :, None]
+        line = (p / self.columns).floor()
+        frame = torch.zeros_like(line) if self.rows is None else (line / self.rows).floor()
+        row = line if self.rows is None else line - frame * self.rows
+        axes = (frame, row, p - line * self.columns)
+        place = torch.cat([at.expand(-1, -1, -1, n) for at, n in zip(axes, self.pairs, strict=True)], -1)
+        angle = place * self.rates(positions, dtype)
+        cos, sin = angle.cos(), angle.sin()
+        return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
