@@ -1,5 +1,6 @@
 """A trained run tested with other distances for far keys, and on text of which its tokens are not learned."""
 
+import csv
 import re
 import sys
 from pathlib import Path
@@ -50,7 +51,12 @@ def test_tokens_that_were_learned_are_those_of_one_text(
     assert "1 file, 8,800 bytes in 260 tokens: " in told
     record = result(run)
     bits, size = record["test"]["8"]["bits"], record["references"]["bytes_per_token"]
-    assert re.search(rf"{bits:.3f} +{bits / size:.3f} +{2**bits:.1f}\s", told)  # a token, a byte, perplexity
+    error = record["test"]["8"]["bits_standard_error"]
+    found = rf"{bits:.3f} ± {error:.3f} +{bits / size:.3f} ± {error / size:.3f} +{2**bits:.1f}\s"
+    assert re.search(found, told)  # a token, a byte, perplexity
+    first = next(csv.DictReader((run / "by_position.csv").read_text().splitlines()))
+    for of in ("bits", "bits_standard_error"):
+        assert float(first[of.replace("bits", "bits_per_byte")]) == pytest.approx(float(first[of]) / size, rel=1e-4)
     said = refusal(capsys, run, "--set", f"dataset.path={tmp_path / 'other'}")
     assert "has learned its tokens from its own text" in said
     assert "train with dataset.tokenizer=FILE.json" in said

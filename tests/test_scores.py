@@ -31,6 +31,35 @@ def test_scores_are_those_of_the_whole_set_whatever_the_batches(tokens: int | No
     assert found["accuracy_standard_error"] == pytest.approx(np.std(more) / np.sqrt(len(more)), abs=1e-6)
     assert found["loss"] == pytest.approx(nll, abs=1e-5)
     assert found["bits"] == pytest.approx(nll / np.log(2), abs=1e-5)
+    counts, one = asked.sum(1)[asked.any(1)], F.cross_entropy
+    losses = np.array(
+        [
+            one(logits[i].reshape(-1, 5).double(), targets[i].reshape(-1), ignore_index=IGNORE, reduction="sum").item()
+            for i in np.flatnonzero(asked.any(1))
+        ]
+    )
+    spread = (losses - losses.sum() / counts.sum() * counts).std(ddof=1)
+    error = spread / np.sqrt(len(counts)) / counts.mean() / np.log(2)
+    assert found["bits_standard_error"] == pytest.approx(error, rel=1e-5)
+
+
+def test_the_error_of_bits_is_as_large_as_they_vary_between_samples() -> None:
+    """Of 400 test sets of 64 sequences whose targets are alike within a sequence."""
+    found = []
+    for _ in range(400):
+        scores = Scores(5)
+        scores(torch.randn(64, 1, 3).expand(-1, 5, -1), torch.zeros(64, 5, dtype=torch.long))
+        found.append(scores.compute() | {"last": scores.by_place()[-1]})
+    varies = np.std([row["bits"] for row in found])
+    assert np.mean([row["bits_standard_error"] for row in found]) == pytest.approx(varies, rel=0.15)
+    assert np.mean([row["last"]["bits_standard_error"] for row in found]) == pytest.approx(varies, rel=0.15)
+
+
+def test_of_one_sequence_no_error_is_known() -> None:
+    scores = Scores(2)
+    scores(torch.randn(1, 2, 3), torch.zeros(1, 2, dtype=torch.long))
+    assert "bits_standard_error" not in scores.compute()
+    assert all(math.isnan(row["bits_standard_error"]) for row in scores.by_place())
 
 
 def test_exact_match_is_the_share_of_sequences_with_no_wrong_answer() -> None:
@@ -69,6 +98,9 @@ def test_every_place_is_scored_by_itself() -> None:
         assert row["asked"] == asked.sum()
         assert row["accuracy"] == pytest.approx((found.argmax(-1) == wanted).float().mean().item())
         assert row["bits"] == pytest.approx(F.cross_entropy(found, wanted).item() / np.log(2), rel=1e-5)
+        each = F.cross_entropy(found, wanted, reduction="none").numpy() / np.log(2)
+        assert row["bits_standard_error"] == pytest.approx(each.std(ddof=1) / np.sqrt(len(each)), rel=1e-5)
+        assert row["perplexity"] == pytest.approx(math.exp(F.cross_entropy(found, wanted).item()), rel=1e-5)
     assert Scores().by_place() == []
 
 
@@ -78,9 +110,9 @@ def test_a_sequence_of_one_place_has_that_place() -> None:
     scores(logits, targets)
     right = (logits.argmax(-1) == targets).double().mean().item()
     bits = F.cross_entropy(logits[:, 0], targets[:, 0]).item() / np.log(2)
-    assert scores.by_place() == [
-        {"position": 0, "asked": 30, "accuracy": pytest.approx(right), "bits": pytest.approx(bits, rel=1e-5)}
-    ]
+    (row,) = scores.by_place()
+    assert (row["position"], row["asked"]) == (0, 30)
+    assert (row["accuracy"], row["bits"]) == (pytest.approx(right), pytest.approx(bits, rel=1e-5))
 
 
 def test_one_loss_that_is_no_number_is_not_left_out() -> None:

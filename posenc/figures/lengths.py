@@ -32,7 +32,9 @@ def length_curves(result: Mapping[str, Any]) -> Figure:
         level(right, (0, 1))
         beside += [End(max(skill), y, name, CEILING) for y, name in ((0, "order-blind"), (1, "best possible"))]
     else:
-        beside = [_bars(right, {n: (row["bits"], 0.0) for n, row in rows.items()}, "bits")]
+        beside = [
+            _bars(right, {n: (row["bits"], row.get("bits_standard_error") or 0.0) for n, row in rows.items()}, "bits")
+        ]
         level(right, result["references"].values())
         beside += [End(max(rows), y, name.replace("_", " "), CEILING) for name, y in result["references"].items()]
     right.set_ylabel("skill" if skill else "bits a target (lower is better)")
@@ -43,11 +45,12 @@ def length_curves(result: Mapping[str, Any]) -> Figure:
 
 
 def _bars(axis: Axes, points: Mapping[int, tuple[float, float]], name: str) -> End:
-    """A line with intervals of 1.96 standard errors, at most 1 as both scores are; its end."""
+    """A line with intervals of 1.96 standard errors, scores at most 1 and bits at least 0; its end."""
     xs, ys = list(points), np.array([value for value, _ in points.values()])
-    if name != "bits":
-        errors = 1.96 * np.array([error for _, error in points.values()])
-        axis.vlines(xs, ys - errors, np.minimum(ys + errors, np.maximum(ys, 1)), color=ACCENT, lw=1)
+    errors = 1.96 * np.array([error for _, error in points.values()])
+    low, high = ys - errors, ys + errors
+    low, high = (np.maximum(low, 0), high) if name == "bits" else (low, np.minimum(high, np.maximum(ys, 1)))
+    axis.vlines(xs, low, high, color=ACCENT, lw=1)
     axis.plot(xs, ys, color=ACCENT, marker="o")
     return End(xs[-1], float(ys[-1]), name, ACCENT)
 
@@ -80,18 +83,21 @@ def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: st
 
     `trained` is how many tokens the longest sequence of training has; a task may read more of them than its length.
     `rows` are those of by_position.csv. A model whose line keeps falling past the trained length uses the longer
-    context; one whose line rises does not extrapolate.
+    context; one whose line rises does not extrapolate. A band is a 95 % interval over test sequences, as wide as if the
+    places that a point averages were all alike, which is the widest that they can make it.
     """
     lengths = sorted({int(row["length"]) for row in rows})
     drawn = []
     for length in lengths:
         chosen = [row for row in rows if row["length"] == length]
         place, bits, asked = (np.array([row[key] for row in chosen]) for key in ("position", "bits", "asked"))
-        drawn.append(pooled(place + 1, bits, asked))
+        error = np.array([row.get("bits_standard_error", np.nan) for row in chosen])
+        drawn.append((*pooled(place + 1, bits, asked), 1.96 * pooled(place + 1, error, asked)[1]))
     last = drawn[-1][1]
     figure, (axis,) = sheet(1, 1, 3.4, f"{title}: {last[-1]:.2f} bits at the last places of length {lengths[-1]}")
     ends = []
-    for length, colour, (x, y) in zip(lengths, shades(len(lengths))[::-1], drawn, strict=True):
+    for length, colour, (x, y, error) in zip(lengths, shades(len(lengths))[::-1], drawn, strict=True):
+        axis.fill_between(x, np.maximum(y - error, 0), y + error, color=colour, alpha=0.2, lw=0)
         axis.plot(x, y, color=colour, lw=1.4)
         ends.append(End(x[-1], y[-1], f"length {length}", colour))
     axis.axvspan(1, trained, color=SHADE, lw=0, zorder=0)

@@ -24,6 +24,13 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def _with_error(bits: float | None, error: float | None, size: float) -> str:
+    """Bits a `size`, with their standard error where one is known, as it is not in results of before."""
+    if bits is None or error is None:
+        return _number(None if bits is None else bits / size, 3)
+    return f"{bits / size:.3f} ± {error / size:.3f}"
+
+
 def _status(result: Result) -> str:
     colour = STATUS_COLOURS.get(result["status"], "red")
     return f"[{colour}]{result['status']}[/{colour}]"
@@ -69,8 +76,13 @@ def print_run(folder: Path, result: Result) -> None:
                 ceilings = result["ceilings"][length]
                 row = [_number(ceilings["order_blind"]), _number(ceilings["order_aware"]), _number(scores.get("skill"))]
             else:
-                bits = scores["bits"]
-                row = [_number(bits, 3)] + ([_number(bits / size, 3), _number(2**bits, 1)] if size else [])
+                bits, error = scores["bits"], scores.get("bits_standard_error")
+                row = [_with_error(bits, error, 1)]
+                row += (
+                    [_with_error(bits, error, size), _number(None if bits is None else 2.0 ** min(bits, 1023), 1)]
+                    if size
+                    else []
+                )
             accuracy = f"{scores['accuracy']:.4f} ± {scores['accuracy_standard_error']:.4f}"
             table.add_row(length, accuracy, *row)
         for length in result["undefined"]:

@@ -171,7 +171,13 @@ class SequenceModule(L.LightningModule):
             scores = self._test_scores(length)
             values = self._scores(scores.compute(), length)
             self._log_epoch({f"test/{length}/{key}": value for key, value in values.items()})
-            self.by_position += [{"length": length} | row for row in scores.by_place()]
+            self.by_position += [{"length": length} | self._a_byte(row) for row in scores.by_place()]
+
+    def _a_byte(self, row: dict[str, float]) -> dict[str, float]:
+        """The scores of a place and, where it is known how many bytes a token has, its bits a byte."""
+        size = self.references.get("bytes_per_token")
+        bits = {f"bits_per_byte{of}": row[f"bits{of}"] / size for of in ("", "_standard_error")} if size else {}
+        return row | bits
 
     def _test_scores(self, length: int) -> Scores:
         scores = self.tests[str(length)]

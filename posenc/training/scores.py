@@ -10,9 +10,9 @@ from torchmetrics import Metric
 
 from posenc.tasks.base import IGNORE
 
-SUMS = ("asked", "right", "nats", "sequences", "share", "square", "exact")
+SUMS = ("asked", "right", "nats", "sequences", "share", "square", "exact", "nats_nats", "nats_asked", "asked_asked")
 """What is summed over sequences: targets, right answers, their losses, sequences that ask something, the share of right
-answers in one and its square, and whether all are right."""
+answers in one and its square, whether all are right, and products of a sequence's loss and number of targets."""
 
 
 class Totals(Metric):
@@ -43,7 +43,7 @@ class Scores(nn.Module):
         super().__init__()
         self.sums = Totals(len(SUMS))
         self.places = places
-        self.asked, self.right, self.nats = (Totals(places or 0) for _ in range(3))
+        self.asked, self.right, self.nats, self.square = (Totals(places or 0) for _ in range(4))
 
     def forward(self, logits: Float[Tensor, "B *N C"], targets: Int[Tensor, "B *N"]) -> None:
         """Take in a batch."""
@@ -53,16 +53,18 @@ class Scores(nn.Module):
         right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
         numbers, counted = asked.sum(1), asked.any(1)
         share = right.sum(1) / numbers.clamp(min=1)  # 0 where nothing is asked
-        columns = (numbers, right.sum(1), nats.sum(1), counted, share, share.square(), counted & (share == 1))
+        a, y = numbers.double(), nats.sum(1).double()
+        columns = (a, right.sum(1), y, counted, share, share.square(), counted & (share == 1), y * y, y * a, a * a)
         # A NaN is kept: without it a diverged model could become best.ckpt.
         self.sums.update(torch.stack([column.double() for column in columns], 1))
         if self.places is not None:
             self.asked.update(asked)
             self.right.update(right)
             self.nats.update(nats)
+            self.square.update(nats.double().square())
 
     def now(self) -> dict[str, float]:
-        """accuracy and its standard error; loss in nats and in bits a target; exact_match, of what was taken in so far.
+        """accuracy, loss in nats and in bits a target, standard errors; exact_match, of what was taken in so far.
 
         Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences. Of the
         shares s of right answers in n sequences, and of two more, one all right and one all wrong:
@@ -74,6 +76,11 @@ class Scores(nn.Module):
         0, as n such sequences allow a rate of errors of 1 / n. Adding one success and one failure: Agresti & Caffo
         2000, https://doi.org/10.1080/00031305.2000.10474560; the scores themselves are those of the n sequences.
 
+        The loss is a ratio L of sums over n sequences, of losses y and of numbers of targets a. Its error to first
+        order, which is that of a mean over sequences where all ask as much, is not known of one sequence:
+
+            √(n / (n − 1) · Σ (y − L a)²) / Σ a
+
         exact_match, where a sequence asks several things, is the share of sequences with no wrong answer.
         """
         found = dict(zip(SUMS, self.sums.compute().tolist(), strict=True))
@@ -83,6 +90,9 @@ class Scores(nn.Module):
         loss = found["nats"] / asked if asked else math.nan
         accuracy = found["right"] / asked if asked else math.nan
         scores = {"accuracy": accuracy, "accuracy_standard_error": error, "loss": loss, "bits": loss / math.log(2)}
+        if found["sequences"] > 1:
+            squares = found["nats_nats"] - 2 * loss * found["nats_asked"] + loss**2 * found["asked_asked"]
+            scores["bits_standard_error"] = _deviation(squares, found["sequences"]) / asked / math.log(2)
         return scores if self.places is None else scores | {"exact_match": found["exact"] / found["sequences"]}
 
     def compute(self) -> dict[str, float]:
@@ -92,14 +102,29 @@ class Scores(nn.Module):
         return scores
 
     def by_place(self) -> list[dict[str, float]]:
-        """position, asked (how often), accuracy and bits of every place at which something was asked. Starts anew."""
+        """Scores of every place at which something was asked. Starts anew.
+
+        position, asked (in how many sequences), accuracy, bits, bits_standard_error (that of a mean over sequences; NaN
+        of one) and perplexity, 2^bits.
+        """
         if self.places is None:
             return []
-        asked, right, nats = (metric.compute().flatten().tolist() for metric in (self.asked, self.right, self.nats))
-        for metric in (self.asked, self.right, self.nats):
+        metrics = (self.asked, self.right, self.nats, self.square)
+        asked, right, nats, square = (metric.compute().flatten().tolist() for metric in metrics)
+        for metric in metrics:
             metric.reset()
-        return [
-            {"position": i, "asked": round(n), "accuracy": right[i] / n, "bits": nats[i] / n / math.log(2)}
-            for i, n in enumerate(asked)
-            if n
-        ]
+        rows = []
+        for i, n in enumerate(asked):
+            if n:
+                bits = nats[i] / n / math.log(2)
+                error = _deviation(square[i] - nats[i] ** 2 / n, n) / n / math.log(2)
+                row = {"position": i, "asked": round(n), "accuracy": right[i] / n, "bits": bits}
+                rows.append(row | {"bits_standard_error": error, "perplexity": 2.0 ** min(bits, 1023)})
+        return rows
+
+
+def _deviation(squares: float, n: float) -> float:
+    """√(n / (n − 1) · squares), of n squares around their mean; NaN of one."""
+    if n < 2 or math.isnan(squares):
+        return math.nan
+    return math.sqrt(max(0.0, squares) * n / (n - 1))
