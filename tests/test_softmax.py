@@ -65,7 +65,13 @@ def test_every_kernel_that_knows_them_gives_the_formula(kind: str, cap: float | 
                     assert (one - other).norm() <= (0.05 if rounded else 1e-4) * other.norm() + 1e-6, kernel
     assert "explicit" in seen
     assert ("sdpa" in seen) == (cap is None and kind != "read, values")
-    assert ("flex" in seen) == (not sinks and kind != "read, values")
+    assert ("flex" in seen) == (kind != "read, values")
+
+
+def test_flex_refuses_to_train_a_sink_where_torch_cannot() -> None:
+    q, sinks = torch.randn(B, H, N, D), torch.zeros(H, requires_grad=True)
+    with pytest.raises(ConfigError, match=r"model\.attention=flex trains on CUDA GPUs only, and this run is on cpu"):
+        KERNELS["flex"](q, q, q, None, Positions.arange(N), Mask(), Softmax(sinks=sinks))
 
 
 def test_a_low_sink_and_a_high_cap_are_softmax_and_a_high_sink_takes_all() -> None:

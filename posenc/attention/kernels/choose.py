@@ -114,7 +114,7 @@ RULES = (
         ),
     ),
     Rule("bfloat16_products", OPTIONS, lambda c: c.bfloat16 and c.length <= _products_up_to(c)),
-    Rule("flex", ("flex",), lambda c: not c.values and not c.sinks and c.square),
+    Rule("flex", ("flex",), lambda c: not c.values and c.square),
     Rule("by_query", ("auto", "fused"), lambda c: c.bias == "read" and c.consecutive and c.equal_width and c.blocks),
     Rule("by_pairs", ("auto", "fused"), lambda c: c.bias == "pairs" and c.blocks),
     Rule("fused", ("fused",), lambda c: c.fusible),
@@ -137,7 +137,7 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
 }
 """By name: (q, k, v, bias, positions, mask) → (B, H, N, d); those that know sinks or a cap take a `Softmax` too."""
 
-SINKS = ("auto", "explicit", "sdpa")
+SINKS = ("auto", "explicit", "flex", "sdpa")
 """The values of `model.attention` that know sinks."""
 CAP = ("auto", "explicit", "flex")
 """The values of `model.attention` that know a soft cap."""

@@ -6,15 +6,20 @@
 Dong et al. 2024 (https://arxiv.org/abs/2412.05496), https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html.
 Scores are scaled before the bias is added, as everywhere in posenc. torch has no backward pass for it on a CPU; the
 forward pass there is for tests. Where queries read vectors of distances, their table of N × (2N − 1) is built; it
-has no place for what a bias adds to the values.
+has no place for what a bias adds to the values. Where there is a sink, the answer is scaled afterwards, with l the
+logarithm of the sum of exp(score) over the keys that a query sees, by
+
+    exp(l) / (exp(l) + exp(sink)) = σ(l − sink)
 """
 
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import flex_attention as of_torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from posenc.attention.bias import Bias, ByPairs, Dense
@@ -24,6 +29,12 @@ from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+LOG_SUM: dict[str, Any] = (
+    {"return_aux": of_torch.AuxRequest(lse=True)} if hasattr(of_torch, "AuxRequest") else {"return_lse": True}
+)
+"""Asks for l too; torch below 2.9 has no other word for it."""
 
 
 def check_training(device: torch.device) -> None:
@@ -38,8 +49,9 @@ def check_training(device: torch.device) -> None:
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
 ) -> Tensor:
-    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values and no sinks."""
-    learned = any(x.requires_grad for x in (q, k, v)) or (bias is not None and bias.learned)
+    """softmax(q kᵀ / √d + bias, over the keys that mask allows) v, for a bias without values."""
+    sinks = softmax.sinks
+    learned = any(x is not None and x.requires_grad for x in (q, k, v, sinks)) or (bias is not None and bias.learned)
     if torch.is_grad_enabled() and learned:
         check_training(q.device)
     blocks = None if mask.open else block_mask(mask, positions.length, q.device)
@@ -47,16 +59,22 @@ def attend(
     blocks = blocks if mask.own is None else of_own(mask, positions)
     added = None if bias is None else score_mod(bias, positions)
     added = added if softmax.cap is None else capped(added, softmax)
-    scale = v.shape[-1] ** -0.5
+    given = {"score_mod": added, "block_mask": blocks, "scale": v.shape[-1] ** -0.5}
+    given |= {} if sinks is None else LOG_SUM
     if q.device.type == "cuda":
-        out = _compiled()(q, k, v, score_mod=added, block_mask=blocks, scale=scale)
+        out = _compiled()(q, k, v, **given)
     else:
         q, k, v = (x.detach() for x in (q, k, v))  # that one would need a gradient is refused even where none is made
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
-            out = flex_attention(q, k, v, score_mod=added, block_mask=blocks, scale=scale)
-    assert isinstance(out, Tensor)
-    return out
+            out = flex_attention(q, k, v, **given)
+    if sinks is None:
+        assert isinstance(out, Tensor)
+        return out
+    out, beside = out
+    total = beside if isinstance(beside, Tensor) else beside.lse
+    assert isinstance(total, Tensor)
+    return out * torch.sigmoid(total - sinks.to(total.dtype)[:, None])[..., None].to(out.dtype)
 
 
 def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
@@ -131,5 +149,5 @@ def block_mask(mask: Mask, length: int, device: torch.device) -> BlockMask:
 
 
 @lru_cache(maxsize=1)
-def _compiled() -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=False)
