@@ -1,18 +1,15 @@
 """docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and what it cost."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from posenc.answers.cells import Cell, cells, of, seeds
+from posenc.answers.cells import Cell, of, seeds
 from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
-from posenc.checks import ConfigError
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
 from posenc.report.words import count, fixed, listing, span
-from posenc.runs.writing import write_picture, write_text
 from posenc.terminal import TRAIN
 
 PAGE, FIGURE = "README.md", "skill_by_length.png"
@@ -23,22 +20,12 @@ LONGER = 4
 """Beside the trained length the decision table has this many times of it."""
 
 
-def write(ledger: Path, folder: Path) -> None:
-    """Write the page and its figure into the folder. Raises ConfigError where no data set has all its seeds yet."""
-    found = cells(ledger)
-    if not judged(found):
-        raise ConfigError(f"{ledger} has no data set with {SEEDS} seeds of every encoding; run the rest first.")
-    write_text(folder / PAGE, page(found, ledger.name))
-    write_picture(folder / FIGURE, draw(found), dpi=150)
-    print(f"{folder / PAGE} and {folder / FIGURE}: {count(sum(len(cell.runs) for cell in found), 'run')}")
-
-
 def judged(found: Sequence[Cell]) -> list[Cell]:
     """The cells of the data sets that have all their seeds, of as many encodings as any data set has."""
-    whole = max(sum(1 for _ in of(found, dataset)) for dataset in _datasets(found))
+    whole = max(sum(1 for _ in of(found, dataset)) for dataset in datasets(found))
     ready = {
         dataset
-        for dataset in _datasets(found)
+        for dataset in datasets(found)
         if len(own := [*of(found, dataset)]) == whole and all(len(cell.runs) >= SEEDS for cell in own)
     }
     return [cell for cell in found if cell.dataset in ready]
@@ -48,17 +35,18 @@ def everything(found: Sequence[Cell]) -> Answer:
     """Every data set that is judged at every length, as one family of comparisons."""
     found = judged(found)
     times = sorted(set.intersection(*({*cell.times} for cell in found)))
-    return answer(found, _datasets(found), times, DELTA)
+    return answer(found, datasets(found), times, DELTA)
 
 
-def _datasets(found: Sequence[Cell]) -> list[str]:
+def datasets(found: Sequence[Cell]) -> list[str]:
     """In the order of the design; others after them."""
     there = {cell.dataset for cell in found}
     known = [ask["dataset"] for ask in ASKS.values() if ask["dataset"] in there]
     return [*known, *sorted(there - {*known})]
 
 
-def _asked(dataset: str) -> str:
+def asked(dataset: str) -> str:
+    """What a data set asks for, in words."""
     return next((ask["says"] for ask in ASKS.values() if ask["dataset"] == dataset), dataset)
 
 
@@ -66,16 +54,16 @@ def short(said: Answer) -> list[str]:
     """The answer in at most five lines, as README has it."""
     encodings = sorted({cell.encoding for cell in said.cells})
     lines = [
-        f"{count(len(encodings), 'encoding')} on {count(len(_datasets(said.cells)), 'task')}, {seeds(said.cells)}, "
+        f"{count(len(encodings), 'encoding')} on {count(len(datasets(said.cells)), 'task')}, {seeds(said.cells)}, "
         f"each at its best of three learning rates. Bold: not worse than the best by {DELTA:g} of skill, with 95 % "
         "confidence."
     ]
     for n in (1, LONGER):
         parts = [
-            f"for {_asked(dataset)} {_take(said.places[dataset, n])}"
+            f"for {asked(dataset)} {_take(said.places[dataset, n])}"
             if (dataset, n) in said.places
-            else f"for {_asked(dataset)} none, as nobody has learned it"
-            for dataset in _datasets(said.cells)
+            else f"for {asked(dataset)} none, as nobody has learned it"
+            for dataset in datasets(said.cells)
         ]
         lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'} take {'; '.join(parts)}.")
     return lines
@@ -97,7 +85,8 @@ def page(found: Sequence[Cell], name: str) -> str:
     lines = [
         "# Which encoding should I use?",
         "",
-        "[Documentation](../README.md) · [the design](design.md), written before the runs",
+        "[Documentation](../README.md) · [the design](design.md), written before the runs · [a page to choose by]"
+        "(index.html), to be opened in a browser",
         "",
         *(f"* {line}" for line in short(said)),
         "",
@@ -108,7 +97,7 @@ def page(found: Sequence[Cell], name: str) -> str:
         "| your task asks for | at the trained length take | undecided | avoid | at "
         f"{LONGER} times that length take | undecided | avoid |",
         "|---|---|---|---|---|---|---|",
-        *(_decision(said, dataset) for dataset in _datasets(found)),
+        *(_decision(said, dataset) for dataset in datasets(found)),
         "",
         f"*Take*: not worse than the best by {DELTA:g} of skill, with 95 % confidence for each encoding alone.",
         f"*Avoid*: some encoding is better, on average by more than {DELTA:g}; the risk that this is false of any",
@@ -121,26 +110,34 @@ def page(found: Sequence[Cell], name: str) -> str:
         f"[{name}]({name}) has every seed. *Solved*: seeds that reached .95 of validation skill within the budget,",
         "with a 95 % interval; *steps*: until then, where a run that did not counts as the budget.",
     ]
-    for dataset in _datasets(found):
-        lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset), "", _command(found, dataset)]
+    for dataset in datasets(found):
+        lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset)]
+        lines += ["", f"`{command(found, dataset)}` runs them again."]
     lines += ["", "## What it cost", "", *_cost(found)]
-    lines += ["", "## What is not known", "", *_open(said), *_waiting(every, found)]
+    lines += [
+        "",
+        "## What is not known",
+        "",
+        *unknown(said, every, found),
+        "[The design](design.md) says what follows.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _heading(dataset: str) -> str:
-    asked = _asked(dataset)
-    return asked[0].upper() + asked[1:]
+    words = asked(dataset)
+    return words[0].upper() + words[1:]
 
 
-def _command(found: Sequence[Cell], dataset: str) -> str:
+def command(found: Sequence[Cell], dataset: str) -> str:
+    """What runs the cells of a data set again."""
     encodings = ",".join(cell.encoding for cell in of(found, dataset))
-    return f"`{TRAIN} -m experiment=answers force=true dataset={dataset} encoding={encodings}` runs them again."
+    return f"{TRAIN} -m experiment=answers force=true dataset={dataset} encoding={encodings}"
 
 
 def _decision(said: Answer, dataset: str) -> str:
-    anchor = f"{_asked(dataset)} {dataset}".lower().replace(" ", "-")
-    columns = [f"[{_asked(dataset)}](#{anchor})"]
+    anchor = f"{asked(dataset)} {dataset}".lower().replace(" ", "-")
+    columns = [f"[{asked(dataset)}](#{anchor})"]
     for n in (1, LONGER):
         rows = said.places.get((dataset, n), [])
         columns += [
@@ -190,7 +187,8 @@ def _cost(found: Sequence[Cell]) -> Iterator[str]:
     )
 
 
-def _open(said: Answer) -> Iterator[str]:
+def unknown(said: Answer, every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
+    """Sentences about what is undecided, what nobody learns, and which data sets of `every` are not judged yet."""
     kinds = [row.kind for rows in said.places.values() for row in rows]
     decided = sum(kind != UNDECIDED for kind in kinds)
     yield (
@@ -200,26 +198,21 @@ def _open(said: Answer) -> Iterator[str]:
     )
     if said.unlearned:
         yield f"No encoding reaches skill {FALLS:g} on {listing([named(place) for place in said.unlearned], 20)}."
-    yield "The models have 100,000 parameters and the tasks are synthetic: [the design](design.md) says what follows."
-
-
-def _waiting(every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
-    """The data sets that are not judged yet."""
-    for dataset in _datasets(every):
+    for dataset in datasets(every):
         if not any(of(found, dataset)):
             runs = sum(len(cell.runs) for cell in of(every, dataset))
-            yield ""
-            yield f"`{dataset}` is not judged yet: {count(runs, 'run')} of it are in the ledger."
+            yield f"{dataset} is not judged yet: {count(runs, 'run')} of it are in the ledger."
+    yield "The models have 100,000 parameters and the tasks are synthetic."
 
 
 @look()
 def draw(found: Sequence[Cell]) -> Figure:
     """Mean skill of each encoding against the test length, one panel a task, every seed a point."""
     found = judged(found)
-    said, datasets = everything(found), _datasets(found)
+    said, names = everything(found), datasets(found)
     look_of = styles({cell.encoding: cell.encoding for cell in found})
-    figure, axes = sheet(len(datasets), 2, 2.9, _finding(said))
-    for axis, dataset in zip(axes, datasets, strict=True):
+    figure, axes = sheet(len(names), 2, 2.9, finding(said))
+    for axis, dataset in zip(axes, names, strict=True):
         ends = []
         for cell in of(found, dataset):
             style, xs = look_of[cell.encoding], [n * cell.trained for n in cell.times]
@@ -233,14 +226,14 @@ def draw(found: Sequence[Cell]) -> Figure:
         trained = first.runs[min(first.runs)].trained
         assert trained is not None
         length_axis(axis, [n * first.trained for n in first.times], trained, "test length (shaded: trained)")
-        dress(axis, f"{_asked(dataset)} ({dataset})", "test length (shaded: trained)", "skill")
+        dress(axis, f"{asked(dataset)} ({dataset})", "test length (shaded: trained)", "skill")
         level(axis, (0, 1))
         axis.set_ylim(-0.3, 1.05)
         end_labels(axis, ends, 2.3)
     return figure
 
 
-def _finding(said: Answer) -> str:
+def finding(said: Answer) -> str:
     """What the best keeps of each task at the longest length."""
     last = max((n for cell in said.cells for n in cell.times), default=1)
     best = [

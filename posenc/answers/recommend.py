@@ -91,7 +91,7 @@ def show(
 ) -> None:
     """Print what the ledger says to this need. Raises ConfigError for a need that it has no runs for."""
     if page is not None:
-        from posenc.answers.page import write  # matplotlib, which a sentence does not need
+        from posenc.answers.write import write  # matplotlib, which a sentence does not need
 
         write(ledger, page)
         return

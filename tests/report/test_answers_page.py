@@ -1,11 +1,13 @@
 """docs/answers and README say what docs/answers/runs.csv holds."""
 
+import json
 import re
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
+from posenc.answers import web
 from posenc.answers.cells import Cell, cells
 from posenc.answers.page import PAGE, everything, judged, page, short
 from posenc.report.words import fixed
@@ -25,6 +27,18 @@ def words(text: str) -> str:
 
 def test_the_page_is_made_from_the_ledger(found: list[Cell]) -> None:
     assert (ROOT / "docs" / "answers" / PAGE).read_text() == page(found, LEDGER.name)
+
+
+def test_the_page_for_a_browser_has_the_standings_of_the_ledger(found: list[Cell]) -> None:
+    text = (ROOT / "docs" / "answers" / web.PAGE).read_text()
+    assert text == web.render(found, LEDGER.name)
+    data = json.loads(re.findall(r'<script id="data" type="application/json">(.*?)</script>', text)[0])
+    said = everything(found)
+    assert {*data["places"]} == {f"{dataset} {n}" for dataset, n in said.places}
+    for (dataset, n), rows in said.places.items():
+        shown = {name: (row["mean"], row["kind"]) for name, row in data["places"][f"{dataset} {n}"].items()}
+        assert shown == {row.encoding: (round(row.mean, 4), row.kind) for row in rows}
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)  # nothing is fetched
 
 
 def test_readme_has_the_answer_in_at_most_five_lines(found: list[Cell]) -> None:

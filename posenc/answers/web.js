@@ -1,0 +1,79 @@
+// The choice: what is asked and how long, to a sentence, a table and a command. DATA is what the ledger says.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const KINDS = ["not worse", "undecided", "worse"]; // of several places the last of these counts
+const WORDS = { "not worse": "take", undecided: "undecided", worse: "avoid" };
+
+const list = (names) => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+const fixed = (value) => (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−"); // + 0: no minus before 0
+const cell = (text, kind = "", value = text) => {
+  const made = document.createElement("td");
+  made.textContent = text;
+  made.className = kind;
+  made.dataset.v = value;
+  return made;
+};
+
+const chosen = () => ({
+  tasks: [...document.querySelectorAll("input[name=task]:checked")].map((box) => box.value),
+  length: Number(document.querySelector("input[name=length]:checked").value),
+});
+
+// The rows of the encodings that have runs at every place which somebody has learned, the best first.
+const judge = ({ tasks, length }) => {
+  const places = tasks.map((task) => ({ task, rows: DATA.places[`${task} ${length}`] }));
+  const learned = places.filter(({ rows }) => rows);
+  const names = [...new Set(learned.flatMap(({ rows }) => Object.keys(rows)))]
+    .filter((name) => learned.every(({ rows }) => name in rows));
+  const rows = names.map((name) => {
+    const found = learned.map(({ task, rows }) => ({ task, ...rows[name], best: Math.max(...Object.values(rows).map((row) => row.mean)) }));
+    const kind = KINDS[Math.max(...found.map((one) => KINDS.indexOf(one.kind)))];
+    return { name, kind, found, shortfall: Math.max(...found.map((one) => one.best - one.mean)) };
+  });
+  rows.sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) || a.shortfall - b.shortfall || a.name.localeCompare(b.name));
+  return { rows, learned, lost: places.filter(({ rows }) => !rows).map(({ task }) => task) };
+};
+
+const sentence = ({ tasks, length }, { rows, lost }) => {
+  if (!tasks.length) return "Choose at least one thing that your task asks for.";
+  const where = length === 1 ? "At the trained length" : `At ${length} times the trained length`;
+  const nobody = lost.length ? ` No encoding keeps half of ${list(lost)} there.` : "";
+  const take = rows.filter((row) => row.kind === "not worse").map((row) => row.name);
+  const open = rows.filter((row) => row.kind === "undecided").map((row) => row.name);
+  if (!rows.length) return `${where} nothing can be taken.${nobody}`;
+  if (take.length) return `${where} take ${list(take)}${open.length ? `; undecided: ${list(open)}` : ""}.${nobody}`;
+  if (open.length) return `${where} it is undecided between ${list(open)}.${nobody}`;
+  return `${where} no encoding is good at all of these: each is worse than another at one of them.${nobody}`;
+};
+
+const show = () => {
+  const wish = chosen();
+  const said = judge(wish);
+  document.getElementById("answer").textContent = sentence(wish, said);
+  const table = document.getElementById("rows");
+  const heads = ["encoding", "verdict", ...said.learned.map(({ task }) => `${task} ${wish.length}×`), "seeds solved", "parameters"];
+  table.tHead.rows[0].replaceChildren(...heads.map((name, column) =>
+    Object.assign(document.createElement("th"), { textContent: name, className: column > 1 ? "n" : "" })));
+  table.tBodies[0].replaceChildren(...said.rows.map(({ name, kind, found }) => {
+    const row = document.createElement("tr");
+    const arm = cell("", "", name);
+    const dot = document.createElement("i");
+    dot.style.background = DATA.colours[name];
+    arm.append(dot, name);
+    row.append(arm, cell(WORDS[kind], WORDS[kind]));
+    for (const one of found) {
+      const link = Object.assign(document.createElement("a"), { href: `#${one.task}-${name}`, textContent: fixed(one.mean) });
+      const value = cell("", "n", one.mean);
+      value.append(link, one.kind === "not worse" ? "" : one.kind === "undecided" ? " ?" : " −");
+      row.append(value);
+    }
+    row.append(cell(found.map((one) => one.solved).join(", "), "n"), cell(found[0].parameters.toLocaleString("en"), "n"));
+    return row;
+  }));
+  const names = said.rows.filter((row) => row.kind !== "worse").slice(0, 4).map((row) => row.name);
+  document.getElementById("command").textContent = names.length
+    ? `${DATA.train} -m dataset=YOURS encoding=${names.join(",")} stop=solved seed='range(10)'` : "–";
+};
+
+document.querySelector("form").addEventListener("change", show);
+show();

@@ -1,0 +1,108 @@
+"""docs/answers/index.html: the answer as one page that needs nothing else; a reader chooses what his task asks for."""
+
+import html
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from posenc.answers.cells import Cell, of, seeds
+from posenc.answers.page import asked, command, datasets, draw, everything, finding, judged, unknown
+from posenc.answers.recommend import DELTA, Answer
+from posenc.figures.style import DARK, look, pictures, styles
+from posenc.figures.vectors import inline
+from posenc.report.pages import page as report_page
+from posenc.report.pages.tex import SPECIAL
+from posenc.report.words import NONE, count, fixed
+from posenc.terminal import TRAIN
+
+PAGE = "index.html"
+HERE = Path(__file__).parent
+HEADS = ("data set", "encoding", "learning rate", "solved", "steps")
+
+
+def render(found: Sequence[Cell], ledger: str) -> str:
+    """The page. Its answers are those of README.md beside it: one family of comparisons for all tasks and lengths."""
+    every, found = found, judged(found)
+    said = everything(found)
+    names, times = datasets(found), sorted({n for cell in found for n in cell.times})
+    colours = {
+        name: f"var(--c{style.colour[1:]})"
+        for name, style in styles({cell.encoding: cell.encoding for cell in found}).items()
+    }
+    with look("skill_by_length"):
+        picture = inline(pictures(draw(found))[1], html.escape(finding(said)), DARK)
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
+    report = Path(report_page.__file__).parent
+    return environment.get_template("web.html").render(
+        tasks=[{"dataset": name, "says": asked(name)} for name in names],
+        lengths=times,
+        delta=f"{DELTA:g}",
+        facts=[
+            count(len(names), "task"),
+            count(len(colours), "encoding"),
+            f"{seeds(found)} a cell",
+            "each encoding at its best of three learning rates",
+            count(sum(len(cell.runs) for cell in found), "run"),
+        ],
+        finding=finding(said),
+        picture=picture,
+        heads=[*HEADS, *(f"{n}×" for n in times)],
+        cells=[_row(cell, times, colours[cell.encoding]) for cell in found],
+        commands=[command(found, name) for name in names],
+        unknown=[*unknown(said, every, found)],
+        ledger=ledger,
+        data={"places": dict(_places(said)), "colours": colours, "train": TRAIN},
+        policy=report_page.POLICY,
+        style=report_page.colours() + (report / "page.css").read_text("utf-8") + (HERE / "web.css").read_text("utf-8"),
+        script=f'"use strict";\nconst SPECIAL = {json.dumps(SPECIAL)};\n'
+        + (report / "page.js").read_text("utf-8")
+        + (HERE / "web.js").read_text("utf-8"),
+    )
+
+
+def _places(said: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What `web.js` judges by: of each place that somebody has learned, every encoding."""
+    for (dataset, n), rows in said.places.items():
+        cells = {cell.encoding: cell for cell in of(said.cells, dataset)}
+        yield (
+            f"{dataset} {n}",
+            {
+                row.encoding: {
+                    "mean": round(row.mean, 4),
+                    "kind": row.kind,
+                    "solved": _solved(cells[row.encoding]),
+                    "parameters": int(cells[row.encoding].parameters or 0),
+                }
+                for row in rows
+            },
+        )
+
+
+def _solved(cell: Cell) -> str:
+    return f"{sum(cell.solved.values())}/{len(cell.runs)}"
+
+
+def _row(cell: Cell, times: Sequence[int], colour: str) -> dict[str, Any]:
+    return {
+        "id": f"{cell.dataset}-{cell.encoding}",
+        "dataset": cell.dataset,
+        "encoding": cell.encoding,
+        "colour": colour,
+        "numbers": [
+            (f"{cell.rate:g}", cell.rate),
+            (_solved(cell), sum(cell.solved.values())),
+            (f"{cell.mean_steps:,.0f}", cell.mean_steps),
+        ],
+        "skill": [_skill(list(cell.skill(n).values())) for n in times],
+    }
+
+
+def _skill(values: Sequence[float]) -> dict[str, Any]:
+    if not values:
+        return {"mean": "", "text": NONE, "seeds": [], "span": ""}
+    mean = sum(values) / len(values)
+    ends = f"{fixed(min(values), 2)} to {fixed(max(values), 2)}"
+    return {"mean": mean, "text": fixed(mean, 2), "seeds": [fixed(each, 2) for each in values], "span": ends}

@@ -1,0 +1,24 @@
+"""docs/answers, made from the ledger: the answer as text, as a page for a browser, and as a figure."""
+
+from pathlib import Path
+
+from posenc.answers import page, web
+from posenc.answers.cells import cells
+from posenc.checks import ConfigError
+from posenc.report.words import count
+from posenc.runs.writing import write_picture, write_text
+
+
+def write(ledger: Path, folder: Path) -> None:
+    """Write README.md, index.html and their figure into the folder.
+
+    Raises ConfigError where no data set has all its seeds yet.
+    """
+    found = cells(ledger)
+    if not page.judged(found):
+        raise ConfigError(f"{ledger} has no data set with {page.SEEDS} seeds of every encoding; run the rest first.")
+    write_text(folder / page.PAGE, page.page(found, ledger.name))
+    write_text(folder / web.PAGE, web.render(found, ledger.name))
+    write_picture(folder / page.FIGURE, page.draw(found), dpi=150)
+    runs = count(sum(len(cell.runs) for cell in found), "run")
+    print(f"{folder / page.PAGE}, {folder / web.PAGE} and {folder / page.FIGURE}: {runs}")
