@@ -34,17 +34,17 @@ class Cell:
     @property
     def causal(self) -> bool:
         """Whether its models are causal."""
-        return bool(self._settings["model.causal"])
+        return bool(self.settings["model.causal"])
 
     @property
     def budget(self) -> int:
         """The steps after which a run that has not solved its task is censored."""
-        return int(self._settings["trainer.max_steps"])
+        return int(self.settings["trainer.max_steps"])
 
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return float(self._settings["optimizer.lr"])
+        return float(self.settings["optimizer.lr"])
 
     @property
     def parameters(self) -> float | None:
@@ -101,7 +101,8 @@ class Cell:
         return next(iter(self.runs.values()))
 
     @property
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
+        """The config of all its runs but for the seed: {name: value}."""
         return self._any.settings
 
 

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from posenc.answers.cells import Cell, of, seeds
 from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
+from posenc.catalog.page import node_of
+from posenc.config import CONFIGS
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
 from posenc.report.words import count, fixed, listing, span
@@ -130,9 +133,22 @@ def _heading(dataset: str) -> str:
 
 
 def command(found: Sequence[Cell], dataset: str) -> str:
-    """What runs the cells of a data set again."""
-    encodings = ",".join(cell.encoding for cell in of(found, dataset))
-    return f"{TRAIN} -m experiment=answers force=true dataset={dataset} encoding={encodings}"
+    """What runs the cells of a data set again: with each value of the task that is not that of its file."""
+    own = [*of(found, dataset)]
+    files = [CONFIGS / "dataset" / f"{dataset}.yaml", CONFIGS / "experiment" / "answers.yaml"]
+    task, design = (OmegaConf.to_container(node_of(file)) if file.is_file() else {} for file in files)
+    assert isinstance(task, dict)
+    assert isinstance(design, dict)
+    usual = {**task, **design["dataset"]}
+    words = [
+        f"{key}={value}".replace(" ", "")
+        for key, value in own[0].settings.items()
+        if key.startswith("dataset.")
+        and not key.endswith("_target_")
+        and str(usual.get(key.removeprefix("dataset."))) != str(value)
+    ]
+    encodings = ",".join(cell.encoding for cell in own)
+    return " ".join([f"{TRAIN} -m experiment=answers force=true dataset={dataset}", *words, f"encoding={encodings}"])
 
 
 def _decision(said: Answer, dataset: str) -> str:

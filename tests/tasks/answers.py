@@ -60,6 +60,7 @@ def at_the_crossing(tokens: Tensor) -> Tensor:
 
 
 AWARE: dict[str, Callable[[Tensor], Tensor]] = {
+    "early_pattern": lambda tokens: place(tokens, 5),
     "abs_pattern": lambda tokens: (place(tokens, 5) > 3).long() + (place(tokens, 5) > 9),
     "chained_lookup": chained,
     "cycle_navigation": lambda tokens: ((tokens == 2).sum(1) - (tokens == 0).sum(1)) % 5,

@@ -121,6 +121,7 @@ BLIND: dict[str, Rule | None] = {
     "abs_pattern": None,
     "chained_lookup": where_asked,
     "distance": None,
+    "early_pattern": None,
     "even_pairs": unequal_ends,
     "first_of": None,
     "grid_crossing": partial(most_frequent, symbols=20),

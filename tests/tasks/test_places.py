@@ -28,6 +28,12 @@ def oracle_abs_pattern(tokens: list[int]) -> int:
     return {(3, 7): 0, (9, 13): 1, (16, 20): 2}[the_places(tokens)]
 
 
+def oracle_early_pattern(tokens: list[int]) -> int:
+    five, eight = the_places(tokens)
+    assert eight == five + 1
+    return five
+
+
 def oracle_rel_pattern(tokens: list[int]) -> int:
     five, eight = the_places(tokens)
     return {-2: 0, -1: 1, 1: 2, 2: 3}[eight - five]
@@ -50,6 +56,7 @@ def oracle_last_of(tokens: list[int]) -> int:
 
 TASKS: dict[str, tuple[Task, Callable[[list[int]], int], int, int]] = {
     "abs_pattern": (AbsolutePattern(), oracle_abs_pattern, 21, 3),
+    "early_pattern": (AbsolutePattern(places=[[0, 1], [1, 2], [2, 3]]), oracle_early_pattern, 4, 3),
     "rel_pattern": (RelativePattern(), oracle_rel_pattern, 3, 4),
     "signed_distance": (SignedDistance(), oracle_signed_distance, 5, 8),
     "first_of": (FirstOf(), oracle_first_of, 4, 4),
