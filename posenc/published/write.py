@@ -47,9 +47,9 @@ def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:
 
 @look()
 def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure:
-    """The quantity of each arm along the test lengths, every seed a point; beside it what was published."""
+    """The quantity of each arm along the test lengths, every seed a point, and numbers that were published."""
     figure = Figure(figsize=(WIDTH, 1), layout="constrained")
-    here, there = figure.subplots(1, 2, width_ratios=(3, 1))
+    here, there = figure.subplots(1, 2, width_ratios=(3, 1)) if claim.numbers else (figure.subplots(), None)
     quantity, arms = claim.judged.quantity, found.arms(claim.judged.quantity)
     look_of = styles({arm: str(claim.arms[arm].get("encoding", arm)) for arm in arms})
     for arm in arms:
@@ -66,19 +66,16 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     places = sorted({at for arm in arms for at in found.along(quantity, arm)})
     here.set_xticks(places, [f"{at:g}" for at in places])
     here.set_xlabel("length (dotted: judged there)")
-    here.set_title(f"Here: {quantity}")
+    here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (of what was published no number is known)"))
     here.legend(fontsize=SMALL)
-    names, numbers = [*claim.numbers], [*claim.numbers.values()]
-    if names:
+    if there is not None:
+        names, numbers = [*claim.numbers], [*claim.numbers.values()]
         bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])
         there.bar_label(bars, fontsize=SMALL, padding=2)
         there.set_ylim(len(names) + 0.5, -1.5)
         there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all may be 0
         there.set_title("Published")
         there.set_xlabel(claim.unit)
-    else:
-        there.set_axis_off()
-        there.set_title("Published: no number")
     title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
     figure.set_figheight(2.6 + entitle(figure, title))
     return figure

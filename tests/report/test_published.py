@@ -170,6 +170,7 @@ def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     assert (status, errors) == (0, "")
     assert not [*(tmp_path / "again").rglob("result.json")]
     again = json.loads((tmp_path / "again" / "verdict.json").read_text())
+    assert again["command"] == verdict["command"] == " ".join(["python train.py", *words])
     assert [again[key] for key in ("seeds", "estimate")] == [3, pytest.approx(verdict["estimate"], abs=1e-6)]
 
 
