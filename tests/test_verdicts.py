@@ -203,3 +203,27 @@ def test_a_figure_of_a_study_states_the_outcome_first_with_what_was_measured() -
     assert finding(judged[:1]) == "CONTRADICTED: a stack collapses (difference 0.39 [0.3, 0.48]; 12 seeds)"
     assert finding(judged).endswith(". All 3 claims: 1 CONTRADICTED, 2 REPRODUCED")
     assert finding([]) == ""
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_where_all_runs_fail_alike_the_seeds_that_decide_are_named_and_do(value: float) -> None:
+    one = claim("equal", against=value)
+
+    def alike(seeds: int) -> Verdict:
+        found = Measurements()
+        found.extend(("skill", "a", 1, seed, value) for seed in range(seeds))
+        return one.verdict(found)
+
+    early = alike(10)
+    assert early.outcome == INCONCLUSIVE
+    assert early.note == "every run is a success or every run a failure; 35 such seeds would decide"
+    assert [alike(seeds).outcome for seeds in (34, 35)] == [INCONCLUSIVE, REPRODUCED]
+    above = claim("above", against=0.0).verdict(simulated(0.0, 1.0))
+    assert (above.outcome, above.note) == (INCONCLUSIVE, "")
+
+
+def test_a_gate_that_does_not_hold_says_what_it_is() -> None:
+    gate = {"quantity": "skill", "arm": "a", "at": 1, "at_least": 2}
+    found = claim(gate=gate).verdict(simulated(0.3, 0.05))
+    there = simulated(0.3, 0.05).mean("skill", "a", 1)
+    assert (found.outcome, found.note) == (INVALID, f"the gate does not hold, it is {there:.3g}")

@@ -15,7 +15,7 @@ from posenc.published.claim import PublishedClaim
 from posenc.report.reading.saved import read_all
 from posenc.report.words import fixed
 from posenc.runs.writing import write_picture, write_text
-from posenc.statistics.claims import Side, Verdict
+from posenc.statistics.claims import INCONCLUSIVE, INVALID, Side, Verdict
 from posenc.statistics.measurements import Measurements
 
 TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.png"
@@ -86,11 +86,12 @@ def _colour(look_of: dict[str, Any], name: str) -> str:
 
 
 def told(verdict: Verdict) -> str:
-    """The estimate with its interval and its seeds."""
+    """The estimate with its interval and its seeds, and why it decides nothing."""
     if verdict.estimate is None:
         return verdict.note or "not measured"
     ends = "" if verdict.low is None or verdict.high is None else f" [{fixed(verdict.low)}, {fixed(verdict.high)}]"
-    return f"difference {fixed(verdict.estimate)}{ends}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}"
+    note = f"; {verdict.note}" if verdict.note and verdict.outcome in (INVALID, INCONCLUSIVE) else ""
+    return f"difference {fixed(verdict.estimate)}{ends}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}{note}"
 
 
 def page(

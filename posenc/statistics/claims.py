@@ -35,6 +35,8 @@ CONTRADICTED, INCONCLUSIVE, INVALID = "CONTRADICTED", "INCONCLUSIVE", "INVALID"
 OUTCOMES = (REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSIVE, INVALID)
 DIRECTIONS = ("above", "below", "equal")
 LEVEL = 0.95
+MOST_SEEDS = 1000
+"""More are not asked for."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,7 @@ class Gate:
 
     def holds(self, found: Measurements) -> bool:
         """Whether the mean over seeds lies in the limits."""
-        values = found.sample(self.quantity, self.arm, self.at).values()
-        return self.at_least <= sum(values) / len(values) <= self.at_most
+        return self.at_least <= found.mean(self.quantity, self.arm, self.at) <= self.at_most
 
     def __str__(self) -> str:
         limits = [f"≥ {self.at_least:g}"] * (self.at_least > float("-inf"))
@@ -165,6 +166,17 @@ class Claim:
         (value,) = differences
         return Interval(value, value, value, 1)
 
+    def seeds_that_agree(self, found: Measurements, level: float) -> int | None:
+        """How many seeds decide that a rate is a number, where all runs so far are alike; None for other claims.
+
+        A run that fails or succeeds leaves an interval even where all of them do the same: ten leave .28.
+        """
+        values = {*found.sample(self.quantity, self.of.arm, self.of.at).values()}
+        if isinstance(self.against, Side) or self.direction != "equal" or self.exact or values not in ({0}, {1}):
+            return None
+        rates = (success_difference([*values] * n, self.against, level) for n in range(1, MOST_SEEDS))
+        return next((rate.n for rate in rates if equivalent(rate, self.smallest_effect)), None)
+
     def verdict(self, found: Measurements, level: float = LEVEL) -> Verdict:
         """Judge the claim by what was found, with an interval of this level."""
         gate = None if self.gate is None else str(self.gate)
@@ -175,8 +187,11 @@ class Claim:
             nothing = None, None, None, 0
             return Verdict(self.statement, INVALID, *nothing, level, self.smallest_effect, str(self), gate, str(error))
         outcome, note = judge(interval, self.direction, self.smallest_effect), ""
-        if not holds:
-            outcome, note = INVALID, "the gate does not hold"
+        if not holds and self.gate is not None:
+            there = found.mean(self.gate.quantity, self.gate.arm, self.gate.at)
+            outcome, note = INVALID, f"the gate does not hold, it is {there:.3g}"
+        elif outcome == INCONCLUSIVE and (needed := self.seeds_that_agree(found, level)) is not None:
+            note = f"every run is a success or every run a failure; {needed} such seeds would decide"
         elif self.exact:
             note = "counted, not sampled"
         else:
