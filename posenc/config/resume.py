@@ -21,7 +21,7 @@ from posenc.checks import ConfigError
 from posenc.config.allowed import SAFE, TARGET, under
 from posenc.config.effect import key_of
 from posenc.runs import reading
-from posenc.runs.identity import NEWER, settings
+from posenc.runs.identity import HOW, NEWER, settings
 from posenc.runs.result import RESULT
 
 OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
@@ -29,7 +29,7 @@ OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
 CONFIG_FILE = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
 """What a run may go on with: more steps, or fewer."""
-UNREPEATED_KEYS = ("hydra", "launcher", "logger", "force", "threads", "ledger", "name", "ckpt_path")
+UNREPEATED_KEYS = (*HOW, "name", "ckpt_path")
 """Keys of the record that are not typed again: where a run lies and how it is watched."""
 
 

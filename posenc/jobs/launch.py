@@ -25,7 +25,7 @@ from posenc.config import mixtures  # noqa: F401  registers what Hydra finds mix
 from posenc.config.mistakes import BROKEN_OFF, mistakes
 from posenc.config.resume import with_recorded
 from posenc.config.typed import check_options, check_overrides
-from posenc.runs.identity import watches
+from posenc.runs.identity import HOW, watches
 from posenc.runs.processes import place
 from posenc.runs.slurm import slurm_job
 from posenc.terminal import keep_going, muted, printing
@@ -34,8 +34,6 @@ SHOW_OPTIONS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "
 """Options of Hydra that print something and run nothing."""
 FOLDER_KEYS = ("dataset", "encoding", "seed")
 """Keys whose values name folders inside the folder of a sweep."""
-UNNAMED_KEYS = ("hydra", "launcher", "logger", "force", "threads", "ledger")
-"""Keys that change no result. A sweep keeps its folder when they change."""
 WATCHING_OPTIONS = ("default", "quiet")
 """Options of the group `callbacks` that only watch a run."""
 WATCHING_CALLBACKS = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
@@ -163,7 +161,7 @@ def sweep_name(overrides: list[Override]) -> str:
         key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
         if key == "name" and value:
             return str(value)
-        if key in FOLDER_KEYS or re.split("[./]", key)[0] in UNNAMED_KEYS or _only_watches(key, given):
+        if key in FOLDER_KEYS or re.split("[./]", key)[0] in HOW or _only_watches(key, given):
             continue
         if override.is_delete():
             parts.append(f"~{key}")

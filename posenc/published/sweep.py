@@ -9,10 +9,8 @@ from posenc.config.effect import typed_words
 from posenc.config.make import make
 from posenc.published import write
 from posenc.published.claim import PublishedClaim
+from posenc.report.reading.ledger import without_how
 from posenc.terminal import TRAIN
-
-HOW = ("force", "launcher", "ledger", "logger", "threads")
-"""Words that say how the runs come about, not what they are; a page that others read names no path of one machine."""
 
 
 def claim_of(config: DictConfig) -> PublishedClaim:
@@ -23,8 +21,7 @@ def claim_of(config: DictConfig) -> PublishedClaim:
 def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
     """Judge the claim by the runs in `roots` (folders, or tables), write what it leaves, and say what came out."""
     claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
-    words = [word for word in typed_words(config.hydra) if word.lstrip("+").partition("=")[0] not in HOW]
-    command = " ".join([TRAIN, *words])
+    command = without_how(" ".join([TRAIN, *typed_words(config.hydra)]))
     verdict, notes = write.judge(claim, str(name), roots, folder, command)
     print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({write.told(verdict)})")
     if notes:

@@ -18,6 +18,8 @@ from hydra.utils import to_absolute_path
 from posenc.runs.files import open_file
 from posenc.runs.former import before, renamed
 
+HOW = ("hydra", "launcher", "logger", "force", "threads", "ledger")
+"""What may be typed to say how runs come about, not what they are: it changes no result, and names paths."""
 HARMLESS = (
     "force", "threads", "name", "logger", "ledger", "claim", "trainer.log_every", "trainer.checkpoint_every",
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",

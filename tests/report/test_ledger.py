@@ -155,3 +155,28 @@ def test_a_sweep_does_not_run_what_its_ledger_has(tmp_path: Path) -> None:
     auto = train(*words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
     assert auto.returncode == 2
     assert "add trainer.precision=32-true" in auto.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (
+            "python train.py encoding=rope ledger=/of/mine/runs.csv hydra/launcher=joblib hydra.launcher.n_jobs=2",
+            "python train.py encoding=rope",
+        ),
+        (
+            "python train.py 'dataset.length=[4, 16]' '+logger.save_dir=/a b' seed=1",
+            "python train.py 'dataset.length=[4, 16]' seed=1",
+        ),
+        ("python train.py 'a=[4, 16]' seed='range(10)'", "python train.py 'a=[4, 16]' seed='range(10)'"),
+        ("python train.py threads=1 'no end", ""),
+    ],
+)
+def test_a_command_of_a_ledger_names_no_path_of_a_machine(command: str, kept: str) -> None:
+    assert ledger.without_how(command) == kept
+
+
+@pytest.mark.parametrize("table", sorted(ROOT.glob("docs/**/runs.csv")), ids=lambda table: table.parent.name)
+def test_the_committed_ledgers_name_none(table: Path) -> None:
+    runs = ledger.runs_of(table).values()
+    assert all(ledger.without_how(run.command) == run.command for run in runs)

@@ -7,6 +7,8 @@ the identity, which is computed again whenever the ledger is read: a row that wa
 """
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +21,7 @@ from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import Note, Run, read
 from posenc.report.words import count
 from posenc.runs.folder import FINISHED
-from posenc.runs.identity import config_hash, settings
+from posenc.runs.identity import HOW, config_hash, settings
 from posenc.runs.lock import locked
 from posenc.runs.result import SCHEMA
 from posenc.runs.writing import write_text
@@ -138,7 +140,7 @@ def text(runs: Sequence[Run]) -> str:
     placed = []
     for run, config in zip(runs, configs, strict=True):
         name = f"{run.dataset}/{run.encoding}/seed{run.seed}/{run.identity}"
-        result = run.result | {"config_hash": run.identity}
+        result = run.result | {"config_hash": run.identity, "command": without_how(run.command)}
         own = {setting: value for setting, value in config.items() if setting not in shared}
         plain = replace(run, folder=Path(name), sweep=Path(), name=name, result=result, config=saved.nested(own))
         plain.sweep_command = ""
@@ -159,6 +161,16 @@ def text(runs: Sequence[Run]) -> str:
     for column in ONCE:
         table[column] = table[column].mask(again)
     return table.drop(columns=["sweep", "arm", "counted"]).to_csv(index=False, float_format=f"%.{DIGITS}g")
+
+
+def without_how(command: str) -> str:
+    """A command less the words that only say how its runs come about (`HOW`): others read it, who have other paths."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # no command of a shell
+        return ""
+    kept = [word for word in words if re.split("[./=]", word.lstrip("+"))[0] not in HOW]
+    return command if kept == words else shlex.join(kept)
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
