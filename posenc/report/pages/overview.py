@@ -124,13 +124,15 @@ def _choices(comparison: Comparison, facet: Facet, arm: str) -> dict[str, str]:
 
 
 def _limits(facet: Facet) -> list[Limit]:
-    """The ceilings of accuracy and the references of bits that are known."""
+    """The ceilings of accuracy that are known, and the references of bits where arms are compared by bits."""
     pairs = sorted(facet.ceilings.items())
     found = [
         Limit(name, "accuracy", {n: value for n, pair in pairs if (value := pair[k]) is not None})
         for k, name in enumerate(("order_blind", "order_aware"))
     ]
-    found += [Limit(name, "bits", dict.fromkeys(facet.lengths(), value)) for name, value in facet.references.items()]
+    if facet.lower:
+        known = facet.references.items()
+        found += [Limit(name, "bits", dict.fromkeys(facet.lengths(), value)) for name, value in known]
     return [limit for limit in found if limit.points]
 
 
