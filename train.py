@@ -1,4 +1,4 @@
-"""Train and test one encoder, or sweep over many: `python train.py encoding=learned_relative`."""
+"""Train and test one model, or run a sweep over many: `python train.py encoding=learned_relative`."""
 
 from posenc.config import CONFIGS
 from posenc.jobs.launch import launch

@@ -1,7 +1,7 @@
-"""What a relative encoding adds to the scaled attention logits; the type of the data picks the kernel.
+"""The biases that an encoding adds to the scaled attention logits. `kernels.choose` picks a kernel by the bias's class.
 
-B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.positions.positions`). A matrix is N×N; where
-the positions say that keys stand apart from queries it has a row for each query and a column for each key.
+B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.positions.positions`). A matrix is N×N. If
+`positions.keys` is given, it has a row for each query and a column for each key.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,16 +16,16 @@ from posenc.attention.kernels import blocks
 from posenc.positions.positions import Positions
 
 BLOCK = 2**20
-"""Numbers that a bias of pairs makes at once: 4 MiB in float32, so that a block stays in a CPU's caches."""
+"""How many numbers `ByPairs` computes at once: 4 MiB in float32, so that a block fits into the caches of a CPU."""
 
 
 @dataclass(frozen=True)
 class ByDistance:
-    """A bias given by its values at the M possible distances; never N×N where the encoding computes it.
+    """A bias given by its values at the M possible distances. The encoding never builds an N×N matrix.
 
-    table   (b, H, n, M): b = 1 or B; n = 1 (all queries alike) or N (a row of distances for each query)
+    table   (b, H, n, M): b = 1 or B; n = 1 (one row for all queries) or N (one row for each query)
 
-    Column j holds the logit at distance `positions.distances[j]`, so a plot of the table *is* the bias profile.
+    Column j is the bias at distance `positions.distances[j]`, so a plot of the table shows the bias by distance.
     """
 
     table: Float[Tensor, "b H n M"]
@@ -33,7 +33,7 @@ class ByDistance:
 
     @property
     def learned(self) -> bool:
-        """Whether a gradient of it is asked for."""
+        """Whether the bias needs a gradient."""
         return self.table.requires_grad
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b H N N"]:
@@ -43,9 +43,9 @@ class ByDistance:
             first = positions.span - keys
             table = table[..., first : first + keys + queries - 1]  # only −(keys − 1) .. queries − 1 occur
             if torch.compiler.is_exporting() and table.shape[-2] == 1:
-                table = table.expand(-1, -1, queries, -1)  # of a length that is not known yet `unfold` has no view
+                table = table.expand(-1, -1, queries, -1)  # `unfold` makes no view while the length is a symbol
             elif table.shape[-2] == 1:
-                # Row m of the Toeplitz matrix is the window of values that starts at distance −m: a strided view.
+                # Row m of the Toeplitz matrix is the window of values from distance −m on. A strided view gives it.
                 return table[..., 0, :].unfold(-1, keys, 1).flip(-2)
             return blocks.skew(table)
         index = positions.distance_index[:, None]
@@ -61,13 +61,13 @@ class ByDistance:
 
 @dataclass(frozen=True)
 class ByQuery:
-    """A bias that each query reads from vectors of distances: the table is queries · vectorsᵀ, and need not be built.
+    """A bias made of queries and of one vector for each distance: the table is queries · vectorsᵀ.
 
     queries  (B, H, N, c), scaled
     vectors  (h, M, c): h = 1 or H
-    values   (h, M, d) or None: what a key at each distance adds to its value
-    reach    places from which on all distances of one side have equal vectors and values, as those that are clipped;
-             None: not known. The gradient of `vectors` may then be given to any of the equal ones
+    values   (h, M, d) or None: what is added to a key's value, by distance
+    reach    all distances ≥ reach have the same vector and value, and so have all distances ≤ −reach (an encoding that
+             clips distances); None: not known. A kernel may then give the gradient of equal vectors to any one of them
     """
 
     queries: Float[Tensor, "B H N c"]
@@ -77,12 +77,12 @@ class ByQuery:
 
     @property
     def has_values(self) -> bool:
-        """Whether it adds to the values too, for which the weights themselves are needed."""
+        """Whether the bias also adds to the values. A kernel then needs the attention weights themselves."""
         return self.values is not None
 
     @property
     def learned(self) -> bool:
-        """Whether a gradient of it is asked for."""
+        """Whether the bias needs a gradient."""
         given = (self.queries, self.vectors, self.values)
         return any(x.requires_grad for x in given if x is not None)
 
@@ -98,9 +98,9 @@ class ByQuery:
     def weighted_values(
         self, weights: Float[Tensor, "B H N N"], positions: Positions
     ) -> Float[Tensor, "B H N d"] | None:
-        """Σ_n weights[m, n] · values[distance(m, n)], what `values` add to the output of attention; None without them.
+        """Σ_n weights[m, n] · values[distance(m, n)], added to the output of attention; None if there are no values.
 
-        The weights are summed by distance first, so that no (N, N, d) is built.
+        The weights are summed by distance first. So no tensor of shape (N, N, d) is built.
         """
         return by_distance(weights, self.values, positions)
 
@@ -108,7 +108,7 @@ class ByQuery:
 def by_distance(
     weights: Float[Tensor, "B H N N"], values: Float[Tensor, "h M d"] | None, positions: Positions
 ) -> Float[Tensor, "B H N d"] | None:
-    """Σ_n weights[m, n] · values[distance(m, n)]; None without values."""
+    """Σ_n weights[m, n] · values[distance(m, n)]; None if `values` is None."""
     if values is None:
         return None
     index = positions.distance_index[:, None].expand(*weights.shape)
@@ -118,7 +118,7 @@ def by_distance(
 
 @dataclass(frozen=True)
 class Dense:
-    """A bias that depends on the content of the keys or on the logits: nothing smaller than N×N describes it.
+    """A bias that depends on the content of the keys or on the logits. It needs the whole N×N matrix.
 
     logits  (b, h, N, N): b = 1 or B, h = 1 or H
     values  as in `ByQuery`
@@ -129,16 +129,16 @@ class Dense:
 
     @property
     def has_values(self) -> bool:
-        """Whether it adds to the values too."""
+        """Whether the bias also adds to the values."""
         return self.values is not None
 
     @property
     def learned(self) -> bool:
-        """Whether a gradient of it is asked for."""
+        """Whether the bias needs a gradient."""
         return self.logits.requires_grad or (self.values is not None and self.values.requires_grad)
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
-        """The logits themselves. Raises ConfigError where queries and keys are not as many: they would broadcast."""
+        """`logits`. Raises ConfigError if their shape is not (queries, keys), because they would broadcast."""
         blocks.fits(self.logits, self.logits.mT, positions)
         return self.logits
 
@@ -149,11 +149,11 @@ class Dense:
 
 @dataclass(frozen=True)
 class ByPairs:
-    """A bias that is computed for some queries and keys at a time, as what it takes for all would not fit.
+    """A bias that is computed for some queries and keys at a time, because all pairs at once would not fit in memory.
 
-    logits  (parameters, queries, keys) → (b, h, m, n): b = 1 or B, h = 1 or H; the bias between those places
-    parameters  all that a gradient may be asked for; `logits` reads no other tensor that has one
-    width   how many numbers `logits` makes for each pair of places, in all b sequences together
+    logits      (parameters, queries, keys) → (b, h, m, n), the bias between these places: b = 1 or B, h = 1 or H
+    parameters  all tensors that may need a gradient; `logits` reads no other tensor that needs one
+    width       how many numbers `logits` computes for each pair of places, in all b sequences together
     """
 
     logits: Callable[[tuple[Tensor, ...], slice, slice], Float[Tensor, "b h m n"]]
@@ -163,17 +163,17 @@ class ByPairs:
 
     @property
     def learned(self) -> bool:
-        """Whether a gradient of it is asked for."""
+        """Whether the bias needs a gradient."""
         return any(x.requires_grad for x in self.parameters)
 
     def matrix(self, positions: Positions) -> Float[Tensor, "b h N N"]:
-        """The bias for each (query, key) pair; where no gradient is recorded, nothing larger lives."""
+        """The bias for each (query, key) pair. If no gradient is recorded, no larger tensor exists at any time."""
         N = positions.at_keys.length
         rows = self.blocks(positions.length, N)
         return torch.cat([self.logits(self.parameters, m, slice(0, N)) for m in rows], -2)
 
     def blocks(self, queries: int, keys: int, others: int = 1) -> Iterator[slice]:
-        """Queries for which about `BLOCK` numbers are made at once: of the bias, or `others` for each pair."""
+        """Slices of the queries. A slice needs about `BLOCK` numbers: for each pair `width`, or `others` if larger."""
         return blocks.cut(queries, max(1, BLOCK // (keys * max(others, self.width))))
 
     def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:

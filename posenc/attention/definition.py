@@ -1,11 +1,10 @@
-"""Self-attention by its definition, which every kernel is held to.
+"""Self-attention by its definition. Tests compare every kernel with it.
 
     attend(q, k, v, bias, positions, mask) = softmax(q kᵀ / √d + bias.matrix, over the keys that mask allows) v
 
-with a soft cap on these logits and a sink beside the keys where `posenc.attention.softmax.Softmax` asks for them,
-and `bias.values`, where a bias has some, are added to v by distance. d is the width of v: an encoding may widen q and
-k, not the scale. The bias is added to the *scaled* logits. There are M queries for N keys: M = N, unless the positions
-say otherwise.
+d is the width of v; an encoding may widen q and k, but the scale stays. The bias is added to the *scaled* logits.
+`posenc.attention.softmax.Softmax` may put a soft cap on the logits and may add a sink beside the keys. If the bias has
+`values`, they are added to v by distance. There are M queries and N keys. M = N, unless `positions.keys` is given.
 """
 
 from jaxtyping import Float
@@ -28,14 +27,14 @@ def attention_logits(
     mask: Mask,
     softmax: Softmax = PLAIN,
 ) -> Float[Tensor, "B H M N"]:
-    """q kᵀ / √head_dim + bias, capped, −∞ where the mask forbids."""
+    """q kᵀ / √head_dim + bias, with the soft cap, and −∞ where the mask forbids."""
     return biased(q @ k.transpose(-1, -2) * head_dim**-0.5, bias, positions, mask, softmax)
 
 
 def biased(
     logits: Float[Tensor, "B H M N"], bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
 ) -> Tensor:
-    """logits + bias, capped, −∞ where the mask forbids."""
+    """logits + bias, with the soft cap, and −∞ where the mask forbids."""
     blocks.fits(logits, logits.mT, positions)
     mask.fit(logits)
     if bias is not None:
@@ -46,7 +45,7 @@ def biased(
 
 
 def add_values(weights: Float[Tensor, "B H M N"], v: Tensor, bias: Bias | None, positions: Positions) -> Tensor:
-    """weights · v, and what the bias adds to the values by distance."""
+    """weights · v + the weighted `values` of the bias."""
     relative = None if bias is None else bias.weighted_values(weights, positions)
     return weights @ v if relative is None else weights @ v + relative
 
@@ -54,6 +53,6 @@ def add_values(weights: Float[Tensor, "B H M N"], v: Tensor, bias: Bias | None, 
 def explicit(
     q: Queries, k: Queries, v: Values, bias: Bias | None, positions: Positions, mask: Mask, softmax: Softmax = PLAIN
 ) -> Values:
-    """The definition, written out, for every bias, mask and device."""
+    """The definition, written out. It works for every bias, mask and device."""
     logits = attention_logits(q, k, v.shape[-1], bias, positions, mask, softmax)
     return add_values(softmax.weights(logits), v, bias, positions)

@@ -1,4 +1,4 @@
-"""A self-attention layer: it sees tensors and a bias, never an encoding; `kernels.choose` computes attention."""
+"""A self-attention layer. It asks an encoding for q, k and a bias; `kernels.choose` computes attention from them."""
 
 from collections.abc import Callable
 
@@ -19,21 +19,22 @@ from posenc.positions.positions import Positions
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, D → D, that asks an encoding to rotate q and k and for a bias.
+    """Multi-head self-attention, D → D. The encoding rotates q and k and gives a bias.
 
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762). No biases in the projections. `logit_gain` multiplies
-    q·k / √d and leaves biases alone, and so does `logit_scale`, by the number of keys that a query sees.
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), but the projections have no biases.
 
     attention     one of posenc.attention.kernels.choose.OPTIONS
-    num_kv_heads  keys and values are projected for so many heads, each shared by H / num_kv_heads heads of queries in a
-                  row: grouped queries, Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).  None: H
-    qk_norm       queries and keys of each head are divided by their root mean square, before the encoding turns them:
-                  l2, so that q·k / √d is √d times a cosine (Llama 4), or rms, with a learned weight for each of the d
-                  numbers (Gemma 3, Qwen 3).  None: neither
-    sinks         whether each head has a learned logit beside those of the keys, from 0 on (see Softmax)
+    logit_gain    a factor of q·k / √d; the bias is not multiplied
+    logit_scale   a factor of q·k / √d too, which depends on the number of keys that a query sees
+    num_kv_heads  the number of heads of keys and values. H / num_kv_heads neighbouring heads of queries share one:
+                  grouped queries, Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).  None: H
+    qk_norm       queries and keys of each head are divided by their root mean square, before the encoding rotates them.
+                  l2: q·k / √d is then √d times a cosine (Llama 4).  rms: the same with a learned weight for each of the
+                  d numbers (Gemma 3, Qwen 3).  None: no norm
+    sinks         whether each head has a learned logit beside the logits of the keys; it starts at 0 (see Softmax)
     soft_cap      the limit of the logits, biases included (see Softmax); None: no limit
     bfloat16      whether attention may multiply in bfloat16 (see posenc.training.precision)
-    instead       computes attention in the place of the chosen kernel (see posenc.attention.record)
+    instead       a function that computes attention in place of the chosen kernel (see posenc.attention.record)
     """
 
     bfloat16: bool = False
@@ -66,7 +67,7 @@ class SelfAttention(nn.Module):
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """How many rows of `qkv` make queries, keys and values."""
+        """How many rows of `qkv` are for queries, for keys and for values."""
         return self.out.in_features, self.kv_dim, self.kv_dim
 
     @property
@@ -75,13 +76,16 @@ class SelfAttention(nn.Module):
         return PLAIN if self.sinks is None and self.soft_cap is None else Softmax(self.soft_cap, self.sinks)
 
     def check_training(self, device: torch.device) -> None:
-        """Refuse a device on which this implementation of attention cannot be trained."""
+        """Raise ConfigError if the kernel of `attention` cannot be trained on this device."""
         choose.check_training(self.attention, device)
 
     def forward(
         self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
     ) -> Float[Tensor, "B M D"]:
-        """Mix the tokens, and those that a cache holds; ConfigError for an encoding or positions of another layer."""
+        """Attention over the tokens in x and in the cache.
+
+        Raises ConfigError if the encoding or the positions do not fit this layer.
+        """
         built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
         positions.fit(self, x)
         q, k, v = self.queries_keys_values(x, encoding, positions, cache)
@@ -97,9 +101,9 @@ class SelfAttention(nn.Module):
     def queries_keys_values(
         self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
     ) -> tuple[Float[Tensor, "B H M c"], Float[Tensor, "B H N c"], Float[Tensor, "B H N d"]]:
-        """What attention is computed of: q and k as the encoding turns them, q times its gain and scale."""
+        """The inputs of attention. The encoding has rotated q and k; q is multiplied by the gain and the scale."""
         qkv, exact = self.qkv(x), encoding.in_attention or self.qk_norms is not None
-        qkv = qkv.to(x.dtype) if exact else qkv  # also where projections are in bfloat16
+        qkv = qkv.to(x.dtype) if exact else qkv  # x keeps float32 if the projections are in bfloat16
         width = self.out.in_features // self.num_heads
         heads = qkv.unflatten(-1, (-1, width)).transpose(1, 2)
         q, k, v = heads.split([size // width for size in self.sizes], 1)

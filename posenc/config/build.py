@@ -1,4 +1,4 @@
-"""From a composed config to all that a run is made of. Classes get plain values and other objects, no config."""
+"""Builds all objects of a run from a composed config. Classes get plain values and other objects, never a config."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from posenc.training.trainer import Stopwatch
 
 @dataclass
 class Parts:
-    """All that a run is made of."""
+    """All objects of a run."""
 
     task: Task
     module: SequenceModule
@@ -43,20 +43,20 @@ class Parts:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """What takes the checkpoints."""
+        """The callback that saves checkpoints."""
         (found,) = (each for each in self.trainer.callbacks if isinstance(each, Checkpoints))  # pyright: ignore[reportAttributeAccessIssue]
         return found
 
     @property
     def best_validation_loss(self) -> float | None:
-        """The lowest validation loss so far, or None before the first validation."""
+        """The lowest validation loss so far; None before the first validation."""
         return self.checkpoints.best if math.isfinite(self.checkpoints.best) else None
 
 
 def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) -> Parts:
-    """Everything that `config` describes; every mistake in it is a ConfigError before any work starts.
+    """Build everything that `config` describes. Every mistake in it raises ConfigError before any work starts.
 
-    stop  what listens to signals
+    stop  the object that listens to signals
     """
     seed = check_seed(config.seed)
     task: Task = make(config, "dataset")
@@ -82,11 +82,10 @@ def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) ->
 
 
 def build_module(config: DictConfig, task: Task, trusted: bool = True, trained_by: str | None = None) -> SequenceModule:
-    """The LightningModule with its weights drawn from the streams of `config.seed`.
+    """The LightningModule. Its weights are drawn from the streams of `config.seed`.
 
     trusted     as in `make`
-    trained_by  a checkpoint of the run that has trained the weights which it is to get, where that is another run than
-                the config's; None: `config.start_from`
+    trained_by  a checkpoint of another run, if the module will get weights from that run; None: `config.start_from`
     """
     optimizer = make(config, "optimizer", trusted=trusted)
     if not callable(optimizer):
@@ -102,7 +101,7 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True, trained_b
 def build_encoder(
     config: DictConfig, vocab_size: int, num_outputs: int, trusted: bool = True
 ) -> tuple[Encoder, PositionScheme]:
-    """The encoder, its weights drawn from the streams of `config.seed`, and where it places tokens."""
+    """The encoder and its position scheme. The weights are drawn from the streams of `config.seed`."""
     seed = check_seed(config.seed)
     with default_stream(seed, "constructors"):
         parts = {"encoding": make(config, "encoding", trusted=trusted), "num_outputs": num_outputs}
@@ -112,14 +111,14 @@ def build_encoder(
 
 
 def check_seed(seed: Any) -> int:
-    """The seed, if it is a whole number that is not negative."""
+    """The seed, if it is a whole number ≥ 0."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed must be a whole number ≥ 0, got {seed!r}; in a sweep write seed=0,1,2.")
     return seed
 
 
 def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme) -> None:
-    """Tell encoding and positions the length at which the weights were trained, not that of this run."""
+    """Tell encoder and positions the length at which the weights were trained. This run's length may differ."""
     length = trained_tokens(start_from)
     parts: list[Any] = [positions, *encoder.modules()]
     if length is not None:
@@ -133,7 +132,7 @@ def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme
 
 
 def trained_tokens(checkpoint: str, depth: int = 0) -> int | None:
-    """How many tokens the longest training sequence of the run had that wrote the weights; None if nothing says so."""
+    """Tokens in the longest training sequence of the run that wrote `checkpoint`; None if no file says it."""
     folder = run_folder(checkpoint)
     if folder is None or depth > 8:
         return None
@@ -145,9 +144,9 @@ def trained_tokens(checkpoint: str, depth: int = 0) -> int | None:
         said = reading.read_json(folder / RESULT)["trained_tokens"]
         checks.positive("result", trained_tokens=said)
         return said
-    except (OSError, ValueError, TypeError, KeyError):  # an earlier posenc did not say it
+    except (OSError, ValueError, TypeError, KeyError):  # earlier versions of posenc did not record it
         pass
     try:
         return build_module(record, make(record, "dataset", trusted=False), trusted=False).trained_tokens
-    except Exception:  # a record of somebody else's, or of another version
+    except Exception:  # the record may be from another program or version
         return None

@@ -12,10 +12,10 @@ from posenc.positions.positions import Positions
 
 
 def slopes(num_heads: int) -> Tensor:
-    """s_h = 2^(−8h/H), h = 1..H, for H a power of two; else the authors' rule.
+    """s_h = 2^(−8h/H), h = 1..H, if H is a power of two.
 
-    The rule of the published code (https://github.com/ofirpress/attention_with_linear_biases): the slopes of the next
-    lower power of two P, followed by every other slope of 2P until there are H.
+    Otherwise the rule of the authors' code (https://github.com/ofirpress/attention_with_linear_biases): first the
+    slopes of the next lower power of two P, then every second slope of 2P, until there are H slopes.
     """
     power = 2 ** math.floor(math.log2(num_heads))
 
@@ -37,9 +37,9 @@ class SymmetricALiBi(PositionalEncoding):
     """bias[h](t) = −s_h · |t|,  s_h = 2^(−8h/H).
 
     ALiBi, Press, Smith & Lewis 2022 (https://arxiv.org/abs/2108.12409). Under a causal mask this is the paper's form.
-    In a bidirectional encoder it is the symmetric extension, and that costs direction: a sequence and its mirror image
-    give mirrored outputs, hence equal logits after mean pooling, and whatever depends on left or right alone is
-    invisible. `slopes`: geometric, the paper's, or harmonic, 1/h. Defined at every length.
+    In a bidirectional encoder it is the symmetric extension, and the model cannot tell left from right: a sequence and
+    its mirror image give mirrored outputs, hence equal logits after mean pooling. `slopes`: geometric (the paper's) or
+    harmonic (1/h). Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2108.12409"
@@ -65,8 +65,8 @@ class SymmetricALiBi(PositionalEncoding):
 class CausalALiBi(SymmetricALiBi):
     """bias[h](t) = s_h · t  for t ≤ 0; the causal mask hides the rest.
 
-    The paper's own, causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a
-    causal mask it would reward keys that lie far to the right, so it refuses `causal: false`. Defined at every length.
+    The paper's causal form (https://arxiv.org/abs/2108.12409), written without the absolute value. Without a causal
+    mask it would reward keys far to the right. Therefore it refuses `causal: false`. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2108.12409"
@@ -82,5 +82,5 @@ class CausalALiBi(SymmetricALiBi):
         self.causal = causal
 
     def penalty(self, t: Tensor) -> Tensor:
-        """The penalised distance: −t, how far to the left the key lies."""
+        """The penalised distance: −t, which is positive for keys on the left."""
         return -t

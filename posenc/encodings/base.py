@@ -1,4 +1,4 @@
-"""The one interface through which position enters. Three hooks; each leaves its input alone unless overridden."""
+"""The interface of all encodings: three hooks. A hook that a class does not override changes nothing."""
 
 import copy
 import inspect
@@ -13,78 +13,80 @@ from posenc.positions.positions import Positions
 
 
 class PositionalEncoding(nn.Module):
-    """logit(m, n) = q_m·k_n / √d: no positional encoding (NoPE), the base class, and what `encoding=none` builds.
+    """logit(m, n) = q_m·k_n / √d: no positional encoding (NoPE). `encoding=none` builds this class.
 
-    Override one hook or several, two new files make a new encoding:
+    It is also the base class of all encodings. A new encoding is two new files; it overrides one hook or several:
 
         embed   token embeddings, (B, N, D)            sinusoidal, learned absolute, ...
-        rotate  queries and keys, (B, H, N, d)         RoPE and its kin
-        bias    what is added to the scaled logits     everything relative
+        rotate  queries and keys, (B, H, N, d)         RoPE and related encodings
+        bias    the term added to the scaled logits    relative encodings
 
-    A bidirectional encoder with mean pooling and no encoding is a bag model: it cannot tell a sequence from its
-    permutations. A causal mask alone carries position (Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad
-    et al. 2023, https://arxiv.org/abs/2305.19466). Defined at every length.
+    A bidirectional encoder with mean pooling and no encoding is a bag model: it gives a sequence and each of its
+    permutations the same answer. A causal mask alone carries position (Haviv et al. 2022,
+    https://arxiv.org/abs/2203.16634; Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466). Defined at every
+    length.
     """
 
     source: ClassVar[str] = "https://arxiv.org/abs/2203.16634"
-    """The link to who published it. Like `proof`, it is of this class alone: a class that extends it gives its own."""
+    """The link to the publication. Like `proof`, a subclass does not inherit it: each class gives its own."""
 
     proof: ClassVar[tuple[str, ...]] = ("torch",)
-    """What tests compare it with: packages by their names on PyPI, or `formula`, the paper's in numpy."""
+    """What tests compare the class with: packages (by names on PyPI) or `formula`, the paper's formula in numpy."""
 
     size: str = ""
-    """How many parameters it has, if any: a formula in D, H, d, the number L of layers and the arguments."""
+    """The number of its parameters: a formula in D, H, d, the number L of layers and the arguments. Empty: none."""
 
     hooks: tuple[str, ...] = ()
-    """Which of embed, rotate and bias the class overrides, in this order; each class gets it when it is made."""
+    """Which of embed, rotate and bias the class overrides, in this order. `__init_subclass__` sets it."""
 
     depends_on: frozenset[str] = frozenset()
-    """What its terms are functions of, besides q and k: any of
+    """What its terms depend on, besides q and k. Possible words:
 
-        position     where a token stands, absolutely            distance    key position − query position
-        |distance|   the same without its sign                   order       which token comes first, whatever its id
-        extent       the largest position that occurs            content     the tokens, by x or by gates
+        position     the absolute position of a token            distance    key position − query position
+        |distance|   the distance without its sign               order       which token comes first, whatever its id
+        extent       the largest position that occurs            content     the tokens, through x or through gates
 
-    Invariances follow: without position and extent a common shift of all ids changes nothing; without order and
-    distance too, a reversed sequence gives reversed outputs; without |distance| too, a permuted one permuted outputs.
+    Three invariances follow. Without position and extent, a common shift of all ids changes nothing. If order and
+    distance are absent too, a reversed sequence gives reversed outputs. If |distance| is absent too, a permuted
+    sequence gives permuted outputs.
     """
 
     inject: str = "input"
-    """Where `embed` runs unless the model says otherwise: input, every_layer or attention (see posenc.model)."""
+    """Where `embed` runs if the model does not set it: input, every_layer or attention (see posenc.model)."""
 
     causal_only: bool = False
-    """Whether it is defined under a causal mask only. The constructor then refuses `causal: false`."""
+    """Whether the encoding is defined under a causal mask only. The constructor then refuses `causal: false`."""
 
     reads_input: bool = False
-    """Whether `rotate` or `bias` read x, the layer's input: a cache then keeps that too."""
+    """Whether `rotate` or `bias` reads x, the layer's input. A cache then keeps x too."""
 
     reads_before: bool = False
-    """Whether a logit reads tokens that come before its key, which a sliding window may have dropped from a cache."""
+    """Whether a logit reads tokens before its key. With a sliding window, a cache may have dropped those tokens."""
 
     one_pass: str = ""
-    """Why it cannot go on token by token with a cache, if it cannot: what follows "decodes in one pass only, as"."""
+    """Why it cannot decode token by token with a cache: words after "decodes in one pass only, as". Empty: it can."""
 
     per_layer: bool = False
-    """Whether each layer has an encoding of its own (see `for_layers`) unless the model says otherwise.
+    """Whether each layer has its own copy of the encoding (see `for_layers`) if the model does not set it.
 
-    True where the source learns its parts anew in each layer. False where all layers share them, where nothing is
-    learned, and where position enters at the input alone.
+    True if the source learns separate parameters in each layer. False if all layers share the parameters, if nothing is
+    learned, or if position enters only at the input.
     """
 
     shared: frozenset[str] = frozenset()
-    """Names of the parameters that all layers share even where each layer has an encoding of its own."""
+    """Names of the parameters that all layers share even if each layer has its own copy of the encoding."""
 
     made_of: str = ""
     """How a mixture is made of its parts, in words."""
 
     layers_in_pattern: int = 1
-    """After how many layers a mixture over layers begins again."""
+    """The period of a mixture over layers: after so many layers its pattern repeats."""
 
     def __init__(self) -> None:
         super().__init__()
 
     def __init_subclass__(cls) -> None:
-        """Every hook that a class overrides refuses what is not of one length, which would broadcast."""
+        """Add the shape checks of `CHECKED` to every hook that the class overrides. Wrong shapes would broadcast."""
         super().__init_subclass__()
         for name, check in CHECKED.items():
             if name in vars(cls):
@@ -102,12 +104,13 @@ class PositionalEncoding(nn.Module):
         k: Float[Tensor, "B H N d"],
         positions: Positions,
     ) -> tuple[Tensor, Tensor]:
-        """Queries and keys of one layer in and out; x is the layer's input. The width of q and k may change together.
+        """The queries and keys of one layer, with position; x is the layer's input. q and k may get a new common width.
 
-        It is written for N tokens that are queries and keys. Where keys stand apart, queries are turned among them.
+        An encoding defines this for N tokens that are both queries and keys. If `positions.keys` is given, the caller
+        joins queries and keys into one sequence first (see `posenc.encodings.checked`).
 
-        Logits are q·k / √d with d the width of the values, whatever the width of q and k becomes: to scale them
-        otherwise, scale q.
+        The logits are always q·k / √d, where d is the width of the values. An encoding that needs another scale
+        multiplies q.
         """
         return q, k
 
@@ -118,37 +121,41 @@ class PositionalEncoding(nn.Module):
         k: Float[Tensor, "B H N d"],
         positions: Positions,
     ) -> Bias | None:
-        """What one layer adds to its scaled logits; x is the layer's input, q and k are as `rotate` left them.
+        """The term that one layer adds to its scaled logits. x is the layer's input; q and k come from `rotate`.
 
-        q stands at `positions`, k and x at `positions.at_keys`: in decoding the queries are the last M of N tokens.
+        `positions` are those of q; `positions.at_keys` are those of k and x. In decoding the queries are the last M of
+        N tokens.
         """
         return None
 
     @property
     def in_attention(self) -> bool:
-        """Whether it acts inside attention, by `rotate` or `bias`; where not, q and k need not be exact for it."""
+        """Whether the class overrides `rotate` or `bias`. If not, q and k may stay in a lower precision."""
         return "rotate" in self.hooks or "bias" in self.hooks
 
     def trained_at(self, length: int) -> None:
-        """Learn, before any work starts, that training positions lie below `length`; most encodings need not know."""
+        """Receive the limit of training positions before training starts. Most encodings do not need it."""
 
     @property
     def leaves(self) -> "list[PositionalEncoding]":
-        """The encodings that it is made of: itself, unless it is a mixture or a sum."""
+        """The encodings inside a mixture or a sum; otherwise the encoding itself."""
         return [self]
 
     def of_layers(self, num_layers: int) -> "list[PositionalEncoding]":
-        """The encoding that each layer has, before any is copied."""
+        """The encoding of each layer, before copies are made."""
         return [self] * num_layers
 
     def for_layers(self, num_layers: int, own: bool | None = None) -> "list[PositionalEncoding]":
-        """Each layer's encoding: this one, or copies with weights of their own but for `shared`; None: `per_layer`."""
+        """The encoding of each layer: this one, or, if `own`, copies with their own weights. `shared` is not copied.
+
+        own  None: `per_layer`
+        """
         if not (self.per_layer if own is None else own):
             return [self] * num_layers
         held = [getattr(self, name) for name in self.shared]
         return [self, *(copy.deepcopy(self, {id(each): each for each in held}) for _ in range(num_layers - 1))]
 
     def extra_repr(self) -> str:
-        """The constructor's arguments, which every encoding keeps as attributes of the same names."""
+        """The constructor's arguments. Every encoding keeps them as attributes of the same names."""
         names = inspect.signature(type(self).__init__).parameters
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name != "self")

@@ -32,12 +32,14 @@ from posenc.training.loggers.metrics_file import close_logs, open_logs
 def run(
     config: DictConfig, found: RunFolder, record: dict[str, Any], alone: bool, tell: Callable[[Any], None]
 ) -> tuple[dict[str, Any], int | None]:
-    """Train and test what `config` describes and complete `record`; it is written last.
+    """Train and test what `config` describes, complete `record`, and write it last.
 
-    tell  lets the other processes of the run begin, if there are any
+    found  the run folder; if it has `resume`, the run goes on from its checkpoint
+    alone  whether this is the only run of the command
+    tell   starts the other processes of the run, if there are any
 
-    Returns the record, and the signal that stopped the run if one did. A mistake raises ConfigError while the folder
-    is untouched and the run is `alone`, else it is a failure like any other. Goes on where `found` says so.
+    Returns the record, and the signal that stopped the run, if any. A mistake in the config raises ConfigError if the
+    run is `alone` and its folder is untouched. Otherwise it is recorded as a failure.
     """
     folder, stop = found.folder, GracefulStop()
     parts, signum, began = None, None, time.perf_counter()
@@ -75,7 +77,7 @@ def run(
             record |= {"status": "diverged", "error": f"{error}{good}"}
         except Exception as error:
             record |= {"status": "failed", "error": outcome.reason(error, parts)}
-            with suppress(OSError):  # there may be no room for it
+            with suppress(OSError):  # the disk may be full
                 write_text(folder / "traceback.txt", traceback.format_exc())
         if parts is not None:
             with suppress(OSError):
@@ -91,10 +93,10 @@ def run(
 
 
 def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[Parts, str | None, int]:
-    """Build everything, check the checkpoint, and make a dry run: mistakes show here.
+    """Build everything, check the checkpoint, and make a dry run. Mistakes raise ConfigError here.
 
     Returns the parts, the checkpoint to go on from (the run's own if it has one, else `config.ckpt_path`), and how
-    many steps the run has in its folder already.
+    many steps the run has already done.
     """
     parts = build(config, found.folder, stop)
     checkpoint, steps = config.ckpt_path, 0
@@ -117,16 +119,16 @@ def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[P
             words = reading.plain_text(words)
             print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
-    if checkpoint is None and config.get("start_from") is not None:  # what has begun needs its beginning no more
+    if checkpoint is None and config.get("start_from") is not None:  # a checkpoint already contains these weights
         load_weights(config.start_from, parts.module)
     make_ready(parts.module, parts.data, parts.trainer)
     return parts, checkpoint, steps
 
 
 def train(parts: Parts, ckpt_path: str | None) -> dict[str, Any]:
-    """Fit and test: what `run_test` returns.
+    """Fit and test; returns the result of `run_test`.
 
-    Raises Interrupted after the step in hand, with a checkpoint of it.
+    A signal raises Interrupted after the current step, and a checkpoint of that step is saved.
     """
     with parts.stop.deferred():
         parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=ckpt_path, weights_only=True)

@@ -1,4 +1,4 @@
-"""A stack of self-attention blocks with a read-out; every architectural question is a constructor argument."""
+"""A stack of self-attention blocks with a read-out. Every choice of architecture is a constructor argument."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,24 +29,24 @@ MAX_LAYERS = 4096
 class Encoder(nn.Module):
     """Token ids → L blocks of self-attention → read-out → logits.
 
-    encoding            a PositionalEncoding; one object shared by all layers, a mixture over layers (ByLayers), or
-    encoding_per_layer  a copy for each layer, with weights of its own (but for those that the encoding says all layers
-                        share); None: as the encoding says
-    inject              `embed` runs at the input; before every_layer; or in every layer on what its attention reads,
-                        after the norm and outside the residual stream.  None: as the encoding says
-    norm, rms_norm, residual, mlp_gate   see Block; where the residual stream itself has no norm, a last one stands
-                        before the read-out
-    mlp_ratio           the MLP is so many times as wide as the model; 0 leaves it out. A gated one has half as many
-                        weights again: 2/3 of the ratio gives the size of a plain one
+    encoding            a PositionalEncoding, or a mixture over layers (ByLayers)
+    encoding_per_layer  false: all layers share this object.  true: each layer has a copy with its own weights; the
+                        parameters in `encoding.shared` are not copied.  None: the encoding's `per_layer`
+    inject              where `embed` runs.  input: once.  every_layer: before each layer.  attention: in each layer, on
+                        the input of attention, after the norm and outside the residual.  None: the encoding's `inject`
+    norm, rms_norm, residual, mlp_gate   see Block. If no norm is on the residual itself, there is one more norm before
+                        the read-out
+    mlp_ratio           width of the MLP / width of the model; 0: no MLP. A gated MLP has 3/2 times as many weights, so
+                        2/3 of the ratio gives it the size of a plain MLP
     num_kv_heads, sinks, soft_cap   see posenc.attention.SelfAttention
-    qk_norm             the same; a list repeats over layers
+    qk_norm             see the same; a list repeats over layers
     causal, window      which keys a query sees (see posenc.attention.mask.Mask); a list of windows repeats over layers
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
-                        the end (it takes a position of its own).  per_token: one answer a token
-    token_rms           root mean square of the token embeddings at the start
-    logit_gain          the content logits q·k / √d of every layer times this, or a list; biases are not scaled
-    logit_scale         the same times a function of how many keys a query sees: a word of posenc.attention.scale.FORMS,
-                        {form: WORD, ...} with its options, None, or a list of these
+                        the end (it has its own position).  per_token: one answer for each token
+    token_rms           root mean square of the token embeddings at initialisation
+    logit_gain          a factor of the content logits q·k / √d; a list repeats over layers. Biases are not multiplied
+    logit_scale         a factor of the same, a function of how many keys a query sees: a word of
+                        posenc.attention.scale.FORMS, {form: WORD, ...} with its options, None, or a list of these
     dropout             on the embeddings and on each branch
     attention           how attention is computed: one of posenc.attention.kernels.choose.OPTIONS
     """
@@ -117,13 +117,13 @@ class Encoder(nn.Module):
         self.head = Projection(dim, num_outputs)
 
     def encoding(self, layer: int) -> PositionalEncoding:
-        """The encoding that `layer` asks."""
+        """The encoding of layer `layer`."""
         encoding = self.encodings[self.order[layer]]
         assert isinstance(encoding, PositionalEncoding)
         return encoding
 
     def trained_at(self, length: int, reach: int) -> None:
-        """Learn, before any work starts, how long training sequences are, and below what their positions lie."""
+        """Tell the parts, before training starts, the length of training sequences and the limit of their positions."""
         for encoding in self.encodings:
             assert isinstance(encoding, PositionalEncoding)
             encoding.trained_at(reach)
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
 
     @property
     def window(self) -> int | None:
-        """The widest window of a layer; None where some layer has none."""
+        """The widest window of all layers; None if a layer has no window."""
         return None if None in self.windows else max(window for window in self.windows if window is not None)
 
     @property
@@ -167,7 +167,10 @@ class Encoder(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "B N"], positions: Positions | None = None, cache: Cache | None = None
     ) -> Tensor:
-        """Logits, (B, C) or with `per_token` (B, N, C); positions default to 0, 1, ..., or to those after a cache's."""
+        """Logits: (B, C), or (B, N, C) with `per_token`.
+
+        positions  None: 0, 1, ..., or, with a cache, the positions after those in the cache
+        """
         x = self.norm(self.hidden(tokens, positions, cache))
         if self.readout == "mean":
             x = x.mean(1)

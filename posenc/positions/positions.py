@@ -25,11 +25,12 @@ class Positions:
     ids          (b, N) whole numbers, b = 1 (shared by the batch) or B
     span         ids lie in [0, span), so the signed distances lie on a grid of M = 2·span − 1 values
     scale        length of one step (1; below 1 for position interpolation): positions are ids · scale
-    consecutive  ids are o, o + 1, ..., o + N − 1: distance biases then need no gather, only a strided view
-    documents    (b, N) numbers, or None: tokens of different numbers do not see each other. Documents that are packed
-                 into one sequence have a number each, and so has padding, on whichever side
-    keys         where the keys stand, if not where the M queries do, of which all else then is (`last`, `apart.across`)
-    among        whether the queries are the last M of those keys, so that there is an order between them
+    consecutive  ids are o, o + 1, ..., o + N − 1. A distance bias then needs no gather, only a strided view
+    documents    (b, N) numbers, or None. Tokens with different numbers do not see each other. If several documents are
+                 packed into one sequence, each document has its own number. Padding on either side has one too
+    keys         positions of the keys; None: the keys are the queries. Where it is given, all other fields are about
+                 the M queries (see `last` and `apart.across`)
+    among        whether the queries are the last M tokens of `keys`. If not, no query is before or after a key
     """
 
     ids: Int[Tensor, "b N"]
@@ -42,9 +43,10 @@ class Positions:
     known: InitVar[bool] = False
 
     def __post_init__(self, known: bool) -> None:
-        """Refuse ids outside [0, span), or not consecutive where they say so, with a ConfigError.
+        """Raise ConfigError if an id is outside [0, span), or if `consecutive` is set and the ids are not.
 
-        Not where they are `known` to be right, as those of a scheme are, nor on a GPU, which would have to wait.
+        The ids are not checked if they are `known` to be right: a scheme makes right ids. On a GPU they are not checked
+        either, because the check would wait for the GPU.
         """
         ids = self.ids
         if self.documents is not None and self.documents.shape != ids.shape:
@@ -76,9 +78,9 @@ class Positions:
 
     @classmethod
     def of_documents(cls, documents: Int[Tensor, "b N"]) -> "Positions":
-        """Each document at 0, 1, 2, ...; tokens in a row that have one number are a document.
+        """Positions 0, 1, 2, ... in each document. A document is a run of neighbours with the same number.
 
-        [[7, 7, 7, 4, 4, −1]] are three tokens, then two, then padding: they stand at [[0, 1, 2, 0, 1, 0]].
+        [[7, 7, 7, 4, 4, −1]] is a document of 3 tokens, one of 2, and padding. The ids are [[0, 1, 2, 0, 1, 0]].
         """
         place = torch.arange(documents.shape[-1], device=documents.device).expand_as(documents)
         first = torch.ones_like(documents, dtype=torch.bool)
@@ -93,7 +95,7 @@ class Positions:
             raise ConfigError("Positions: queries and keys differ in span, scale or order; use positions.last.")
 
     def last(self, count: int) -> "Positions":
-        """The last `count` of these tokens as queries, all of them as keys: a step of decoding, or a chunk."""
+        """The last `count` tokens are the queries, all tokens are the keys. Decoding reads a sequence in such steps."""
         if self.keys is not None or not 0 < count <= self.length:
             raise ConfigError(f"Positions: the last {count} of {self.length} tokens cannot be the queries of all.")
         if count == self.length:
@@ -103,7 +105,7 @@ class Positions:
 
     @property
     def at_keys(self) -> "Positions":
-        """Where the keys stand."""
+        """The positions of the keys."""
         return self if self.keys is None else self.keys
 
     @property
@@ -112,14 +114,14 @@ class Positions:
 
     @property
     def before(self) -> int:
-        """How many keys come before the first query. Raises ConfigError where they are of another sequence."""
+        """How many keys come before the first query. Raises ConfigError if the keys are another sequence."""
         if self.keys is not None and not self.among:
             raise ConfigError("Positions: tokens of another sequence than the keys have no order; use an open mask.")
         return self.at_keys.length - self.length
 
     @property
     def extent(self) -> float:
-        """No position is larger than this: (span − 1) · scale. Known without looking at the ids."""
+        """Upper limit of a position: (span − 1) · scale. It does not depend on the ids."""
         return (self.span - 1) * self.scale
 
     @property
@@ -139,7 +141,7 @@ class Positions:
         return self.at_keys.ids[:, None, :] - self.ids[:, :, None] + (self.span - 1)
 
     def fit(self, owner: object, x: Float[Tensor, "B *h M c"]) -> None:
-        """Refuse x, with a ConfigError, if its tokens are not as many as the queries: they would broadcast."""
+        """Raise ConfigError if x has not as many tokens as there are queries. Without this check x would broadcast."""
         b, N = self.ids.shape
         if x.shape[-2] != N or b not in (1, x.shape[0]):
             raise ConfigError(
@@ -148,7 +150,7 @@ class Positions:
             )
 
     def shifted(self, offset: int) -> "Positions":
-        """All positions moved by a common offset ≥ 0; no distance changes."""
+        """The same positions plus a common offset ≥ 0. No distance changes."""
         if offset < 0:
             raise ConfigError(f"Positions: a shift must be ≥ 0, got {offset}.")
         keys = None if self.keys is None else self.keys.shifted(offset)

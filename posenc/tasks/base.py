@@ -1,4 +1,4 @@
-"""What a task is: a law for (tokens, targets), exact about what it promises, able to say what is achievable."""
+"""A task: a probability law for (tokens, targets), and the best accuracies that are possible under this law."""
 
 import math
 from collections.abc import Sequence
@@ -13,39 +13,39 @@ from posenc import checks
 from posenc.checks import ConfigError
 
 IGNORE = -100
-"""Target of a token at which nothing is asked (torch's `ignore_index`)."""
+"""Target of a token that has no question (torch's `ignore_index`)."""
 
 MULTIPLES = (1, 1.5, 2, 4, 8)
-"""Test lengths, in longest training lengths, where none are given."""
+"""Default test lengths, as multiples of the longest training length."""
 
 MAX_LENGTH = 2**20
 """Upper limit of a length; above it attention takes minutes for one sequence."""
 
 MAX_SYMBOLS = 2**20
-"""Upper limit of `vocab_size` and of the number of classes; language models have a quarter of it."""
+"""Upper limit of `vocab_size` and of the number of classes; language models have about a quarter of it."""
 
 READOUTS = ("mean", "last", "query", "per_token")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Task:
-    """Sequences and what is asked about them, generated on the fly.
+    """Sequences and their answers, generated during training.
 
-    length        training length, or [shortest, longest]: one length is drawn for each batch. It counts what the law
-                  is about (characters, digits, items); `tokens` says how many tokens that makes
+    length        training length, or [shortest, longest]: one length is drawn for each batch. It counts the items of
+                  the task (characters, digits, ...); `tokens` says how many tokens they become
     test_lengths  lengths at which a run is tested; None: 1, 1.5, 2, 4 and 8 times the longest training length
     vocab_size    tokens are whole numbers in [0, vocab_size)
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
 
-    A subclass is a dataclass like this one. Its fields are its options, and it repeats only those of these five whose
-    default differs. Its `__post_init__` checks its options, sets what follows from them (`num_outputs`, `min_length`,
-    where its law ends `max_length`, and a `vocab_size` that is no option) and then calls this class's. It defines
-    `sample`.
+    A subclass is a dataclass too. Its fields are its options. It repeats one of these five fields only to change the
+    default. It defines `sample` and `__post_init__`. `__post_init__` checks the options and sets the fields that follow
+    from them: `num_outputs`, `min_length`, `max_length` if the law has a longest length, and `vocab_size` if it is no
+    option. Then it calls `super().__post_init__()`.
     """
 
-    length: Any = 32  # as it is given; (shortest, longest) once the task is made
-    test_lengths: Any = None  # as they are given; a sorted list once the task is made
+    length: Any = 32  # after __post_init__: (shortest, longest)
+    test_lengths: Any = None  # after __post_init__: a sorted list
     vocab_size: int
     causal: bool = False
     readout: str = "mean"
@@ -54,36 +54,41 @@ class Task:
     min_length: int = field(default=1, init=False)
     max_length: float = field(default=math.inf, init=False)
     digest: str | None = field(default=None, init=False)
-    """Of the data that a task reads; None where there are none."""
+    """Digest of the data that the task reads; None if it reads none."""
     data: str | None = field(default=None, init=False)
-    """What a task has read, in words; None where there is nothing."""
+    """A description of the data that the task has read; None if it reads none."""
     learns_tokens: bool = field(default=False, init=False)
-    """Whether tokens are learned from the data, so that of other data they mean something else."""
+    """Whether the tokens are learned from the data. The same id then means something else with other data."""
     per_token: bool = field(default=False, init=False)
-    """Whether each token has an answer of its own; a sequence has one otherwise."""
+    """Whether each token has its own answer; otherwise each sequence has one."""
     published: ClassVar[str] = "nothing that we know of."
     """What is known about encodings on this task, with its source."""
     determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
-    """What leaves one answer only: the sequence (its order-aware ceiling is 1), or its bag of tokens (so is the other).
+    """What determines the answer. None: the answer may be random, or we do not know.
 
-    None: an answer may remain uncertain, or nobody knows. A ceiling that this does not settle is a method's.
+    sequence  the tokens in their order, so the order-aware ceiling is 1
+    bag       the tokens without their order, so both ceilings are 1
+
+    If this does not give a ceiling, the task overrides `order_blind_ceiling` or `order_aware_ceiling`.
     """
     needs_causal: bool | None = field(default=None, init=False)
-    """The value of `model.causal` without which the answers mean nothing; None: both are sound.
+    """The value of `model.causal` that the task needs; None: both values make sense.
 
-    True: later tokens show answers, and a model that sees them copies. False: the answer is about the whole sequence,
-    at tokens that see only a part. A task that has a variant for the other value sets this in its `__post_init__`.
+    True: later tokens contain the answers, and a model that sees them can copy. False: each token is asked about the
+    whole sequence, and under a causal mask it sees only a part. If a task has a variant for the other value, it sets
+    this field in its `__post_init__`.
     """
     blind_masks: tuple[bool, ...] = field(default=(False,), init=False)
-    """The values of `model.causal` for which `order_blind_ceiling` stands.
+    """The values of `model.causal` for which `order_blind_ceiling` holds.
 
-    Without a causal mask every token sees the same bag. Under one, each sees another bag, and a second layer can
-    compare them: a stack without encoding is not blind. A task that is causal by its law states a ceiling all the same,
-    that of one look at the bag of earlier tokens; what a model without encoding gains on it, the mask alone gives.
+    Without a causal mask every token sees the same bag of tokens. Under a causal mask each token sees another bag. A
+    second layer can compare these bags, so a model without encoding is not blind to order. A task that always needs a
+    causal mask still gives a ceiling: the best accuracy from the bag of earlier tokens. If a model without encoding is
+    better than that, the mask alone is the reason.
     """
 
     def __post_init__(self) -> None:
-        """Check what all tasks have."""
+        """Check the fields that all tasks have."""
         checks.positive(self, maximum=MAX_SYMBOLS, vocab_size=self.vocab_size)
         checks.positive(self, maximum=MAX_SYMBOLS, num_outputs=self.num_outputs)
         checks.boolean(self, causal=self.causal)
@@ -122,14 +127,14 @@ class Task:
 
     @property
     def longest(self) -> int:
-        """The longest length of a run, in training or in its tests."""
+        """The longest length of a run, in training or testing."""
         return max(self.length[1], *self.test_lengths)
 
     def __str__(self) -> str:
         return type(self).__name__
 
     def check_mask(self, causal: bool) -> None:
-        """Raise ConfigError if a model under this mask would be shown answers, or could not know them."""
+        """Raise ConfigError if under this mask a model would see the answers, or could not know them."""
         if self.needs_causal is None or causal == self.needs_causal:
             return
         other = str(causal).lower()
@@ -141,39 +146,41 @@ class Task:
         raise ConfigError(f"{self}: a model without a causal mask reads the answers in later tokens; {fit}.")
 
     def split(self, name: str) -> "Task":
-        """The task on split `name` (train, validation or test); synthetic tasks have one law for all of them."""
+        """The task on split `name` (train, validation or test). Synthetic tasks have one law for all three."""
         return self
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B *N"]]:
-        """`batch` sequences of `length` tokens, and one target each, (B,), or one a token, (B, N), with IGNORE."""
+        """`batch` sequences of `length` items, and their targets: one a sequence, (B,), or one a token, (B, N).
+
+        The target is IGNORE at a token that has no question.
+        """
         raise NotImplementedError
 
     def tokens(self, length: int) -> int:
-        """How many tokens a sequence of this length has: a task may ask about `length` items in more tokens."""
+        """How many tokens a sequence of `length` items has. A task may need more than one token for an item."""
         return self.sample(Generator().manual_seed(0), 1, length)[0].shape[1]
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """The best expected accuracy of any model that is blind to order; None where nobody knows.
+        """The best expected accuracy of any model that is blind to order; None: unknown.
 
-        What such a model sees depends on where it answers (`readout`): the bag of tokens (mean, query), or the bag and
-        the token at which it answers (last, per_token). `blind_masks` says under which masks that is so; `ceilings`
-        puts the two together.
+        Such a model sees the bag of tokens. If `readout` is last or per_token, it also sees the token at which it
+        answers. `blind_masks` says under which masks this holds; `ceilings` uses both.
         """
         return 1.0 if self.determined_by == "bag" else None
 
     def order_aware_ceiling(self, length: int) -> float | None:
-        """The best expected accuracy of any model; None where nobody knows."""
+        """The best expected accuracy of any model; None: unknown."""
         return None if self.determined_by is None else 1.0
 
     def ceilings(
         self, length: int, *, causal: bool | None = None, readout: str | None = None, window: int | None = None
     ) -> tuple[float | None, float | None]:
-        """(order-blind, order-aware) ceiling for a model with this mask, window and read-out; by default the task's.
+        """(order-blind, order-aware) ceiling for a model with this mask, window and read-out; None: the task's own.
 
-        The order-blind one is None, and skill undefined, where a stack without encoding is not blind to order: under a
-        mask that `blind_masks` does not hold, under a causal mask with the mean of all tokens as read-out (their bags
-        of earlier tokens are the order), and in a window. Where it equals the order-aware one, the bag determines the
-        answer and nothing else matters.
+        The order-blind ceiling is None if a model without encoding is not blind to order. Skill is then undefined. Such
+        a model is not blind in three cases: `blind_masks` does not contain the mask; the mask is causal and the
+        read-out is the mean (the bags of earlier tokens show the order); or there is a window. If both ceilings are
+        equal, the bag determines the answer, and the order-blind ceiling holds in all cases.
         """
         task = copy(self)
         task.readout = self.readout if readout is None else readout
@@ -183,16 +190,19 @@ class Task:
         return (None if sees_order and blind != aware else blind), aware
 
     def sources(self, tokens: Int[Tensor, "B N"]) -> Int[Tensor, "B N"] | None:
-        """Which key each query must read to know the answer, −1 where nothing is asked; None: not at one place."""
+        """The key that each query must read to know the answer; −1: no question. None: the answer is not at one key."""
         return None
 
     def references(self) -> dict[str, float]:
-        """Other numbers to read a result against, by name."""
+        """Other numbers to compare a result with, by name."""
         return {}
 
 
 def skill(accuracy: float, blind: float | None, aware: float | None) -> float | None:
-    """(accuracy − blind) / (aware − blind): 0 for the best order-blind model, 1 for the best of all; not clipped."""
+    """(accuracy − blind) / (aware − blind): 0 for the best order-blind model, 1 for the best model; not clipped.
+
+    None if a ceiling is unknown or both are equal.
+    """
     if blind is None or aware is None or aware <= blind:
         return None
     return (accuracy - blind) / (aware - blind)

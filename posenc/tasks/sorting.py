@@ -17,11 +17,10 @@ class SortingDataset(Task):
         0 0 2 5 5 9    → 1 (sorted)
         0 2 0 5 5 9    → 0 (one descent, between places 1 and 2)
 
-    Law: a bag of tokens, uniform and independent given that it has at least two different values, is sorted; for class
-    0 (probability ½) a place where neighbours differ is chosen uniformly and they are exchanged. So both classes have
-    the same bags, and nothing but the comparison of neighbours tells them apart. The note that posenc grew from
-    compared sorted with shuffled sequences, which a linear trend separates perfectly, and could exchange equal
-    neighbours.
+    Law: tokens are drawn uniformly and independently, again until at least two values differ, and then sorted. For
+    class 0 (probability ½) two different neighbours are chosen uniformly and exchanged. So both classes have the same
+    bags, and only a comparison of neighbours tells them apart. The note from which posenc started compared sorted with
+    shuffled sequences. A linear trend separates those perfectly. It could also exchange two equal neighbours.
     Random guess: ½.
     """
 
@@ -31,7 +30,7 @@ class SortingDataset(Task):
 
     num_outputs = 2
     min_length = 2
-    determined_by = "sequence"  # an exchanged pair is a descent, and a sorted sequence has none
+    determined_by = "sequence"  # an exchanged pair is a descent; a sorted sequence has no descent
 
     def __post_init__(self) -> None:
         checks.at_least(self, 2, "two different values are needed", vocab_size=self.vocab_size)
@@ -43,7 +42,7 @@ class SortingDataset(Task):
         while (rejected := tokens[:, 0] == tokens[:, -1]).any():
             tokens[rejected] = self._bags(generator, int(rejected.sum()), length)
         ascends = tokens[:, 1:] > tokens[:, :-1]
-        _, ascents = np.nonzero(ascends)  # their places, one row's after another's
+        _, ascents = np.nonzero(ascends)  # their places, row after row
         counts = np.count_nonzero(ascends, axis=1)
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         left = ascents[counts.cumsum() - 1 - (uniform * counts).astype(np.int64)]
@@ -58,20 +57,21 @@ class SortingDataset(Task):
         return tokens
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly ½: both classes have the same law of bags, so no bag speaks for either.
+        """Exactly ½: both classes have the same law of bags, so a bag says nothing about the class.
 
-        With the last token ½ + ½ P(it is not the largest | class 0), since it always is in class 1: the largest value
-        occurs once and, of as many ascents as there are smaller values, the last is exchanged.
+        If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). In class 1 the last
+        token is always the largest. In class 0 it is not if the largest value occurs once and the last ascent is the
+        one that is exchanged. There are as many ascents as smaller values.
         """
         return 1 / self.num_outputs + (self._last_exchanged(length) / 2 if self.readout == "last" else 0.0)
 
     def _last_exchanged(self, n: int) -> float:
-        """E[1{the largest value occurs once} / (different values − 1)] of n uniform tokens that are not all equal.
+        """E[1{the largest value occurs once} / (different values − 1)] for n uniform tokens that are not all equal.
 
         Σ_v n V⁻ⁿ vⁿ⁻¹ E[1 / different values of n − 1 tokens below v] / (1 − V¹⁻ⁿ).
         """
         V = self.vocab_size
-        below = np.arange(1, V)[:, None]  # v: the largest value, and how many are smaller
+        below = np.arange(1, V)[:, None]  # v: the largest value, which is also the number of smaller values
         different = np.arange(1, V)[None, :]
         law = np.zeros((V - 1, V - 1))  # [v, d]: P(d different values)
         law[:, 0] = 1

@@ -27,7 +27,7 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class SequenceModule(L.LightningModule):
-    """Cross-entropy of an encoder on a task; accuracy and skill beside what is achievable.
+    """Trains an encoder on a task with cross-entropy; logs accuracy, skill and the ceilings.
 
     optimizer     makes an optimizer from parameters
     warmup_steps  steps of linear warm-up; then `schedule`, by default a cosine to zero at the trainer's last step
@@ -58,28 +58,28 @@ class SequenceModule(L.LightningModule):
         self.by_position: list[dict[str, float]] = []
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits, at positions drawn by the scheme."""
+        """Logits. The position scheme places the tokens."""
         positions = self.place(tokens)
-        if self.training and self.global_rank:  # positions are those of the whole batch, dropout this rank's own
+        if self.training and self.global_rank:  # all ranks draw the same positions; each rank has its own dropout
             torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}/rank/{self.global_rank}"))
         return self.encoder(tokens, positions)
 
     def place(self, tokens: Tensor) -> Positions:
-        """Where the scheme puts these tokens, the read-out's own included."""
+        """The positions of these tokens and of the read-out's own token."""
         return self.positions(tokens, training=self.training, extra=self.encoder.extra_positions)
 
     def _places(self, length: int) -> int | None:
-        """Tokens in a sequence of this length, if each is asked something."""
+        """How many tokens a sequence of this length has, if each token has an answer; otherwise None."""
         _, targets = self.task.sample(generator(0, "places"), 1, length)
         return targets.shape[1] if targets.ndim == 2 else None
 
     @property
     def test_lengths(self) -> list[int]:
-        """The test lengths at which the encoding is defined, in their order."""
+        """The test lengths at which the encoding is defined."""
         return [length for length in self.task.test_lengths if length not in self.undefined]
 
     def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits in float32, and targets; ConfigError where the read-out does not answer what the task asks."""
+        """Logits in float32, and targets. Raises ConfigError if the read-out does not fit the task's targets."""
         tokens, targets = batch
         logits = self(tokens)
         if logits.shape[:-1] != targets.shape:
@@ -89,16 +89,16 @@ class SequenceModule(L.LightningModule):
         return logits.float(), targets
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Dropout and random positions of a step depend on (seed, step) alone."""
+        """Seed torch, so that dropout and random positions of a step depend only on (seed, step)."""
         torch.manual_seed(stream_seed(self.seed, f"step/{self.global_step}"))
 
     @property
     def logs_this_step(self) -> bool:
-        """Whether the trainer writes a row after the step in hand."""
+        """Whether the trainer writes a row after this step."""
         return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # pyright: ignore[reportAttributeAccessIssue]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; loss, accuracy and learning rate are logged where the trainer writes a row."""
+        """Loss of one batch. Loss, accuracy and learning rate are logged at steps at which the trainer writes a row."""
         logits, targets = self.answer(batch)
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
         weight = self._weight(targets)
@@ -117,7 +117,7 @@ class SequenceModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradient's norm to `gradient_clip_val`, if there is one. Raises Diverged where it is not finite."""
+        """Clip the gradient's norm to `gradient_clip_val`, if it is set. Raises Diverged if the norm is not finite."""
         if gradient_clip_val is None:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
         else:
@@ -125,7 +125,7 @@ class SequenceModule(L.LightningModule):
         check_gradient(self.trainer, norm, self._loss)
 
     def _weight(self, targets: Tensor) -> Tensor | None:
-        """w = asked · processes / Σ asked, so that the mean of w · loss over processes is that over all targets."""
+        """w = asked · processes / Σ asked. The mean of w · loss over processes is then the loss over all targets."""
         if self.trainer.world_size == 1:
             return None
         asked = (targets != IGNORE).sum().float()
@@ -140,7 +140,7 @@ class SequenceModule(L.LightningModule):
         return values | {"skill": relative, "skill_standard_error": error}
 
     def _log_epoch(self, values: dict[str, float]) -> None:
-        """Log values that all processes agree on, since their scores are gathered; Lightning cannot know, and asks."""
+        """Log values that are equal in all processes, because scores are gathered. `sync_dist` silences a warning."""
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -148,7 +148,7 @@ class SequenceModule(L.LightningModule):
         self.validation(*self.answer(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores and, so that charts can show them, the ceilings."""
+        """Log the scores, and the ceilings for charts."""
         length = self.task.length[1]
         scores = self._scores(self.validation.compute(), length)
         self._log_epoch({f"validation/{key}": value for key, value in scores.items()})
@@ -161,9 +161,9 @@ class SequenceModule(L.LightningModule):
         self._test_scores(self.test_lengths[dataloader_idx])(*self.answer(batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of every test length as test/<length>/<score>; keep those of every place in `by_position`.
+        """Log the scores of each test length as test/<length>/<score>; keep the scores of each place in `by_position`.
 
-        Their row says its step itself: Lightning's count is one less in a run that was resumed after its last step.
+        The row contains its own step, because Lightning's count is one too low if a run is resumed after its end.
         """
         self.by_position = []
         self._log_epoch({"step": float(self.global_step)})
@@ -174,7 +174,7 @@ class SequenceModule(L.LightningModule):
             self.by_position += [{"length": length} | self._a_byte(row) for row in scores.by_place()]
 
     def _a_byte(self, row: dict[str, float]) -> dict[str, float]:
-        """The scores of a place and, where it is known how many bytes a token has, its bits a byte."""
+        """The scores of a place, and bits per byte if the task knows how many bytes a token has."""
         size = self.references.get("bytes_per_token")
         bits = {f"bits_per_byte{of}": row[f"bits{of}"] / size for of in ("", "_standard_error")} if size else {}
         return row | bits
@@ -185,13 +185,13 @@ class SequenceModule(L.LightningModule):
         return scores
 
     def known(self, length: int, error: float) -> bool:
-        """Whether the test so far is `enough` for the skill at `length`; all processes of a run get the same answer."""
+        """Whether the test batches so far are `enough` for the skill at `length`. All processes get the same answer."""
         return enough(self._scores(self._test_scores(length).now(), length), error)
 
     def configure_optimizers(self) -> dict:
-        """The optimizer under the schedule of its learning rate, stepped every step."""
+        """The optimizer and the schedule of its learning rate, which changes every step."""
         optimizer = self.optimizer(self.parameters())
-        # A fused optimizer offers to unscale float16's gradients itself, and Lightning then refuses to clip them.
+        # A fused optimizer says that it unscales float16's gradients itself. Lightning would then refuse to clip them.
         optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: self.schedule(step, self.warmup_steps, total))
