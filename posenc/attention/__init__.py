@@ -1,4 +1,4 @@
-"""Self-attention: its definition, the layer, biases and masks, and in `kernels` faster ways to the same numbers."""
+"""Self-attention: its definition, the layer, biases and masks; `kernels` has faster ways to compute the same."""
 
 from posenc.attention.bias import Bias
 from posenc.attention.definition import attention_logits, biased, explicit

@@ -1,4 +1,4 @@
-"""What a layer keeps of the tokens that it has read, so that those after them are read alone."""
+"""The cache of one layer. It keeps what the next tokens need from earlier tokens, so each token is read once."""
 
 import torch
 from jaxtyping import Float
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def unread(x: Float[Tensor, "B M D"], length: int) -> Float[Tensor, "B N D"]:
-    """In the place of inputs that are not kept: NaN, so that nothing can read them unnoticed."""
+    """x with NaN in place of the inputs that are not kept. If some code read them, the result would be NaN."""
     return x.new_full((), float("nan")).expand(len(x), length, x.shape[-1])
 
 
 class LayerCache:
-    """Keys and values of one layer, before the encoding turns them, and its inputs where an encoding reads those.
+    """Keys and values of one layer before the encoding rotates them, and the layer's inputs if the encoding reads them.
 
-    Keys are turned anew in each step, at their own positions: all that an encoding says of a pair of tokens is then
-    said by one code, whether they are read at once or one by one.
+    Each step rotates all keys again, at their own positions. So the same code treats a pair of tokens, whether the
+    tokens are read at once or one by one.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class LayerCache:
 
     @property
     def form(self) -> tuple[int, ...]:
-        """How many sequences and heads its keys have, and how wide they are; zeros before the first."""
+        """(sequences, heads, width) of the keys; zeros while the cache is empty."""
         kept = self.held.get("k")
         return (0, 0, 0) if kept is None else (*kept.shape[:2], kept.shape[-1])
 
     def __deepcopy__(self, memo: dict[int, object]) -> "LayerCache":
-        """A cache of the same tensors, with their gradients: `keep` makes new ones, and changes none."""
+        """A cache with the same tensors and gradients. This is safe: `keep` makes new tensors and changes none."""
         copied = LayerCache()
         copied.held = dict(self.held)
         return copied
 
     def keep(self, **new: Float[Tensor, "B *h M c"]) -> list[Tensor]:
-        """Append along the axis of the tokens; what is held now, in the order given."""
+        """Append new tokens. Returns all that is now kept under these names, in the order given."""
         for name, value in new.items():
             self.held[name] = torch.cat((self.held[name], value), -2) if name in self.held else value
         return [self.held[name] for name in new]

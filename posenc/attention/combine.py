@@ -1,7 +1,7 @@
-"""Biases of several encodings in one: added, or side by side on the heads.
+"""Combines the biases of several encodings: their sum, or one after another along the heads.
 
-Tables of distances stay tables of distances, biases of pairs are computed for some queries at a time as before; others
-become N×N. Values that some biases add by distance are kept.
+If all are tables of distances, so is the result. If one is `ByPairs` and none has `values`, the result is `ByPairs`.
+Otherwise the result is `Dense`, N×N. The `values` of the biases are kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
 from posenc.positions.positions import Positions
 
 Block = Callable[[Sequence[Tensor], slice, slice], Float[Tensor, "b h m n"]]
-"""(tensors, queries, keys) → the bias between those places."""
+"""(tensors, queries, keys) → the bias between these queries and keys."""
 
 
 def added(biases: Sequence[Bias | None], positions: Positions) -> Bias | None:
-    """The bias whose matrix is the sum of theirs; what they add to the values is added too."""
+    """The bias whose matrix is the sum of the matrices, and whose `values` are the sum of the `values`."""
     given = [bias for bias in biases if bias is not None]
     if len(given) < 2:
         return given[0] if given else None
@@ -49,7 +49,7 @@ def _joined(
     join: Callable[[Sequence[Tensor | None]], Tensor],
     values: Tensor | None,
 ) -> Bias:
-    """`join` of the blocks of all biases: for some queries at a time where one of them asks for it."""
+    """`join` of the blocks of all biases, as `ByPairs` or `Dense`."""
     parts = [_block(bias, positions) for bias in biases]
     ends = [*accumulate(len(tensors) for _, tensors in parts)]
 
@@ -65,7 +65,7 @@ def _joined(
 
 
 def _block(bias: Bias | None, positions: Positions) -> tuple[Block | None, tuple[Tensor, ...]]:
-    """How a bias gives the logits between some places, and the tensors that it takes."""
+    """The function that gives a block of the bias, and the tensors that it takes."""
     if bias is None:
         return None, ()
     if isinstance(bias, ByPairs):
@@ -91,7 +91,7 @@ def _sum(tensors: Sequence[Tensor | None]) -> Tensor:
 
 
 def _heads(tensors: Sequence[Tensor | None], heads: Sequence[int]) -> Tensor:
-    """(b, h, ...) of each in one, (b, H, ...): h = 1 stands for all heads of a part, None for zeros."""
+    """Join tensors (b, h, ...) to one (b, H, ...). h = 1 is used for all heads of its part; None gives zeros."""
     shapes = [tensor.shape for tensor in tensors if tensor is not None]
     shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
     known = next(tensor for tensor in tensors if tensor is not None)

@@ -1,4 +1,4 @@
-"""What a layer asks of an encoding, and whether the encoding was built for it."""
+"""The parts of an encoding that a layer uses, and the check that the encoding was built for the layer."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from posenc.positions.positions import Positions
 
 
 class Hooks(Protocol):
-    """What a layer asks of an encoding (see `posenc.encodings.base`)."""
+    """The parts of an encoding that a layer uses (see `posenc.encodings.base`)."""
 
     @property
     def in_attention(self) -> bool: ...
@@ -27,7 +27,7 @@ class Hooks(Protocol):
 
 
 def built_for(owner: object, encoding: object, **own: int | bool) -> None:
-    """Refuse an encoding that was built for another width, number of heads or mask than those of `owner`."""
+    """Raise ConfigError if the encoding was built for another width, number of heads or mask than `owner` has."""
     for name, value in own.items():
         theirs = getattr(encoding, name, value)
         if theirs != value:

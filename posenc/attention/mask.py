@@ -1,4 +1,4 @@
-"""Which keys a query may see: a matter of the order in the sequence and of what the user says, not of position ids."""
+"""Which keys a query may see. This depends on the order in the sequence and on the user, not on position ids."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from posenc.positions.positions import Positions
 class Mask:
     """Which keys a query may see.
 
-    causal  no key to the right of the query
-    window  no key more than this many places away (None: no limit)
-    own     (b, h, M, N), b = 1 or B, h = 1 or H: besides, only keys where it is True. A query that would then see no
-            key, such as padding, sees all, so that its answer, which is not to be read, is a number. Attention alone
-            knows of it: an encoding that adds up over tokens counts those that are hidden, and documents (see
-            Positions) are the way to hide them from it too
+    causal  a query sees no key to its right
+    window  a query sees no key more than `window` places away (None: no limit)
+    own     (b, h, M, N), b = 1 or B, h = 1 or H: a query sees only keys where this is True. If a query, such as
+            padding, would see no key, it sees all keys, so that its output is not NaN; nobody should read that output.
+            Only attention uses `own`. An encoding that sums over tokens still counts hidden tokens; to hide them from
+            the encoding too, use documents (see Positions)
     """
 
     causal: bool = False
@@ -28,7 +28,7 @@ class Mask:
     own: Bool[Tensor, "b h M N"] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse an own mask of another form with a ConfigError."""
+        """Raise ConfigError if the own mask has another shape or type."""
         if self.own is not None and (self.own.dtype != torch.bool or self.own.ndim != 4):
             raise ConfigError(
                 f"Mask: own must be booleans of shape (batch, heads, queries, keys), got {tuple(self.own.shape)}, "
@@ -36,7 +36,7 @@ class Mask:
             )
 
     def fit(self, logits: Float[Tensor, "B H *s"]) -> None:
-        """Refuse, with a ConfigError, an own mask of another number of sequences or heads: it would broadcast."""
+        """Raise ConfigError if the own mask has another number of sequences or heads, because it would broadcast."""
         if self.own is not None and any(
             n not in (1, m) for n, m in zip(self.own.shape, logits.shape[:2], strict=False)
         ):
@@ -55,10 +55,10 @@ class Mask:
         return self.between(slice(0, length), slice(0, length), device)
 
     def seen(self, positions: Positions) -> Bool[Tensor, "M N"] | Bool[Tensor, "b h M N"] | None:
-        """`allowed` of the M queries, no key of another document, and only those of `own`."""
+        """`allowed` for the M queries, without keys of other documents and without keys that `own` hides."""
         keys, documents, allowed = positions.at_keys, positions.documents, None
         N = keys.length
-        if self.window is not None or (self.causal and positions.before < N - 1):  # else the last token sees all
+        if self.window is not None or (self.causal and positions.before < N - 1):  # otherwise the last token sees all
             allowed = self.between(slice(positions.before, N), slice(0, N), positions.ids.device)
         if documents is not None and keys.documents is not None:
             same = (documents[:, :, None] == keys.documents[:, None, :])[:, None]
@@ -74,20 +74,20 @@ class Mask:
         return allowed | ~allowed.any(-1, keepdim=True)
 
     def between(self, queries: slice, keys: slice, device: torch.device | None = None) -> Bool[Tensor, "m n"] | None:
-        """`allowed` of some queries and keys alone."""
+        """`allowed` for some queries and keys."""
         if not self.causal and self.window is None:
             return None
         m, n = (torch.arange(places.start, places.stop, device=device) for places in (queries, keys))
         return self._sees(n[None, :] - m[:, None])
 
     def reach(self, queries: slice, length: int) -> slice:
-        """The keys from the first to the last that one of the queries sees."""
+        """The keys from the first to the last that at least one of the queries sees."""
         first = 0 if self.window is None else max(0, queries.start - self.window)
         last = length if self.window is None else min(length, queries.stop + self.window)
         return slice(first, min(last, queries.stop) if self.causal else last)
 
     def edges(self, queries: slice, keys: slice) -> Iterator[slice]:
-        """The keys, of those in `reach`, that some of the queries see and some do not: on the left and on the right."""
+        """The keys in `reach` that some of the queries see and others do not: left edge, then right edge."""
         left = keys.start if self.window is None else min(keys.stop, max(keys.start, queries.stop - 1 - self.window))
         right = keys.stop if self.window is None else queries.start + self.window + 1
         right = min(keys.stop, queries.start + 1 if self.causal else right)

@@ -1,4 +1,4 @@
-"""What queries, keys and values are made by: linear layers, heads in groups, norms of queries and keys."""
+"""The parts that make queries, keys and values: linear layers, heads in groups, norms of queries and keys."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from posenc.checks import ConfigError
 
 QK_NORMS = ("l2", "rms")
 EPS = 1e-6
-"""What RMSNorm adds to the mean square, as most released models do."""
+"""RMSNorm adds this to the mean square; most released models use this value."""
 
 
 class Projection(nn.Linear):
-    """A linear layer that starts at N(0, 1/fan_in) with zero bias: unit-variance in, unit-variance out.
+    """A linear layer with initial weights N(0, 1/fan_in) and bias 0. An input of variance 1 gives output of variance 1.
 
-    bfloat16  whether to multiply and to answer in bfloat16, whatever the weights are (see posenc.training.precision)
+    bfloat16  whether to multiply in bfloat16 and return bfloat16 for weights of any type (posenc.training.precision)
     """
 
     bfloat16: bool = False
@@ -35,9 +35,9 @@ class Projection(nn.Linear):
 
 
 def kv_heads(num_heads: int, num_kv_heads: int | None) -> int:
-    """How many heads keys and values have. Raises ConfigError where those of queries do not split into as many groups.
+    """How many heads keys and values have. Raises ConfigError if num_heads is not a multiple of it.
 
-    None  as many as queries
+    num_kv_heads  None: num_heads
     """
     if num_kv_heads is None:
         return num_heads
@@ -51,7 +51,7 @@ def kv_heads(num_heads: int, num_kv_heads: int | None) -> int:
 
 
 def qk_norms(kind: str | None, width: int) -> nn.ModuleList | None:
-    """The norm of queries and that of keys; None for neither."""
+    """The norm of queries and the norm of keys; None: no norms."""
     if kind is None:
         return None
     checks.one_of("SelfAttention", QK_NORMS, qk_norm=kind)

@@ -1,4 +1,4 @@
-"""What attention layers do in a forward pass, recorded."""
+"""Records what attention layers compute in a forward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from posenc.positions.positions import Positions
 
 @dataclass
 class LayerRecord:
-    """What one attention layer did in a recorded forward pass."""
+    """What one attention layer computed in a recorded forward pass."""
 
     logits: Float[Tensor, "B H N N"]
     weights: Float[Tensor, "B H N N"]
@@ -27,10 +27,10 @@ class LayerRecord:
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[list[LayerRecord]]:
-    """Record logits, weights and bias of every SelfAttention that runs inside, first layer first.
+    """A context manager that records logits, weights and bias of every SelfAttention, in the order of the layers.
 
-    A capture forward: inside, attention runs by the explicit implementation, in float32 at least; outside, the model
-    keeps its own path.
+    Inside it attention is computed by its definition, in float32 at least. Afterwards the model uses its own kernels
+    again.
     """
     records: list[LayerRecord] = []
 

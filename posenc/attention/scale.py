@@ -1,9 +1,9 @@
-"""Logits scaled by how many keys a query sees: what keeps attention sharp where there are more of them.
+"""Scales logits by a function of how many keys a query sees. More keys make attention flatter; this corrects it.
 
-n is the number of keys that the mask lets a query see: under a causal mask its own prefix within its window, else all
-within its window. Position ids play no part. L is the same of the longest training sequence without a window, its
-number of tokens. The query is scaled after the encoding has turned it, so that every kernel gives it, and biases are
-not scaled.
+n is the number of keys that the mask lets a query see. Under a causal mask these are the tokens up to the query, else
+all tokens; in both cases only those within its window. Position ids do not matter. L is the number of tokens of the
+longest training sequence. The query is scaled after the encoding has rotated it. So every kernel can be used, and
+biases are not scaled.
 """
 
 import math
@@ -20,9 +20,9 @@ from posenc.positions.schemes import Length, OriginalLength
 
 
 class LogitScale(OriginalLength, nn.Module):
-    """What q·k / √d of a query is multiplied by, as a function of the number n of keys that it sees.
+    """The factor of a query's q·k / √d, a function of the number n of keys that the query sees.
 
-    original_length  L; None: the length that is trained
+    original_length  L; None: the training length
     """
 
     source: ClassVar[str]
@@ -32,15 +32,15 @@ class LogitScale(OriginalLength, nn.Module):
         self._set(original_length)
 
     def forward(self, keys: Int[Tensor, "*b N"]) -> Float[Tensor, "*h N 1"]:
-        """The scale of each query, of all heads or of each; of each sequence for keys of (b, 1, N)."""
+        """The factor of each query, for all heads or for each head. Keys (b, 1, N) give one for each sequence."""
         raise NotImplementedError
 
 
 class ScalableSoftmax(LogitScale):
-    """s · log n / log L, s learned for each head from 1 on.
+    """s · log n / log L; s is learned for each head and starts at 1.
 
-    Scalable-Softmax, Nakanishi 2025 (https://arxiv.org/abs/2501.19399). Deviation: log L is divided out, so that the
-    longest training sequence starts as with softmax; the paper's s is s / log L.
+    Scalable-Softmax, Nakanishi 2025 (https://arxiv.org/abs/2501.19399). Deviation: we divide by log L, so that the
+    longest training sequence starts with the plain softmax. The paper's s is our s / log L.
     """
 
     source = "https://arxiv.org/abs/2501.19399"
@@ -54,11 +54,11 @@ class ScalableSoftmax(LogitScale):
 
 
 class TemperatureTuning(LogitScale):
-    """1 + β · log(1 + ⌊(n − 1)/L⌋): 1 up to length L, then a step up after each further L keys.
+    """1 + β · log(1 + ⌊(n − 1)/L⌋): 1 up to length L, and one step larger after each further L keys.
 
     Llama 4 (https://ai.meta.com/blog/llama-4-multimodal-intelligence) and Ministral 3
-    (https://arxiv.org/abs/2601.08584), with β = 0.1, as in transformers. n − 1 is the position of a query that sees
-    all its prefix, as in Ministral 3; Llama 4 has n in its place, one token earlier.
+    (https://arxiv.org/abs/2601.08584), with β = 0.1, as in transformers. For a query that sees all earlier tokens,
+    n − 1 is its position, as in Ministral 3. Llama 4 has n in place of n − 1, so its steps come one token earlier.
     """
 
     source = "https://arxiv.org/abs/2601.08584"
@@ -73,10 +73,10 @@ class TemperatureTuning(LogitScale):
 
 
 class LogN(LogitScale):
-    """max(1, log n / log L): 1 up to length L, then so that entropy stays.
+    """max(1, log n / log L): 1 up to length L. For more keys it keeps the entropy of the weights about constant.
 
     Su 2021 (https://kexue.fm/archives/8823) and Chiang & Cholak 2022 (https://arxiv.org/abs/2202.12172), in the form of
-    Qwen (https://arxiv.org/abs/2309.16609), which scales no query that sees fewer keys than training had.
+    Qwen (https://arxiv.org/abs/2309.16609): a query that sees fewer keys than training had is not scaled.
     """
 
     source = "https://arxiv.org/abs/2309.16609"
@@ -90,11 +90,11 @@ FORMS: dict[str, type[LogitScale]] = {
     "temperature_tuning": TemperatureTuning,
     "log_n": LogN,
 }
-"""By the word that `model.logit_scale` has for it."""
+"""The classes, by their words in `model.logit_scale`."""
 
 
 def made(owner: object, num_heads: int, asked: Any) -> LogitScale | None:
-    """What `model.logit_scale` asks for in a layer: null, a word of `FORMS`, or a mapping of `form` and its options."""
+    """The LogitScale of a layer, from `model.logit_scale`: None, a word of `FORMS`, or {form: WORD, option: value}."""
     if asked is None:
         return None
     given = dict(asked) if isinstance(asked, Mapping) else {"form": asked}

@@ -1,1 +1,1 @@
-"""Attention computed in other ways than by its definition: faster, or in less memory."""
+"""Kernels: ways to compute attention that are faster or need less memory than its definition."""

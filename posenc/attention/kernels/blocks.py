@@ -1,4 +1,4 @@
-"""Blocks that stay in a CPU's caches, and are computed again in the backward pass: where they pay, how to cut them."""
+"""What kernels share that compute attention block by block, so that a block fits into a CPU's caches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,18 +14,18 @@ from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
 Queries = Float[Tensor, "B H N c"]
-"""And keys."""
+"""The shape of queries and of keys."""
 Values = Float[Tensor, "B H N d"]
-"""And what attention makes of them."""
+"""The shape of values and of the output of attention."""
 
 
 def pays(x: Tensor) -> bool:
-    """Not on a GPU, which each block would keep waiting, nor in torch.compile, which cannot trace the backward pass."""
+    """Whether blocks are faster. A GPU would wait at each block, and torch.compile cannot trace our backward pass."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Inside, products keep the type of their operands; a device that knows no autocast, `meta`, needs nothing."""
+    """A context manager without autocast, so that products keep the type of their operands."""
     known = torch.amp.autocast_mode.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
 
@@ -33,10 +33,10 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
 def operands(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, positions: Positions
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v for kernels that take their strides and shapes on trust: (B, H, N, ·), the last axis without gaps.
+    """q, k and v in the form that kernels need but do not check: (B, H, N, ·), contiguous along the last axis.
 
-    What broadcasts along batch or heads is spread out, as a view. ConfigError where there are not as many queries, keys
-    and values as positions, or where q, k, v and the bias belong to different batches or heads.
+    Axes of batch and heads are expanded, as a view. Raises ConfigError if the number of queries, keys or values is not
+    the number of positions, or if q, k, v and the bias have different batches or heads.
     """
     fits(q, k, positions)
     same = q.shape[:2] == k.shape[:2] and q.shape[3:] == k.shape[3:]
@@ -52,7 +52,7 @@ def operands(
 
 
 def fits(q: Tensor, k: Tensor, positions: Positions) -> None:
-    """Refuse, with a ConfigError, queries or keys that are not as many as the positions: they would broadcast."""
+    """Raise ConfigError if there are not as many queries or keys as positions, because they would broadcast."""
     queries, keys = positions.length, positions.at_keys.length
     if q.shape[-2] != queries or k.shape[-2] != keys:
         where = f"{queries} positions" if positions.keys is None else f"{queries} and {keys} positions"
@@ -77,10 +77,10 @@ def _spread(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward pass that refuses to be differentiated itself, at once.
+    """A decorator: a backward pass that raises an error at once if it would be differentiated itself.
 
-    torch's `once_differentiable` leaves the refusal to a node that torch.autograd.grad passes by, so that a second
-    derivative would lack what goes through this pass.
+    torch's `once_differentiable` raises the error in a later node, which torch.autograd.grad may skip. A second
+    derivative would then silently lack the terms of this pass.
     """
 
     @wraps(backward)
@@ -96,9 +96,9 @@ def once(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """`blocked` where it pays, else the `definition` that it equals.
+    """`blocked` if blocks are faster, otherwise the `definition`, which gives the same result.
 
-    Without autocast: the backward pass runs outside it, and would compute again something else.
+    Autocast is switched off. The backward pass runs without autocast, and it must compute the same numbers again.
     """
     with without_autocast(operands[0]):
         answer = blocked.apply(*operands) if pays(operands[0]) else definition(*operands)
@@ -107,8 +107,10 @@ def apply(blocked: type[Function], definition: Callable[..., Tensor], *operands:
 
 
 def by_key(rows: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
-    """[m, n] = rows[m, n − m + (last m)], n = W − m + 1 keys: rows of distances, read by key, through a row stride that
-    is one shorter. A view of what is contiguous; `skew` is the same without strides."""
+    """out[i, j] = rows[i, j − i + m − 1], n = W − m + 1: rows of distances as rows of keys.
+
+    A view of contiguous rows whose row stride is one shorter. `skew` does the same without strides.
+    """
     rows = rows.contiguous()
     m, W = rows.shape[-2:]
     strides = (*rows.stride()[:-2], max(1, W - 1), 1)
@@ -116,10 +118,10 @@ def by_key(rows: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
 
 
 def skew(table: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
-    """out[i, j] = table[i, j − i + m − 1], W = n + m − 1: a row of distances a query becomes a row of keys a query.
+    """out[i, j] = table[i, j − i + m − 1], W = n + m − 1: rows of distances become rows of keys.
 
-    Huang et al. 2018 (Music Transformer, https://arxiv.org/abs/1809.04281), section 3.4.1, for both directions: read
-    with a stride of W − 1 instead of W, each row starts one distance further left. A view of a contiguous table.
+    Huang et al. 2018 (Music Transformer, https://arxiv.org/abs/1809.04281), section 3.4.1, for both directions. The row
+    stride is W − 1 instead of W, so each row starts one distance further left. A view, if the table is contiguous.
     """
     m, W = table.shape[-2:]
     if m == 1:
@@ -129,7 +131,7 @@ def skew(table: Float[Tensor, "*b m W"]) -> Float[Tensor, "*b m n"]:
 
 
 def earlier(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
-    """(m, n), True where the key (column) is not after the query (row), the queries being the last of the keys."""
+    """(m, n), True where the key (column) is not after the query (row). The queries are the last m of the n keys."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 

@@ -1,18 +1,19 @@
-"""Attention under a bias that each query reads from vectors of distances, on the CPU: block by block, nothing N×N kept.
+"""Attention on the CPU under a bias made of queries and vectors of distances. No N×N tensor is kept between blocks.
 
     logit(m, n) = q_m·k_n / √d + a_m·r[n − m],  out_m = Σ_n P(m, n) (v_n + s[n − m])
 
-with a the queries' own reading of the vectors r, and vectors s that some encodings add to the values. For some queries
-m .. m' only n + m' − m distances occur, and a_m·r of all of them is one product, a row of distances a query; read with
-a row stride that is one shorter, it is a row of keys a query (Huang et al. 2018, https://arxiv.org/abs/1809.04281,
-section 3.4.1). So logits lie *inside* rows of distances, and so, bordered by zeros, do weights and their gradients, and
-every product reads either form without a copy:
+a are the `queries` of the bias and r its `vectors`; s are the vectors that some encodings add to the values. Between
+queries m .. m' and n keys only n + m' − m distances occur. One product computes a_m·r for all of them: a row of
+distances for each query. If it is read with a row stride that is one shorter, it is a row of keys for each query
+(Huang et al. 2018, https://arxiv.org/abs/1809.04281, section 3.4.1). So logits are stored *inside* rows of distances.
+Weights and their gradients are stored in the same way, with zeros at the borders. Every product reads the rows by
+distance or by key, without a copy:
 
     dS = P ∘ (dO Vᵀ + dO sᵀ − rowsum(dO ∘ O)),  dV = Pᵀ dO,  ds = Pᵀ dO
     dQ = dS K,  dK = dSᵀ Q,  dA = dS r,  dr = dSᵀ A
 
-where the products with r and s are over distances. The backward pass computes the weights again, from the logarithm of
-each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691). Powers of two as in
+The products with r and s are sums over distances. The backward pass computes the weights again, from the logarithm of
+each query's sum (FlashAttention-2, Dao 2023, https://arxiv.org/abs/2307.08691). It uses powers of two, as in
 `posenc.attention.kernels.fused`.
 """
 
@@ -30,11 +31,14 @@ from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
 BLOCK, ROWS, LEAST = 2**18, 128, 16
-"""Weights that are computed at once, 1 MiB in float32, as some arrays of this size must stay in the caches; and queries
-of a head, at most, as between few queries and the keys there are few more distances than keys, and at least."""
+"""`BLOCK`: weights computed at once, 1 MiB in float32, because several arrays of this size must fit into the caches.
+
+`ROWS` and `LEAST`: at most and at least so many queries of a head in a block. With few queries there are only a few
+more distances than keys.
+"""
 
 Block = tuple[slice, slice, slice, slice]
-"""Heads, queries, keys, and which of the 2N − 1 distances lie between them."""
+"""(heads, queries, keys, distances): the distances between these queries and keys, among all 2N − 1."""
 
 
 def attend(
@@ -45,7 +49,10 @@ def attend(
     positions: Positions,
     mask: Mask,
 ) -> Float[Tensor, "B H N d"]:
-    """The definition's answer at consecutive positions, q as wide as v; below float32, inputs are widened to it."""
+    """The same as the definition, for consecutive positions and q as wide as v.
+
+    Inputs of lower precision than float32 are converted to float32.
+    """
     dtype, N = torch.promote_types(q.dtype, torch.float32), positions.length
     if q.shape[1] == 1:
         q = q.expand(-1, len(bias.vectors), -1, -1)
@@ -55,20 +62,24 @@ def attend(
     vectors = bias.vectors[:, occur].to(dtype)
     values = None if bias.values is None else bias.values[:, occur].to(dtype)
     first = (x.to(dtype).transpose(0, 1).contiguous() for x in (q, k, v, queries))
-    with blocks.without_autocast(q):  # the backward pass, outside it, must find the same weights
+    with blocks.without_autocast(q):  # the backward pass runs without autocast and must compute the same weights
         out = QueryAttention.apply(*first, vectors, values, mask, bias.reach)
     assert isinstance(out, Tensor)
     return out.transpose(0, 1).to(q.dtype)
 
 
 class QueryAttention(torch.autograd.Function):
-    """(q, k, v, a), each (H, B, N, ·), r and s, each (1 or H, 2N − 1, ·), s or None, mask, reach → as v."""
+    """(q, k, v, a, r, s or None, mask, reach) → the output, shaped like v.
+
+    q, k, v, a  (H, B, N, ·)
+    r, s        (1 or H, 2N − 1, ·)
+    """
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, a: Tensor, r: Tensor, s: Tensor | None, mask: Mask, reach: int | None
     ) -> Tensor:
-        """Keeps what it was given, the output and one number a query."""
+        """Keeps its inputs, the output and one number for each query."""
         out, sums = torch.empty_like(v), q.new_empty(*q.shape[:-1], 1)
         logits, weights = DistanceRows(q), DistanceRows(q)
         scale, log2e = q.shape[-1] ** -0.5, math.log2(math.e)
@@ -93,7 +104,7 @@ class QueryAttention(torch.autograd.Function):
     @staticmethod
     @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """All of them: in training all are asked for, but for vectors that are fixed, whose part is small."""
+        """All gradients. Training needs all of them, except for fixed vectors, whose gradient costs little."""
         q, k, v, a, r, s, out, sums = ctx.saved_tensors
         H, B, N, d = q.shape
         scale, log2e = d**-0.5, math.log2(math.e)
@@ -117,7 +128,7 @@ class QueryAttention(torch.autograd.Function):
             else:
                 slopes.copy_(weights)
                 _gather(ds, h, own.columns, own.sums(by_distance), grad[h, :, m])
-                given = read.read(block, grad[h, :, m], s, Mask(), own)  # in the place of the weights
+                given = read.read(block, grad[h, :, m], s, Mask(), own)  # overwrites `weights`
                 given += asked[h, :, m] @ values[h, :, n].mT
                 slopes *= given
             dq[h, :, m] = slopes @ k[h, :, n]
@@ -129,10 +140,10 @@ class QueryAttention(torch.autograd.Function):
 
 
 class Distinct:
-    """Of the distances `t` of a block, one for all on the left that share a vector, those between, one on the right.
+    """The distances `t` of a block without those that repeat a vector.
 
-    Distances of `reach` places and more share a vector on each side, so that products over them are of few columns:
-    what is read is repeated, and what is summed is summed before.
+    All distances ≤ −reach share a vector, and so do all distances ≥ reach. One column for each side is enough, and the
+    products have fewer columns. `spread` repeats such a column; `sums` adds the columns that share one.
     """
 
     def __init__(self, t: slice, length: int, reach: int | None) -> None:
@@ -141,19 +152,19 @@ class Distinct:
         if reach is not None:
             start = max(t.start, min(length - 1 - reach, last))
             stop = min(last, max(length - 1 + reach, start))
-            if 2 * (stop + 1 - start) > t.stop - t.start:  # too little is left out
+            if 2 * (stop + 1 - start) > t.stop - t.start:  # not enough columns would be saved
                 start, stop = t.start, last
         self.columns = slice(start, stop + 1)
         self.left, self.right = start - t.start, stop - t.start
 
     def spread(self, product: Float[Tensor, "h x w"], rows: Float[Tensor, "h x W"]) -> None:
-        """Each column where its distance stands in `rows`."""
+        """Write each column of `product` to the columns of `rows` that share its vector."""
         rows[..., self.left : self.right + 1] = product
         rows[..., : self.left] = product[..., :1]
         rows[..., self.right + 1 :] = product[..., -1:]
 
     def sums(self, rows: Float[Tensor, "h B m W"]) -> Float[Tensor, "h B m w"]:
-        """The columns that share a vector, summed."""
+        """Sum the columns that share a vector."""
         if self.left == 0 and self.right == rows.shape[-1] - 1:
             return rows
         if self.left == self.right:
@@ -164,17 +175,17 @@ class Distinct:
 
 
 class DistanceRows:
-    """A row of distances for each query of a block, in memory that the next block uses again.
+    """A row of distances for each query of a block. The next block uses the same memory.
 
-    Those that are `read` are written whole. Others must be zero where no key stands: they start so, and only the places
-    of keys are ever written.
+    `read` writes whole rows. Other rows must be zero where there is no key. They are zero at first, and later only the
+    places of keys are written.
     """
 
     def __init__(self, like: Tensor) -> None:
         self.like, self.held = like, like.new_empty(0)
 
     def of(self, block: Block) -> Float[Tensor, "h B m W"]:
-        """What the last block left, or zeros where that has another shape."""
+        """The rows of the last block; new zeros if this block has another shape."""
         h, m, _, t = block
         shape = (h.stop - h.start, self.like.shape[1], m.stop - m.start, t.stop - t.start)
         if self.held.shape != shape:
@@ -184,7 +195,7 @@ class DistanceRows:
     def read(
         self, block: Block, queries: Tensor, vectors: Tensor, mask: Mask, own: "Distinct"
     ) -> Float[Tensor, "h B m n"]:
-        """queries · vectors at the distance of each key, −∞ where the mask forbids it."""
+        """queries · vectors at the distance of each key; −∞ where the mask forbids the key."""
         rows, (h, _, _, t) = self.of(block), block
         read, flat = _of(vectors, h)[:, own.columns].expand(len(rows), -1, -1).mT, rows.flatten(1, 2)
         if own.columns == t:
@@ -198,12 +209,12 @@ class DistanceRows:
 
 
 def _of(vectors: Tensor, h: slice) -> Tensor:
-    """Those of some heads, or those that all heads share."""
+    """The vectors of heads `h`, or the vectors that all heads share."""
     return vectors if len(vectors) == 1 else vectors[h]
 
 
 def _apply(by_distance: Float[Tensor, "h B m W"], vectors: Float[Tensor, "g W c"]) -> Float[Tensor, "h B m c"]:
-    """Σ over distances."""
+    """Σ over distances of by_distance · vectors."""
     product = torch.bmm(by_distance.flatten(1, 2), vectors.expand(len(by_distance), -1, -1))
     return product.unflatten(1, by_distance.shape[1:3])
 
@@ -211,13 +222,13 @@ def _apply(by_distance: Float[Tensor, "h B m W"], vectors: Float[Tensor, "g W c"
 def _gather(
     into: Tensor, h: slice, t: slice, by_distance: Float[Tensor, "h B m w"], x: Float[Tensor, "h B m c"]
 ) -> None:
-    """Σ over sequences and queries (and heads, where they share vectors) of by_distance · x, at each distance."""
+    """Add Σ by_distance · x to `into`, over sequences and queries, and over heads if they share vectors."""
     product = torch.bmm(by_distance.flatten(1, 2).mT, x.flatten(1, 2))
     _of(into, h)[:, t] += product.sum(0, keepdim=True) if len(into) == 1 else product
 
 
 def _blocks(q: Tensor, mask: Mask) -> Iterator[Block]:
-    """Some queries of some heads, and the keys up to the last that one of them sees."""
+    """The blocks: some queries of some heads, and the keys up to the last that one of the queries sees."""
     H, B, N, _ = q.shape
     rows = min(N, ROWS, max(LEAST, BLOCK // (max(1, B) * N)))
     for h in blocks.cut(H, max(1, BLOCK // (max(1, B) * rows * N))):

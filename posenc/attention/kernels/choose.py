@@ -1,7 +1,7 @@
-"""Which kernel computes attention: one table, read from the top, and the only place that decides.
+"""Chooses the kernel that computes attention. Only this file decides; its table `RULES` is read from the top.
 
-Every kernel gives the answer of `posenc.attention.definition.explicit`; they differ in time and memory. The lengths
-below were timed; docs/performance.md says where.
+Every kernel gives the result of `posenc.attention.definition.explicit`; they differ in time and memory. The lengths
+below were measured; docs/performance.md says on which machine.
 """
 
 from collections.abc import Callable
@@ -19,44 +19,43 @@ from posenc.checks import ConfigError
 from posenc.positions.positions import Positions
 
 OPTIONS = ("auto", "explicit", "flex", "fused", "sdpa", "toeplitz")
-"""The values of `model.attention`. Where a kernel cannot do what was asked, the next one of the table does it."""
+"""The values of `model.attention`. If a kernel cannot compute a case, a later rule of the table applies."""
 
 FIXED_FROM = 512
-"""From this length on `fused` is faster than sdpa for a table without gradient; below it, reversing q costs as much as
-the strided view saves."""
+"""From this length on, `fused` is faster than `sdpa` for a table without gradient. Below it, reversing q costs as much
+as the strided view saves."""
 
 KEEP_UP_TO = 64
-"""Up to this length it is faster to keep the bfloat16 weights for the backward pass than to compute them again."""
+"""Up to this length, keeping the bfloat16 weights for the backward pass is faster than computing them again."""
 
 BLOCKS_UP_TO = 512
-"""Above this length a head no longer fits into the caches, and torch's float32 kernel is as fast as bfloat16 blocks."""
+"""Above this length a head does not fit into the caches, and torch's float32 kernel is as fast as bfloat16 blocks."""
 
 PRODUCTS_UP_TO = 128
-"""Up to this length attention with a bias on the logits is faster as plain bfloat16 products than in a float32 kernel.
+"""Up to this length, bfloat16 products are faster than a float32 kernel if there is a bias on the logits.
 
-On two Zen 4 cores with torch 2.13, in batches of 64 × 128, products take 0.6 of the kernel's time under a bias of
-logits, 1.0 under one that queries read, 1.3 with values; those with values are kept to `KEEP_UP_TO`.
+On two Zen 4 cores with torch 2.13, in batches of 64 × 128, the products take this share of the kernel's time: 0.6 with
+a `Dense` bias, 1.0 with `ByQuery`, 1.3 with `values`. Therefore the limit with `values` is `KEEP_UP_TO`.
 """
 
 
 class Case(NamedTuple):
-    """What the choice depends on.
+    """All that the choice depends on.
 
     bias         none; table (one value a distance, for all queries and sequences); rows (a row of distances for each
-                 query, or a table for each sequence); read (each query reads vectors of distances); pairs (computed for
-                 some queries at a time); dense (N × N)
-    values       whether the bias adds to the values, for which the weights themselves are needed
+                 query, or a table for each sequence); read (`ByQuery`); pairs (`ByPairs`); dense (`Dense`)
+    values       whether the bias adds to the values; the kernel then needs the weights themselves
     learned      whether the bias needs a gradient
     consecutive  whether positions are 0 .. N − 1, so that distances are differences of places
     equal_width  whether q and k are as wide as v
     open_mask    whether every query sees every key
     length       N
     device       cpu, cuda, ...
-    compiling    whether torch.compile traces, which cannot trace a backward pass of our own
+    compiling    whether torch.compile is tracing; it cannot trace our own backward passes
     bfloat16     whether products may be rounded to bfloat16
     sinks        whether there is a sink beside the keys
     cap          whether there is a soft cap on the logits
-    documents    whether some tokens do not see each other because they are of different documents, or by an own mask
+    documents    whether there are documents or an own mask, so that some tokens do not see each other
     square       whether the queries are the keys
     """
 
@@ -77,22 +76,22 @@ class Case(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether weights are the softmax of the logits and nothing else."""
+        """Whether there is no sink and no soft cap."""
         return not (self.sinks or self.cap)
 
     @property
     def blocks(self) -> bool:
-        """Whether kernels that work block by block may run: on a GPU each block would keep the device waiting."""
+        """Whether kernels that compute block by block may run. On a GPU, the device would wait at each block."""
         return self.device == "cpu" and not self.compiling and self.plain and not self.documents and self.square
 
     @property
     def fusible(self) -> bool:
-        """Whether torch's fused kernel for the CPU can take the bias as its mask."""
+        """Whether torch's fused kernel for the CPU accepts the bias as its mask."""
         return self.bias != "none" and not self.values and self.equal_width and self.blocks
 
     @property
     def one_table(self) -> bool:
-        """Whether one value a distance holds for all queries and sequences."""
+        """Whether the bias has one value for each distance, the same for all queries and sequences."""
         return self.bias == "table" and self.consecutive
 
 
@@ -123,7 +122,7 @@ RULES = (
     Rule("sdpa", ("auto", "fused", "sdpa", "toeplitz"), lambda c: not c.values and not c.cap),
     Rule("explicit", OPTIONS, lambda _: True),
 )
-"""The first rule that fits is taken."""
+"""The first rule that fits decides."""
 
 KERNELS: dict[str, Callable[..., Tensor]] = {
     "bfloat16_blocks": bfloat16.attend,
@@ -135,12 +134,13 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
     "fused": fused.attend,
     "sdpa": sdpa.attend,
 }
-"""By name: (q, k, v, bias, positions, mask) → (B, H, N, d); those that know sinks or a cap take a `Softmax` too."""
+"""The kernels by name: (q, k, v, bias, positions, mask) → (B, H, N, d). A kernel with sinks or a cap takes a `Softmax`
+too."""
 
 SINKS = ("auto", "explicit", "flex", "sdpa")
-"""The values of `model.attention` that know sinks."""
+"""The values of `model.attention` that support sinks."""
 CAP = ("auto", "explicit", "flex")
-"""The values of `model.attention` that know a soft cap."""
+"""The values of `model.attention` that support a soft cap."""
 
 
 def choose(case: Case, attention: str = "auto") -> str:
@@ -152,7 +152,7 @@ def case(
     q: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, bfloat16: bool = False,
     softmax: Softmax = PLAIN,
 ) -> Case:  # fmt: skip
-    """The case that these inputs are."""
+    """The Case of these inputs."""
     return Case(
         bias=_kind(bias),
         values=bias is not None and bias.has_values,
@@ -183,10 +183,10 @@ def attend(
     bfloat16: bool = False,
     softmax: Softmax = PLAIN,
 ) -> Tensor:
-    """Attention, (B, H, N, d), by the kernel that the table names.
+    """Attention, (B, H, N, d), computed by the kernel that the table names.
 
     attention  one of `OPTIONS`
-    bfloat16   whether to multiply in bfloat16 where that is faster; the answer is then bfloat16, elsewhere float32
+    bfloat16   whether a bfloat16 kernel may be used if it is faster; its result is bfloat16, otherwise float32
     softmax    how logits become weights
     """
     mask.fit(q)
@@ -198,7 +198,7 @@ def attend(
 
 
 def check_softmax(attention: str, sinks: bool, cap: bool) -> None:
-    """Refuse, with a ConfigError, sinks or a soft cap that this option does not know."""
+    """Raise ConfigError if this option does not support the sinks or the soft cap that are set."""
     for asked, what, known in ((sinks, "sinks=true", SINKS), (cap, "soft_cap", CAP)):
         if asked and attention not in known:
             raise ConfigError(
@@ -208,7 +208,7 @@ def check_softmax(attention: str, sinks: bool, cap: bool) -> None:
 
 
 def check_training(attention: str, device: torch.device) -> None:
-    """Refuse, with a ConfigError, a device on which this option cannot be trained."""
+    """Raise ConfigError if a model with this option cannot be trained on this device."""
     if attention == "flex":
         flex.check_training(device)
 

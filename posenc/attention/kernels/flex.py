@@ -1,15 +1,14 @@
-"""Attention by torch's FlexAttention: one kernel on CUDA GPUs for whatever a `Bias` and a `Mask` say, and no N×N.
+"""Attention by torch's FlexAttention: one kernel on CUDA GPUs for every `Bias` and `Mask`, without N×N tensors.
 
-    score_mod(s, b, h, m, n) = s + bias at (b, h, m, n),  read from the table or the logits that the bias holds
-    mask_mod(b, h, m, n)     = whether query m may see key n; whole blocks that see nothing are left out
+    score_mod(s, b, h, m, n) = s + bias at (b, h, m, n),  read from the table or the logits of the bias
+    mask_mod(b, h, m, n)     = whether query m may see key n; blocks without such a pair are left out
 
 Dong et al. 2024 (https://arxiv.org/abs/2412.05496), https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html.
-Scores are scaled before the bias is added, as everywhere in posenc. torch has no backward pass for it on a CPU; the
-forward pass there is for tests. Where queries read vectors of distances, their table of N × (2N − 1) is built; it
-has no place for what a bias adds to the values. Where there is a sink, the answer is scaled afterwards, with l the
-logarithm of the sum of exp(score) over the keys that a query sees, by
+Scores are scaled before the bias is added, as everywhere in posenc. On a CPU, torch has no backward pass for
+FlexAttention, and only tests use the forward pass. For a `ByQuery` bias its table of N × (2N − 1) is built. A bias with
+`values` is not supported. If there is a sink, the output is multiplied by
 
-    exp(l) / (exp(l) + exp(sink)) = σ(l − sink)
+    exp(l) / (exp(l) + exp(sink)) = σ(l − sink),  l the logarithm of Σ exp(score) over the keys that a query sees
 """
 
 import warnings
@@ -34,11 +33,11 @@ ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 LOG_SUM: dict[str, Any] = (
     {"return_aux": of_torch.AuxRequest(lse=True)} if hasattr(of_torch, "AuxRequest") else {"return_lse": True}
 )
-"""Asks for l too; torch below 2.9 has no other word for it."""
+"""The argument that makes FlexAttention return l too; torch below 2.9 has another name for it."""
 
 
 def check_training(device: torch.device) -> None:
-    """Refuse to train where torch cannot."""
+    """Raise ConfigError unless the device is a CUDA GPU."""
     if device.type != "cuda":
         raise ConfigError(
             f"model.attention=flex trains on CUDA GPUs only, and this run is on {device.type}, for which torch has no "
@@ -64,7 +63,8 @@ def attend(
     if q.device.type == "cuda":
         out = _compiled()(q, k, v, **given)
     else:
-        q, k, v = (x.detach() for x in (q, k, v))  # that one would need a gradient is refused even where none is made
+        # torch refuses inputs that need a gradient, even under no_grad.
+        q, k, v = (x.detach() for x in (q, k, v))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
             out = flex_attention(q, k, v, **given)
@@ -78,7 +78,7 @@ def attend(
 
 
 def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
-    """Adds the bias to one score; axes of size 1 are read at 0."""
+    """The function that adds the bias to a score. Axes of size 1 are read at index 0."""
     bias = Dense(bias.matrix(positions)) if isinstance(bias, ByPairs) else bias
     if isinstance(bias, Dense):
         logits, each, heads = bias.logits, bias.logits.shape[0] > 1, bias.logits.shape[1] > 1
@@ -99,7 +99,7 @@ def score_mod(bias: Bias, positions: Positions) -> ScoreMod:
 
 
 def capped(added: ScoreMod | None, softmax: Softmax) -> ScoreMod:
-    """A soft cap on what the bias makes of a score."""
+    """The function that adds the bias to a score and then applies the soft cap."""
 
     def cap(score: Tensor, b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
         return softmax.capped(score if added is None else added(score, b, h, m, n))
@@ -113,7 +113,7 @@ def _sees(mask: Mask, m: Tensor, n: Tensor) -> Tensor:
 
 
 def of_documents(mask: Mask, positions: Positions) -> BlockMask:
-    """`block_mask` of each sequence, without keys of another document."""
+    """`block_mask` for each sequence, without keys of other documents."""
     documents, N = positions.documents, positions.length
     assert documents is not None
     several = len(documents) > 1
@@ -126,7 +126,7 @@ def of_documents(mask: Mask, positions: Positions) -> BlockMask:
 
 
 def of_own(mask: Mask, positions: Positions) -> BlockMask:
-    """Of a mask of the user's own, and all else that hides keys."""
+    """`block_mask` for an own mask, together with everything else that hides keys."""
     seen, N = mask.seen(positions), positions.length
     assert seen is not None
     each, heads = (seen.shape[axis] > 1 for axis in (0, 1))
@@ -140,7 +140,7 @@ def of_own(mask: Mask, positions: Positions) -> BlockMask:
 
 @lru_cache(maxsize=64)
 def block_mask(mask: Mask, length: int, device: torch.device) -> BlockMask:
-    """Which blocks of 128 × 128 hold a pair that the mask allows; a function of all three arguments alone."""
+    """Which blocks of 128 × 128 contain a pair that the mask allows. It depends only on the three arguments."""
 
     def sees(b: Tensor, h: Tensor, m: Tensor, n: Tensor) -> Tensor:
         return _sees(mask, m, n)

@@ -1,21 +1,21 @@
-"""Attention under a learned bias on the CPU: fused forward, blocked backward, nothing of N×N beyond the bias itself.
+"""Attention on the CPU under a learned bias: a fused forward pass and a blocked backward pass.
 
-torch's fused CPU kernel takes a bias as its mask, reads it through any strides, and gives no gradient of it; where one
-is asked for, torch falls back to several (B, H, N, N) tensors. Here the forward pass is the fused one, and the backward
-pass computes the weights again, a block of queries at a time, from what the forward pass kept (the logarithm of each
-query's sum):
+Apart from the bias itself no N×N tensor is built. torch's fused CPU kernel takes a bias as its mask and reads it
+through any strides, but it gives no gradient of the bias. If that gradient is needed, torch builds several
+(B, H, N, N) tensors instead. Here the forward pass is torch's fused kernel. The backward pass computes the weights
+again, a block of queries at a time, from L, the logarithm of each query's sum, which the forward pass kept:
 
     P = exp(q kᵀ / √d + bias − L),  dV = Pᵀ dO,  dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)),  dQ = dS K,  dK = dSᵀ Q
 
-as in FlashAttention-2 (Dao 2023, https://arxiv.org/abs/2307.08691, algorithm 2), and dBias = dS, passed on block by
-block. Deviations: whole rows, as a block of keys gains nothing on a CPU; powers of two instead of e, which torch
-computes in 0.6 of the time; L and the row sums are one more column of Q and dO.
+as in FlashAttention-2 (Dao 2023, https://arxiv.org/abs/2307.08691, algorithm 2), and dBias = dS, block by block.
+Deviations: whole rows are computed, because blocks of keys gain nothing on a CPU; powers of two replace powers of e,
+because torch computes them in 0.6 of the time; L and the row sums are one more column of Q and dO.
 
-How the bias lies in memory is a `Layout`:
+A `Layout` says how the bias is stored in memory:
 
-    Hankel  a table of distances for all queries. A Toeplitz matrix has N×N entries but 2N − 1 values; with the queries
-            in reverse order it is a Hankel matrix, row m the values from m to m + N − 1, a view of the values with
-            strides (1, 1). Its gradient is summed over batch and diagonals before the next block.
+    Hankel  a table of distances for all queries. A Toeplitz matrix has N×N entries but only 2N − 1 values. If the
+            queries are in reverse order, it is a Hankel matrix: row m has the values from m to m + N − 1. It is a view
+            of the values with strides (1, 1). Its gradient is summed over batch and diagonals before the next block.
     Rows    a row of distances for each query (see `blocks.skew`): a view with strides (M − 1, 1).
     Full    the matrix itself.
 """
@@ -35,32 +35,32 @@ from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
 BLOCK = 2**19
-"""Weights that are computed at once in the backward pass: 2 MiB in float32, and three or four times that with their
-gradients, so that a block stays in the caches."""
+"""How many weights the backward pass computes at once: 2 MiB in float32, and three or four times that with their
+gradients. So a block fits into the caches."""
 
 
 class Layout(ABC):
     """How a bias is stored, (b, H, ...) with b = 1 or B, and read as (b, H, N, N) without a copy."""
 
     reverse: bool = False
-    """Whether the first row is that of the last query."""
+    """Whether the queries are in reverse order, so that the first row belongs to the last query."""
 
     @abstractmethod
     def matrix(self, stored: Tensor) -> Float[Tensor, "b H N N"]:
-        """The bias of each pair: a view."""
+        """The bias of each pair, as a view."""
 
     def room(self, weights: Float[Tensor, "heads B m n"], held: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Where dS of a block is computed, and the memory around it (what the last block held, where it fits)."""
+        """(the view that dS of a block is written to, its whole memory). `held` is used again if its shape fits."""
         return weights, weights
 
     def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, held: Tensor) -> None:
-        """Put dS of one block, in what `room` held for it, into the gradient of what is stored."""
+        """Add dS of one block, from the memory of `room`, to the gradient of the stored bias."""
         place = self.matrix(gradient).transpose(0, 1)[h, :, m, n]
         place.copy_(held if place.shape[1] > 1 else held.sum(1, keepdim=True))
 
 
 class Hankel(Layout):
-    """(1, H, 2N − 1): one value a distance."""
+    """(1, H, 2N − 1): one value for each distance."""
 
     reverse = True
 
@@ -69,7 +69,7 @@ class Hankel(Layout):
         return stored.unfold(-1, (stored.shape[-1] + 1) // 2, 1)
 
     def room(self, weights: Float[Tensor, "heads B m n"], held: Tensor | None) -> tuple[Tensor, Tensor]:
-        """In rows of distances, zero where no key stands, by a stride that is one longer: diagonals become columns."""
+        """Rows of distances, zero where there is no key. The row stride is one longer, so diagonals become columns."""
         heads, B, m, n = weights.shape
         W = m + n - 1
         if held is None or held.shape != (heads, B, m, W):
@@ -77,7 +77,7 @@ class Hankel(Layout):
         return held.as_strided(weights.shape, (B * m * W, m * W, W + 1, 1)), held
 
     def collect(self, gradient: Tensor, h: slice, m: slice, n: slice, held: Tensor) -> None:
-        """Each distance gathers its diagonal."""
+        """Add the sum of each diagonal to the gradient at its distance."""
         gradient[0, h, m.start : n.stop + m.stop - 1] += held.sum((1, 2))
 
 
@@ -93,21 +93,21 @@ class Full(Layout):
     """(b, H, N, N)."""
 
     def matrix(self, stored: Tensor) -> Tensor:
-        """Itself."""
+        """The stored matrix itself."""
         return stored
 
 
 def diagonals(x: Float[Tensor, "*b m N"]) -> Float[Tensor, "*b w"]:
-    """out[j] = Σ_m x[m, j − m], w = N + m − 1: each row read one place further left, then summed."""
+    """out[j] = Σ_m x[m, j − m], w = N + m − 1: row m is moved m places to the right, then all rows are summed."""
     m, N = x.shape[-2:]
     flat = F.pad(x, (0, m)).flatten(-2)[..., : m * (N + m - 1)]
     return flat.unflatten(-1, (m, N + m - 1)).sum(-2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, mask: Mask) -> Tensor:
-    """softmax(q kᵀ / √d + bias) v for a bias without values, q as wide as v, on a CPU.
+    """softmax(q kᵀ / √d + bias) v on a CPU, for a bias without values and q as wide as v.
 
-    Inputs narrower than float32 are widened to it.
+    Inputs of lower precision than float32 are converted to float32.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     layout, stored = lay(bias, positions, mask)
@@ -120,7 +120,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Bias, positions: Positions, ma
 
 
 def lay(bias: Bias, positions: Positions, mask: Mask) -> tuple[Layout, Tensor]:
-    """The smallest form of the bias; −∞ where the mask forbids, unless by causality alone, which kernels know."""
+    """The smallest form of the bias, with −∞ where the mask forbids. The kernel itself applies a mere causal mask."""
     N, span = positions.length, positions.span
     bias = ByDistance(bias.table) if isinstance(bias, ByQuery) else bias
     if isinstance(bias, ByDistance) and positions.consecutive:
@@ -140,7 +140,7 @@ class FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, stored: Tensor, layout: Layout, causal: bool) -> Tensor:
-        """Fused; keeps q, k, v, the bias and the output, which others hold anyway, and one number a query."""
+        """Fused. Keeps one number for each query, and q, k, v, bias and output, which autograd keeps anyway."""
         rows = q.flip(-2) if layout.reverse else q
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, lse = kernel(rows, k, v, 0.0, causal and not layout.reverse, attn_mask=layout.matrix(stored))
@@ -152,7 +152,7 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """In blocks for a gradient of the bias and under a causal mask, where they leave out half; else fused."""
+        """In blocks, if the bias needs a gradient or the mask is causal (blocks leave out half). Otherwise fused."""
         q, k, v, stored, out, lse = ctx.saved_tensors
         layout: Layout = ctx.layout
         if layout.reverse:
@@ -163,7 +163,7 @@ class FusedAttention(torch.autograd.Function):
             dq, dk, dv = blocked_backward(grad, q, k, v, out, lse, stored, layout, gradient, ctx.causal)
         else:
             kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-            grad = grad if grad.stride(-1) == 1 else grad.contiguous()  # the kernel takes strides on trust
+            grad = grad if grad.stride(-1) == 1 else grad.contiguous()  # the kernel does not check strides
             dq, dk, dv = kernel(grad, q, k, v, out, lse, 0.0, False, attn_mask=layout.matrix(stored))
         return (dq.flip(-2) if layout.reverse else dq), dk, dv, gradient, None, None
 
@@ -172,10 +172,10 @@ def blocked_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
     stored: Tensor, layout: Layout, gradient: Tensor | None, causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """dQ, dK, dV, the rows of all in the layout's order; dS goes into `gradient` as the layout says."""
+    """dQ, dK and dV, with rows in the layout's order. `layout.collect` adds dS to `gradient`."""
     B, H, N, d = q.shape
     scale, log2e = d**-0.5, math.log2(math.e)
-    # Heads first: a block is some heads or some queries of one head, over the whole batch.
+    # The axis of heads is first: a block is several heads, or some queries of one head, for the whole batch.
     qs, ks, vs, grads, outs, sums = (x.transpose(0, 1) for x in (q, k, v, grad, out, lse))
     bias = layout.matrix(stored).transpose(0, 1)
     ones = q.new_ones(H, B, N, 1)
@@ -183,7 +183,7 @@ def blocked_backward(
     keys = torch.cat((ks, ones), -1)
     values = torch.cat((vs, ones), -1)
     asked = torch.cat((grads, -(grads * outs).sum(-1, keepdim=True)), -1)
-    # Those of keys and values are transposed: d rows times a block is faster than a block times d columns.
+    # dk and dv are transposed, because d rows times a block is faster than a block times d columns.
     dq, dk, dv = q.new_empty(H, B, N, d), q.new_zeros(H, B, d, N), q.new_zeros(H, B, d, N)
     heads = min(H, max(1, BLOCK // (max(1, B) * N * N)))
     rows = N if heads > 1 else min(N, max(1, BLOCK // (max(1, B) * N)))
@@ -191,7 +191,7 @@ def blocked_backward(
     held: Tensor | None = None
     for h in blocks.cut(H, heads):
         for m in blocks.cut(N, rows):
-            n = slice(0, N if not causal else N - m.start if layout.reverse else m.stop)  # no later key is seen
+            n = slice(0, N if not causal else N - m.start if layout.reverse else m.stop)  # no later keys
             weights = (queries[h, :, m] @ keys[h, :, n].mT).add_(bias[h, :, m, n], alpha=log2e)
             if causal and not layout.reverse:
                 weights[..., m.start :].masked_fill_(later[: m.stop - m.start, : m.stop - m.start], float("-inf"))

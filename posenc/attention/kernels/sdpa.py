@@ -1,6 +1,6 @@
 """Attention by torch's `scaled_dot_product_attention`.
 
-torch's fused kernels run where the bias needs no gradient.
+torch uses its fused kernels if the bias needs no gradient.
 """
 
 import torch
@@ -29,7 +29,7 @@ def attend(
 
 
 def _known(mask: Mask, positions: Positions) -> bool:
-    """Whether torch has a word for the mask; its `is_causal` would put the first query at the first key."""
+    """Whether torch's `is_causal` can express the mask. It assumes that the first query is at the first key."""
     order = mask.window is None and mask.own is None and positions.documents is None
     return order and (positions.keys is None or mask.open)
 
@@ -37,7 +37,7 @@ def _known(mask: Mask, positions: Positions) -> bool:
 def _masked(
     q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The bias, −∞ where the mask forbids; where there is none, which keys the mask allows."""
+    """q, k, v and the bias with −∞ where the mask forbids. Without a bias: which keys the mask allows."""
     allowed = mask.seen(positions)
     if bias is None:
         return q, k, v, allowed
@@ -50,7 +50,7 @@ def _masked(
 def _beside_a_sink(
     q: Tensor, k: Tensor, v: Tensor, bias: Bias | None, positions: Positions, mask: Mask, sinks: Tensor, scale: float
 ) -> Tensor:
-    """The sink is a token before the first, which every query sees under a causal mask too."""
+    """Attention with the sink as a token before the first. Every query sees it, also under a causal mask."""
     d, causal, logits = v.shape[-1], mask.causal, None
     if bias is not None or not _known(mask, positions):
         q, k, v, logits = _masked(q, k, v, bias, positions, mask)
