@@ -1,1 +1,1 @@
-"""Training: data, the Lightning module, the trainer, checkpoints, and what ends a run."""
+"""Training: data, the Lightning module, the trainer, checkpoints, and the criteria that end a run."""

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and read only where every bit is as it was written."""
+"""Checkpoint files. A file is written completely or not at all, and a file with a changed bit is not read."""
 
 import hashlib
 import io
@@ -19,20 +19,20 @@ from posenc.training import unpickle
 MARK, DIGITS = b"blake2b:", 64
 END, ENTRY = b"PK\5\6", b"PK\1\2"
 MEMBERS = 50_000
-"""Of an archive; there is one for each tensor, and a few besides."""
+"""Upper limit of the members of an archive. It has one member for each tensor, and a few more."""
 SLACK, STATES = 32 * 2**20, 16
 MAX_REASON = 120
-"""Upper limit of the characters that are shown of an error of another library."""
+"""Upper limit, in characters, of the part of another library's error message that we show."""
 
 
 class Damaged(ValueError):
-    """A file that is no whole checkpoint."""
+    """The file is not a complete checkpoint."""
 
 
 def seal(archive: bytes) -> bytes:
-    """A zip archive whose comment is the BLAKE2b digest of all before it: every flipped bit shows.
+    """The zip archive with a comment: the BLAKE2b digest of all bytes before it. So every flipped bit is noticed.
 
-    torch reads such a file like any other; alone it would notice a cut-off end, but no flipped bit in a weight.
+    torch can read such a file. Without the digest it would notice a missing end, but not a flipped bit in a weight.
     """
     assert archive.endswith(b"\0\0"), "an archive that has a comment already"
     body = archive[:-2] + struct.pack("<H", len(MARK) + DIGITS) + MARK
@@ -40,23 +40,25 @@ def seal(archive: bytes) -> bytes:
 
 
 def limit(module: torch.nn.Module) -> int:
-    """Bytes that a checkpoint of `module` may have: its weights, what an optimizer keeps of each, and what is beside.
+    """Upper limit, in bytes, of a checkpoint of `module`: SLACK + STATES · (bytes of the weights).
 
-    SLACK + STATES · (bytes of the weights); AdamW keeps two numbers a weight, others up to a matrix a row.
+    A checkpoint has the weights, the optimizer's state and a few more values. AdamW keeps two numbers for each weight;
+    other optimizers keep up to a matrix for each row.
     """
     tensors = [each for each in module.state_dict().values() if isinstance(each, torch.Tensor)]
     return SLACK + STATES * sum(each.numel() * each.element_size() for each in tensors)
 
 
 def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[str, Any]:
-    """What a checkpoint of at most so many bytes holds: plain values and tensors (see unpickle.py). Raises Damaged.
+    """The plain values and tensors in a checkpoint of at most `most` bytes (see unpickle.py).
 
-    A file without the digest of `seal`, as torch.save writes it, passes by the checksums of its own members.
+    Raises Damaged if the file is larger, or if a bit has changed.
+    torch.save writes files without the digest of `seal`. For them the checksums of the archive's members are checked.
 
-    follow  a link, because a user named it
+    follow  whether to follow a link, which is allowed if a user gave the path
     """
     try:
-        if END not in read_end(path, len(END) + 18 + len(MARK) + DIGITS, follow=follow):  # before all of it is read
+        if END not in read_end(path, len(END) + 18 + len(MARK) + DIGITS, follow=follow):  # before reading all of it
             raise Damaged("it is no archive of torch.save, or its end is cut off")
         data = read_bytes(path, most, follow=follow)
         body, digest = memoryview(data)[:-DIGITS], data[-DIGITS:]
@@ -66,7 +68,7 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
         state = unpickle.load(members.pop("data.pkl"), _storages(members))
     except (Damaged, OSError):
         raise
-    except Exception as error:  # zipfile and torch raise a dozen types for the many ways a file can be broken
+    except Exception as error:  # zipfile and torch raise many types of errors for a damaged file
         said = plain_text((str(error).splitlines() or [""])[0])
         known = isinstance(error, ValueError) or type(error).__module__ == "zipfile"
         raise Damaged(said[:MAX_REASON] if known and said else "its pickle makes no sense") from error
@@ -76,13 +78,13 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """{name below the folder that torch makes: content} of an archive, none of which is larger than it is there."""
+    """{name: content} of an archive. The names are without torch's top folder. No content is larger than it says."""
     if data.count(ENTRY) > MEMBERS:
         raise Damaged(f"it has more than {MEMBERS:,} members")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found = archive.infolist()
         end = len(data) - len(archive.comment)
-        if data[end - 2 : end] != struct.pack("<H", len(archive.comment)):  # zipfile takes what is there of a comment
+        if data[end - 2 : end] != struct.pack("<H", len(archive.comment)):  # zipfile accepts a cut-off comment
             raise Damaged("its end is cut off")
         if archive.comment and archive.comment[: len(MARK)] != MARK:
             raise Damaged("its checksums are others")
@@ -103,18 +105,18 @@ def _storages(members: dict[str, bytes]) -> dict[str, bytes]:
 
 
 class DurableFiles(CheckpointIO):
-    """Writes a checkpoint beside its place, flushes it to the disk, renames it; reads none that is not whole."""
+    """Writes a checkpoint under another name, flushes it to the disk and renames it. Reads only complete files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Whole or not at all."""
+        """Write the file completely or not at all."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_bytes(Path(path), seal(buffer.getvalue()))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """What `read` returns; the file was held to `limit` before (posenc.training.checkpoints)."""
+        """The result of `read`. posenc.training.checkpoints has already checked the file's size against `limit`."""
         return read(Path(path), follow=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove one that is there."""
+        """Remove a checkpoint, if it exists."""
         Path(path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: when they are taken, how they reach the disk, and what is checked before one is gone on from."""
+"""Checkpoints: when they are saved, how they are written, and what is checked before a run goes on from one."""
 
 import math
 import re
@@ -24,20 +24,23 @@ from posenc.training.loggers.metrics_file import MetricsFile
 ENTRIES = {
     "optimizer_states": list, "lr_schedulers": list, "global_step": int, "loops": dict, "callbacks": dict,
 }  # fmt: skip
-"""What a run needs to go on as if it had not been stopped."""
+"""The entries that a run needs to go on as if it had not been stopped."""
 MINUTES = {"s": 1 / 60, "min": 1.0, "h": 60.0}
 AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "sum"}
-"""What optimizers keep that is shaped like the parameter; some keep other things too, of other shapes."""
+"""Entries of an optimizer's state that have the shape of the parameter. Other entries have other shapes."""
 
 
 class Checkpoints(L.Callback):
-    """checkpoints/last.ckpt every `every` steps (or minutes: 10min) and at the end, previous.ckpt the one before it,
-    best.ckpt by validation loss.
+    """Saves checkpoints in the folder checkpoints/:
 
-    A checkpoint of step t is taken when all that step t asks for is done, its validation included, and becomes
-    last.ckpt when the row of step t is in the logs: whatever happens, a run that goes on from it repeats nothing that
-    is on record and leaves nothing out. It must be the last of the callbacks, so that it sees the state of all others.
-    When `stop` was asked to stop, training ends here, after a checkpoint of the step in hand.
+        last.ckpt      every `every` steps (or minutes: 10min) and at the end
+        previous.ckpt  the last.ckpt before it
+        best.ckpt      at the lowest validation loss
+
+    A checkpoint of step t is saved after all work of step t, validation included. It is renamed to last.ckpt when the
+    row of step t is in the logs. So a run that goes on from it repeats no logged row and leaves none out, even if the
+    process was killed. This must be the last callback, so that it saves the state of all others. If `stop` has received
+    a signal, training ends here, after a checkpoint of the current step.
     """
 
     def __init__(self, folder: Path, every: int | str, stop: GracefulStop) -> None:
@@ -61,7 +64,7 @@ class Checkpoints(L.Callback):
         trainer.save_checkpoint(self.folder / "next.ckpt")
 
     def _publish(self, trainer: L.Trainer) -> None:
-        """Make what was taken last.ckpt, now that the logs hold all up to there."""
+        """Rename the saved checkpoint to last.ckpt. The logs now contain all rows up to its step."""
         taken, last = self.folder / "next.ckpt", self.folder / "last.ckpt"
         if not trainer.is_global_zero or not taken.exists():
             return
@@ -75,22 +78,22 @@ class Checkpoints(L.Callback):
         flush_folder(self.folder)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what a process that was killed has taken and not published."""
+        """Delete a checkpoint that a killed process has saved but not renamed."""
         if trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
             (self.folder / "next.ckpt").unlink(missing_ok=True)
             best = self.folder / "best.ckpt"
             with suppress(Damaged, OSError):
-                if best.exists() and read(best)["global_step"] > trainer.global_step:  # of a future that is taken back
+                if best.exists() and read(best)["global_step"] > trainer.global_step:  # from steps that are run again
                     best.unlink()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Take one where its turn has come, unless a validation is to follow."""
+        """Save a checkpoint if one is due, unless a validation follows."""
         if trainer.global_step % int(trainer.val_check_batch or 1) and self._due(trainer):
             self._take(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep `best` where the validation loss is the lowest so far; take one where its turn has come."""
+        """Save best.ckpt if the validation loss is the lowest so far; save a checkpoint if one is due."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         loss = float(trainer.callback_metrics["validation/loss"])
@@ -103,8 +106,8 @@ class Checkpoints(L.Callback):
             self._take(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """All of the step before is in the logs: publish, and stop if that was asked."""
-        # Lightning's count of rows is one behind where a run goes on from a validation that is no longer due
+        """The logs contain all rows of the step before, so rename its checkpoint. Stop if a signal was received."""
+        # Lightning's count of rows is one too low if a run goes on from a validation that is no longer due.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         self._publish(trainer)
         if self.stop.stopping:
@@ -112,14 +115,14 @@ class Checkpoints(L.Callback):
             raise Interrupted(self.stop.received)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Publish the last one; take it here if something else than the number of steps has ended the training."""
+        """Rename the last checkpoint. Save it first if training ended early, before the number of steps."""
         self._publish(trainer)
         if not trainer.strategy.broadcast(self._holds(trainer, pl_module)):
             self._take(trainer)
             self._publish(trainer)
 
     def _holds(self, trainer: L.Trainer, module: L.LightningModule) -> bool:
-        """Whether last.ckpt is of this step and of the weights that will be tested."""
+        """Whether last.ckpt has this step and the weights that will be tested."""
         if not trainer.is_global_zero:
             return True
         try:
@@ -136,11 +139,11 @@ class Checkpoints(L.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the lowest validation loss so far."""
+        """Restore the lowest validation loss so far."""
         self.best = state_dict["best"]
 
     def last_good(self) -> str:
-        """Where a run that diverged was still well, in words."""
+        """A sentence that names the last good checkpoint of a run that diverged."""
         for name in ("last.ckpt", "previous.ckpt"):
             with suppress(Damaged, OSError):
                 step = read(self.folder / name)["global_step"]
@@ -149,7 +152,7 @@ class Checkpoints(L.Callback):
 
 
 def interval(every: int | str) -> tuple[int, float | None]:
-    """(steps, None), or (0, minutes) where `every` is a time such as 10min, 30s or 2h."""
+    """(steps, None), or (0, minutes) if `every` is a time such as 10min, 30s or 2h."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", every) if isinstance(every, str) else None
     if found is not None:
         minutes = float(found[1]) * MINUTES[found[2]]
@@ -164,7 +167,7 @@ def interval(every: int | str) -> tuple[int, float | None]:
 
 
 def load_weights(path: str, module: L.LightningModule) -> None:
-    """Give `module` the weights at `path` and nothing else; one clear error if they are not such a module's."""
+    """Load only the weights at `path` into `module`. Raises ConfigError if they do not fit it."""
     try:
         module.load_state_dict(check_weights(path, module)["state_dict"])
     except ConfigError as error:
@@ -172,9 +175,9 @@ def load_weights(path: str, module: L.LightningModule) -> None:
 
 
 def read_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
-    """What the checkpoint at `path` holds, weights among it; one clear error if it is none, or too large for `module`.
+    """The entries of the checkpoint at `path`. Raises ConfigError if it has no weights or is too large for `module`.
 
-    named  by the user, who may name a link; what lies in a run folder is refused if it is one
+    named  whether the user gave the path. Then it may be a link; a link inside a run folder is refused
     """
     try:
         state = read(Path(path), limit(module), follow=named)
@@ -187,14 +190,14 @@ def read_weights(path: str, module: L.LightningModule, named: bool = True) -> di
 
 
 def check_weights(path: str, module: L.LightningModule, named: bool = True) -> dict[str, Any]:
-    """What `read_weights` returns; one clear error if the weights are not those of such a `module`."""
+    """The result of `read_weights`. Raises ConfigError if the weights do not fit `module`."""
     state = read_weights(path, module, named)
     _same_tensors(path, state["state_dict"], module.state_dict())
     return state
 
 
 def check_checkpoint(path: str, module: L.LightningModule, named: bool = True) -> int:
-    """The step of the checkpoint at `path`; one clear error if the training of `module` cannot go on from it."""
+    """The step of the checkpoint at `path`. Raises ConfigError if the training of `module` cannot go on from it."""
     state = check_weights(path, module, named)
     _complete(path, state, ENTRIES)
     _same_optimizer(path, state["optimizer_states"], module)
@@ -227,7 +230,7 @@ def _same_tensors(path: str, theirs: dict[str, Any], own: dict[str, torch.Tensor
 
 
 def _same_optimizer(path: str, states: Sequence[Any], module: L.LightningModule) -> None:
-    """The saved state must be one of this optimizer, over parameters of these shapes; Lightning would not look."""
+    """Raise ConfigError if the saved state does not fit this optimizer and these shapes. Lightning does not check."""
     optimizer = getattr(module, "optimizer", None)
     if optimizer is None:
         return
@@ -249,7 +252,7 @@ def _same_optimizer(path: str, states: Sequence[Any], module: L.LightningModule)
 
 
 def usable(candidates: Sequence[Path], module: L.LightningModule) -> tuple[Path | None, int, list[str]]:
-    """The first checkpoint that `module` can go on from, its step, and what is wrong with those before it."""
+    """(the first checkpoint that `module` can go on from, its step, what is wrong with the candidates before it)."""
     wrong = []
     for path in candidates:
         try:

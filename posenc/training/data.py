@@ -1,4 +1,4 @@
-"""Batches for Lightning: a training stream drawn on the fly, and fixed evaluation sets that every encoding shares."""
+"""Batches for Lightning. Training batches are generated during training; all encodings share the evaluation sets."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
@@ -14,14 +14,17 @@ from posenc.tasks.base import Task
 from posenc.training.evaluation.sets import CHUNKS, LEAST_CHUNK, Batch, EvaluationBatches, EvaluationSet, share
 
 FEWEST_SEQUENCES = 1000
-"""Sequences in an evaluation set, however long they are."""
+"""An evaluation set has at least so many sequences at every length, unless `eval_size` is lower."""
 
 SHORT = 1024
-"""Up to this length an evaluation batch is limited by its tokens, beyond by its pairs of tokens: attention's memory."""
+"""Up to this length an evaluation batch is limited by its tokens, above by its pairs of tokens.
+
+Attention needs memory for each pair.
+"""
 
 
 class Shares(IterableDataset):
-    """One rank's share of every batch of a stream."""
+    """One rank's share of every batch."""
 
     def __init__(self, batches: Iterable[Batch], rank: int, world: int) -> None:
         self.batches, self.rank, self.world = batches, rank, world
@@ -31,11 +34,13 @@ class Shares(IterableDataset):
 
 
 class TrainStream(IterableDataset):
-    """Batch t is a function of (seed, t) alone: of fresh sequences, or of a finite pool.
+    """The training batches. Batch t depends only on (seed, t).
 
-    With `train_size` a pool of that many sequences is drawn once (at the longest training length) and read in epochs,
-    each in an order of its own; the last batch of an epoch may be smaller. With `curriculum_steps` the longest length
-    that is drawn grows from the shortest to the longest of the training range over the first so many batches.
+    With `train_size` a pool of so many sequences is drawn once, at the longest training length, and read in epochs.
+    Each epoch has its own order; its last batch may be smaller. Without `train_size` all sequences are new.
+
+    With `curriculum_steps` the longest length that can be drawn grows over the first so many batches, from the shortest
+    to the longest training length.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class TrainStream(IterableDataset):
         return (self.fresh(t) for t in count(self.start)) if self.train_size is None else self._epochs(self.train_size)
 
     def fresh(self, t: int) -> Batch:
-        """Batch t of the infinite stream, at one length drawn from the training range."""
+        """Batch t of new sequences, at one length drawn from the training range."""
         stream = generator(self.seed, f"data/train/{t}")
         shortest, longest = self.task.length
         if t < self.curriculum_steps:
@@ -75,17 +80,18 @@ class TrainStream(IterableDataset):
 
 
 class SequenceData(L.LightningDataModule):
-    """Training stream, validation set (longest training length) and one test set for each test length.
+    """Training batches, one validation set (longest training length) and one test set for each test length.
 
     batch_size             sequences in a training batch
-    eval_size              sequences in the validation set and in each test set ...
-    eval_tokens            ... or as many as fit into this many tokens, but not fewer than 1,000 (or eval_size)
-    eval_tokens_per_batch  tokens in an evaluation batch up to length 1,024; beyond, as many pairs of tokens as there
-    eval_error             a test set is read in tenths until skill is known with this standard error (`known`); None:
-                           all of it
+    eval_size              upper limit of the sequences in the validation set and in each test set
+    eval_tokens            upper limit of their tokens; but a set has at least 1,000 sequences (or eval_size, if lower)
+    eval_tokens_per_batch  tokens in an evaluation batch up to length 1,024. Above, a batch has as many pairs of tokens
+                           as at length 1,024
+    eval_error             a test set is read in tenths until skill has at most this standard error (see `known`); None:
+                           the whole set is read
     validation_size        sequences in the validation set, at most those of a test set; None: as many
-    train_size             None for fresh sequences without end, else the size of a fixed training set
-    curriculum_steps       batches over which the longest training length grows from the shortest; 0: none
+    train_size             sequences in a fixed training set; None: every batch has new sequences
+    curriculum_steps       see TrainStream; 0: no curriculum
     """
 
     def __init__(
@@ -146,11 +152,11 @@ class SequenceData(L.LightningDataModule):
         self.eval_error, self.validation_size = eval_error, validation_size
         self.test_lengths = task.test_lengths
         self.known: Callable[[int, float], bool] = lambda length, error: False
-        """Whether skill at a test length is known with a standard error (SequenceModule.known); set where both meet."""
+        """(length, error) → whether skill is known well enough. `config.build` replaces it by SequenceModule.known."""
         self._tests: dict[int, EvaluationBatches] = {}
 
     def train_dataloader(self) -> DataLoader:
-        """Starts at the trainer's step, so a resumed run goes on with the batches it has not seen."""
+        """Training batches from the trainer's step on. A resumed run goes on with batches that it has not seen."""
         start = 0 if self.trainer is None else self.trainer.global_step
         stream = TrainStream(
             self.task.split("train"), self.batch_size, self.seed, self.train_size, start, self.curriculum_steps
@@ -170,7 +176,7 @@ class SequenceData(L.LightningDataModule):
 
     @property
     def _rank(self) -> tuple[int, int]:
-        """Which of how many processes this is."""
+        """(number of this process, number of all processes)."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _evaluation(self, split: str, length: int, size: int) -> EvaluationBatches:
@@ -187,5 +193,5 @@ class SequenceData(L.LightningDataModule):
         return min(self.eval_size, max(FEWEST_SEQUENCES, self.eval_tokens // self.task.tokens(length)))
 
     def used(self, length: int) -> int:
-        """Sequences of the test set that the last test has read: a prefix of the set, the same for every encoding."""
+        """How many sequences of the test set the last test has read. They are the first ones, for every encoding."""
         return self._tests[length].used

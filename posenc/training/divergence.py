@@ -1,4 +1,4 @@
-"""What ends a training before its time: numbers that are not finite, too little memory, a process that is gone."""
+"""Errors that end a training early: numbers that are not finite, too little memory, a lost process."""
 
 import math
 import re
@@ -17,19 +17,19 @@ class Diverged(RuntimeError):
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had, on a CPU or on an accelerator."""
+    """Whether the error says that memory could not be allocated, on a CPU or on an accelerator."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def lost(error: BaseException) -> bool:
-    """Whether an error says that another process of the run is gone: its connection is."""
+    """Whether the error says that the connection to another process of the run is lost."""
     return re.search("connection|peer|gloo|nccl|socket", str(error), re.IGNORECASE) is not None
 
 
 def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -> None:
-    """Raise `Diverged` before weights are updated by a gradient whose norm is infinite or not a number.
+    """Raise `Diverged` before the weights are updated, if the norm of the gradient is infinite or NaN.
 
-    With float16's gradient scaler such a gradient is part of the method: that step is left out and the scale lowered.
+    With float16's gradient scaler such a gradient is allowed: the scaler skips that step and lowers its scale.
     """
     if math.isfinite(norm.item()) or getattr(trainer.precision_plugin, "scaler", None) is not None:
         return
@@ -38,10 +38,10 @@ def check_gradient(trainer: L.Trainer, norm: torch.Tensor, loss: torch.Tensor) -
 
 
 class StopOnDivergence(L.Callback):
-    """Ends the run at the first loss that is infinite or not a number, whatever its gradient is."""
+    """Ends the run at the first loss that is infinite or NaN, even if its gradient is finite."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Raise `Diverged`, in all processes if in one."""
+        """Raise `Diverged` in all processes if one of them has such a loss."""
         finite = bool(torch.isfinite(outputs["loss"]))
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise Diverged(f"loss {outputs['loss'].item()}", trainer)

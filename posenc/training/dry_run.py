@@ -1,4 +1,4 @@
-"""A dry run before the training: what cannot work says so before any work starts."""
+"""A dry run before training, so that mistakes raise an error before any work starts."""
 
 import torch
 
@@ -11,12 +11,12 @@ from posenc.training.module import SequenceModule
 
 @torch.no_grad()
 def dry_run(module: SequenceModule, device: torch.device) -> None:
-    """Make the optimizer, and pass one sequence of each length forward. Raises ConfigError for what cannot work.
+    """Make the optimizer, and compute one forward pass for each length. Raises ConfigError for what cannot work.
 
-    The pass runs where the weights are; `device` is where the training will be.
+    The forward pass runs on the device of the weights; `device` is the device of the training.
 
-    A test length beyond the training lengths, at which the encoding or the position scheme is not defined, is not
-    tested: it goes into `module.undefined` with the reason.
+    The encoding or the position scheme may not be defined at a test length above the training lengths. Such a length
+    is not tested: it goes into `module.undefined` with the reason.
     """
     try:
         module.optimizer(module.parameters())

@@ -1,4 +1,4 @@
-"""How a run is asked to stop: by Ctrl-C, by SIGTERM, by a closed terminal (SIGHUP), by SLURM before it ends the job."""
+"""Signals that stop a run: Ctrl-C, SIGTERM, SIGHUP (the terminal was closed), and SLURM's before it ends a job."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ from posenc.runs.signals import HANGUP, REQUEUE, stop_signals
 
 
 class Interrupted(Exception):
-    """The run was asked to stop by a signal; it is `signum`."""
+    """The signal `signum` stopped the run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -21,11 +21,11 @@ class Interrupted(Exception):
 
 
 class GracefulStop(L.Callback):
-    """The first SIGINT, SIGTERM or SIGHUP ends training after the step in hand; the second ends the process at once.
+    """The first SIGINT, SIGTERM or SIGHUP ends training after the current step; the second ends the process at once.
 
-    Active inside `listening()`. There the first signal raises `Interrupted` where it arrives, but inside `deferred()`
-    it is only noted: `stopping` then says so between two steps, and checkpoints.py raises when it has written one.
-    In a SLURM batch job SIGUSR1 is taken the same way.
+    This works inside `listening()`. There the first signal raises `Interrupted` at once. Inside `deferred()` the signal
+    is only noted: `stopping` becomes true between two steps, and checkpoints.py saves a checkpoint and then raises
+    `Interrupted`. In a SLURM batch job SIGUSR1 does the same.
     """
 
     def __init__(self) -> None:
@@ -39,19 +39,19 @@ class GracefulStop(L.Callback):
             return
         self.received = signum
         for each in self._signals:
-            if each not in (REQUEUE, HANGUP):  # a scheduler and a shell send theirs more than once, and mean one stop
+            if each not in (REQUEUE, HANGUP):  # schedulers and shells may send one signal several times
                 signal.signal(each, signal.SIG_DFL)
         if not self._deferred:
             raise Interrupted(signum)
 
     def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers in no other thread
             for each in self._signals:
                 signal.signal(each, self._handle)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle signals inside; restore the handlers afterwards."""
+        """A context manager that handles signals and restores the handlers afterwards."""
         before = {each: signal.getsignal(each) for each in self._signals}
         self._listen()
         try:
@@ -63,7 +63,7 @@ class GracefulStop(L.Callback):
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Note a signal inside; raise `Interrupted` at the end if there was one and nothing else was raised."""
+        """A context manager that notes signals. At its end it raises `Interrupted` if a signal came and no error."""
         self._deferred = True
         try:
             yield
@@ -73,11 +73,11 @@ class GracefulStop(L.Callback):
             raise Interrupted(self.received)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Decide once a step, so that all callbacks and all processes see the same."""
+        """Decide once in each step, so that all callbacks and all processes see the same decision."""
         self._decide(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Decide after a validation too, which may take long."""
+        """Decide after a validation too, because a validation may take long."""
         if trainer.state.fn == TrainerFn.FITTING:
             self._decide(trainer)
 

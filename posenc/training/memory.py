@@ -1,4 +1,4 @@
-"""Memory: what a forward pass keeps for backward, freed memory kept, and what to say where there was not enough."""
+"""Memory: bytes that a forward pass keeps for backward, reuse of freed memory, and the error if there is too little."""
 
 import ctypes
 import re
@@ -18,26 +18,27 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def keep_freed() -> bool:
-    """Have the C library keep what is freed, up to 1 GiB, for the next step; whether it does.
+    """Let the C library keep up to 1 GiB of freed memory for the next step. Returns whether it does.
 
-    A step frees the activations that the next one asks for again. glibc gives large ones back to the system, and each
-    of their pages is then faulted in anew: a sixth of a step in bfloat16, on two Zen 4 cores at 128 × 32 tokens. It is
-    what MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ set, for this process; other C libraries have none.
+    Each step frees its activations, and the next step allocates the same again. glibc returns large blocks to the
+    system, and the system must then map each page again. On two Zen 4 cores at 128 × 32 tokens in bfloat16 this takes a
+    sixth of a step. This function sets for the process what MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ set;
+    other C libraries do not have these settings.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc; not even a C library that can be named
+    except (AttributeError, OSError, TypeError):  # not glibc, or no C library that ctypes can load
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, 32 * 2**20)) and bool(mallopt(M_TRIM_THRESHOLD, 2**30))
 
 
 def kept_for_backward(model: nn.Module, forward: Callable[[], Any]) -> list[Tensor]:
-    """What `forward` keeps for backward, each storage once; the model's own parameters and buffers left out."""
+    """The tensors that `forward` keeps for backward, each storage once, without the model's parameters and buffers."""
     kept: dict[int, Tensor] = {}
 
     def pack(x: Tensor) -> Tensor:
         kept[x.untyped_storage()._cdata] = x.detach()
-        return x.detach()  # x itself may be what the graph computes: it would hold the graph that holds it, for ever
+        return x.detach()  # x may be an output of the graph; keeping x would then keep the graph for ever
 
     with saved_tensors_hooks(pack, lambda x: x):
         forward()
@@ -51,10 +52,10 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Any]) -> int:
 
 
 def explain(error: BaseException, module: SequenceModule, data: SequenceData) -> str:
-    """What was asked for, the largest tensor of the pass that asked, and which value to lower.
+    """A message: how much memory was needed, the largest tensor, and which value to lower.
 
-    Training holds what backward needs, of the whole batch at once: that is measured again on one sequence and
-    multiplied. Evaluation holds nothing, so the tensor that could not be had is itself the largest.
+    Training keeps what backward needs, for the whole batch. This is measured on one sequence and multiplied. Evaluation
+    keeps nothing, so the largest tensor is the one that could not be allocated.
     """
     found = re.search(r"tried to allocate ([\d.]+) ?(\w+)", str(error), re.IGNORECASE)
     asked = f" ({_size(float(found[1]) * UNITS.get(found[2], 1))} were asked for at once)" if found else ""

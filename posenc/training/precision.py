@@ -1,10 +1,10 @@
 """`trainer.precision: auto`: bfloat16 where it is faster, float32 everywhere else.
 
-On a GPU with bfloat16 units `auto` is Lightning's bf16-mixed. On a CPU with them bf16-mixed is a trap: it runs
-attention in bfloat16 too, and torch's fused CPU attention is several times slower there than in float32, so that the
-whole step is slower. `bf16-linear` multiplies in bfloat16 where it pays: in the linear layers of the blocks always, in
-attention where `posenc.attention.kernels.choose` names a bfloat16 kernel. Other attention, weights, optimizer,
-normalisation, residual stream, encodings and the read-out are in float32.
+On a GPU with bfloat16 units `auto` is Lightning's bf16-mixed. On a CPU with bfloat16 units bf16-mixed is slower than
+float32: it runs attention in bfloat16 too, and torch's fused CPU attention is several times slower in bfloat16.
+Therefore `auto` is `bf16-linear` there. It multiplies in bfloat16 only where this is faster: in all linear layers of
+the blocks, and in attention if `posenc.attention.kernels.choose` names a bfloat16 kernel. Everything else is in
+float32: other attention, weights, optimizer, normalisation, residual, encodings and read-out.
 """
 
 import torch
@@ -17,7 +17,7 @@ from posenc.model.block import Block
 
 
 def bfloat16_units() -> bool:
-    """Whether this CPU multiplies in bfloat16 (AVX512-BF16 or AMX); others only imitate it, far more slowly."""
+    """Whether this CPU multiplies in bfloat16 (AVX512-BF16 or AMX). Other CPUs emulate it, which is much slower."""
     tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(test() for test in tests if test is not None)
 
@@ -30,12 +30,12 @@ def automatic(accelerator: str) -> str:
 
 
 class LinearBfloat16(Precision):
-    """Linear layers of the blocks, and attention where it is the faster way, in bfloat16; all else in float32."""
+    """Multiplies in bfloat16 in linear layers of the blocks and, if faster, in attention; the rest is in float32."""
 
     precision = "bf16-linear"  # pyright: ignore[reportAssignmentType]
 
     def convert_module(self, module: nn.Module) -> nn.Module:
-        """Multiply in bfloat16 in every block; no weight changes."""
+        """Set every block to multiply in bfloat16. The weights do not change."""
         for block in (each for each in module.modules() if isinstance(each, Block)):
             for layer in block.modules():
                 if isinstance(layer, Projection | SelfAttention):

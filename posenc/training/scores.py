@@ -1,4 +1,4 @@
-"""Scores of one evaluation set: accuracy, loss, exact match, and the same against the place in the sequence."""
+"""Scores of one evaluation set: accuracy, loss and exact match, and scores for each place in the sequence."""
 
 import math
 
@@ -11,12 +11,12 @@ from torchmetrics import Metric
 from posenc.tasks.base import IGNORE
 
 SUMS = ("asked", "right", "nats", "sequences", "share", "square", "exact", "nats_nats", "nats_asked", "asked_asked")
-"""What is summed over sequences: targets, right answers, their losses, sequences that ask something, the share of right
-answers in one and its square, whether all are right, and products of a sequence's loss and number of targets."""
+"""The sums over sequences, in this order: targets, right answers, losses, sequences with at least one target, the share
+of right answers and its square, whether all answers are right, and products of loss and number of targets."""
 
 
 class Totals(Metric):
-    """A running sum for each of `places` places of a sequence, in float64."""
+    """A sum for each of `places` places of a sequence, in float64."""
 
     total: Tensor
 
@@ -29,14 +29,14 @@ class Totals(Metric):
         self.total += values.double().sum(0)
 
     def compute(self) -> Float[Tensor, "*N"]:
-        """The sums; where there is one, torchmetrics makes it a number of no dimensions."""
+        """The sums. If there is only one place, torchmetrics returns a tensor of no dimensions."""
         return self.total
 
 
 class Scores(nn.Module):
-    """Accuracy and loss over one evaluation set; both count asked targets, each once.
+    """Accuracy and loss over one evaluation set. Each target counts once; IGNORE does not count.
 
-    places  tokens in a sequence where each is asked something, to score every place by itself; None elsewhere
+    places  tokens in a sequence, if each place is to be scored by itself; None: no scores by place
     """
 
     def __init__(self, places: int | None = None) -> None:
@@ -46,16 +46,16 @@ class Scores(nn.Module):
         self.asked, self.right, self.nats, self.square = (Totals(places or 0) for _ in range(4))
 
     def forward(self, logits: Float[Tensor, "B *N C"], targets: Int[Tensor, "B *N"]) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         nats = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
         asked = (targets != IGNORE).reshape(len(targets), -1)
         nats = nats.reshape(asked.shape)
         right = (logits.argmax(-1) == targets).reshape(asked.shape) & asked
         numbers, counted = asked.sum(1), asked.any(1)
-        share = right.sum(1) / numbers.clamp(min=1)  # 0 where nothing is asked
+        share = right.sum(1) / numbers.clamp(min=1)  # 0 for a sequence without targets
         a, y = numbers.double(), nats.sum(1).double()
         columns = (a, right.sum(1), y, counted, share, share.square(), counted & (share == 1), y * y, y * a, a * a)
-        # A NaN is kept: without it a diverged model could become best.ckpt.
+        # A NaN is kept. If it were dropped, a diverged model could become best.ckpt.
         self.sums.update(torch.stack([column.double() for column in columns], 1))
         if self.places is not None:
             self.asked.update(asked)
@@ -64,24 +64,27 @@ class Scores(nn.Module):
             self.square.update(nats.double().square())
 
     def now(self) -> dict[str, float]:
-        """accuracy, loss in nats and in bits a target, standard errors; exact_match, of what was taken in so far.
+        """Scores of the batches so far: accuracy, loss in nats and bits per target, standard errors, exact_match.
 
-        Sequences are independent and the tokens of one are not, so the error is that of a mean over sequences. Of the
-        shares s of right answers in n sequences, and of two more, one all right and one all wrong:
+        Sequences are independent, but tokens of one sequence are not. So the standard error of accuracy is the error
+        of a mean over sequences. s is the share of right answers in a sequence. To the n sequences we add two, one with
+        s = 1 and one with s = 0:
 
             √((E[s²] − E[s]²) / (n + 2)),    E the mean over n + 2 sequences
 
-        Where each sequence asks one thing it is √(p(1 − p) / (n + 2)) with p = (right + 1) / (n + 2). The two make it
-        no more than a little larger, except where no answer or every answer was right: there it is about 1 / n and not
-        0, as n such sequences allow a rate of errors of 1 / n. Adding one success and one failure: Agresti & Caffo
-        2000, https://doi.org/10.1080/00031305.2000.10474560; the scores themselves are those of the n sequences.
+        If each sequence has one target, this is √(p(1 − p) / (n + 2)) with p = (right + 1) / (n + 2). The two added
+        sequences matter only if all answers are right or all are wrong. The error is then about 1 / n and not 0,
+        because n such sequences are possible with an error rate of 1 / n. Adding one success and one failure: Agresti &
+        Caffo 2000, https://doi.org/10.1080/00031305.2000.10474560. The scores themselves come from the n sequences
+        alone.
 
-        The loss is a ratio L of sums over n sequences, of losses y and of numbers of targets a. Its error to first
-        order, which is that of a mean over sequences where all ask as much, is not known of one sequence:
+        The loss L is a ratio of two sums over n sequences: losses y and numbers of targets a. Its standard error, to
+        first order, is below. If all sequences have equally many targets, it is the error of a mean over sequences. For
+        n = 1 it is not known.
 
             √(n / (n − 1) · Σ (y − L a)²) / Σ a
 
-        exact_match, where a sequence asks several things, is the share of sequences with no wrong answer.
+        exact_match is the share of sequences without a wrong answer, if sequences have several targets.
         """
         found = dict(zip(SUMS, self.sums.compute().tolist(), strict=True))
         asked, n = found["asked"], found["sequences"] + 2
@@ -96,16 +99,16 @@ class Scores(nn.Module):
         return scores if self.places is None else scores | {"exact_match": found["exact"] / found["sequences"]}
 
     def compute(self) -> dict[str, float]:
-        """The scores of `now`. Starts anew afterwards."""
+        """The scores of `now`. All sums are then reset."""
         scores = self.now()
         self.sums.reset()
         return scores
 
     def by_place(self) -> list[dict[str, float]]:
-        """Scores of every place at which something was asked. Starts anew.
+        """Scores of every place that had a target. All sums are then reset.
 
-        position, asked (in how many sequences), accuracy, bits, bits_standard_error (that of a mean over sequences; NaN
-        of one) and perplexity, 2^bits.
+        position, asked (in how many sequences), accuracy, bits, bits_standard_error (of a mean over sequences; NaN for
+        one sequence) and perplexity, 2^bits.
         """
         if self.places is None:
             return []
@@ -124,7 +127,7 @@ class Scores(nn.Module):
 
 
 def _deviation(squares: float, n: float) -> float:
-    """√(n / (n − 1) · squares), of n squares around their mean; NaN of one."""
+    """√(n / (n − 1) · squares), where squares is a sum of n squared deviations; NaN for n = 1."""
     if n < 2 or math.isnan(squares):
         return math.nan
     return math.sqrt(max(0.0, squares) * n / (n - 1))

@@ -1,4 +1,4 @@
-"""The Lightning trainer as posenc uses it: counted in steps, checkpointed durably, stopped gracefully."""
+"""The Lightning trainer as posenc uses it. It counts in steps, saves checkpoints safely and stops between steps."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ from posenc.training.interrupt import GracefulStop
 from posenc.training.module import SequenceModule
 from posenc.training.precision import LinearBfloat16, automatic
 
-# Notices and hints at every start, and a deprecation between Lightning 2.6 and torch 2.13 that no user can mend.
+# Notices at every start, and a deprecation between Lightning 2.6 and torch 2.13. A user can do nothing about them.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
@@ -36,7 +36,7 @@ PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-linear", "bf16-mix
 
 
 class Stopwatch(L.Callback):
-    """Seconds and tokens of training alone, evaluation and figures left out; a run that goes on counts on."""
+    """Counts seconds and tokens of training, without evaluation and figures. A resumed run goes on counting."""
 
     clock = staticmethod(time.perf_counter)
 
@@ -59,31 +59,34 @@ class Stopwatch(L.Callback):
         return {"seconds": self.seconds, "tokens": self.tokens}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Count on from what the checkpoint says."""
+        """Go on counting from the values in the checkpoint."""
         self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
 
 
 class CompiledEncoder(L.Callback):
-    """Compiles the encoder before the first batch of a training or a test; a dry run before it is not compiled."""
+    """Compiles the encoder before the first batch of a training or a test. The dry run before is not compiled."""
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """In place, and once."""
+        """Compile the encoder in place, once."""
         if isinstance(pl_module, SequenceModule):
             compile_encoder(pl_module.encoder, self.backend)
 
 
 def cluster(here: Place | None) -> ClusterEnvironment:
-    """Lightning's view of the processes of this run, by what has started them; it would take a batch job for srun."""
+    """Lightning's environment for the program that started the processes.
+
+    Lightning alone would treat a batch job as if srun had started it.
+    """
     if here is None or here.world == 1:
         return LightningEnvironment()
     if here.launcher == "torchrun":
         return TorchElasticEnvironment()
     try:
         return SLURMEnvironment(auto_requeue=False)
-    except RuntimeError as error:  # of options of srun
+    except RuntimeError as error:  # Lightning refuses some options of srun
         raise ConfigError(f"trainer: {error}") from error
 
 
@@ -102,11 +105,11 @@ def make_trainer(
     devices: int = 1,
     compile: bool | str | None = None,
 ) -> L.Trainer:
-    """A trainer of `max_steps` steps that validates, checkpoints and logs every so many of them.
+    """A trainer for `max_steps` steps that validates, saves checkpoints and logs, each after a number of steps.
 
-    `checkpoint_every` may be a time: 30s, 10min, 2h. With 0 there is a checkpoint at the end and none before it.
+    `checkpoint_every` may be a time: 30s, 10min, 2h. With 0 there is only a checkpoint at the end.
 
-    `devices` processes, on all nodes together, divide each batch (Lightning's DDP); they are started already.
+    `devices` is the number of processes on all nodes. They divide each batch (Lightning's DDP) and are already started.
     `precision` is Lightning's, or `bf16-linear`, or `auto` (see posenc.training.precision).
     `compile`: true or the name of a backend of torch.compile (see posenc.model.compiled).
     """
@@ -153,7 +156,7 @@ def make_trainer(
             num_nodes=nodes,
             strategy="ddp" if devices > 1 else "auto",
             plugins=plugins,
-            use_distributed_sampler=False,  # posenc.training.data divides batches, and pads none
+            use_distributed_sampler=False,  # posenc.training.data divides batches
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             enable_checkpointing=False,
@@ -161,6 +164,6 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"trainer: {error}") from error
-    # Lightning's handlers of signals would end the process with status 0, or talk to other processes inside of one.
+    # Lightning's signal handlers would end the process with status 0, or communicate with other processes.
     trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer

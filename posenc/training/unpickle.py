@@ -1,14 +1,14 @@
-"""The pickle in a checkpoint, read by a machine that knows plain values and tensors, and that nothing can keep busy.
+"""Reads the pickle in a checkpoint: only plain values and tensors, in limited time and memory.
 
-torch.load(weights_only=True) runs no code of others, but makes whatever it is asked for: six gigabytes of zeros, or a
-key of nested tuples whose hash takes years. Here
+torch.load(weights_only=True) runs no code of others. But it makes everything that a file asks for, for example six
+gigabytes of zeros, or a key of nested tuples whose hash takes years. Here
 
-* a class or a function is one of those in `CALLS`, and is given what it takes and nothing else,
-* a tensor is a part of a member of the archive that has the size it should have, and no larger than that,
-* a key is a word or a number: its hash takes no time, and it cannot be chosen to collide with many others,
-* no more than `MAX_VALUES` values are read, and a value that is used again counts again.
+* only classes and functions in `CALLS` are called, with arguments of the right types,
+* a tensor is a part of a member of the archive; the member has the right size, and the tensor is not larger,
+* a key is a word or a number: its hash is fast, and nobody can choose keys so that many collide,
+* at most `MAX_VALUES` values are read; a value that is used twice counts twice.
 
-The codes are those of https://github.com/python/cpython/blob/main/Lib/pickletools.py that torch.save writes.
+Only the codes of https://github.com/python/cpython/blob/main/Lib/pickletools.py that torch.save writes are read.
 """
 
 import pickletools
@@ -21,27 +21,27 @@ import torch
 from torch import Tensor
 
 MAX_VALUES = 500_000
-"""Upper limit of values in a checkpoint; a thousand tensors need some ten thousand."""
+"""Upper limit of values in a checkpoint; a thousand tensors need about ten thousand."""
 MAX_DEPTH = 100
-"""Upper limit of lists, tuples and mappings inside of each other; Lightning writes ten."""
+"""Upper limit of the depth of nested lists, tuples and mappings; Lightning writes ten levels."""
 MAX_AXES = 64
-"""Upper limit of the axes of a tensor, which is torch's own."""
+"""Upper limit of the axes of a tensor; torch has the same limit."""
 STORAGES = {
     "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool, "ComplexDouble": torch.complex128, "ComplexFloat": torch.complex64,
 }  # fmt: skip
-"""Names under which torch saves numbers, and the numbers."""
+"""The dtype for each name of a storage in torch's files."""
 DTYPES = {f"torch {name}": kind for name in dir(torch) if isinstance(kind := getattr(torch, name), torch.dtype)}
 
 
 class Unknown(ValueError):
-    """Something that no checkpoint of plain values and tensors holds."""
+    """The pickle has something that is not in a checkpoint of plain values and tensors."""
 
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or a function that is named; never the thing itself."""
+    """The name of a class or a function. The class or function itself is not loaded."""
 
     name: str
 
@@ -58,9 +58,9 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, Tensor, t
 
 
 def load(data: bytes, members: Mapping[str, bytes]) -> Any:
-    """What a pickle of protocol 2, as torch.save writes it, stands for; `members` are the storages by their keys.
+    """The value of a pickle of protocol 2, as torch.save writes it. `members` are the storages by their keys.
 
-    Raises Unknown, or what Python and torch raise where a pickle makes no sense.
+    Raises Unknown. If the pickle makes no sense, it may also raise any error of Python or torch.
     """
     found = _Machine(members).run(data)
     _measure(found, {}, 0)
@@ -68,7 +68,7 @@ def load(data: bytes, members: Mapping[str, bytes]) -> Any:
 
 
 def _measure(value: Any, known: dict[int, int], depth: int) -> int:
-    """The number of values, written out; what is inside itself is met while its size is not known."""
+    """The number of values, where a value used twice counts twice. Raises Unknown for a value that contains itself."""
     if not isinstance(value, dict | list | tuple | set):
         if not isinstance(value, PLAIN):
             raise Unknown("it makes no sense")
@@ -85,7 +85,7 @@ def _measure(value: Any, known: dict[int, int], depth: int) -> int:
 
 
 class _Machine:
-    """A stack of values, and a memory of those that are used again."""
+    """A stack of values, and a memory of values that are used again."""
 
     def __init__(self, members: Mapping[str, bytes]) -> None:
         self.stack: list[Any] = []
@@ -93,7 +93,7 @@ class _Machine:
         self.members, self.storages = members, dict[str, Tensor]()
 
     def run(self, data: bytes) -> Any:
-        """The only value on the stack at the end."""
+        """Run the pickle. Returns the only value on the stack at the end."""
         for number, (code, argument, _) in enumerate(pickletools.genops(data)):
             if number > MAX_VALUES:
                 raise Unknown("it holds more values than a checkpoint does")
@@ -103,55 +103,55 @@ class _Machine:
                 self.stack.append(MADE[code.name]())
             elif code.name in CODES:
                 CODES[code.name](self, argument)
-            elif code.name != "STOP":  # the last one, without which genops raises
+            elif code.name != "STOP":  # STOP is the last code; genops raises without it
                 raise Unknown(f"it holds {code.name}, which no checkpoint of plain values and tensors does")
         (found,) = self.stack
         return found
 
     def marked(self) -> list[Any]:
-        """Take what lies above the last mark."""
+        """Take all values above the last mark from the stack."""
         taken: list[Any] = []
         while (value := self.stack.pop()) is not MARK:
             taken.append(value)
         return taken[::-1]
 
     def top(self, *kinds: type) -> Any:
-        """What lies uppermost, which must be of one of these classes."""
+        """The top of the stack. Raises Unknown if it has none of these classes."""
         if type(self.stack[-1]) not in kinds:
             raise Unknown("it makes no sense")
         return self.stack[-1]
 
     def name(self, argument: str) -> None:
-        """A class or a function, or a dtype, which is a value."""
+        """Put the name of a class or function on the stack, or a dtype, which is a value."""
         if argument not in DTYPES and argument not in CALLS and _stored(argument) is None:
             raise Unknown(f"it asks for {argument.replace(' ', '.')}, which was not made")
         self.stack.append(DTYPES.get(argument) or _Name(argument))
 
     def tuple_of(self, number: int) -> None:
-        """The last so many values."""
+        """Replace the last `number` values by a tuple of them."""
         if len(self.stack) < number:
             raise Unknown("it makes no sense")
         self.stack[len(self.stack) - number :] = [tuple(self.stack[len(self.stack) - number :])]
 
     def append(self, values: Sequence[Any]) -> None:
-        """To a list."""
+        """Append values to the list on top of the stack."""
         self.top(list).extend(values)
 
     def set(self, pairs: Sequence[Any]) -> None:
-        """In a mapping."""
+        """Set keys and values in the mapping on top of the stack."""
         found = self.top(dict, OrderedDict, Counter)
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             found[_key(key)] = value
 
     def call(self) -> None:
-        """One of CALLS, with what it takes."""
+        """Call one of `CALLS`."""
         arguments, what = self.stack.pop(), self.stack.pop()
         if type(what) is not _Name or type(arguments) is not tuple or what.name not in CALLS:
             raise Unknown("it makes no sense")
         self.stack.append(CALLS[what.name](*arguments))
 
     def build(self) -> None:
-        """The versions of the modules, which torch hangs on a state_dict."""
+        """Set the versions of the modules, which torch stores as an attribute of a state_dict."""
         state = self.stack.pop()
         found = self.top(OrderedDict)
         versions = state.pop("_metadata", None) if type(state) is dict else None
@@ -163,7 +163,7 @@ class _Machine:
         found._metadata = versions
 
     def storage(self) -> None:
-        """A member of the archive."""
+        """Put a storage, which is a member of the archive, on the stack."""
         word, what, key, _, size = self.stack.pop()
         kind = _stored(what.name) if type(what) is _Name else None
         if word != "storage" or kind is None or type(key) is not str or type(size) is not int:
@@ -225,7 +225,7 @@ def _set(*values: Any) -> set[Any]:
 
 
 def _of(make: Callable[..., Any], *kinds: type | tuple[type, ...]) -> Callable[..., Any]:
-    """A class that is given values of these classes."""
+    """`make` with a check that its arguments have these classes."""
 
     def call(*arguments: Any) -> Any:
         if len(arguments) > len(kinds) or not all(map(isinstance, arguments, kinds)):
@@ -236,7 +236,7 @@ def _of(make: Callable[..., Any], *kinds: type | tuple[type, ...]) -> Callable[.
 
 
 def _latin(text: str, code: str = "") -> bytes:
-    if code not in ("latin1", "latin-1"):  # others can take time as the square of the length
+    if code not in ("latin1", "latin-1"):  # other codecs can take time as the square of the length
         raise Unknown(f"it asks for the encoding {code!r:.20}")
     return text.encode("latin1")
 

@@ -1,1 +1,1 @@
-"""How a trained model is tested: fixed sets of sequences, read in chunks until the score is known well enough."""
+"""The test of a trained model: fixed sets of sequences, read in chunks until the score is known well enough."""

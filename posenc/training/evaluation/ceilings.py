@@ -1,4 +1,4 @@
-"""Ceilings and references of a task, computed once in a process: the runs of a sweep share them."""
+"""Ceilings and references of a task. A process computes them once, and all runs of a sweep share them."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -16,10 +16,10 @@ _KEPT: dict[tuple[Any, ...], Known] = {}
 
 
 def achievable(task: Task, encoder: Encoder) -> Known:
-    """The ceilings at all lengths of a run, for a model with this mask, read-out and window; the task's references.
+    """The ceilings at all lengths of a run, for a model with this mask, read-out and window, and the references.
 
-    They are functions of the task's values, which are the key here. A task that holds anything but plain values and
-    arrays is asked each time.
+    They depend only on the task's fields, which are the key of the cache. If a field is not a plain value or an array,
+    they are computed each time.
     """
     how = {"causal": encoder.causal, "readout": encoder.readout, "window": encoder.window}
     try:
@@ -38,7 +38,7 @@ def _asked(task: Task, how: Mapping[str, Any]) -> Known:
 
 
 def _key(value: Any) -> Any:
-    """The same for equal values, and for no others; TypeError for what is no plain value."""
+    """A key that is equal only for equal values. Raises TypeError if a value is not plain."""
     if isinstance(value, Mapping):
         return "mapping", *((_key(name), _key(child)) for name, child in value.items())
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""When a test knows enough."""
+"""When a test has read enough sequences."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,15 @@ SURE, LITTLE = 3, 20
 
 
 def enough(scores: Mapping[str, float], error: float) -> bool:
-    """Whether a test may end: its skill s has a standard error e for which
+    """Whether a test may end. Its skill s has a standard error e, and the condition is
 
         e ≤ error    or    s + 3e < 20 · error
 
-    The second is for models that have learned little or nothing, or do worse than an order-blind one: s is then known
-    less exactly than elsewhere, and e, which is on record, says how well. s leans towards what ends a test, by less
-    than e. False where skill is not defined: such a test reads all of its set.
+    The second part is for models that have learned little, or that are worse than an order-blind model. Their s is then
+    less exact, but e is recorded too. Ending a test by this rule biases s by less than e. If skill is not defined, the
+    result is False, and the test reads its whole set.
 
-    scores  those so far, with `skill` and `skill_standard_error` where they are defined
+    scores  the scores so far, with `skill` and `skill_standard_error` if they are defined
     """
     if "skill" not in scores:
         return False

@@ -1,4 +1,4 @@
-"""The test of a module: its score at each of its test lengths, whether it has just been trained or was long ago."""
+"""The test of a module: its score at each test length. It is used after training and for finished runs."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from posenc.training.module import SequenceModule
 
 
 def make_ready(module: SequenceModule, data: SequenceData, trainer: L.Trainer) -> None:
-    """A dry run; then weights in the trainer's precision, and the test lengths at which the encoding is defined."""
+    """Make a dry run, convert weights to the trainer's precision, and drop test lengths without a defined encoding."""
     dry_run(module, trainer.strategy.root_device)
-    if str(trainer.precision).endswith("-true"):  # else Lightning converts after it has loaded a checkpoint
+    if str(trainer.precision).endswith("-true"):  # Lightning would convert after loading a checkpoint
         trainer.strategy.precision_plugin.convert_module(module)
     data.test_lengths = module.test_lengths
 
 
 def run_test(module: SequenceModule, data: SequenceData, trainer: L.Trainer) -> dict[str, Any]:
-    """The scores of every test length, and what they say about lengths that were not trained."""
+    """The scores at every test length, and summaries of the lengths that were not trained."""
     trainer.test(module, datamodule=data, verbose=False)
     table: dict[str, dict[str, float]] = {}
     for name, value in trainer.callback_metrics.items():
@@ -38,7 +38,7 @@ def run_test(module: SequenceModule, data: SequenceData, trainer: L.Trainer) -> 
 
 
 def achievable(module: SequenceModule) -> dict[str, Any]:
-    """What stands beside the scores: the ceilings of every length, and other references."""
+    """The ceilings at every length and the task's references."""
     return {
         "ceilings": {
             str(length): {"order_blind": blind, "order_aware": aware}

@@ -1,4 +1,4 @@
-"""Evaluation sets: fixed sequences that every encoding shares, drawn as they are read."""
+"""Evaluation sets: fixed sequences, the same for every encoding. They are drawn when they are read."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,14 +12,14 @@ from posenc.tasks.base import Task
 Batch = tuple[Tensor, Tensor]
 
 DRAW = 1024
-"""Sequences that one stream of random numbers gives; an evaluation set has a stream for each `DRAW` of them."""
+"""How many sequences come from one stream of random numbers. A larger evaluation set uses several streams."""
 CHUNKS, LEAST_CHUNK = 10, 100
-"""Chunks in a test set that is read until its score is known: where one is enough, the test costs a tenth. A chunk has
-at least `LEAST_CHUNK` sequences, so that its standard error means something."""
+"""A test set is read in `CHUNKS` chunks until its score is known. If one chunk is enough, the test costs a tenth. A
+chunk has at least `LEAST_CHUNK` sequences, because the standard error of very few sequences means little."""
 
 
 def share(batch: Batch, rank: int, world: int) -> Batch:
-    """Sequences rank, rank + world, ... of a batch: over all ranks each is taken once."""
+    """Sequences rank, rank + world, ... of a batch. Each sequence belongs to exactly one rank."""
     tokens, targets = batch
     if len(tokens) < world:
         raise ConfigError(
@@ -30,9 +30,9 @@ def share(batch: Batch, rank: int, world: int) -> Batch:
 
 
 class EvaluationSet:
-    """`size` sequences that depend on (task, split, length) alone: not on the seed, the encoding or the batch size.
+    """`size` sequences that depend only on (task, split, length), not on the seed, the encoding or the batch size.
 
-    They are drawn when they are first asked for.
+    A sequence is drawn when it is first read.
     """
 
     def __init__(self, task: Task, split: str, length: int, size: int) -> None:
@@ -48,7 +48,7 @@ class EvaluationSet:
         return self._drawn[index]
 
     def read(self, first: int, last: int) -> Batch:
-        """Sequences `first` to `last`, this one left out."""
+        """Sequences `first` to `last`, without `last`."""
         numbers = range(first // DRAW, -(-last // DRAW))
         parts = [[x[max(0, first - i * DRAW) : last - i * DRAW] for x in self._draw(i)] for i in numbers]
         tokens, targets = (torch.cat(columns) for columns in zip(*parts, strict=True))
@@ -61,10 +61,10 @@ def evaluation_set(task: Task, split: str, length: int, size: int) -> Batch:
 
 
 class EvaluationBatches:
-    """The batches of an evaluation set, in chunks of `chunk` sequences, until `enough` says so after one of them.
+    """The batches of an evaluation set, in chunks of `chunk` sequences. After a chunk, `enough` may end the test.
 
-    batch_size   sequences in a batch; the last one of a chunk may be smaller
-    rank, world  which share of each chunk, of how many
+    batch_size   sequences in a batch; the last batch of a chunk may be smaller
+    rank, world  the number of this process, and of all processes; they divide each chunk
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class EvaluationBatches:
         self.chosen, self.chunk, self.batch_size, self.enough = chosen, chunk, batch_size, enough
         self.rank, self.world = rank, world
         self.used = 0
-        """Sequences that were read, by all ranks together."""
+        """How many sequences all ranks together have read."""
 
     def _ends(self) -> Iterator[tuple[int, int]]:
         size = self.chosen.size
         return ((first, min(first + self.chunk, size)) for first in range(0, size, self.chunk))
 
     def __len__(self) -> int:
-        """Batches, where all chunks are read."""
+        """The number of batches if all chunks are read."""
         shares = (len(range(self.rank, last - first, self.world)) for first, last in self._ends())
         return sum(-(-size // self.batch_size) for size in shares)
 

@@ -1,1 +1,1 @@
-"""Where metrics go beside TensorBoard."""
+"""Loggers of metrics."""

@@ -1,4 +1,4 @@
-"""TensorBoard as posenc writes it: what matters first, ceilings beside the curves, a row of choices."""
+"""TensorBoard as posenc writes it: important curves first, ceilings in the charts, and a row of choices."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,17 @@ from posenc.runs.files import CEILINGS
 from posenc.training.loggers.metrics_file import order_events
 
 FIRST = ("validation", "train", "test", "gradient")
-"""Groups of curves in the order in which they are looked at. TensorBoard sorts by name, so they have numbers."""
+"""Groups of curves, the most important first. TensorBoard sorts by name, so their names begin with a number."""
 LEFT_OUT = ("epoch", "step", "standard_error")
-"""Ends of the names of what is no curve; metrics.csv has it."""
+"""Values with these endings are not drawn as curves. metrics.csv has them."""
 BESIDE = {"ceiling": "accuracy", "reference": "bits"}
-"""Groups of constants, and the score of the validation that each is a limit of."""
+"""For each group of constants the validation score in whose chart it is drawn."""
 
 
 def tag(name: str) -> str:
-    """What a logged value is called in TensorBoard: `validation/skill` is `1_validation/skill`.
+    """The name of a logged value in TensorBoard: `validation/skill` becomes `1_validation/skill`.
 
-    What is logged by layer comes after the groups in `FIRST`, and gradients stand together.
+    Values by layer come after the groups in `FIRST`. All gradients are in one group.
     """
     group, slash, rest = name.partition("/")
     if not slash:
@@ -35,7 +35,7 @@ def tag(name: str) -> str:
 
 
 def write_row(writer: SummaryWriter, choices: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-    """A row for the HPARAMS tab: choices, and the curves `scores` whose last values stand beside them."""
+    """Write a row of the HPARAMS tab: the choices, and the last values of the curves `scores`."""
     plain = {
         name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in choices.items()
     }
@@ -44,14 +44,14 @@ def write_row(writer: SummaryWriter, choices: Mapping[str, Any], scores: Mapping
 
 
 class Board(TensorBoardLogger):
-    """Lightning's TensorBoardLogger with the names of `tag`, and ceilings as curves of the chart that they belong to.
+    """Lightning's TensorBoardLogger with the names of `tag`. Each ceiling is a curve in the chart of its score.
 
-    A ceiling has a folder of its own below that of the run: TensorBoard gives each folder a colour.
+    A ceiling has its own folder below the run's folder, because TensorBoard gives each folder one colour.
 
-    name, version      folders below save_dir; none by default, as a run has a folder of its own
-    ceilings           whether to write the ceilings; a sweep has them once, in its overview
+    name, version      folders below save_dir; none by default, because each run has its own folder
+    ceilings           whether to write the ceilings; a sweep writes them once, in its overview
     default_hp_metric  as in Lightning
-    flush_secs         seconds after which what was logged is on disk
+    flush_secs         logged values are on disk after so many seconds
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Board(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a row: curves under their names in TensorBoard, each ceiling as a run of its own."""
+        """Log a row. Curves get the names of `tag`; each ceiling goes to its own folder."""
         curves: dict[str, float] = {}
         for name, value in metrics.items():
             group, _, rest = name.partition("/")
@@ -88,7 +88,7 @@ class Board(TensorBoardLogger):
         super().log_metrics(curves, step)
 
     def _constant(self, name: str, curve: str, value: float, step: int | None) -> None:
-        """Log a constant at this step; from step 0 on, so that it is a line where a run has one validation."""
+        """Log a constant at this step, and first at step 0. So it is a line even if a run has only one validation."""
         begun = name in self._beside
         if not begun:
             folder, steps = Path(self.log_dir) / CEILINGS / name, self._kwargs.get("purge_step")

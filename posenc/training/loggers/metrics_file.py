@@ -1,4 +1,4 @@
-"""Logs in a run folder that may hold the beginnings of the same run."""
+"""metrics.csv, and log files of a run that goes on: rows of steps that are run again are removed."""
 
 import csv
 import io
@@ -20,10 +20,10 @@ from posenc.runs.writing import write_text
 
 
 class MetricsFile(Logger):
-    """<save_dir>/metrics.csv: one row for each time that something is logged, in the order of time.
+    """<save_dir>/metrics.csv: one row for each call of `log_metrics`, in order of time.
 
-    A row is on disk when it was logged. A new column means that the file is written anew, beside its place and then
-    renamed: whenever the process is killed, the rows so far are there. (Lightning's own logger writes it in place.)
+    Each row is written at once. For a new column the whole file is written under another name and renamed. So no row is
+    lost if the process is killed. (Lightning's own logger overwrites the file.)
     """
 
     def __init__(self, save_dir: str) -> None:
@@ -49,9 +49,10 @@ class MetricsFile(Logger):
         return str(self.path.parent)
 
     def begin(self, steps: int) -> None:
-        """Keep the rows of the first `steps` steps; Lightning calls the first step 0. One that was cut off goes too.
+        """Keep the rows of the first `steps` steps (Lightning calls the first step 0). A cut-off row is removed too.
 
-        A row that is damaged, as by a flipped bit, is set aside in metrics_damaged.csv, and said: the run is whole.
+        A damaged row, for example with a flipped bit, is moved to metrics_damaged.csv, and a message says so. The run
+        itself is complete.
         """
         if not steps:
             self.path.unlink(missing_ok=True)
@@ -75,7 +76,7 @@ class MetricsFile(Logger):
         self._write(kept)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """They are in .hydra/config.yaml."""
+        """Does nothing: .hydra/config.yaml has the config."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append a row."""
@@ -92,7 +93,7 @@ class MetricsFile(Logger):
             csv.writer(file).writerow(self._fields(row))
 
     def flush(self) -> None:
-        """Bring the rows to the disk, should the machine itself go down; `save`, asked after each row, does not."""
+        """Flush the rows to the disk, in case the machine stops. `save` does not: it is called after each row."""
         with suppress(FileNotFoundError), self._open(self.path, os.O_WRONLY | os.O_APPEND) as file:
             os.fsync(file.fileno())
 
@@ -117,11 +118,12 @@ class MetricsFile(Logger):
 
 
 def whole_rows(text: str, steps: int) -> tuple[list[str], list[list[str]], list[str]]:
-    """(columns, rows of the first `steps` steps, lines that are damaged) of a metrics.csv.
+    """(columns, rows of the first `steps` steps, damaged lines) of a metrics.csv.
 
-    A line stands by itself: a flipped bit can make a comma, a quote or the end of a line, and must cost no other line.
-    Its fields are numbers or empty, as many as there are columns, and its step is a whole number. One without an end,
-    the last, was cut off when the process was killed, and rows of later steps are run again: neither is damage.
+    Each line is checked by itself, because a flipped bit can make a comma, a quote or a line end, and only that line
+    should be lost. A good line has as many fields as there are columns. A field is a number or empty; the step is a
+    whole number. A last line without a line end was cut off when the process was killed, and rows of later steps are
+    run again. Neither counts as damaged.
     """
     *ended, _ = text.split("\n")
     head, *lines = [line.removesuffix("\r") for line in ended] or [""]
@@ -139,7 +141,7 @@ def whole_rows(text: str, steps: int) -> tuple[list[str], list[list[str]], list[
         elif int(fields[place]) >= steps:
             later.append(line)
         else:
-            damaged += later  # between earlier steps it is none of a later one
+            damaged += later  # a line between earlier steps is not of a later step
             later = []
             kept.append(fields)
     return columns, kept, damaged
@@ -161,16 +163,16 @@ def _is_number(field: str) -> bool:
 
 
 def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> None:
-    """Create the log files; a run that goes on from step `steps` keeps what was logged up to there.
+    """Create the log files. A run that goes on from step `steps` keeps the rows up to that step.
 
-    Trackers other than metrics.csv and TensorBoard, which has its own, are told the config.
+    Loggers other than metrics.csv and TensorBoard receive the config.
     """
     for logger in loggers:
         if isinstance(logger, MetricsFile):
             logger.begin(steps)
         elif isinstance(logger, TensorBoardLogger):
             order_events(Path(logger.log_dir))
-            logger._kwargs.setdefault("purge_step", steps)  # events of later steps, if any, are shown no more
+            logger._kwargs.setdefault("purge_step", steps)  # TensorBoard hides events of later steps
             _ = logger.experiment
         else:
             _ = getattr(logger, "experiment", None)
@@ -178,10 +180,10 @@ def open_logs(loggers: Sequence[Logger], config: dict[str, Any], steps: int) -> 
 
 
 def order_events(folder: Path) -> None:
-    """Rename event files that a clock which was set back would put behind the next one.
+    """Rename event files whose time is in the future, which happens if the clock was set back.
 
-    TensorBoard reads the files of a run in the order of their names, which hold the time at which they were begun, and
-    takes back what stands before the beginning of a run. A later file must have a later name.
+    The name of an event file has the time of its creation, and TensorBoard reads the files in the order of their names.
+    The next file must be the last, because it makes TensorBoard hide events of steps that are run again.
     """
     files = sorted(folder.glob(f"{EVENTS}*"))
     if not files or _begun(files[-1]) < int(time.time()):
@@ -192,15 +194,15 @@ def order_events(folder: Path) -> None:
 
 
 def _begun(path: Path) -> int:
-    """Seconds in the name of an event file."""
+    """The time, in seconds, in the name of an event file."""
     digits = path.name.removeprefix(EVENTS).partition(".")[0]
     return int(digits) if digits.isdecimal() else 0
 
 
 def check_logs(loggers: Sequence[Logger], run: Path) -> None:
-    """Each folder that a logger writes to must have a name, and a place where it can be made.
+    """Raise ConfigError if the folder of a logger has no name or cannot be made.
 
-    Inside of the folder of the run no link may lead to it: what is logged would land elsewhere.
+    Inside the run folder it must not be a link, because the logs would be written outside the run folder.
     """
     for logger in loggers:
         if isinstance(logger, MetricsFile | CSVLogger | TensorBoardLogger):
@@ -220,7 +222,7 @@ def check_logs(loggers: Sequence[Logger], run: Path) -> None:
 
 
 def close_logs(loggers: Sequence[Logger]) -> None:
-    """End what a tracker would carry over into the next run of a sweep; Lightning leaves it open."""
+    """Close loggers that Lightning leaves open. Otherwise the next run of a sweep would log to the same run."""
     for logger in loggers:
         finish = getattr(getattr(logger, "experiment", None), "finish", None)
         if callable(finish):

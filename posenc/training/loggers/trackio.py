@@ -1,4 +1,4 @@
-"""Trackio as a logger of Lightning, which has none of its own."""
+"""A Lightning logger for Trackio. Lightning itself has none."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 class TrackioLogger(Logger):
-    """Metrics of a run in Trackio's own store: a folder of this machine, or a Hugging Face Space.
+    """Logs metrics with Trackio, on this machine or in a Hugging Face Space.
 
-    project   runs that are shown together
-    run_name  what the run is called there; Trackio tells runs of one name apart
-    space_id  None for this machine
+    project   runs of one project are shown together
+    run_name  the name of the run; two runs may have the same name
+    space_id  the Space; None: this machine
     """
 
     def __init__(self, project: str = "posenc", run_name: str | None = None, space_id: str | None = None) -> None:
         super().__init__()
-        # an optional package: missing, it is missed here and not in the middle of a run
+        # The package is optional. If it is missing, the error comes here and not in the middle of a run.
         import trackio  # pyright: ignore[reportMissingImports]
 
         self._trackio, self._project, self._run_name, self._space_id = trackio, project, run_name, space_id
@@ -38,7 +38,7 @@ class TrackioLogger(Logger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """Trackio's run, begun when it is first asked for."""
+        """Trackio's run, started at the first use."""
         if self._run is None:
             self._run = self._trackio.init(
                 self._project, name=self._run_name, space_id=self._space_id, auto_log_cpu=False, embed=False
@@ -47,10 +47,10 @@ class TrackioLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """One row."""
+        """Log a row."""
         self.experiment.log(dict(metrics), step=step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The run's config."""
+        """Log the run's config."""
         self.experiment.config.update(vars(params) if isinstance(params, Namespace) else params)

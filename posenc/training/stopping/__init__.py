@@ -1,1 +1,1 @@
-"""How a run ends: when it is done, and the learning rate that takes it there."""
+"""How a run ends: the criterion for its end, and the learning rate until then."""

@@ -1,8 +1,8 @@
-"""When a run is done. Its learning rate then falls to zero over a fixed number of steps, and the run ends.
+"""When a run is done. Then its learning rate falls to zero over a fixed number of steps, and the run ends.
 
-The criterion is Lightning's EarlyStopping; only, where that would end the training, a decay of the rate begins. Where
-the criterion is not met in time, the decay takes the last steps of the budget, trainer.max_steps. So all runs end with
-the same decay, and their test scores can be compared whenever they ended.
+The criterion is Lightning's EarlyStopping. When EarlyStopping would end the training, the decay of the learning rate
+begins instead. If that does not happen in time, the decay takes the last steps of the budget, trainer.max_steps. So all
+runs end with the same decay, and their test scores can be compared even if they end at different steps.
 """
 
 import sys
@@ -23,14 +23,14 @@ NEVER = sys.maxsize
 
 
 class Criterion(EarlyStopping):
-    """Starts the last phase of a run when EarlyStopping would have stopped it `times` validations in a row.
+    """Starts the decay when EarlyStopping would have ended the training at `times` validations in a row.
 
-    decay_steps  steps of the last phase
-    least        validations without which the criterion cannot be met
-    others       what EarlyStopping takes
+    decay_steps  steps of the decay
+    least        the criterion needs at least so many validations
+    others       arguments of EarlyStopping
 
-    The state is in the checkpoint, so that a run goes on in its last phase as if it had not been stopped. It is a
-    function of gathered scores, so that all processes of a run agree.
+    The state is in the checkpoint, so a resumed run goes on with its decay. It depends only on gathered scores, so all
+    processes of a run have the same state.
     """
 
     def __init__(self, decay_steps: int, least: int, times: int = 1, **others: Any) -> None:
@@ -41,7 +41,7 @@ class Criterion(EarlyStopping):
         self._streak, self._last = 0, NEVER
 
     def take(self, module: SequenceModule, trainer: L.Trainer) -> None:
-        """Give `module` the schedule. Raises ConfigError where the criterion could not be met in this run."""
+        """Give `module` the schedule. Raises ConfigError if this run is too short for the criterion."""
         steps, every = trainer.max_steps, int(trainer.val_check_interval)
         constant = steps - self.decay_steps
         if self.least * every > constant:
@@ -56,7 +56,7 @@ class Criterion(EarlyStopping):
 
     @property
     def begin(self) -> int:
-        """The step at which the decay begins: when the run is done, or so that it ends with the budget."""
+        """The step at which the decay begins: when the run is done, or `decay_steps` before the end of the budget."""
         return self._last if self.stopped is None else min(self.stopped, self._last)
 
     def share(self, step: int, warmup: int, total: int) -> float:
@@ -64,13 +64,13 @@ class Criterion(EarlyStopping):
         return warmup_decay(step, warmup, self.begin, self.decay_steps)
 
     def censored(self, step: int) -> bool | None:
-        """Whether the budget ended before the run was done; None where `step` does not tell yet."""
+        """Whether the budget ended before the run was done; None if this is not decided at `step`."""
         if self.stopped is not None:
             return False
         return True if step >= self._last else None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ask EarlyStopping, unless the decay has begun; begin it where the answer is yes for the last time needed."""
+        """Ask EarlyStopping, unless the decay has begun. Begin the decay after `times` positive answers in a row."""
         over = self.stopped is not None or trainer.global_step > self._last
         if trainer.state.fn != TrainerFn.FITTING or over:
             return
@@ -83,20 +83,20 @@ class Criterion(EarlyStopping):
             self._set_end(trainer)
 
     def _set_end(self, trainer: L.Trainer) -> None:
-        """End the training as trainer.max_steps does, after the decay; `should_stop` would validate once more."""
+        """Set trainer.max_steps to the end of the decay. `should_stop` would make one more validation."""
         trainer.fit_loop.epoch_loop.max_steps = self.begin + self.decay_steps
 
     def state_dict(self) -> dict[str, Any]:
-        """EarlyStopping's state, the validations in a row so far, and when the run was done."""
+        """EarlyStopping's state, the number of positive answers in a row, and the step at which the run was done."""
         return super().state_dict() | {"streak": self._streak, "stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, also in the decay."""
+        """Restore the state, also during the decay."""
         super().load_state_dict(state_dict)
         self._streak, self.stopped = state_dict["streak"], state_dict["stopped"]
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Set the end of a run whose decay had begun; Lightning asks for it before training, and keeps none itself."""
+        """Set the end of a run whose decay has begun. Lightning needs it before training and does not save it."""
         self.stopped = checkpoint["callbacks"].get(self.state_key, {}).get("stopped")
         if self.stopped is not None:
             self._set_end(trainer)
@@ -105,18 +105,18 @@ class Criterion(EarlyStopping):
 class Solved(Criterion):
     """The run is done when validation skill is `skill` or more in `times` validations in a row.
 
-    decay_steps  steps of the decay after it
+    decay_steps  steps of the decay after that
     """
 
     def __init__(self, skill: float = 0.99, times: int = 2, decay_steps: int = 200) -> None:
         checks.number(self, low=0, high=1, open_low=True, skill=skill)
         super().__init__(
             decay_steps, least=times, times=times, monitor=SKILL, mode="max", patience=NEVER,
-            stopping_threshold=skill - ROUNDING,  # EarlyStopping wants more than its threshold
+            stopping_threshold=skill - ROUNDING,  # EarlyStopping stops only above its threshold
         )  # fmt: skip
 
     def take(self, module: SequenceModule, trainer: L.Trainer) -> None:
-        """Raises ConfigError where skill is not known."""
+        """Give `module` the schedule. Raises ConfigError if the task has no skill."""
         length = module.task.length[1]
         if skill_of(1.0, *module.ceilings[length]) is None:
             raise ConfigError(
@@ -129,9 +129,9 @@ class Solved(Criterion):
 class Plateau(Criterion):
     """The run is done when validation loss has not fallen by more than `min_delta` in `patience` validations in a row.
 
-    It cannot tell a plateau before a task is learned from the one after it.
+    It does not distinguish a plateau before the task is learned from a plateau after it is learned.
 
-    decay_steps  steps of the decay after it
+    decay_steps  steps of the decay after that
     """
 
     def __init__(self, patience: int = 2, min_delta: float = 0.005, decay_steps: int = 200) -> None:

@@ -1,4 +1,4 @@
-"""When a run first passed some levels of validation skill."""
+"""When a run first reached some levels of validation skill."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ SKILL = "validation/skill"
 LEVELS = {".5": 0.5, ".9": 0.9, ".99": 0.99}
 """The levels, by their names in result.json."""
 ROUNDING = 1e-6
-"""Of skill, a number in float32: what is nearer to a level than this has reached it."""
+"""Skill is a float32 number. A skill that is below a level by less than this counts as reaching it."""
 
 
 class Milestones(L.Callback):
-    """The step of the first validation whose skill was at each of `LEVELS` or above.
+    """For each of `LEVELS` the step of the first validation whose skill was at least that level.
 
-    The steps are those of validations, so each is known to within `trainer.validate_every`.
+    Skill is known only at validations, so a step is exact to within `trainer.validate_every`.
     """
 
     def __init__(self) -> None:
@@ -24,9 +24,9 @@ class Milestones(L.Callback):
 
     @property
     def steps(self) -> dict[str, int | None] | None:
-        """The step for each level, None where it was not reached.
+        """The step for each level; None for a level that was not reached.
 
-        None for all where no validation had a skill, and where the run began with a posenc that did not count.
+        None instead of all if no validation had a skill, or if the run began with a version of posenc without this.
         """
         if not self._has_skill or not self._from_the_start:
             return None
@@ -43,14 +43,14 @@ class Milestones(L.Callback):
                 self.first.setdefault(name, trainer.global_step)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint of an earlier posenc does not say what was passed before it."""
+        """Note whether the checkpoint has the earlier steps. Checkpoints of earlier versions of posenc do not."""
         self._from_the_start = self.state_key in checkpoint["callbacks"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The steps so far, and whether they are all there are."""
+        """The steps so far, and whether none is missing."""
         return {"first": dict(self.first), "from_the_start": self._from_the_start, "has_skill": self._has_skill}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the steps so far."""
+        """Restore the steps so far."""
         self.first = dict(state_dict["first"])
         self._from_the_start, self._has_skill = state_dict["from_the_start"], state_dict["has_skill"]
