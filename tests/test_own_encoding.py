@@ -11,6 +11,7 @@ import pytest
 
 from posenc.__main__ import main
 from tests.conftest import ROOT
+from tests.forked import TRAIN, python
 
 PAGE = (ROOT / "docs" / "own_encoding.md").read_text()
 
@@ -27,8 +28,7 @@ def idea(tmp_path: Path) -> Path:
 
 
 def run(idea: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(idea), "COLUMNS": "200"}
-    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+    return python(*words, PYTHONPATH=str(idea), COLUMNS="200")
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_two_files_make_a_row_of_a_sweep(idea: Path) -> None:
         "trainer.validate_every=6 callbacks=quiet"
     )
     done = run(
-        idea, str(ROOT / "train.py"), f"--config-dir={idea / 'configs'}", "-m", "encoding=mine,none",
+        idea, TRAIN, f"--config-dir={idea / 'configs'}", "-m", "encoding=mine,none",
         *small.split(),
         f"hydra.sweep.dir={idea / 'runs'}",
     )  # fmt: skip
@@ -84,7 +84,9 @@ def test_the_tests_of_every_encoding_take_it_in(idea: Path) -> None:
     words = command.replace("$HOME/idea", str(idea)).split()
     words[words.index("tests/encodings")] = "tests/encodings/test_contract.py"
     words[words.index("mine")] = "mine and (copies or dtypes or ids)"
-    done = run(idea, *words, "-n", "0", "-q", "-p", "no:cacheprovider")
+    line = [sys.executable, *words, "-n", "0", "-q", "-p", "no:cacheprovider"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(idea)}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^\.{4,} ", done.stdout), done.stdout
 

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from posenc.runs.lock import HOLDER
 from posenc.runs.processes import Place, place
 from posenc.training.data import Shares
 from posenc.training.evaluation.sets import share
-from tests.conftest import ROOT, Launch
+from tests.conftest import Launch
+from tests.forked import TRAIN, Started
 from tests.reliability.rank_kills import alive, holder, workers
 from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights
@@ -87,16 +86,7 @@ def test_two_processes_in_a_sweep_are_as_one(command: Launch, tmp_path: Path) ->
     assert len([*two.rglob("metrics.csv")]) == len([*two.rglob("config.yaml")]) == 2
 
 
-def started(words: list[str], around: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """A process in the background, in a session of its own."""
-    with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, *words], stdout=file, stderr=file, cwd=ROOT, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | around,
-        )  # fmt: skip
-
-
-def wait_for(path: Path, *processes: subprocess.Popen[bytes]) -> None:
+def wait_for(path: Path, *processes: Started) -> None:
     """Wait until there is such a file."""
     while not path.exists():
         assert all(each.poll() is None for each in processes)
@@ -106,11 +96,11 @@ def wait_for(path: Path, *processes: subprocess.Popen[bytes]) -> None:
 @pytest.mark.slow
 def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
     """`trainer=ddp` alone: the command says which process died; given again it goes on, and a signal stops it."""
-    words = [str(ROOT / "train.py"), *LINE, "callbacks=quiet", "trainer=ddp", "trainer.accelerator=cpu"]
+    words = [TRAIN, *LINE, "callbacks=quiet", "trainer=ddp", "trainer.accelerator=cpu"]
     words = [word for word in words if not word.startswith("~callbacks.")]
     words += ["trainer.max_steps=100000", f"hydra.run.dir={tmp_path / 'run'}"]
     log, last = tmp_path / "log", tmp_path / "run" / "checkpoints" / "last.ckpt"
-    first = started(words, {}, log)
+    first = Started(words, log)
     wait_for(last, first)
     (one,) = {*workers(first.pid)} - {holder(tmp_path / "run")}
     os.kill(one, signal.SIGKILL)
@@ -121,7 +111,7 @@ def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
     assert result(tmp_path / "run")["status"] == "failed"
     assert not (tmp_path / "run" / HOLDER).exists()
     last.unlink()  # the one before it is there
-    again = started(words, {}, log)
+    again = Started(words, log)
     wait_for(last, again)
     own = workers(again.pid)
     again.send_signal(signal.SIGINT)
@@ -129,7 +119,7 @@ def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
     assert not any(alive(each) for each in own)
     assert result(tmp_path / "run")["status"] == "interrupted"
     assert "stopped by SIGINT" in log.read_text()
-    assert f"to go on    python {ROOT / 'train.py'}" in log.read_text()
+    assert f"to go on    python {TRAIN}" in log.read_text()
 
 
 def free_port() -> int:
@@ -147,14 +137,16 @@ def test_two_nodes_are_as_one_process_and_one_is_killed(command: Launch, tmp_pat
     one, two = tmp_path / "one", tmp_path / "two"
     assert command(*more, f"hydra.run.dir={one}")[0] == 0
 
-    def nodes(name: str) -> list[subprocess.Popen[bytes]]:
-        port, train = free_port(), [str(ROOT / "train.py"), *more, "trainer=ddp", "trainer.accelerator=cpu"]
+    def nodes(name: str) -> list[Started]:
+        port, train = free_port(), [TRAIN, *more, "trainer=ddp", "trainer.accelerator=cpu"]
         line = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
         return [
-            started([*line, "--master-port", str(port), "--node-rank", str(rank), *train, f"hydra.run.dir={two}"], {},
-                    tmp_path / f"{name}{rank}")
+            Started(
+                [*line, "--master-port", str(port), "--node-rank", str(rank), *train, f"hydra.run.dir={two}"],
+                tmp_path / f"{name}{rank}",
+            )
             for rank in range(2)
-        ]  # fmt: skip
+        ]
 
     first = nodes("first")
     wait_for(two / "checkpoints" / "previous.ckpt", *first)
@@ -173,14 +165,14 @@ def test_two_nodes_are_as_one_process_and_one_is_killed(command: Launch, tmp_pat
 @pytest.mark.slow
 def test_two_tasks_of_srun_stop_together(tmp_path: Path) -> None:
     """With the variables that srun sets: a signal to one task stops both after a step, and rank 0 writes the result."""
-    words = [str(ROOT / "train.py"), *LINE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=100000"]
+    words = [TRAIN, *LINE, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_steps=100000"]
     around = {
         "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
         "SLURM_NODEID": "0", "SLURM_JOB_ID": "77", "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }  # fmt: skip
     run = f"hydra.run.dir={tmp_path / 'run'}"
     tasks = [
-        started([*words, run], around | {"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)}, tmp_path / f"log{k}")
+        Started([*words, run], tmp_path / f"log{k}", around=around | {"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)})
         for k in range(2)
     ]
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", *tasks)

@@ -24,6 +24,7 @@ from posenc.trained.load import load
 from posenc.training.checkpoint_file import DurableFiles, read
 from posenc.training.checkpoints import check_weights
 from tests.conftest import ROOT, Launch
+from tests.forked import python
 
 CODE = sorted([*(ROOT / "posenc").rglob("*.py"), ROOT / "train.py"])
 FILES = (
@@ -80,8 +81,7 @@ def test_no_module_reads_or_writes_by_other_means(path: Path) -> None:
 @pytest.mark.slow
 def test_hostile_files_are_refused_in_time_and_memory() -> None:
     """In one process, which the system may end."""
-    words = [sys.executable, "-m", "tests.reliability.hostile", "--mutants", "500"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "tests.reliability.hostile", "--mutants", "500")
     assert done.returncode == 0, done.stdout + done.stderr[-200:]
 
 

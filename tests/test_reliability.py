@@ -30,25 +30,23 @@ from posenc.training.checkpoints import interval
 from posenc.training.divergence import Diverged
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.module import SequenceModule
-from tests.conftest import ROOT, Launch
+from tests.conftest import Launch
+from tests.forked import TRAIN, Started, python
 from tests.reliability.kills import differences, outcome
 from tests.reliability.soak import soak
 from tests.test_training import SMALL, result
 
 
-def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    around = os.environ | {"OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run([sys.executable, *words], env=around, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.slow
-def test_kills_damage_and_a_full_disk() -> None:
-    """In one process that imports torch once; forked, so not in this one, whose threads would not survive it."""
-    scripts = (
-        "kills.main(['--times', '2', '--seed', '4', '--steps', '30']) or damaged.main(['--each', '3']) "
-        "or disk.main(['--steps', '30'])"
+def test_kills_damage_and_a_full_disk(tmp_path: Path) -> None:
+    """In one process that forks; not in this one, whose threads would not survive it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom tests.reliability import damaged, disk, kills\n"
+        "status = kills.main(['--times', '2', '--seed', '4', '--steps', '30']) or damaged.main(['--each', '3'])\n"
+        "sys.exit(status or disk.main(['--steps', '30']))\n"
     )
-    done = python("-c", f"import sys; from tests.reliability import damaged, disk, kills; sys.exit({scripts})")
+    done = python(str(script))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 bit-equal" in done.stdout
     assert "9 of 9 refused" in done.stdout
@@ -122,7 +120,7 @@ def test_a_damaged_checkpoint_means_from_the_one_before(command: Launch, tmp_pat
     (folder / "result.json").unlink()
     last = checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1])
-    launched = python("train.py", *line, f"hydra.run.dir={folder}")
+    launched = python(TRAIN, *line, f"hydra.run.dir={folder}")
     assert launched.returncode == 0, launched.stderr
     assert "is not a whole checkpoint of posenc" in launched.stdout
     assert f"Going on from {checkpoints / 'previous.ckpt'}" in launched.stdout
@@ -228,10 +226,10 @@ def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
     """A pretended scontrol notes what it is asked; the folder is named after the job, so the job finds it again."""
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
     (tmp_path / "scontrol").chmod(0o755)
-    around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77", "OMP_NUM_THREADS": "1"}
+    around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"}
     small = [word for word in SMALL if not word.startswith("~")]
-    line = [sys.executable, str(ROOT / "train.py"), *small, "trainer.max_steps=120", "callbacks=quiet"]
-    running = subprocess.Popen(line, env=os.environ | around, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    line = [TRAIN, *small, "trainer.max_steps=120", "callbacks=quiet"]
+    running = Started(line, tmp_path / "log", folder=tmp_path, around=around)
     while not [*tmp_path.glob("runs/*/checkpoints/last.ckpt")]:
         assert running.poll() is None
         time.sleep(0.05)
@@ -244,7 +242,7 @@ def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     reached = result(folder)["steps"]
     assert read(folder / "checkpoints" / "last.ckpt")["global_step"] == reached
-    again = subprocess.run(line, env=os.environ | around, cwd=tmp_path, capture_output=True, text=True, check=False)
+    again = python(*line, folder=tmp_path, **around)
     assert again.returncode == 0, again.stderr
     assert [each.name for each in (tmp_path / "runs").iterdir()] == [folder.name]
     assert result(folder)["status"] == "completed"

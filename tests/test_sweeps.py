@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +23,8 @@ from posenc.jobs.plan import finished_before
 from posenc.jobs.summary import print_tensorboard
 from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
-from tests.conftest import CONFIGS, ROOT, Launch
+from tests.conftest import CONFIGS, Launch
+from tests.forked import TRAIN, Started
 from tests.test_training import SMALL, process, result, weights
 
 
@@ -71,8 +70,7 @@ def test_kill_in_the_middle_of_a_sweep(command: Launch, tmp_path: Path) -> None:
     more += ["model.dropout=0.1", "trainer.log_every=1", "callbacks=quiet"]
     second = tmp_path / "killed" / "pattern" / "rope" / "seed1"
     killed = f"hydra.sweep.dir={tmp_path / 'killed'}"
-    line = [sys.executable, str(ROOT / "train.py"), *more, killed]
-    running = subprocess.Popen(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    running = Started([TRAIN, *more, killed], tmp_path / "log")
     deadline = time.monotonic() + 120
     while not (second / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.005)

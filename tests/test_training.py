@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from posenc.config.build import build
 from posenc.tasks.text import TextDataset
 from tests.conftest import ROOT, Launch
+from tests.forked import TRAIN, Started, python
 
 SMALL = (
     "model.dim=16", "model.num_heads=2", "model.num_layers=1", "data.batch_size=8", "data.eval_size=64",
@@ -157,7 +158,7 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
     swept = ("encoding=none,alibi_causal", "optimizer.lr=0.001,1e38", "optimizer.weight_decay=0.01")
-    done = process("-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")
+    done = python(TRAIN, "-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1, done.stderr
     found = {path.parent.relative_to(tmp_path): result(path.parent) for path in tmp_path.rglob("result.json")}
     statuses = {str(folder): record["status"] for folder, record in found.items()}
@@ -185,17 +186,14 @@ def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path
     folder = tmp_path / "run"
     seldom = (*SMALL, "trainer.log_every=5", "trainer.validate_every=1000000")
     long = [*seldom, "trainer.max_steps=1000000"]
-    running = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *long, f"hydra.run.dir={folder}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    said = tmp_path / "errors"
+    running = Started([TRAIN, *long, f"hydra.run.dir={folder}"], tmp_path / "out", said)
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     running.send_signal(signum)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 128 + signum, errors
-    assert "Traceback" not in errors
+    assert running.wait(60) == 128 + signum, said.read_text()
+    assert "Traceback" not in said.read_text()
     record = result(folder)
     assert record["status"] == "interrupted"
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -223,7 +221,7 @@ def test_help_and_config_come_without_torch() -> None:
 
 @pytest.mark.parametrize("trailing", ["--cfg job", "--help", "--info defaults"])
 def test_options_may_stand_after_the_overrides(trailing: str) -> None:
-    done = process("encoding=rope", "model.dim=32", *trailing.split())
+    done = python(TRAIN, "encoding=rope", "model.dim=32", *trailing.split())
     assert (done.returncode, done.stderr) == (0, "")
     assert "rope" in done.stdout
 

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ from posenc.report.numbers.compare import compare
 from posenc.report.reading import ledger
 from posenc.report.reading.read import read
 from posenc.runs.identity import config_hash
+from tests.conftest import ROOT
+from tests.forked import TRAIN, python
 from tests.report.conftest import Make
-
-ROOT = Path(__file__).parents[2]
 
 
 def identified(folder: Path, **changes: Any) -> Path:
@@ -42,12 +40,6 @@ def sweep(run: Make, root: Path) -> Path:
             identified(run(encoding, seed, 0.2, dataset="sorting", config={"data.train_size": 100 * place or None}))
     identified(run("fire", 0, status="diverged", error="loss is nan, at step 7"))
     return root / "sweep"
-
-
-def train(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
-    )
 
 
 def said(run: Any) -> dict[str, Any]:
@@ -142,17 +134,17 @@ def test_a_sweep_does_not_run_what_its_ledger_has(tmp_path: Path) -> None:
         "-m", "encoding=none,rope", "dataset=sorting", "dataset.length=8", "trainer.max_steps=2", "data.eval_size=64",
         "trainer.precision=32-true", "threads=1",
     ]  # fmt: skip
-    first = train(*words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}")
+    first = python(TRAIN, *words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}")
     assert first.returncode == 0, first.stderr
     book = tmp_path / "runs.csv"
     ledger.add(book, [tmp_path / "first"])
-    second = train(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}")
+    second = python(TRAIN, *words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}")
     assert second.returncode == 0, second.stderr
     assert "1 of 2 runs were finished before" in second.stdout
     assert [path.parent.parent.name for path in (tmp_path / "second").rglob("result.json")] == ["rope"]
     with (tmp_path / "second" / "comparison_summary.csv").open() as file:
         assert {row["encoding"] for row in csv.DictReader(file)} == {"none", "rope"}
-    auto = train(*words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
+    auto = python(TRAIN, *words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
     assert auto.returncode == 2
     assert "add trainer.precision=32-true" in auto.stderr
 
