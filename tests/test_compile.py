@@ -13,6 +13,7 @@ from tests.test_identity import S
 from tests.test_training import result, weights
 
 
+@pytest.mark.slow
 def test_a_compiled_run_is_the_run_up_to_rounding(command: Launch, tmp_path: Path) -> None:
     """By the backend that traces and generates no code."""
     words = (*S, "encoding=rope", "dataset.test_lengths=[8,12]")

@@ -68,6 +68,7 @@ def test_a_training_that_ends_leaves_a_checkpoint_of_its_last_weights(
     assert all(torch.equal(saved["state_dict"][name], tensor) for name, tensor in parts.module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_gone_on_with(command: Launch, tmp_path: Path) -> None:
     """Bit-equal to the run that was never stopped; the checkpoint holds the weights that were tested."""
     line = (*S, *AVERAGE, "trainer.checkpoint_every=3", "trainer.max_steps=5", f"hydra.run.dir={tmp_path}")

@@ -13,6 +13,7 @@ from tests.test_identity import S
 from tests.test_training import result
 
 
+@pytest.mark.slow
 def test_names_made_of_values_stay_in_the_sweeps_folder_and_paths_count_from_where_it_was_started(
     command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

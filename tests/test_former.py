@@ -69,6 +69,7 @@ def test_a_stopped_run_is_resumed_as_if_it_had_not_been_stopped(command: Launch,
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_run_again_and_another_config_refused(command: Launch, left: Path) -> None:
     assert result(left / "failed")["status"] == "failed"
     assert command("encoding=rope", *CONFIG, f"hydra.run.dir={left / 'failed'}") == (0, "")
@@ -140,6 +141,7 @@ def test_a_former_command_says_what_to_type_and_works(name: str, monkeypatch: py
     assert asked == [["posenc", COMMANDS[name], "a"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["task_catalog", "report"])
 def test_python_runs_a_former_command(name: str) -> None:
     """One that a finder gives to Python, and one that a file does."""

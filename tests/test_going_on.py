@@ -42,6 +42,7 @@ def first(command: Launch, tmp_path: Path) -> Path:
     return tmp_path / "first"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_alone_goes_on_with_its_run_and_with_no_other(command: Launch, first: Path) -> None:
     path, folder = f"ckpt_path={first / 'checkpoints' / 'last.ckpt'}", first.parent
     assert command(path, "trainer.max_steps=6", f"hydra.run.dir={folder / 'rest'}")[0] == 0
@@ -67,6 +68,7 @@ def test_a_checkpoint_alone_goes_on_with_its_run_and_with_no_other(command: Laun
     assert "lies in no run folder" in errors
 
 
+@pytest.mark.slow
 def test_other_weights_are_recorded_and_stretched_from_where_they_were_trained(
     command: Launch, first: Path, composed: Any
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_checkpoint_that_changed_is_no_beginning_of_the_same_run(tmp_path: Pat
     assert start_digest(None) is start_digest(str(tmp_path / "nothing")) is None
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_other_weights_goes_on(command: Launch, first: Path) -> None:
     start, folder = first / "checkpoints" / "last.ckpt", first.parent
     assert command(*SMALL, "seed=4", f"start_from={start}", f"hydra.run.dir={folder / 'second'}")[0] == 0
@@ -148,6 +151,7 @@ def test_words_of_a_record_are_data(tmp_path: Path) -> None:
     assert given("optimizer._target_=torch.optim.SGD")[0] == "optimizer._target_=torch.optim.SGD"
 
 
+@pytest.mark.slow
 def test_the_command_that_is_printed_goes_on(command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, step = tmp_path / "a folder", SequenceModule.training_step
     said: list[str] = []

@@ -107,6 +107,7 @@ def test_callbacks_count_unless_they_are_known_to_watch(default: dict[str, Any])
     assert identity.config_hash(default | {"callbacks": {"m": {"_target_": "mine.LearningRateMonitor"}}}) != before
 
 
+@pytest.mark.slow
 def test_what_is_harmless_changes_no_bit(command: Launch, tmp_path: Path) -> None:
     quiet = [word for word in S if "callbacks" not in word]
     assert command(*quiet, "model.dropout=0.1", f"hydra.run.dir={tmp_path / 'a'}") == (0, "")
@@ -124,6 +125,7 @@ def test_what_is_harmless_changes_no_bit(command: Launch, tmp_path: Path) -> Non
         assert torch.equal(x, y)
 
 
+@pytest.mark.slow
 def test_a_callback_that_changes_training_is_another_run(command: Launch, tmp_path: Path) -> None:
     folders = [tmp_path / name / "seed0" for name in ("plain", "averaged")]
     for folder, more in zip(folders, ((), AVERAGE), strict=True):
@@ -156,6 +158,7 @@ def test_a_record_that_still_allows_is_the_same_run() -> None:
     assert "allow" not in identity.HARMLESS
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_former_posenc_is_recognised(command: Launch, tmp_path: Path) -> None:
     """Finished and failed ones, by their recorded config: the digest in them is another."""
     line = (*S, f"hydra.run.dir={tmp_path}")
@@ -231,6 +234,7 @@ def test_a_value_that_no_run_can_have_is_a_row(command: Launch, tmp_path: Path) 
     assert (tmp_path / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_layers_shared_their_weights_is_not_one_in_which_each_has_its_own(
     command: Launch, tmp_path: Path, composed: Callable[..., DictConfig]
 ) -> None:

@@ -105,6 +105,7 @@ def test_weights_without_their_run_are_refused(run: Path, tmp_path: Path) -> Non
         posenc.load(alone)
 
 
+@pytest.mark.slow
 def test_importing_posenc_imports_no_torch() -> None:
     code = "import sys, posenc; assert 'torch' not in sys.modules; assert not hasattr(posenc, 'nothing')"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

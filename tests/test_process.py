@@ -34,6 +34,7 @@ def script(text: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
 def test_characters_that_cannot_be_written_are_replaced(encoding: str) -> None:
     text = "é · – → 位 ─"
@@ -43,6 +44,7 @@ def test_characters_that_cannot_be_written_are_replaced(encoding: str) -> None:
     assert done.stdout.decode(encoding).splitlines() == [text.encode(encoding, "replace").decode(encoding)] * 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> None:
     work = f"{WORDS}import time\nfor k in range(3): print('x' * 100_000)\nopen({str(tmp_path / 'done')!r}, 'w').close()"
     reading, writing = os.pipe()

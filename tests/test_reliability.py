@@ -175,6 +175,7 @@ def test_memory_that_cannot_be_had(
         assert "8 × (2, 32, 32)" in error  # weights of one sequence: H × N × N
 
 
+@pytest.mark.slow
 def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

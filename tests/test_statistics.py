@@ -247,6 +247,7 @@ def test_mistakes(mistake: str) -> None:
         call()
 
 
+@pytest.mark.slow
 def test_no_torch_is_needed() -> None:
     subprocess.run(
         [sys.executable, "-c", "import sys, posenc.statistics; sys.exit('torch' in sys.modules)"],

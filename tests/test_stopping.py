@@ -89,6 +89,7 @@ def test_solved_is_so_many_validations_in_a_row_and_levels_are_passed_once(skill
     assert milestones.steps is None
 
 
+@pytest.mark.slow
 def test_a_solved_run_decays_and_ends_before_its_budget(command: Launch, tmp_path: Path) -> None:
     easy = ("stop=solved", "stop.skill=1e-3", "stop.decay_steps=10", "trainer.max_steps=600", "model.dropout=0")
     assert command(*SMALL, *easy, f"hydra.run.dir={tmp_path}") == (0, "")
@@ -104,6 +105,7 @@ def test_a_solved_run_decays_and_ends_before_its_budget(command: Launch, tmp_pat
     assert last["global_step"] == stopped + 10
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_done_decays_at_the_end_of_its_budget(command: Launch, tmp_path: Path) -> None:
     never = ("stop=solved", "stop.skill=1", "stop.decay_steps=10", "trainer.max_steps=25")
     assert command(*SMALL, *never, f"hydra.run.dir={tmp_path}") == (0, "")
@@ -178,6 +180,7 @@ def test_what_cannot_stop_is_refused_before_any_work(
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_a_run_with_another_end_is_another_run(command: Launch, tmp_path: Path) -> None:
     assert command(*SMALL, "trainer.max_steps=6", f"hydra.run.dir={tmp_path / 'r'}") == (0, "")
     record = result(tmp_path / "r")

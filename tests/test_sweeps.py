@@ -112,6 +112,7 @@ def test_force_keeps_the_old_result_until_the_new_one_is_complete(command: Launc
     assert not (folder / ".before").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_means_from_the_start(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0

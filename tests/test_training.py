@@ -203,6 +203,7 @@ def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path
     assert result(tmp_path / "rest")["steps"] == record["steps"] + 3
 
 
+@pytest.mark.slow
 def test_help_and_config_come_without_torch() -> None:
     for flags in (["--help"], ["--cfg", "job"]):
         script = (
@@ -219,6 +220,7 @@ def test_help_and_config_come_without_torch() -> None:
             assert word in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trailing", ["--cfg job", "--help", "--info defaults"])
 def test_options_may_stand_after_the_overrides(trailing: str) -> None:
     done = python(TRAIN, "encoding=rope", "model.dim=32", *trailing.split())
@@ -226,6 +228,7 @@ def test_options_may_stand_after_the_overrides(trailing: str) -> None:
     assert "rope" in done.stdout
 
 
+@pytest.mark.slow
 def test_text_reports_bits_beside_the_unigram_entropy(command: Launch, tmp_path: Path) -> None:
     (tmp_path / "book").write_bytes(b"the cat sat on the mat. " * 400)
     more = (f"dataset.path={tmp_path / 'book'}", "dataset.length=24", "encoding=alibi_causal")
@@ -237,6 +240,7 @@ def test_text_reports_bits_beside_the_unigram_entropy(command: Launch, tmp_path:
     assert "skill" not in record["test"]["24"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", ["~logger", "~callbacks", "~callbacks.tensorboard", "~logger.tensorboard"])
 def test_what_watches_a_run_can_be_left_out(command: Launch, tmp_path: Path, left_out: str) -> None:
     small = [word for word in WATCHED if left_out != "~callbacks" or word != "~callbacks.progress"]
