@@ -21,16 +21,15 @@ from posenc.positions.positions import Positions
 class SelfAttention(nn.Module):
     """Multi-head self-attention, D → D. The encoding rotates q and k and gives a bias.
 
-    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), but the projections have no biases.
+    Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762); the projections have no biases.
 
     attention     one of posenc.attention.kernels.choose.OPTIONS
     logit_gain    a factor of q·k / √d; the bias is not multiplied
     logit_scale   a factor of q·k / √d too, which depends on the number of keys that a query sees
     num_kv_heads  the number of heads of keys and values. H / num_kv_heads neighbouring heads of queries share one:
                   grouped queries, Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).  None: H
-    qk_norm       queries and keys of each head are divided by their root mean square, before the encoding rotates them.
-                  l2: q·k / √d is then √d times a cosine (Llama 4).  rms: the same with a learned weight for each of the
-                  d numbers (Gemma 3, Qwen 3).  None: no norm
+    qk_norm       q and k of each head are divided by their root mean square before the encoding rotates them.  l2: then
+                  q·k / √d is √d times a cosine (Llama 4).  rms: with d learned weights (Gemma 3, Qwen 3).  None: no
     sinks         whether each head has a learned logit beside the logits of the keys; it starts at 0 (see Softmax)
     soft_cap      the limit of the logits, biases included (see Softmax); None: no limit
     bfloat16      whether attention may multiply in bfloat16 (see posenc.training.precision)
@@ -82,10 +81,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
     ) -> Float[Tensor, "B M D"]:
-        """Attention over the tokens in x and in the cache.
-
-        Raises ConfigError if the encoding or the positions do not fit this layer.
-        """
+        """Attention over the tokens in x and in the cache. Raises ConfigError if encoding or positions do not fit."""
         built_for(self, encoding, dim=self.out.in_features, num_heads=self.num_heads, causal=self.mask.causal)
         positions.fit(self, x)
         q, k, v = self.queries_keys_values(x, encoding, positions, cache)

@@ -21,10 +21,9 @@ class PositionalEncoding(nn.Module):
         rotate  queries and keys, (B, H, N, d)         RoPE and related encodings
         bias    the term added to the scaled logits    relative encodings
 
-    A bidirectional encoder with mean pooling and no encoding is a bag model: it gives a sequence and each of its
-    permutations the same answer. A causal mask alone carries position (Haviv et al. 2022,
-    https://arxiv.org/abs/2203.16634; Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466). Defined at every
-    length.
+    A bidirectional encoder with mean pooling and no encoding is a bag model: all permutations of a sequence get the
+    same answer. A causal mask alone carries position (Haviv et al. 2022, https://arxiv.org/abs/2203.16634; Kazemnejad
+    et al. 2023, https://arxiv.org/abs/2305.19466). Defined at every length.
     """
 
     source: ClassVar[str] = "https://arxiv.org/abs/2203.16634"
@@ -40,15 +39,14 @@ class PositionalEncoding(nn.Module):
     """Which of embed, rotate and bias the class overrides, in this order. `__init_subclass__` sets it."""
 
     depends_on: frozenset[str] = frozenset()
-    """What its terms depend on, besides q and k. Possible words:
+    """What its terms depend on, besides q and k:
 
         position     the absolute position of a token            distance    key position − query position
         |distance|   the distance without its sign               order       which token comes first, whatever its id
         extent       the largest position that occurs            content     the tokens, through x or through gates
 
-    Three invariances follow. Without position and extent, a common shift of all ids changes nothing. If order and
-    distance are absent too, a reversed sequence gives reversed outputs. If |distance| is absent too, a permuted
-    sequence gives permuted outputs.
+    Without position and extent, a common shift of all ids changes nothing. If order and distance are absent too, a
+    reversed sequence gives reversed outputs. If |distance| is absent too, a permuted one gives permuted outputs.
     """
 
     inject: str = "input"
@@ -69,8 +67,7 @@ class PositionalEncoding(nn.Module):
     per_layer: bool = False
     """Whether each layer has its own copy of the encoding (see `for_layers`) if the model does not set it.
 
-    True if the source learns separate parameters in each layer. False if all layers share the parameters, if nothing is
-    learned, or if position enters only at the input.
+    True if, in the source, each layer learns its own parameters.
     """
 
     shared: frozenset[str] = frozenset()
@@ -106,11 +103,9 @@ class PositionalEncoding(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The queries and keys of one layer, with position; x is the layer's input. q and k may get a new common width.
 
-        An encoding defines this for N tokens that are both queries and keys. If `positions.keys` is given, the caller
-        joins queries and keys into one sequence first (see `posenc.encodings.checked`).
-
-        The logits are always q·k / √d, where d is the width of the values. An encoding that needs another scale
-        multiplies q.
+        An encoding defines this for N tokens that are both queries and keys. If `positions.keys` is given,
+        `posenc.encodings.checked` joins queries and keys into one sequence first. The logits are always q·k / √d, where
+        d is the width of the values. An encoding that needs another scale multiplies q.
         """
         return q, k
 
@@ -146,10 +141,7 @@ class PositionalEncoding(nn.Module):
         return [self] * num_layers
 
     def for_layers(self, num_layers: int, own: bool | None = None) -> "list[PositionalEncoding]":
-        """The encoding of each layer: this one, or, if `own`, copies with their own weights. `shared` is not copied.
-
-        own  None: `per_layer`
-        """
+        """The encoding of each layer: this one or, if `own`, copies without `shared`. None: `per_layer`."""
         if not (self.per_layer if own is None else own):
             return [self] * num_layers
         held = [getattr(self, name) for name in self.shared]

@@ -34,12 +34,11 @@ def run(
 ) -> tuple[dict[str, Any], int | None]:
     """Train and test what `config` describes, complete `record`, and write it last.
 
-    found  the run folder; if it has `resume`, the run goes on from its checkpoint
     alone  whether this is the only run of the command
     tell   starts the other processes of the run, if there are any
 
     Returns the record, and the signal that stopped the run, if any. A mistake in the config raises ConfigError if the
-    run is `alone` and its folder is untouched. Otherwise it is recorded as a failure.
+    run is `alone` and its folder is untouched; otherwise it is recorded. With `found.resume` a run goes on.
     """
     folder, stop = found.folder, GracefulStop()
     parts, signum, began = None, None, time.perf_counter()

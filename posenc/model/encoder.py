@@ -34,10 +34,8 @@ class Encoder(nn.Module):
                         parameters in `encoding.shared` are not copied.  None: the encoding's `per_layer`
     inject              where `embed` runs.  input: once.  every_layer: before each layer.  attention: in each layer, on
                         the input of attention, after the norm and outside the residual.  None: the encoding's `inject`
-    norm, rms_norm, residual, mlp_gate   see Block. If no norm is on the residual itself, there is one more norm before
-                        the read-out
-    mlp_ratio           width of the MLP / width of the model; 0: no MLP. A gated MLP has 3/2 times as many weights, so
-                        2/3 of the ratio gives it the size of a plain MLP
+    norm, rms_norm, residual, mlp_gate   see Block. If the residual itself has no norm, there is one before the read-out
+    mlp_ratio           width of the MLP / width of the model; 0: no MLP. A gated MLP has 3/2 times as many weights
     num_kv_heads, sinks, soft_cap   see posenc.attention.SelfAttention
     qk_norm             see the same; a list repeats over layers
     causal, window      which keys a query sees (see posenc.attention.mask.Mask); a list of windows repeats over layers
@@ -167,10 +165,7 @@ class Encoder(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "B N"], positions: Positions | None = None, cache: Cache | None = None
     ) -> Tensor:
-        """Logits: (B, C), or (B, N, C) with `per_token`.
-
-        positions  None: 0, 1, ..., or, with a cache, the positions after those in the cache
-        """
+        """Logits: (B, C), or (B, N, C) with `per_token`. Default positions are 0, 1, ..., or follow a cache's."""
         x = self.norm(self.hidden(tokens, positions, cache))
         if self.readout == "mean":
             x = x.mean(1)

@@ -26,8 +26,8 @@ class Positions:
     span         ids lie in [0, span), so the signed distances lie on a grid of M = 2·span − 1 values
     scale        length of one step (1; below 1 for position interpolation): positions are ids · scale
     consecutive  ids are o, o + 1, ..., o + N − 1. A distance bias then needs no gather, only a strided view
-    documents    (b, N) numbers, or None. Tokens with different numbers do not see each other. If several documents are
-                 packed into one sequence, each document has its own number. Padding on either side has one too
+    documents    (b, N) numbers, or None. Tokens with different numbers do not see each other. Each document that is
+                 packed into a sequence has its own number, and so has padding
     keys         positions of the keys; None: the keys are the queries. Where it is given, all other fields are about
                  the M queries (see `last` and `apart.across`)
     among        whether the queries are the last M tokens of `keys`. If not, no query is before or after a key
@@ -45,8 +45,7 @@ class Positions:
     def __post_init__(self, known: bool) -> None:
         """Raise ConfigError if an id is outside [0, span), or if `consecutive` is set and the ids are not.
 
-        The ids are not checked if they are `known` to be right: a scheme makes right ids. On a GPU they are not checked
-        either, because the check would wait for the GPU.
+        Ids are not checked if they are `known` to be right, or if they are on a GPU, because the check would wait.
         """
         ids = self.ids
         if self.documents is not None and self.documents.shape != ids.shape:

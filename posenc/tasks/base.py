@@ -38,10 +38,9 @@ class Task:
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
 
-    A subclass is a dataclass too. Its fields are its options. It repeats one of these five fields only to change the
-    default. It defines `sample` and `__post_init__`. `__post_init__` checks the options and sets the fields that follow
-    from them: `num_outputs`, `min_length`, `max_length` if the law has a longest length, and `vocab_size` if it is no
-    option. Then it calls `super().__post_init__()`.
+    A subclass is a dataclass too. Its fields are its options; it repeats one of these five only to change the default.
+    It defines `sample`. Its `__post_init__` checks the options, sets the fields that follow from them (`num_outputs`,
+    `min_length`, perhaps `max_length` and `vocab_size`), and then calls `super().__post_init__()`.
     """
 
     length: Any = 32  # after __post_init__: (shortest, longest)
@@ -64,27 +63,22 @@ class Task:
     published: ClassVar[str] = "nothing that we know of."
     """What is known about encodings on this task, with its source."""
     determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
-    """What determines the answer. None: the answer may be random, or we do not know.
+    """What determines the answer: the sequence (the order-aware ceiling is 1) or its bag of tokens (both are 1).
 
-    sequence  the tokens in their order, so the order-aware ceiling is 1
-    bag       the tokens without their order, so both ceilings are 1
-
-    If this does not give a ceiling, the task overrides `order_blind_ceiling` or `order_aware_ceiling`.
+    None: the answer may be random, or we do not know. A task overrides a method for a ceiling that this does not give.
     """
     needs_causal: bool | None = field(default=None, init=False)
     """The value of `model.causal` that the task needs; None: both values make sense.
 
     True: later tokens contain the answers, and a model that sees them can copy. False: each token is asked about the
-    whole sequence, and under a causal mask it sees only a part. If a task has a variant for the other value, it sets
-    this field in its `__post_init__`.
+    whole sequence, and under a causal mask it sees only a part. A task with both variants sets it in `__post_init__`.
     """
     blind_masks: tuple[bool, ...] = field(default=(False,), init=False)
     """The values of `model.causal` for which `order_blind_ceiling` holds.
 
-    Without a causal mask every token sees the same bag of tokens. Under a causal mask each token sees another bag. A
-    second layer can compare these bags, so a model without encoding is not blind to order. A task that always needs a
-    causal mask still gives a ceiling: the best accuracy from the bag of earlier tokens. If a model without encoding is
-    better than that, the mask alone is the reason.
+    Under a causal mask each token sees another bag of tokens. A second layer can compare these bags, so a model without
+    encoding is not blind to order. A task that needs a causal mask still gives a ceiling: the best accuracy from the
+    bag of earlier tokens. If a model without encoding is better than that, the mask alone is the reason.
     """
 
     def __post_init__(self) -> None:
@@ -150,10 +144,7 @@ class Task:
         return self
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B *N"]]:
-        """`batch` sequences of `length` items, and their targets: one a sequence, (B,), or one a token, (B, N).
-
-        The target is IGNORE at a token that has no question.
-        """
+        """`batch` sequences of `length` items, and their targets: one a sequence, (B,), or one a token, (B, N)."""
         raise NotImplementedError
 
     def tokens(self, length: int) -> int:
@@ -177,10 +168,9 @@ class Task:
     ) -> tuple[float | None, float | None]:
         """(order-blind, order-aware) ceiling for a model with this mask, window and read-out; None: the task's own.
 
-        The order-blind ceiling is None if a model without encoding is not blind to order. Skill is then undefined. Such
-        a model is not blind in three cases: `blind_masks` does not contain the mask; the mask is causal and the
-        read-out is the mean (the bags of earlier tokens show the order); or there is a window. If both ceilings are
-        equal, the bag determines the answer, and the order-blind ceiling holds in all cases.
+        The order-blind ceiling is None, and skill undefined, if a model without encoding is not blind to order. This is
+        so in three cases: the mask is not in `blind_masks`; the mask is causal and the read-out is the mean (the bags
+        of earlier tokens show the order); there is a window. Equal ceilings always hold: the bag determines the answer.
         """
         task = copy(self)
         task.readout = self.readout if readout is None else readout
@@ -199,10 +189,7 @@ class Task:
 
 
 def skill(accuracy: float, blind: float | None, aware: float | None) -> float | None:
-    """(accuracy − blind) / (aware − blind): 0 for the best order-blind model, 1 for the best model; not clipped.
-
-    None if a ceiling is unknown or both are equal.
-    """
+    """(accuracy − blind) / (aware − blind): 0 for the best order-blind model, 1 for the best model; not clipped."""
     if blind is None or aware is None or aware <= blind:
         return None
     return (accuracy - blind) / (aware - blind)

@@ -59,9 +59,8 @@ class SortingDataset(Task):
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly ½: both classes have the same law of bags, so a bag says nothing about the class.
 
-        If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). In class 1 the last
-        token is always the largest. In class 0 it is not if the largest value occurs once and the last ascent is the
-        one that is exchanged. There are as many ascents as smaller values.
+        If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). This needs that the
+        largest value occurs once and that, of as many ascents as smaller values, the last is exchanged.
         """
         return 1 / self.num_outputs + (self._last_exchanged(length) / 2 if self.readout == "last" else 0.0)
 

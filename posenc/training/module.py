@@ -161,11 +161,9 @@ class SequenceModule(L.LightningModule):
         self._test_scores(self.test_lengths[dataloader_idx])(*self.answer(batch))
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of each test length as test/<length>/<score>; keep the scores of each place in `by_position`.
-
-        The row contains its own step, because Lightning's count is one too low if a run is resumed after its end.
-        """
+        """Log the scores of each test length as test/<length>/<score>; keep scores of each place in `by_position`."""
         self.by_position = []
+        # Without its own step the row would have Lightning's, which is one too low if a run is resumed after its end.
         self._log_epoch({"step": float(self.global_step)})
         for length in self.test_lengths:
             scores = self._test_scores(length)
