@@ -7,8 +7,9 @@ import pytest
 from posenc.checks import ConfigError
 from posenc.report.numbers.learning_rate import best_rate
 from posenc.report.reading import ledger
+from tests.forked import TRAIN, python
 from tests.report.conftest import Make
-from tests.report.test_ledger import identified, train
+from tests.report.test_ledger import identified
 
 
 def book(run: Make, root: Path, runs: dict[float, dict[str, object]], seed: int = 100) -> Path:
@@ -48,6 +49,6 @@ def test_other_seeds_choose_nothing(run: Make, root: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_without_its_rates_says_what_to_run(tmp_path: Path) -> None:
     words = ("-m", "experiment=answers", "dataset=rel_pattern", "encoding=rope", "seed=0")
-    done = train(*words, f"ledger={tmp_path / 'runs.csv'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    done = python(TRAIN, *words, f"ledger={tmp_path / 'runs.csv'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.returncode == 1
     assert f"seed 0: failed: the ledger {tmp_path / 'runs.csv'} cannot be read" in done.stdout
