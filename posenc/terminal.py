@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 TRAIN = "python train.py" if (Path(__file__).parents[1] / "train.py").is_file() else "posenc train"
 """The command that trains: that of a checkout, or that of an installed package."""
@@ -124,3 +126,26 @@ def show(table: "Table") -> None:
     needed = Measurement.get(console, console.options.update(max_width=1000), table).minimum
     console.width = max(console.width, needed)
     console.print(table)
+
+
+def say(text: str, markup: bool = False) -> None:
+    """Print sentences: each in one line to a file, broken between words in a terminal, where a path stays whole."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for line in text.split("\n"):
+        said = Text.from_markup(line, emoji=False) if markup else Text(line)
+        for part in _broken(said, console.width) if console.is_terminal else [said]:
+            console.print(part, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _broken(text: "Text", width: int) -> "Iterator[Text]":
+    """The text in lines of at most `width`, or of one longer word."""
+    start = end = 0
+    for word in re.finditer(r"\S+", text.plain):
+        if word.end() - start > width and end > start:
+            yield text[start:end]
+            start = word.start()
+        end = word.end()
+    yield text[start:]

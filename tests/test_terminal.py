@@ -39,3 +39,21 @@ def test_a_table_of_runs_is_not_cut(
     said = capsys.readouterr().out
     assert {"0.1234", "0.567", "0.891", "1024", "1,234,567", "1234.5", *names} <= {*said.split()}
     assert "…" not in said
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_sentence_is_broken_between_words_and_in_a_terminal_alone(
+    inside: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR" if inside else "NO_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR" if inside else "FORCE_COLOR", raising=False)
+    path = "/a/" + "long/" * 30
+    text = (
+        f"rope:t5:none [b] has the highest skill {'at length 32, ' * 8} · report {path} · rope_resonance_yarn is next"
+    )
+    terminal.say(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines).split() == text.split()
+    assert (len(lines) > 1) == inside
+    assert all(len(line) <= 80 or line.strip() == path for line in lines) == inside

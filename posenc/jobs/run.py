@@ -21,6 +21,7 @@ from posenc.runs.result import write_positions
 from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job
 from posenc.runs.writing import write_text
+from posenc.terminal import say
 from posenc.training import memory
 from posenc.training.checkpoints import check_checkpoint, load_weights, usable
 from posenc.training.divergence import Diverged
@@ -56,7 +57,7 @@ def run(
                 write_text(folder / OVERRIDES_FILE, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 if alone:
-                    print(outcome.opening(record, parts), flush=True)
+                    say(outcome.opening(record, parts))
                 open_logs(parts.trainer.loggers, plain, steps)
                 tell((plain, checkpoint, folder))
                 record |= train(parts, checkpoint)

@@ -93,7 +93,7 @@ def print_run(folder: Path, result: Result) -> None:
         for length, reason in result["undefined"].items():
             console.print(f"length {escape(length)} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
         if result["length_generalization"] and len(result["test"]) > 1:
-            console.print(_beyond(result["length_generalization"]), soft_wrap=True, highlight=False)
+            terminal.say(_beyond(result["length_generalization"]))
     if result.get("start_from"):
         console.print(
             f"started from the weights of {escape(str(result['start_from']))}", soft_wrap=True, highlight=False
@@ -128,7 +128,7 @@ def print_tensorboard(folder: Path) -> None:
     console.print(f"TensorBoard {escape(command)}", soft_wrap=True, highlight=False)
     runs = len({path.parent for path in folder.rglob(f"{EVENTS}*")})
     if runs > SELECTED:
-        print(
+        terminal.say(
             f"TensorBoard selects none of more than {SELECTED} runs in Scalars, Images and Custom Scalars, and here "
             f"are {runs:,}: press Toggle All Runs there, below the list of runs. Time Series shows them at once."
         )
@@ -180,7 +180,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
     console = Console()
-    console.print(f"\n[bold]{' · '.join(title)}[/bold]", soft_wrap=True, highlight=False)
+    terminal.say(f"\n[bold]{' · '.join(title)}[/bold]", markup=True)
     terminal.show(table)
     for folder, result in runs:
         if result["error"]:

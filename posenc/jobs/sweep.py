@@ -14,7 +14,6 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig
-from rich.console import Console
 
 from posenc.checks import ConfigError
 from posenc.config import launching
@@ -27,6 +26,7 @@ from posenc.runs.files import EVENTS
 from posenc.runs.folder import refuse_links
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
+from posenc.terminal import say
 
 LEDGER_ROWS = "ledger.csv"
 """In the folder of a sweep: the runs that it took from its ledger."""
@@ -83,7 +83,7 @@ class SweepSummary(Callback):
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
-        print(opening(root, jobs, total, self._journal.read()[0]["finished"]), flush=True)
+        say(opening(root, jobs, total, self._journal.read()[0]["finished"]))
         read_once()
         BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()
@@ -115,7 +115,7 @@ class SweepSummary(Callback):
                 self._told.add(number)
                 line = f"[{len(self._told)}/{plan['total'] or '?'}] {summary.line(Path(job['folder']), job['result'])}"
                 line += " · finished before, skipped" if job["skipped"] else progress(plan, jobs)
-                Console().print(line, soft_wrap=True, highlight=False)
+                say(line, markup=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Tell of the last jobs, print the table, close the journal, set the exit status.
@@ -209,7 +209,8 @@ def report(root: Path, sources: Sequence[Path]) -> None:
     from posenc.report import write  # two seconds of imports, which the jobs need not pay
 
     page, finding = write(sources, root, overview=any(root.rglob(f"{EVENTS}*")))
-    print(f"{finding}\nreport      {page}")
+    say(str(finding))
+    say(f"report      {page}")
 
 
 def claim_of(config: DictConfig) -> None:
