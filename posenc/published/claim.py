@@ -36,6 +36,7 @@ class PublishedClaim:
     reasons   why it may come out otherwise here, the likeliest first: {why, setting}, a setting that can be changed
     minutes   that the sweep takes on two cores
     arms      by name, which runs are its: {encoding: rope, positions: randomized}, or any value of the config
+    afterwards  what the runs show that the verdict does not say; written after them, unlike all else
     judged    what is compared, with the smallest effect of interest and the gate (posenc.statistics.claims.Claim)
 
     Raises ConfigError for a claim of whose verdicts not both are possible: that it holds, and that it does not.
@@ -51,6 +52,7 @@ class PublishedClaim:
     minutes: float
     arms: Mapping[str, Mapping[str, Any]]
     judged: Claim
+    afterwards: str = ""
 
     def __post_init__(self) -> None:
         checks.number(self, low=0, open_low=True, minutes=self.minutes)

@@ -1,6 +1,7 @@
 """`python -m posenc claims`: every claim with what came out, recomputed from its table of seeds."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from posenc.config import CONFIGS
 from posenc.published.claim import PublishedClaim
 from posenc.published.write import PAGE, TABLE, VERDICT, told
 from posenc.runs import reading
-from posenc.statistics.claims import Verdict
+from posenc.statistics.claims import OUTCOMES, Verdict
 from posenc.statistics.measurements import Measurements
 from posenc.terminal import TRAIN
 
@@ -82,6 +83,15 @@ def show(about: str | None = None, markdown: bool = False) -> None:
     print(f"{TRAIN} claim=NAME judges one; configs/claim/NAME.yaml has its sentence, source and setting.")
 
 
+def tally(found: Sequence[Entry]) -> str:
+    """How many claims are judged, and how often each verdict came out."""
+    outcomes = Counter(one.verdict.outcome for one in found if one.verdict is not None)
+    if not outcomes:
+        return f"none of {len(found)} is judged yet"
+    each = [f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES if outcome in outcomes]
+    return f"{outcomes.total()} of {len(found)} are judged: {', '.join(each)}"
+
+
 def page(found: list[Entry]) -> str:
     """docs/claims/README.md."""
     lines = [
@@ -93,10 +103,12 @@ def page(found: list[Entry]) -> str:
         "refute it. `python train.py claim=NAME` runs its sweep and judges it; the verdict words are those of",
         "[the studies](../studies/README.md#what-a-verdict-says). [own_claim.md](../own_claim.md) says how to add one.",
         "",
+        f"{tally(found)[0].upper()}{tally(found)[1:]}.",
+        "",
         "| claim | what it says | verdict | found | minutes | date |",
         "|---|---|---|---|---|---|",
     ]
-    for one in found:
+    for one in sorted(found, key=lambda one: one.verdict is None):
         judged = one.verdict is not None
         name = f"[{one.name}]({one.name}/{PAGE})" if judged else f"`{one.name}`"
         verdict = f"**{one.verdict.outcome}**" if one.verdict is not None else "not judged yet"

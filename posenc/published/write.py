@@ -117,6 +117,7 @@ def page(
     for arm, number in claim.numbers.items():
         lines.append(f"| {arm} | {number:g} {claim.unit} | {_here(claim, arm, found)} |")
     lines += ["", f"Judged: {verdict.contrast}" + (f"; gate: {verdict.gate}" if verdict.gate else "") + "."]
+    lines += ["", f"Written after the runs: {claim.afterwards}"] if claim.afterwards else []
     lines += [f"Of the runs: {'; '.join(notes)}."] if notes else []
     lines += ["", f"`{record['command']}`, {record['hours']:g} hours in all runs, {record['date']}."]
     if claim.reasons:

@@ -177,3 +177,10 @@ def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
 def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     registry.show(markdown=True)
     assert (ROOT / "docs" / "claims" / "README.md").read_text() == capsys.readouterr().out
+
+
+def test_readme_has_the_tally() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    found = [*registry.entries()]
+    assert f"**{len(found)} published claims**" in readme
+    assert registry.tally(found) in readme
