@@ -1,7 +1,7 @@
-"""What a config asks to be built: each group builds its kind, and every option is one that its target reads.
+"""Checks what a config builds: each group builds an object of its class, and its target reads every option.
 
-A config is its user's code, as everywhere in Hydra: what `_target_` names is imported and called. What others wrote is
-data: of the record in a run folder only classes that `SAFE` defines are built.
+A config is code of its user, as everywhere in Hydra: the object at `_target_` is imported and called. A record in a run
+folder may come from someone else. From a record only classes defined in `SAFE` are built.
 """
 
 import inspect
@@ -20,14 +20,14 @@ SAFE = (
     "posenc.statistics.claims", "posenc.studies", "posenc.tasks", "posenc.training.data",
     "posenc.training.module", "torch.nn", "torch.optim", "torchmetrics.classification", "torchmetrics.regression",
 )  # fmt: skip
-"""Where the classes are that do nothing when they are built. Others start processes, write files or connect."""
+"""Modules whose classes only set attributes when they are built. Other classes may start processes or write files."""
 TARGET = "_target_"
 HYDRAS = (TARGET, "_partial_", "_convert_", "_recursive_", "_args_")
 """Keys that Hydra reads itself."""
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 SEVERAL = ("callbacks", "logger")
-"""Groups that hold nodes by name."""
+"""Groups that contain several nodes, by name."""
 
 HANDS_ON: dict[str, str | tuple[str, ...]] = {
     "lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter",
@@ -37,20 +37,20 @@ HANDS_ON: dict[str, str | tuple[str, ...]] = {
     "lightning.pytorch.callbacks.model_summary.ModelSummary": (),
     "lightning.pytorch.loggers.wandb.WandbLogger": "wandb.init",
 }
-"""Classes of others that take any option, and what they hand the unknown ones to, or which of these they read.
+"""Classes of other libraries with **kwargs, and the class that reads their further options, or these options' names.
 
-They find a wrong one only when the run has begun, or never. The first of a class's ancestors that is here counts.
+These classes notice a wrong option late or never. The first of a class's ancestors that is listed here counts.
 """
 HELD_BACK = ("log_dir", "model", "self")
-"""Options of what is in `HANDS_ON` that its class sets itself."""
+"""Options that a class in `HANDS_ON` sets itself, so that a config cannot set them."""
 
 
 def check(node: Any, group: str, kind: type, given: Collection[str] = (), trusted: bool = True) -> None:
-    """Raise ConfigError unless the resolved `node` asks for a `kind`, and for nothing that does not exist.
+    """Raise ConfigError unless the resolved `node` builds a `kind`, and all its classes and options exist.
 
-    node     plain values; of the groups in `SEVERAL` a mapping of nodes
-    given    options that posenc sets itself, which a config cannot
-    trusted  whether the user wrote it; else only classes that `SAFE` defines are built
+    node     plain values; for a group in `SEVERAL` a mapping of nodes
+    given    options that posenc sets itself, so that a config cannot set them
+    trusted  whether the user wrote the node; otherwise only classes defined in `SAFE` are built
     """
     several = group in SEVERAL
     roots = [f"{group}.{name}" for name, child in node.items() if child is not None] if several else [group]
@@ -78,7 +78,7 @@ def check(node: Any, group: str, kind: type, given: Collection[str] = (), truste
 
 
 def walk(node: Any, where: str, trusted: bool = True) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(where, node) of everything in plain values that would be built."""
+    """(where, node) of everything in `node` that would be built."""
     if isinstance(node, Mapping):
         if TARGET in node:
             yield where, node
@@ -87,7 +87,7 @@ def walk(node: Any, where: str, trusted: bool = True) -> Iterator[tuple[str, Map
     elif isinstance(node, list | tuple):
         for index, child in enumerate(node):
             yield from walk(child, f"{where}[{index}]", trusted)
-    elif not trusted and isinstance(node, str) and "${" in node:  # Hydra would resolve it again, after this check
+    elif not trusted and isinstance(node, str) and "${" in node:  # Hydra would resolve it after this check
         raise ConfigError(f"{where}: a value of a record that holds ${{ is not built, got {node!r:.60}.")
 
 
@@ -100,10 +100,10 @@ def _refuse(where: str, target: str) -> None:
 
 
 def _check_options(where: str, node: Mapping[str, Any], found: Any, given: Collection[str]) -> None:
-    """Every option is one that `found` takes by name; without this a constructor with defaults would not miss it."""
+    """Raise ConfigError for an option that `found` does not take by name."""
     try:
         parameters = list(inspect.signature(found).parameters.values())
-    except (TypeError, ValueError):  # some classes of compiled code have none
+    except (TypeError, ValueError):  # some compiled classes have no signature
         return
     known = [one.name for one in parameters if one.kind in BY_NAME and one.name not in given]
     anything = any(one.kind == inspect.Parameter.VAR_KEYWORD for one in parameters)
@@ -120,20 +120,20 @@ def _check_options(where: str, node: Mapping[str, Any], found: Any, given: Colle
 
 
 def _handed_on(where: str, found: Any) -> list[str] | None:
-    """What options a class that takes any hands on; None where nobody knows."""
+    """The further options of a class with **kwargs; None if they are not known."""
     ancestors = [f"{each.__module__}.{each.__qualname__}" for each in getattr(found, "__mro__", ())]
     reader = next((HANDS_ON[name] for name in ancestors if name in HANDS_ON), None)
     if not isinstance(reader, str):
         return None if reader is None else list(reader)
     try:
         parameters = inspect.signature(locate(where, reader)).parameters.values()
-    except (ConfigError, TypeError, ValueError):  # it is not installed, which is said where it is built
+    except (ConfigError, TypeError, ValueError):  # not installed; building it raises the error
         return None
     return [one.name for one in parameters if one.kind in BY_NAME and one.name not in HELD_BACK]
 
 
 def locate(where: str, target: str) -> Any:
-    """The object of this name. No module is reached through another that only imports it, as torch.os would be."""
+    """The object of this name. A module must have its own name: torch.os, which is the module os, is refused."""
     names = now(target).split(".")
     found: Any = None
     for index in range(len(names)):
@@ -145,7 +145,7 @@ def locate(where: str, target: str) -> Any:
                 if index and not isinstance(found, ModuleType):
                     raise ImportError(f"there is no {name}")
                 found = import_module(name)
-            except Exception as error:  # a module of the user's own may raise anything
+            except Exception as error:  # the user's own module may raise any error
                 near = nearest(names[index], [key for key in vars(found) if key[0] != "_"]) if index else ""
                 raise ConfigError(f"{where}: _target_={target} cannot be imported ({error}).{near}") from error
         if isinstance(found, ModuleType) and found.__name__ != name:
@@ -154,18 +154,18 @@ def locate(where: str, target: str) -> Any:
 
 
 def nearest(wrong: str, options: Sequence[str]) -> str:
-    """The option that was probably meant, in words."""
+    """A sentence that names the option that was probably meant."""
     near = get_close_matches(wrong, options, n=1)
     return f" Did you mean {near[0]}?" if near else ""
 
 
 def under(name: str, roots: Sequence[str]) -> bool:
-    """Whether a dotted name is one of the roots, or inside of one."""
+    """Whether a dotted name is one of the roots, or inside one."""
     return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
 def a(kind: type) -> str:
-    """A kind with its article."""
+    """The name of a class with its article."""
     return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 

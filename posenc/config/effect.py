@@ -1,4 +1,4 @@
-"""Every word that is typed has an effect, or is refused: nothing that a user asks for is ignored."""
+"""Refuses a word of a command that has no effect, so that nothing that a user types is ignored."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ KNOWN = {
 }
 """Keys of the config that posenc reads."""
 GLOBAL = ("experiment", "profile", "launcher", "recipe")
-"""Groups whose files hold values of the whole config."""
+"""Groups whose files set values of the whole config."""
 STUDY_KEYS = ("study", "seed", "threads", "force", "name", "experiment", "profile", "hydra")
 """Keys that every study reads."""
 IDLE: tuple[tuple[str, Callable[[DictConfig], bool], str], ...] = (
@@ -43,7 +43,7 @@ IDLE: tuple[tuple[str, Callable[[DictConfig], bool], str], ...] = (
         "model.readout is set by itself, and nothing else follows dataset.readout",
     ),
 )
-"""Keys that nothing reads under some values of others: when, and why."""
+"""(key, condition, reason): under this condition nothing reads the key."""
 INTERPOLATED = r"\$\{\s*\.*([\w.]+)\s*\}"
 """A key that an interpolation reads, as a regular expression."""
 
@@ -51,8 +51,8 @@ INTERPOLATED = r"\$\{\s*\.*([\w.]+)\s*\}"
 def check(config: DictConfig, hydra: Any) -> None:
     """Raise ConfigError for a key that nothing reads and for an option without effect.
 
-    config  composed, not resolved
-    hydra   Hydra's own part of it
+    config  the composed config, not resolved
+    hydra   Hydra's own part of the config
     """
     check_keys(config, hydra)
     launching.check(hydra)
@@ -80,7 +80,7 @@ def check(config: DictConfig, hydra: Any) -> None:
 
 
 def check_keys(config: DictConfig, hydra: Any = None) -> None:
-    """Raise ConfigError if the config holds a key that neither posenc nor an interpolation reads."""
+    """Raise ConfigError if the config has a key that neither posenc nor an interpolation reads."""
     read = {name.partition(".")[0] for name in names(_texts(config))} | {*names(_texts(hydra))}
     for key in map(str, config):
         if key in KNOWN or key in read or key == "hydra":
@@ -99,19 +99,19 @@ def check_keys(config: DictConfig, hydra: Any = None) -> None:
 
 
 def without(config: DictConfig, key: str) -> DictConfig:
-    """A copy of the config that lacks one key."""
+    """A copy of the config without one key."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     return OmegaConf.create({name: child for name, child in plain.items() if name != key})
 
 
 def typed_words(hydra: Any) -> list[str]:
-    """The words of a job as they were typed: `model.dim=${nowhere}` is a word here, and is not looked up."""
+    """The words of a job as they were typed. An interpolation such as `model.dim=${nowhere}` is not resolved."""
     return [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]
 
 
 def key_of(word: str) -> str:
-    """The key of an override such as `++encoding.rms=raw`; the package, where a group has one."""
+    """The key of an override such as `++encoding.rms=raw`; the package, if a group has one."""
     key = re.sub("^[+~]+", "", word.partition("=")[0])
     return key.partition("@")[2] or key
 
@@ -122,7 +122,7 @@ def names(texts: Iterable[str]) -> set[str]:
 
 
 def _texts(node: Any) -> list[str]:
-    """All strings below a node, as they were written."""
+    """All strings below a node, not resolved."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=False)
     if isinstance(node, dict):
@@ -154,7 +154,7 @@ def _check_study(config: DictConfig, hydra: DictConfig, typed: Iterable[str]) ->
 
 
 def _raw(config: DictConfig, name: str) -> Any:
-    """The value of a key as it was written, an interpolation too."""
+    """The value of a key, not resolved."""
     node: Any = OmegaConf.to_container(config, resolve=False)
     for part in name.split("."):
         node = node.get(part) if isinstance(node, dict) else None

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf answer to a command, in the words of its user: what is wrong, and what to type."""
+"""Rewrites error messages of Hydra and OmegaConf for a user: what is wrong, and what to type."""
 
 import re
 import sys
@@ -16,17 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from posenc.config.suggestions import GROUPS, did_you_mean
 
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-"""Extras in pyproject.toml by the Hydra plugin that they bring."""
+"""The extra in pyproject.toml that installs each Hydra plugin."""
 CHOSEN = (
     "encoding", "dataset", "model", "positions", "trainer", "stop", "callbacks", "logger", "recipe", "experiment",
     "claim",
     "profile",
 )  # fmt: skip
-"""Groups whose choice decides which keys there are."""
+"""Groups whose choice decides which keys exist."""
 
 
 def explain(error: Exception, configs: Path) -> str:
-    """The message of an error; a misspelt option is answered by those that exist."""
+    """The message of an error. For a misspelt option it lists the options that exist."""
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
         return _unread(str(error.override or ""))
@@ -68,14 +68,14 @@ def explain(error: Exception, configs: Path) -> str:
 
 
 def no_option(group: str, wrong: str, options: Sequence[str]) -> str:
-    """That a group has no such option, which it has, and which one was probably meant."""
+    """A message: the group has no such option, it has these, and this one was probably meant."""
     near = get_close_matches(wrong.lower(), options, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{hint}"
 
 
 def one_line(text: str) -> str:
-    """A message of Hydra's or OmegaConf's without what it says for those who read their source."""
+    """A message of Hydra or OmegaConf without the parts that only their developers need."""
     where = re.search(r"full_key: (\S+)", text)
     text = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)\b", text)[0]
     text = " ".join(text.split())
@@ -83,7 +83,7 @@ def one_line(text: str) -> str:
 
 
 def _unread(word: str) -> str:
-    """That a word is no override: two words that were meant as one, or letters that need quotes."""
+    """A message: the word is no override, because it has spaces around `=` or needs quotes."""
     words = [*sys.argv, "", ""]
     after = words[words.index(word) + 1 :] if word in words else []
     if re.fullmatch(r"[\w.]+:?", word) and after[0]:
@@ -96,7 +96,7 @@ def _unread(word: str) -> str:
 
 
 def _unknown_key(key: str, configs: Path) -> str | None:
-    """Name the keys that stand beside a key that does not exist."""
+    """A message for a key that does not exist, with the keys at the same place."""
     chosen = [word for word in sys.argv[1:] if re.fullmatch(rf"({'|'.join(CHOSEN)})=[\w@:+-]+", word)]
     try:
         with initialize_config_dir(str(configs), version_base="1.3"):
@@ -105,14 +105,14 @@ def _unknown_key(key: str, configs: Path) -> str | None:
             several = [word for word in sys.argv[1:] if word.startswith(f"{group}=") and word not in chosen]
             if group in GROUPS and any(_holds(key, [*chosen, one]) for word in several for one in _values(word)):
                 return f"{key} does not exist in the base config; write ++{key}= to set it in the whole sweep."
-    except HydraException:  # an option from a folder of the user's own
+    except HydraException:  # the option is in the user's own folder
         return None
     parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
-    if node is None and parent in GROUPS and parent in config:  # an option that builds nothing, such as stop=none
+    if node is None and parent in GROUPS and parent in config:  # the option builds nothing, such as stop=none
         others = ", ".join(sorted(path.stem for path in (configs / parent).glob("*.yaml")))
         return f"{key} does not exist: {parent} as it is chosen has no options; choose one of {others}."
-    while parent and node is None:  # the mistake is further up
+    while parent and node is None:  # the parent does not exist either
         parent = parent.rpartition(".")[0]
         node = OmegaConf.select(config, parent) if parent else config
     if node is None or not OmegaConf.is_dict(node):
@@ -125,7 +125,7 @@ def _unknown_key(key: str, configs: Path) -> str | None:
 
 
 def _values(word: str) -> list[str]:
-    """The words of the single runs that one word of a sweep asks for; of a glob none."""
+    """For one word of a sweep the words of the single runs; none for a glob."""
     with suppress(HydraException, ValueError):
         override = OverridesParser.create().parse_override(word)
         if override.is_choice_sweep() and not isinstance(override.value(), Glob):

@@ -1,4 +1,4 @@
-"""What a command asks of Hydra itself has an effect, or is refused: where runs lie, what launches and what searches."""
+"""Refuses options of Hydra itself that have no effect: folders of runs, launchers and searches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +13,13 @@ from posenc.checks import ConfigError
 from posenc.runs.processes import place
 
 ADDED = ("hydra.job.config.override_dirname.exclude_keys", "hydra.sweep.dir")
-"""What posenc.jobs.launch sets before the words of the user, once each."""
+"""Keys that posenc.jobs.launch sets once, before the words of the user."""
 OF_SWEEPS = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra/sweeper", "hydra/launcher")
-"""What only a sweep reads."""
+"""Keys that only a sweep reads."""
 
 
 def typed(hydra: Any) -> list[Override]:
-    """What the user has typed of Hydra's own options."""
+    """The overrides of Hydra's own options that the user has typed."""
     words = [str(word) for word in OmegaConf.to_container(hydra.overrides.hydra, resolve=False) or ()]
     found = OverridesParser.create().parse_overrides(words)
     for key in ADDED:
@@ -30,7 +30,7 @@ def typed(hydra: Any) -> list[Override]:
 
 
 def check(hydra: Any) -> None:
-    """Raise ConfigError for an option of Hydra's that nothing reads, in a single run or in a sweep."""
+    """Raise ConfigError for an option of Hydra that nothing reads, in a single run or in a sweep."""
     sweep = hydra.mode == RunMode.MULTIRUN
     for override in typed(hydra):
         key = override.key_or_group
@@ -44,7 +44,7 @@ def check(hydra: Any) -> None:
 
 
 def _known(key: str) -> bool:
-    """Whether Hydra has such an option, or leaves open what is there; a launcher and a sweeper say so themselves."""
+    """Whether Hydra has this option, or allows any option there. Launchers and sweepers check their own options."""
     if key.startswith(OF_SWEEPS[1:3]):
         return True
     node: Any = OmegaConf.structured(HydraConf)
@@ -58,7 +58,7 @@ def _known(key: str) -> bool:
 
 
 def check_sweep(config: DictConfig, hydra: Any) -> None:
-    """Raise ConfigError for a sweep or a search that could only end in an error, or in nothing."""
+    """Raise ConfigError for a sweep or a search that would end in an error or without any run."""
     check(hydra)
     here = place()
     if here is not None and here.world > 1:
@@ -76,7 +76,7 @@ def check_sweep(config: DictConfig, hydra: Any) -> None:
 
 
 def _check_search(config: DictConfig, hydra: Any) -> None:
-    """A search minimises the validation loss over values of something, so that each trial needs a validation."""
+    """Raise ConfigError unless the search varies something and each trial has a validation loss to minimise."""
     sweeper = hydra.sweeper
     for name in ("n_trials", "n_jobs"):
         if sweeper.get(name) is not None and sweeper[name] < 1:
@@ -101,7 +101,7 @@ def _check_search(config: DictConfig, hydra: Any) -> None:
 
 
 def _searched(hydra: Any) -> Iterator[str]:
-    """The keys that a search gives values to: what is typed stands in the place of what the config says."""
+    """The keys that a search varies. A typed word replaces the config's value for the same key."""
     parser, params = OverridesParser.create(), hydra.sweeper.get("params") or {}
     words = [f"{key}={value}" for key, value in params.items()]
     words += [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]

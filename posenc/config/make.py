@@ -1,4 +1,4 @@
-"""From one group of a config to the objects that it describes; a mistake in it is one sentence."""
+"""Builds the objects of one group of a config. A mistake in the group raises an error of one sentence."""
 
 import re
 from collections.abc import Mapping
@@ -28,30 +28,30 @@ KINDS: dict[str, type] = {
     "positions": PositionScheme, "module": SequenceModule, "optimizer": Optimizer, "trainer": L.Trainer,
     "callbacks": L.Callback, "logger": Logger, "stop": Criterion,
 }  # fmt: skip
-"""What each group of the config builds."""
+"""The class of the object that each group of the config builds."""
 
 
 def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: bool = True, **objects: Any) -> Any:
-    """Instantiate one group of the config; objects that exist already are passed beside its values.
+    """Instantiate one group of the config.
 
-    Builds a `kind`, by default the group's, and nothing else (posenc.config.allowed).
-
-    trusted  whether the user wrote the config; false for a record of a run folder
+    kind     the class that must be built (posenc.config.allowed); None: the group's class in `KINDS`
+    trusted  whether the user wrote the config; false for the record in a run folder
+    objects  further arguments that already exist
     """
     kind = kind or KINDS[group]
-    node = config.get(group, {})  # callbacks or logger may be left out
+    node = config.get(group, {})  # a config may have no callbacks or logger
     if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=True)  # once: what was checked is what is built
+        node = OmegaConf.to_container(node, resolve=True)  # resolved only once, so that the checked values are built
     if not isinstance(node, dict):
         raise ConfigError(f"{group} must be a group of options, got {node!r:.60}.")
     allowed.check(node, group, kind, objects, trusted)
-    # Hydra would turn an object that is a dataclass, as a task is, into a dictionary.
+    # Hydra would turn a dataclass object, such as a task, into a dictionary.
     handed = {"_partial_": True} if objects else {}
     try:
         made = instantiate(OmegaConf.create({group: node | handed})[group], _convert_="all")
         if objects:
             made = _call(made, objects)
-    except TypeError as error:  # Hydra's own: a constructor's comes as InstantiationException
+    except TypeError as error:  # from Hydra; a constructor's error is an InstantiationException
         raise ConfigError(f"{group}: {error}.") from error
     except InstantiationException as error:
         cause = error.__cause__
@@ -73,7 +73,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
         if isinstance(cause, TypeError) and "argument" in str(cause):
             raise ConfigError(f"{group}: {cause}.") from error
         called = re.match("Error in call to target '([^']+)'", str(error))
-        if called is None:  # there is no such class, or Hydra cannot call it so
+        if called is None:  # there is no such class, or Hydra cannot call it
             raise ConfigError(f"{group}: {str(error).splitlines()[0]}.") from error
         if isinstance(cause, TypeError | ValueError) and not called.group(1).startswith("posenc."):
             raise ConfigError(f"{group}: {called.group(1)} says: {cause}.") from error
@@ -86,7 +86,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
 
 
 def _call(made: partial[Any], objects: Mapping[str, Any]) -> Any:
-    """What is made of these objects; an error of it is raised as Hydra raises it."""
+    """Call `made` with these objects. An error is raised as Hydra raises it."""
     try:
         return made(**objects)
     except Exception as error:

@@ -18,17 +18,17 @@ from posenc.runs.reading import plain_text
 MISTAKE = 2
 """Exit status after a user's mistake."""
 BROKEN_OFF: list[Callable[[], object]] = []
-"""What tells of the jobs that have ended where an error of Hydra's or of a launcher ends a sweep."""
+"""Functions that report the finished jobs if an error of Hydra or of a launcher ends a sweep."""
 
 
 @contextmanager
 def mistakes(configs: Path) -> Iterator[None]:
-    """A mistake in config or options prints one message and exits with status 2."""
+    """A context manager: a mistake in config or options prints one message and exits with status 2."""
     try:
         yield
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         print(f"error: {plain_text(explain(error, configs))}", file=sys.stderr)
-        while BROKEN_OFF:  # each tells once, also where several commands run in one process
+        while BROKEN_OFF:  # each is called once, even if a process runs several commands
             BROKEN_OFF.pop()()
         sys.exit(MISTAKE)
     except YAMLError as error:
@@ -57,7 +57,7 @@ def mistakes(configs: Path) -> Iterator[None]:
 
 
 def _composing(error: Exception) -> bool:
-    """Whether Hydra raised it by itself over the command line: for some mistakes it has no type of its own."""
+    """Whether Hydra raised the error because of the command line. Some of these errors have no type of their own."""
     files = [Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__)]
     inside = any(parts[-2:] == ("jobs", "job.py") for parts in files)
     return not inside and not {"hydra", "omegaconf"}.isdisjoint(files[-1])

@@ -1,13 +1,13 @@
 """Encodings made of others, in one word of the command line: `encoding=rope-rope-rope-none`.
 
-    A-B    layers: A in the first, B in the second, and so on, again and again (posenc.encodings.by_layers)
+    A-B    layers: A in the first, B in the second, then A again, and so on (posenc.encodings.by_layers)
     A+B    both in every layer: A's rotation and B's bias (posenc.encodings.sums)
-    A:B    heads: A on the first half, B on the second; A:B:B is a third and two thirds (posenc.encodings.by_heads)
-    A@x    A under the name x, for a part that is there twice: `rope@near-rope@far encoding.parts.far.base=1e6`
+    A:B    heads: A on the first half, B on the second; A:B:B is one third and two thirds (posenc.encodings.by_heads)
+    A@x    A with the name x, if a part is used twice: `rope@near-rope@far encoding.parts.far.base=1e6`
 
-A, B are options of configs/encoding, the user's own too; `:` binds closest, then `+`, then `-`. For Hydra each such
-word is a file of the group, which is written when it is asked for. The options of a part are `encoding.parts.NAME.*`;
-the name of a part that is made of others joins theirs, as in `rope_and_forgetting`.
+A and B are options of configs/encoding, posenc's or the user's own. `:` binds closest, then `+`, then `-`. Hydra treats
+each such word as a file of the group; `Mixtures` makes the content of this file. The options of a part are
+`encoding.parts.NAME.*`. If a part has parts itself, its name joins their names, for example `rope_and_forgetting`.
 """
 
 import re
@@ -26,18 +26,18 @@ GROUP = "encoding/"
 PART = r"\w+(@\w+)?"
 WORD = re.compile(rf"{PART}([-+:]{PART})*")
 BINDS = ("-", "+", ":")
-"""What joins parts, the loosest first."""
+"""The signs that join parts; the first binds loosest."""
 JOINS = {"-": "_then_", "+": "_and_", ":": "_or_"}
-"""What joins the names of parts in the name of one that is made of them."""
+"""For each sign the word that joins the names of parts."""
 
 
 def is_mixture(word: str) -> bool:
-    """Whether an option of the group `encoding` is made of others."""
+    """Whether an option of the group `encoding` is a mixture of others."""
     return WORD.fullmatch(word) is not None and re.search("[-+:@]", word) is not None
 
 
 def node(word: str) -> dict[str, Any]:
-    """What the file of such an option holds: the files of its parts, and how they act together."""
+    """The content of the file of a mixture: the files of its parts, and how they are joined."""
     for sign in BINDS:
         words = word.split(sign)
         if len(words) > 1:
@@ -74,7 +74,7 @@ def node(word: str) -> dict[str, Any]:
 
 
 def name_of(word: str) -> str:
-    """The name of a part: its own, or those of its parts."""
+    """The name of a part, or the joined names of its own parts."""
     for sign in BINDS:
         if sign in word:
             return JOINS[sign].join(dict.fromkeys(name_of(each) for each in word.split(sign)))
@@ -87,15 +87,15 @@ def _below(name: str, file: str) -> str:
 
 
 class Mixtures(ConfigSource):
-    """Where Hydra looks for options of the group `encoding` that no file holds."""
+    """A source of configs in which Hydra finds the options of `encoding` that have no file."""
 
     @staticmethod
     def scheme() -> str:
-        """How the search path names it."""
+        """The name of this source in the search path."""
         return "mixture"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The config of such an option."""
+        """The config of a mixture."""
         return ConfigResult(
             provider=self.provider,
             path=f"{self.scheme()}://",
@@ -108,15 +108,15 @@ class Mixtures(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """It has no groups of its own."""
+        """False: this source has no groups."""
         return False
 
     def is_config(self, config_path: str) -> bool:
-        """Every word of the grammar; whether the parts exist Hydra sees when it looks for them."""
+        """Whether the path is a word of the grammar. Hydra notices later if a part does not exist."""
         return config_path.startswith(GROUP) and is_mixture(_word(config_path))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """None: there is no end of them."""
+        """An empty list, because there are infinitely many mixtures."""
         return []
 
 
@@ -125,10 +125,10 @@ def _word(config_path: str) -> str:
 
 
 class MixturesLast(SearchPathPlugin):
-    """Adds `Mixtures` behind all files, so that a file of such a name counts."""
+    """Adds `Mixtures` after all files, so that a file with the same name has priority."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Behind what is there."""
+        """Append `Mixtures` to the search path."""
         search_path.append(provider="posenc", path=f"{Mixtures.scheme()}://")
 
 

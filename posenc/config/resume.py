@@ -1,8 +1,8 @@
-"""Going on from a checkpoint, and starting from the weights of another run: which run wrote the file.
+"""Going on from a checkpoint (`ckpt_path=`), and starting with the weights of another run (`start_from=`).
 
-`ckpt_path=` goes on with the same run. The words that the run was started with stand before those that are typed, and
-the config that comes of them must be the recorded one in all that changes a result, but for trainer.max_steps.
-`start_from=` takes the weights alone, begins at step 0, and is recorded.
+`ckpt_path=` goes on with the same run. The words that started the run are put before the typed words. The config of all
+these words must agree with the recorded config in every value that changes a result, except trainer.max_steps.
+`start_from=` takes only the weights, begins at step 0, and is recorded.
 """
 
 import re
@@ -25,24 +25,25 @@ from posenc.runs.identity import HOW, NEWER, settings
 from posenc.runs.result import RESULT
 
 OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
-"""In a run folder: the overrides that the run was started with."""
+"""The file in a run folder with the overrides that started the run."""
 CONFIG_FILE = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
-"""What a run may go on with: more steps, or fewer."""
+"""Keys that may change when a run goes on: it may have more or fewer steps."""
 UNREPEATED_KEYS = (*HOW, "name", "ckpt_path")
-"""Keys of the record that are not typed again: where a run lies and how it is watched."""
+"""Keys of the record that are not used again. They say where a run is stored and how it is watched."""
 
 
 def run_folder(checkpoint: str) -> Path | None:
-    """The folder of the run that wrote a checkpoint, or None where it lies in none."""
+    """The folder of the run that wrote a checkpoint; None if the checkpoint is in no run folder."""
     folder = Path(checkpoint).absolute().parent.parent
     return folder if (folder / CONFIG_FILE).is_file() else None
 
 
 def with_recorded(words: list[str]) -> list[str]:
-    """The words of a command; where they go on from a checkpoint, those of its run before them.
+    """The words of a command. If they go on from a checkpoint, the words of its run are put before them.
 
-    A word of the record is data: it may choose files of configs/ and set values, but name only classes of posenc's.
+    The record may come from someone else. Its words may choose files of configs/ and set values, but name only classes
+    of posenc.
     """
     paths = [word.partition("=")[2] for word in words if re.match(r"\+*ckpt_path=.", word)]
     if len(paths) != 1 or paths[0] == "null" or any(word.startswith("experiment=") for word in words):
@@ -73,7 +74,7 @@ def _head(word: str) -> str:
 
 
 def _check_word(word: str, folder: Path) -> None:
-    """Refuse a word of a record that could run or read what its writer chose."""
+    """Raise ConfigError for a word of a record that could run code or read files which the record's writer chose."""
     try:
         override = OverridesParser.create().parse_override(word)
         value = override.value() if not override.is_delete() else None
@@ -91,7 +92,7 @@ def _check_word(word: str, folder: Path) -> None:
 
 
 def _named(value: Any) -> Iterator[Any]:
-    """The targets inside of a value."""
+    """The values of `_target_` inside a value."""
     if isinstance(value, Mapping):
         for key, child in value.items():
             if str(key).strip("'\"") == TARGET:
@@ -103,17 +104,17 @@ def _named(value: Any) -> Iterator[Any]:
 
 
 def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConfig:
-    """The config of a run in `folder`; where a former posenc began it, what that did stands for keys it did not have.
+    """The config of a run in `folder`, with the former behaviour for keys that did not exist when the run began.
 
-    So a run that was begun before there was such a key goes on as it began, and is found again when it is finished.
+    So a run that an earlier version of posenc began goes on as it began, and its result is found when it is finished.
 
-    typed  the words of the command: what they set stands
+    typed  the words of the command; keys that they set are not changed
     """
     named = config.get("ckpt_path")
     begun = next((each for each in (folder, run_folder(str(named)) if named else None) if _recorded_in(each)), None)
     if begun is None or config.get("force") is True or not isinstance(config.get("data"), DictConfig):
         return config
-    with suppress(ConfigError, TypeError):  # a record that cannot be read is said where it is needed
+    with suppress(ConfigError, TypeError):  # an unreadable record raises an error where it is needed
         theirs, own = record_of(begun), {key_of(word) for word in typed}
         former = [key for key in NEWER if _has(config, key) and not _has(theirs, key) and key not in own]
         config = deepcopy(config)
@@ -134,9 +135,9 @@ def _recorded_in(folder: Path | None) -> bool:
 
 
 def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
-    """Raise ConfigError unless the checkpoint that the resolved config goes on from is one of this run's config.
+    """Raise ConfigError unless the checkpoint of `ckpt_path` comes from a run of this resolved config.
 
-    own  the folder of the new run: with `force` nothing that is to be read may lie in it, since all is set aside
+    own  the folder of the new run. With `force` the checkpoint must not be in it, because its files are set aside
     """
     path, start = plain["ckpt_path"], plain["start_from"]
     for key, named in (("ckpt_path", path), ("start_from", start)):
@@ -154,9 +155,9 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
         return
     new = settings(plain)
     if old.get("dataset._target_") is None:
-        return  # no record of posenc's: the weights are checked all the same
+        return  # no record of posenc; the weights are still checked
     keys = [*new, *(key for key in old if key not in new)]
-    keys.sort(key=lambda key: (key != "encoding._target_", key.startswith("encoding.")))  # its options follow others
+    keys.sort(key=lambda key: (key != "encoding._target_", key.startswith("encoding.")))  # its options last
     for key in keys:
         if key not in MAY_DIFFER and old.get(key) != new.get(key):
             there = reading.plain_text(old.get(key))
@@ -168,7 +169,7 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
 
 
 def record_of(folder: Path) -> Any:
-    """The recorded config of a run, plain. Raises ConfigError where it cannot be read."""
+    """The recorded config of a run as plain values. Raises ConfigError if it cannot be read."""
     try:
         return OmegaConf.to_container(reading.read_config(folder / CONFIG_FILE))
     except (OSError, ValueError) as error:

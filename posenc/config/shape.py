@@ -1,6 +1,6 @@
-"""The shape of a composed config, before anything reads it: which groups there are, and what each must hold.
+"""Checks the shape of a composed config before anything reads it: its groups, and the keys that they need.
 
-What a value may be is checked where it is used; here is only what options and deletions may have taken away.
+Options and deletions on the command line may have removed them. Values are checked where they are used.
 """
 
 import inspect
@@ -17,13 +17,13 @@ REQUIRED = {
     "data": ("batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
     "trainer": ("max_steps", "precision", "gradient_clip"),
 }  # fmt: skip
-"""Groups that build something, and keys in them that are read by name."""
+"""Groups that build an object, and the keys that posenc reads in each."""
 OPTIONAL = ("callbacks", "logger")
-"""Groups of things that watch a run, by name; all of them may be left out."""
+"""Groups of named objects that watch a run. A config may have none of them."""
 
 
 def check(config: DictConfig) -> dict[str, Any]:
-    """The resolved config as a plain dict, if it has the shape of a run's."""
+    """The resolved config as a plain dict. Raises ConfigError if it is not the config of a run."""
     for key in (*TOP, *REQUIRED):
         if key not in config:
             raise ConfigError(f"the config has no {key}, and a run needs it; leave ~{key} out.")
@@ -57,10 +57,10 @@ def check(config: DictConfig) -> dict[str, Any]:
 
 
 def _no_options(group: str, value: Any) -> None:
-    """Refuse one value in the place of a group, before anything that reads the group's options stumbles over it."""
+    """Raise ConfigError if a group is a single value, before anything reads the group's options."""
     write = f"{group}.OPTION=VALUE"
     if group == "optimizer":
-        from torch import optim  # only here: a sweep that is finished needs no torch
+        from torch import optim  # imported here, because a finished sweep needs no torch
 
         classes = {name.lower(): name for name in dir(optim) if inspect.isclass(getattr(optim, name))}
         near = get_close_matches(str(value).rpartition(".")[2].lower(), [*classes], n=1)
@@ -71,7 +71,7 @@ def _no_options(group: str, value: Any) -> None:
 
 
 def _maker(name: str, node: Any, keys: tuple[str, ...] = ()) -> None:
-    """A mapping with a `_target_` and what else is read by name."""
+    """Raise ConfigError unless the node is a mapping with `_target_` and these keys."""
     if not isinstance(node, dict):
         raise ConfigError(f"{name} must hold options by name, got {node!r}; set one with {name}.OPTION=VALUE.")
     for key in ("_target_", *keys):

@@ -1,4 +1,4 @@
-"""Which key of the config was probably meant by one that does not exist."""
+"""Suggests keys of the config for a key that does not exist."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -10,17 +10,18 @@ GROUPS = (
     "encoding", "dataset", "positions", "model", "trainer", "stop", "callbacks", "logger", "launcher", "recipe",
     "experiment", "claim", "profile",
 )  # fmt: skip
-"""What is chosen by the name of a file."""
+"""Groups. The name of a file chooses the option of a group."""
 WATCH = ("callbacks.", "logger.")
-"""Groups whose options nobody means who has left out the group."""
+"""Beginnings of keys that are not suggested, because nobody means them who does not name the group."""
 MAX_SUGGESTIONS = 3
 """Upper limit of suggestions in one message."""
 
 
 def did_you_mean(key: str, config: DictConfig) -> str:
-    """` Did you mean optimizer.lr?`, or nothing where no key of `config` is like `key`.
+    """` Did you mean optimizer.lr?`; an empty text if no key of `config` is like `key`.
 
-    First those of the same name elsewhere, then the keys that stand beside it, then those that begin like it.
+    Candidates are, in this order: the same name in another group, similar names in the same group, and names with the
+    same beginning.
     """
     known = [name for name in _keys(OmegaConf.to_container(config, resolve=False)) if not name.startswith(WATCH)]
     tops = [*dict.fromkeys([*GROUPS, *(name for name in known if "." not in name)])]

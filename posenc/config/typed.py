@@ -1,4 +1,4 @@
-"""The words of a command, looked at before Hydra reads them: what it would answer in words that no user knows."""
+"""Checks the words of a command before Hydra reads them, where Hydra's own message would not help a user."""
 
 from collections.abc import Collection
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,21 +14,21 @@ from posenc.config.suggestions import GROUPS
 from posenc.terminal import TRAIN
 
 MERGED = ("callbacks", "logger", "trainer")
-"""Groups of which several options may be taken together; the others name an arm, a task or an experiment."""
+"""Groups that allow several options at once. Other groups name an arm, a task or an experiment."""
 LEFT_OUT = ("callbacks", "logger")
-"""Groups without which a run can do."""
+"""Groups that a run does not need."""
 NOTHING = ("experiment", "claim", "profile", "launcher", "recipe")
-"""Groups that a command chooses nothing from by not naming them."""
+"""Groups that have no default option."""
 
 
 def check_options(words: list[str]) -> None:
-    """Raise ConfigError for what Hydra's parser would answer with its usage, and for an option without effect."""
+    """Raise ConfigError for words that Hydra's parser cannot read, and for an option without effect."""
     parser, wrong, said = get_args_parser(), list[str](), StringIO()
     try:
         with redirect_stderr(said), redirect_stdout(StringIO()):
             options, wrong = parser.parse_known_intermixed_args(words)
     except SystemExit as end:
-        if not end.code:  # --version, which Hydra answers in a moment
+        if not end.code:  # --version, which Hydra prints later
             return
         raise ConfigError(f"{said.getvalue().strip().splitlines()[-1].partition('error: ')[2]}; see --help.") from None
     except TypeError:
@@ -45,9 +45,9 @@ def check_options(words: list[str]) -> None:
 
 
 def check_overrides(overrides: Collection[Override], configs: Path) -> None:
-    """Raise ConfigError for a choice that is none of its group's options, and for a name that is no folder's.
+    """Raise ConfigError for an option that its group does not have, and for a `name` that cannot name a folder.
 
-    configs  the folder whose folders hold the options
+    configs  the folder with a subfolder of options for each group
     """
     keys = {override.key_or_group for override in overrides}
     for other in ("hydra.run.dir", "hydra.sweep.dir") if "name" in keys else ():
@@ -93,7 +93,7 @@ def _check_choice(group: str, override: Override, options: list[str]) -> None:
 
 
 def _check_word(group: str, value: str) -> None:
-    """An option has one spelling: another path to its file would be another arm of the same encoding."""
+    """Raise ConfigError if the option is a path. Another spelling would be another arm with the same encoding."""
     parts = [part for part in PurePosixPath(value).parts if part.strip("/")]
     name = "".join(parts).removesuffix(".yaml").removesuffix(".yml")
     if len(parts) == 1 and name != value:
@@ -101,7 +101,7 @@ def _check_word(group: str, value: str) -> None:
 
 
 def _check_name(name: Any) -> None:
-    """`name=` is the name of a folder in runs/, or of one below it."""
+    """Raise ConfigError unless `name` is the name of a folder in runs/ or below."""
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
     if isinstance(name, int | float) and not isinstance(name, bool):
         return
