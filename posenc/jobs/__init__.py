@@ -1,1 +1,1 @@
-"""What train.py runs: one job or a sweep of them, and what the terminal says of it."""
+"""Everything that train.py runs: one job or a sweep of jobs, and the output in the terminal."""

@@ -1,4 +1,4 @@
-"""The config files of a sweep are read once, and put together once for each choice of files, not for each job."""
+"""Makes sweeps start faster: each config file is read once, and each choice of files is composed once."""
 
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 
 
 class ReadOnce(CachingConfigRepository):
-    """Hydra's repository of config files, which a compose copies and asks; this one is shared by all of them.
+    """A repository of config files that all jobs of a sweep share. Hydra itself makes a new one for each job.
 
-    Hydra changes configs while it puts them together, so that it gets copies then; of lists of defaults it needs none.
-    Files that are edited while a sweep goes on change none of its jobs.
+    Hydra changes configs while it composes them, so it gets copies of them. It needs no copies of lists of defaults.
+    Editing a config file during a sweep does not change the jobs of that sweep.
     """
 
     def __init__(self, delegate: Any) -> None:
@@ -32,7 +32,7 @@ class ReadOnce(CachingConfigRepository):
         return self
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Look in the folders of this search path; what was read from others is forgotten."""
+        """Use the folders of this search path. Files from another search path are forgotten."""
         found = [(each.provider, each.path) for each in config_search_path.get_path()]
         known = None if self._path is None else [(each.provider, each.path) for each in self._path.get_path()]
         if found != known:
@@ -43,28 +43,28 @@ class ReadOnce(CachingConfigRepository):
             self._path = config_search_path
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """What the file says."""
+        """The content of the file."""
         found = copy(super().load_config(config_path))
         if found is not None and self._copies:
             found.config = deepcopy(found.config)
         return found
 
     def group_exists(self, config_path: str) -> bool:
-        """Whether there is such a folder."""
+        """Whether the folder exists."""
         key = config_path, ObjectType.GROUP
         if key not in self._exists:
             self._exists[key] = super().group_exists(config_path)
         return self._exists[key]
 
     def config_exists(self, config_path: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         key = config_path, ObjectType.CONFIG
         if key not in self._exists:
             self._exists[key] = super().config_exists(config_path)
         return self._exists[key]
 
     def compose(self, by_hydra: Callable[..., DictConfig], defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
-        """A copy of what Hydra composes of these files; the values of a job are not in it yet."""
+        """A copy of the config that Hydra composes of these files, before the values of a job are set."""
         key = tuple((each.config_path, each.package, each.is_self) for each in defaults)
         if key not in self._composed:
             self._copies = True
@@ -76,7 +76,7 @@ class ReadOnce(CachingConfigRepository):
 
 
 def read_once() -> None:
-    """Let all jobs that Hydra composes from now on share what it reads."""
+    """From now on, all jobs that Hydra composes share one `ReadOnce`."""
     loader: Any = GlobalHydra.instance().config_loader()
     if not isinstance(loader.repository, ReadOnce):
         loader.repository = ReadOnce(loader.repository)

@@ -1,6 +1,6 @@
-"""`python -m posenc evaluate`: trained runs, tested again at other lengths, under another scaling, on other data.
+"""`python -m posenc evaluate`: tests trained runs again, at other lengths, under another scaling or on other data.
 
-An evaluation has a folder of its own beside the run:
+An evaluation has its own folder beside the run:
 
     runs/<name>/                                the run, which stays as it is
     runs/evaluations/<name>/<what is changed>/  .hydra/config.yaml, result.json, by_position.csv, figures
@@ -30,13 +30,13 @@ from posenc.trained.evaluate import Evaluation, build, test
 from posenc.trained.load import record_of_run
 
 EVALUATIONS = "evaluations"
-"""The folder beside runs that holds their evaluations."""
+"""The folder with evaluations, beside the runs."""
 UNCHANGED = "as_trained"
-"""The folder of an evaluation that changes nothing but the lengths of the test."""
+"""The folder of an evaluation that changes only the test lengths."""
 
 
 def show(runs: Sequence[Path], words: Sequence[str] = (), lengths: str | None = None, trust: bool = False) -> None:
-    """Evaluate every run under all that the words ask for; all that can be checked is checked before the first test."""
+    """Evaluate every run under every change that the words name. All checks are made before the first test."""
     asked = each_evaluation(words)
     tested = None if lengths is None else _lengths(lengths, words)
     records = [record_of_run(folder) for folder in chosen(runs)]
@@ -66,9 +66,9 @@ def _lengths(text: str, words: Sequence[str]) -> list[int]:
 
 
 def chosen(named: Sequence[Path]) -> list[Path]:
-    """The folders of runs that are named, each once: a run, those of a sweep, or a glob's.
+    """The run folders that are named, each once. A name may be a run, a sweep or a glob.
 
-    Of several, those that did not complete are left out; one alone is refused where its record is read.
+    If there are several runs, incomplete runs are left out. A single incomplete run raises an error when it is read.
     """
     found: dict[Path, Path] = {}
     for path in named:
@@ -110,7 +110,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def place(evaluation: Evaluation) -> Path:
-    """The folder of an evaluation; where it is tested at other lengths than its run, they are part of the name."""
+    """The folder of an evaluation. If the test lengths differ from the run's, they are part of the name."""
     run = evaluation.run.folder
     words = [*evaluation.words]
     if evaluation.lengths is not None:
@@ -120,12 +120,12 @@ def place(evaluation: Evaluation) -> Path:
 
 
 def _one_of_each(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Of evaluations that differ in the seed of their run alone, the first."""
+    """The first of each group of evaluations that differ only in the seed of their run."""
     return [*{(repr(each.words), each.config.evaluated.config): each for each in reversed(evaluations)}.values()][::-1]
 
 
 def finished(evaluation: Evaluation) -> dict[str, Any] | None:
-    """The result of this evaluation, where it was done before: of this config, these weights and these data."""
+    """The result, if this evaluation was done before with the same config, weights and data; otherwise None."""
     result = _read(place(evaluation))
     record = evaluation.record
     if result is None or result["status"] != "completed" or result.get("config_hash") != record["config_hash"]:
@@ -134,9 +134,9 @@ def finished(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def evaluate(evaluation: Evaluation, alone: bool = True) -> dict[str, Any]:
-    """Test, and write what came out; the result. A former evaluation of this name is replaced, nothing else is.
+    """Test the run, write the result and return it. Only an earlier evaluation with the same name is replaced.
 
-    alone  draw its figures; of several evaluations a report draws them
+    alone  whether to draw figures; a report draws the figures of several evaluations
     """
     folder, began = place(evaluation), time.perf_counter()
     for above in folder.parents[:2]:

@@ -1,4 +1,4 @@
-"""One job of Hydra, alone or in a sweep: looks whether the work is done already, and tells what became of it."""
+"""One job of Hydra, a single run or a part of a sweep: finds an existing result or runs it, and reports the result."""
 
 import shlex
 import sys
@@ -30,18 +30,18 @@ Tell = Callable[[Any], None]
 ADDED_OVERRIDES = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
 """Overrides that posenc.jobs.launch adds to a command."""
 PATIENCE = 5
-"""Seconds that rank 0 has to write what it can: a launcher kills all processes when the first one fails."""
+"""Rank 0 gets so many seconds to write its result, because a launcher kills all processes after one has failed."""
 
 
 def job(config: DictConfig) -> float | None:
-    """Train and test what `config` describes, or find its result in the run folder; the best validation loss.
+    """Train and test what `config` describes, or find its result in the run folder. Returns the best validation loss.
 
-    A user's mistake raises ConfigError and leaves no folder. In a sweep it, like any failure, is a row with a
-    status, and the other runs go on; alone, a run that did not complete ends the process with status 1, and one that
-    was stopped with 128 + the signal. torch is imported only when there is something to train. Where torchrun or srun
-    has started several processes, the first one does all this and the others train and test their share.
+    A user's mistake raises ConfigError and leaves no folder. In a sweep a mistake or a failure becomes a row with a
+    status, and the other runs go on. A single run that did not complete ends the process with status 1; if a signal
+    stopped it, the status is 128 + the signal. torch is imported only if there is something to train. If torchrun or
+    srun has started several processes, the first one does all this and the others train and test their share.
     """
-    keep_going()  # in a launcher's worker too
+    keep_going()  # also in a launcher's worker
     here = place()
     if here is None or here.world == 1:
         return _job(config, here, lambda decision: None)
@@ -60,7 +60,7 @@ def job(config: DictConfig) -> float | None:
 
 
 def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
-    """Rank 0's part, or that of the only process."""
+    """The part of rank 0, or of the only process."""
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
@@ -85,7 +85,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
 
             conduct(config, folder)
             return None
-        OmegaConf.resolve(config)  # once: what is built and recorded need not look its values up again
+        OmegaConf.resolve(config)  # once, so that later steps need not resolve it
         record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
         record["start_digest"] = start_digest(plain["start_from"])
         options = {"data": record["data_digest"], "start": record["start_digest"], "former": former_hashes(plain)}
@@ -122,7 +122,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
             folder.rmdir()  # Hydra has made it
         if alone:
             raise
-        result = record | {"status": "failed", "error": _reason(error)}  # of this command, not on disk
+        result = record | {"status": "failed", "error": _reason(error)}  # printed, not written to disk
     if alone:
         summary.print_run(folder, result)
         if signum is not None:
@@ -140,7 +140,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error; where a resolver of posenc's raised it, what that said and not OmegaConf's frame."""
+    """The first line of an error. If a resolver of posenc raised it, the resolver's message, not OmegaConf's."""
     inner: BaseException | None = error
     while isinstance(inner, OmegaConfBaseException):
         inner = inner.__context__
@@ -148,13 +148,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _again(folder: Path) -> str:
-    """The command that goes on with a run that was stopped, in its folder."""
+    """The command that goes on with a stopped run in its folder."""
     given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *ADDED_OVERRIDES))]
     return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
 
 
 def known(config: DictConfig) -> dict[str, Any]:
-    """What a result says before anything of the config is looked at."""
+    """The entries of a result that are known before the config is checked."""
     hydra = HydraConfig.get()
     choices, seed = hydra.runtime.choices, _value(config, "seed")
     record: dict[str, Any] = {"schema": SCHEMA, "status": "completed", "error": None}
@@ -171,7 +171,7 @@ def known(config: DictConfig) -> dict[str, Any]:
 
 
 def in_ledger(plain: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result of this run in the ledger that the config names, if it names one; None where it is to be run."""
+    """The result of this run in the ledger that the config names; None if there is none, or with `force`."""
     if plain.get("ledger") is None:
         return None
     path = Path(to_absolute_path(str(plain["ledger"])))
@@ -180,14 +180,14 @@ def in_ledger(plain: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
             "a ledger holds runs of many machines, and trainer.precision=auto is not the same on each; add "
             "trainer.precision=32-true, or leave ledger out."
         )
-    from posenc.report.reading import ledger  # pandas, which only this needs
+    from posenc.report.reading import ledger  # imports pandas, which nothing else here needs
 
     found = ledger.find(path, record)
     return None if plain["force"] else found
 
 
 def _value(config: DictConfig, key: str) -> Any:
-    """A value of the config; None where it cannot be resolved, which shape.check says in a moment."""
+    """A value of the config; None if it cannot be resolved (shape.check raises the error later)."""
     with suppress(OmegaConfBaseException):
         return config.get(key)
     return None
@@ -196,25 +196,27 @@ def _value(config: DictConfig, key: str) -> Any:
 def at_work(
     config: DictConfig, folder: Path, record: dict[str, Any], alone: bool, tell: Tell | None, **options: Any
 ) -> tuple[dict[str, Any], int | None, bool]:
-    """Hold the run folder and do the run, unless it is finished: its result, what stopped it, whether it was finished.
+    """Lock the run folder and do the run, unless it is finished.
 
-    tell     as in posenc.jobs.run; None leaves the run to other processes
-    options  of open_run
+    tell     as in posenc.jobs.run; None: other processes do the run
+    options  arguments of open_run
+
+    Returns the result, the signal that stopped the run (or None), and whether the run was already finished.
     """
     with open_run(folder, record["config_hash"], wait=not alone, **options) as found:
         if found.finished is not None:
             recorded = found.finished.get("data_digest")
-            if recorded is not None and record["data_digest"] is None:  # a task that reads data in a way of its own
+            if recorded is not None and record["data_digest"] is None:  # the task reads data in its own way
                 from posenc.config.make import make
 
                 same_data(found.folder, recorded, make(config, "dataset").digest)
-            found.complete(found.finished["status"])  # a kill may have come between
+            found.complete(found.finished["status"])  # the process may have been killed before this line
             if alone:
                 print("this run is finished: what follows is its result; force=true runs it anew")
             return found.finished, None, True
         if tell is None:
             return record, None, False
-        from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep need not pay
+        from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep does not need
 
         result, signum = run(config, found, record, alone, tell)
         found.complete(result["status"])
@@ -224,6 +226,6 @@ def at_work(
 
 
 def objective(result: dict[str, Any]) -> float:
-    """What a search minimises: the best validation loss, never a test score; infinite where training did not end."""
+    """The value that a search minimises: the best validation loss, not a test score; infinite for an incomplete run."""
     best = result.get("validation", {}).get("best_loss")
     return float("inf") if best is None or result["status"] != "completed" else best

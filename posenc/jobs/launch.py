@@ -1,4 +1,4 @@
-"""The command line: Hydra does the work; here a user's mistake becomes one clear message and an exit status."""
+"""The command line. Hydra does the work; this file turns a user's mistake into one clear message and an exit status."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ from posenc.terminal import keep_going, muted, printing
 SHOW_OPTIONS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"}
 """Options of Hydra that print something and run nothing."""
 FOLDER_KEYS = ("dataset", "encoding", "seed")
-"""Keys whose values name folders inside the folder of a sweep."""
+"""Keys whose values are names of folders inside the folder of a sweep."""
 WATCHING_OPTIONS = ("default", "quiet")
 """Options of the group `callbacks` that only watch a run."""
 WATCHING_CALLBACKS = ("progress", "gradient_norm", "layers", "layer_gradients", "tensorboard")
@@ -44,10 +44,10 @@ MAX_FOLDER_BYTES = 255
 
 
 def launch(main: Callable[..., Any], configs: Path) -> None:
-    """Run a `hydra.main` function over the folder `configs`.
+    """Run a `hydra.main` function with the folder `configs`.
 
-    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback. Of the processes that torchrun or srun
-    has started for one run only the first one prints.
+    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback. If torchrun or srun has started several
+    processes for one run, only the first one prints.
     """
     keep_going()
     here = place()
@@ -72,9 +72,9 @@ def _launch(main: Callable[..., Any], configs: Path) -> None:
 
 
 def _run(main: Callable[..., Any], configs: Path) -> None:
-    """Run Hydra over the words of the command."""
+    """Run Hydra with the words of the command."""
     asked = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to us instead of printing by itself
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     if asked == "1":
         main()
         return
@@ -88,10 +88,10 @@ def _run(main: Callable[..., Any], configs: Path) -> None:
 
 
 def overrides_first(words: list[str]) -> list[str]:
-    """The same words with all overrides before the options: Hydra's parser takes them in one run of words only."""
+    """The same words with all overrides before the options. Hydra's parser needs all overrides next to each other."""
     parser = get_args_parser()
     try:
-        with redirect_stderr(StringIO()):  # what it cannot read, Hydra reads again and says so
+        with redirect_stderr(StringIO()):  # Hydra prints the same error later
             overrides = parser.parse_known_intermixed_args(words)[0].overrides or []
     except (SystemExit, TypeError):
         return words
@@ -106,9 +106,10 @@ def overrides_first(words: list[str]) -> list[str]:
 
 @contextmanager
 def failed_callbacks() -> Iterator[list[str]]:
-    """Hydra turns what one of its callbacks raises into a warning and ends with status 0; here it is an error.
+    """A context manager that turns errors of Hydra's callbacks into errors of the command.
 
-    Each is printed in a sentence and added to the list.
+    Hydra itself turns such an error into a warning and ends with status 0. Here each error is printed as a sentence and
+    added to the list.
     """
     failed, pattern = list[str](), r"Callback \w+\.on_\w+ raised "
     with warnings.catch_warnings():
@@ -127,12 +128,12 @@ def failed_callbacks() -> Iterator[list[str]]:
 
 
 def name_folders(words: list[str], configs: Path) -> list[str]:
-    """Name a sweep's folder by what its runs have in common, and their folders by what varies.
+    """Name the folder of a sweep after the values that all its runs share, and the runs' folders after the others.
 
-    Hydra can leave keys out of a folder's name, but cannot tell which vary: those with a list of values on the command
-    line do, and those that an experiment sweeps.
+    Hydra can leave keys out of a folder's name, but it does not know which keys vary. Keys with a list of values on the
+    command line vary, and keys that an experiment sweeps.
     """
-    with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+    with suppress(HydraException):  # Hydra prints the error later
         given = [word for word in words if re.match(r"~|[^-].*=", word)]
         overrides = OverridesParser.create().parse_overrides(given)
         fixed = {override.key_or_group for override in overrides if not override.is_sweep_override()}
@@ -140,23 +141,24 @@ def name_folders(words: list[str], configs: Path) -> list[str]:
         excluded = sorted({*fixed, *FOLDER_KEYS, "recipe"})
         names = [
             f"hydra.job.config.override_dirname.exclude_keys={excluded}",
-            f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # the user's own stands behind it, and counts
+            f"hydra.sweep.dir='runs/{sweep_name(overrides)}'",  # a user's own value comes later and wins
         ]
         job = slurm_job()
         if job and not {"name", "hydra.run.dir"} & fixed and not {"-m", "--multirun"} & {*words}:
-            names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # so that a requeued job finds its run
+            names.append(f"name=slurm-{job}-{_digest(shlex.join(words))}")  # a requeued job finds its run
         return [*names, *words]
     return words
 
 
 def sweep_name(overrides: list[Override]) -> str:
-    """`sweep`, or the experiment or claim, and what all runs have: `sweep_model.dim=32_trainer.max_steps=300`.
+    """The name of a sweep's folder, for example `sweep_model.dim=32_trainer.max_steps=300`.
 
-    The same command finds its folder again, and so does one with more seeds, encodings or data sets, which have
-    folders of their own below. How runs are launched and watched leaves no trace in the name.
+    It begins with `sweep`, or with the experiment or claim. Then come the values that all runs share. The same command
+    finds the same folder again. So does a command with more seeds, encodings or data sets, because these have their own
+    folders inside. How runs are launched and watched is not part of the name.
     """
     start, parts = "sweep", []
-    given = {override.key_or_group: override for override in overrides}  # the last one counts, as in Hydra
+    given = {override.key_or_group: override for override in overrides}  # the last one wins, as in Hydra
     for override in (given[key] for key in sorted(given)):
         key, value = override.key_or_group, None if override.is_sweep_override() else override.value()
         if key == "name" and value:
@@ -177,43 +179,43 @@ def sweep_name(overrides: list[Override]) -> str:
 
 
 def causal_only() -> str:
-    """Names, for a glob, of the encodings that are defined under a causal mask only."""
+    """The names, for a glob, of encodings that are defined under a causal mask only."""
     from posenc.catalog.encodings import needs_causal
-    from posenc.catalog.page import options  # four seconds of imports, which few commands pay
+    from posenc.catalog.page import options  # four seconds of imports, which few commands need
 
     return ",".join(name for name, file in options("encoding").items() if needs_causal(file))
 
 
 def best_rate(ledger: str, dataset: str, encoding: str, seed: int) -> float:
-    """The learning rate that the runs of a ledger choose; see posenc/report/numbers/learning_rate.py."""
-    from posenc.report.numbers import learning_rate  # pandas, which few commands need
+    """The best learning rate among the runs of a ledger; see posenc/report/numbers/learning_rate.py."""
+    from posenc.report.numbers import learning_rate  # imports pandas, which few commands need
 
     return learning_rate.best_rate(Path(to_absolute_path(ledger)), dataset, encoding, seed)
 
 
 def single_run() -> bool:
-    """Whether the command is one run, and no sweep."""
+    """Whether the command is a single run."""
     return HydraConfig.get().mode == RunMode.RUN
 
 
 def arm(encoding: str, recipe: str | None) -> str:
-    """What a run is called by: its recipe, or its encoding."""
+    """The name of a run's arm: its recipe if it has one, otherwise its encoding."""
     return encoding if recipe is None else recipe
 
 
 def run_folder(dataset: str, encoding: str, seed: Any, varied: str) -> str:
-    """Where a run lies below the folder of its sweep: dataset/encoding/seed0/what else is varied.
+    """The path of a run below the folder of its sweep: dataset/encoding/seed0/other varied values.
 
-    A recipe stands in the place of the encoding; the sweep's own folder then has the word in its name.
+    With a recipe the path has the recipe instead of the encoding.
     """
     parts = [folder_name(str(part)) for part in (dataset, encoding, f"seed{seed}", varied)]
     return "/".join(part for part in parts if part)
 
 
 def folder_name(text: str) -> str:
-    """`text` where it can be the name of one folder; else what is plain of it, and a digest that tells it from others.
+    """`text`, if it can be the name of one folder; otherwise its plain characters and a digest of `text`.
 
-    A name never leads into another folder, is never hidden, and never longer than file systems allow.
+    The name never leads into another folder, is never hidden, and is never longer than file systems allow.
     """
     plain = text.isprintable() and not set(text) & {"/", "\\"} and text[:1] != "." and text[-1:] not in {" ", "."}
     if plain and len(text.encode()) <= MAX_FOLDER_BYTES:
@@ -223,7 +225,7 @@ def folder_name(text: str) -> str:
 
 
 def _only_watches(key: str, given: Mapping[str, Override]) -> bool:
-    """Whether an override of `callbacks` changes nothing but what watches a run, as far as the words alone say."""
+    """Whether an override of `callbacks` only changes how a run is watched. It is judged by the words alone."""
     group, _, rest = key.partition(".")
     if group != "callbacks":
         return False

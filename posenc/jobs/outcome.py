@@ -1,4 +1,4 @@
-"""What is on record of a run when it has ended: what it cost, why it failed, its figures."""
+"""The record of a run that has ended: its cost, the reason of a failure, and its figures."""
 
 import platform
 from functools import cache
@@ -19,7 +19,7 @@ from posenc.training.module import SequenceModule
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:
-    """Write the result; where it cannot be, say what it was."""
+    """Write the result. If it cannot be written, print it."""
     try:
         write_result(folder, record)
     except OSError as error:
@@ -28,7 +28,7 @@ def write(folder: Path, record: dict[str, Any]) -> None:
 
 
 def reason(error: Exception, parts: Parts | None) -> str:
-    """Why a run failed, in a sentence; what to lower where memory was too little."""
+    """A sentence that says why a run failed. If memory was too small, it says which value to lower."""
     if parts is not None and ran_out(error):
         return memory.explain(error, parts.module, parts.data)
     if place() is not None and lost(error):
@@ -40,9 +40,9 @@ def reason(error: Exception, parts: Parts | None) -> str:
 
 
 def draw(folder: Path, record: dict[str, Any], module: SequenceModule | None) -> None:
-    """length.png and by_position.png, where a run has scores at several lengths and of several places.
+    """Draw length.png if a run has scores at several lengths, and by_position.png if at several places.
 
-    A sweep leaves its figures to the report over all of its runs.
+    In a sweep the report draws the figures of all runs.
     """
     from posenc.figures import lengths  # matplotlib takes most of a second
 
@@ -55,7 +55,7 @@ def draw(folder: Path, record: dict[str, Any], module: SequenceModule | None) ->
 
 
 def opening(record: dict[str, Any], parts: Parts) -> str:
-    """What is about to be trained, and on what: task, lengths, model, device, precision, threads."""
+    """The text before training: task, lengths, model, device, precision, threads."""
     first, last = parts.task.length
     lengths = f"length {last}" if first == last else f"lengths {first} to {last}"
     device = parts.trainer.strategy.root_device
@@ -73,7 +73,7 @@ def _parameters(parts: Parts) -> int:
 
 
 def measured(parts: Parts) -> dict[str, Any]:
-    """Cost and ceilings of a run, whether or not it came to its end."""
+    """Cost and ceilings of a run, complete or not."""
     encoder, watch = parts.module.encoder, parts.stopwatch
     return {
         "trained_lengths": list(parts.task.length),
@@ -97,7 +97,7 @@ _version = cache(metadata.version)
 
 
 def versions() -> dict[str, Any]:
-    """What a result may depend on besides its config."""
+    """Versions that a result may depend on besides its config."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},

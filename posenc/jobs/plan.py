@@ -1,4 +1,4 @@
-"""What a sweep is going to do: its jobs, how many are finished, what it says at its start and while it goes on."""
+"""The plan of a sweep: its jobs, how many are finished, and the text at its start and during it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ PLURALS = {"dataset": "data sets", "encoding": "encodings", "seed": "seeds", "re
 
 
 def opening(root: Path, jobs: Sequence[Sequence[str]] | None, total: int | None, finished: int) -> str:
-    """What a sweep says before its first run: how many runs, of what, and where they go."""
+    """The text before the first run of a sweep: how many runs, which kinds, and their folder."""
     values: dict[str, set[str]] = {}
     for word in (word for job in jobs or () for word in job):
         key, _, value = word.partition("=")
@@ -35,7 +35,7 @@ def opening(root: Path, jobs: Sequence[Sequence[str]] | None, total: int | None,
 
 
 def jobs_of(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of each job that Hydra will make of the command; None if its sweeper does not say."""
+    """The overrides of each job that Hydra will make from the command; None if the sweeper does not tell."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(BasicSweeper.__name__):
         return None
@@ -46,10 +46,10 @@ def jobs_of(config: DictConfig) -> list[list[str]] | None:
 
 
 def finished_before(config: DictConfig, jobs: Sequence[Sequence[str]]) -> int:
-    """How many of the jobs have come to their end in the sweep's folder already, for an estimate of the time left.
+    """How many of the jobs already have a result in the sweep's folder, to estimate the time left.
 
-    A job is known by its data set, encoding and seed, which name folders: of those that differ in another value, as
-    many count as there are results.
+    A job is recognised by its data set, encoding and seed, which are names of folders. Jobs that differ only in other
+    values share such a folder; the number of results in it counts.
     """
     if config.force:
         return 0
@@ -72,13 +72,13 @@ def _results_below(folder: Path) -> int:
 
 
 def progress(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> str:
-    """What else is going on, and the time left."""
+    """The number of other jobs that are running, and the time left."""
     running = sum(job["state"] == RUNNING for job in jobs.values())
     bad = sum(job["state"] not in (RUNNING, "completed") for job in jobs.values())
     words = [f"{running} running"] if running else []
     if bad:
         words.append(f"{bad} not completed")
     left = time_left(plan, jobs)
-    if left and left > 0:  # a clock may be set back
+    if left and left > 0:  # negative if the clock was set back
         words.append(f"{timedelta(seconds=round(left))} left")
     return "".join(f" · {word}" for word in words)

@@ -1,6 +1,6 @@
-"""What the processes of one run tell each other. torchrun, srun or posenc.jobs.workers has started them.
+"""Messages between the processes of one run, which torchrun, srun or posenc.jobs.workers has started.
 
-Rank 0 alone opens the run folder, decides what is to be done, and writes. The other ranks hear its decision.
+Only rank 0 opens the run folder, decides what to do, and writes. It sends its decision to the other ranks.
 """
 
 import os
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @contextmanager
 def joined(here: Place) -> Iterator[None]:
-    """Inside is the process group that Lightning will use."""
+    """A context manager with the process group that Lightning will use."""
     environment = cluster(here)
     os.environ |= {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -42,9 +42,9 @@ def joined(here: Place) -> Iterator[None]:
 
 @contextmanager
 def leading(here: Place) -> Iterator[Tell]:
-    """For rank 0: the function that tells the other ranks what to do.
+    """For rank 0: a context manager that gives the function that tells the other ranks what to do.
 
-    It speaks once: of the work, as `follow` takes it, or with the status with which the others are to end.
+    It sends one message: the work, in the form that `follow` needs, or the status with which the others must exit.
     """
     said = list[Any]()
 
@@ -57,33 +57,32 @@ def leading(here: Place) -> Iterator[Tell]:
         try:
             yield tell
         except BaseException:
-            with suppress(RuntimeError):  # the others may be gone
+            with suppress(RuntimeError):  # the other ranks may have ended
                 tell(1)
             raise
         tell(0)
 
 
 def follow(here: Place, own: Path | None = None) -> str | None:
-    """For the other ranks: train and test a share. Rank 0 tells of the rest, of a run that diverged and of a
-    mistake, which it meets too.
+    """For the other ranks: train and test a share. Rank 0 meets the same mistakes and divergence and reports them.
 
     own  a folder that Hydra has made for this process
 
-    Returns why this process could not go on, if another one is gone. Ends the process where rank 0 does not begin,
-    and where a signal has stopped the run.
+    Returns the reason if another process is lost, otherwise None. Exits if rank 0 does not begin, or if a signal has
+    stopped the run.
     """
     heard, stop = [None], GracefulStop()
     try:
         with joined(here), suppress(Diverged, ConfigError):
             distributed.broadcast_object_list(heard, device=CPU)
             if own is not None:
-                with suppress(OSError):  # rank 0 may have the same one, and writes there
+                with suppress(OSError):  # it may be the folder that rank 0 writes to
                     own.rmdir()
             decision: Any = heard[0]
             if isinstance(decision, int):
                 sys.exit(decision)
             plain, checkpoint, folder = decision
-            plain |= {"logger": {}, "ckpt_path": checkpoint}  # rank 0 writes and prints
+            plain |= {"logger": {}, "ckpt_path": checkpoint}  # only rank 0 writes and prints
             (plain.get("callbacks") or {}).pop("progress", None)
             config = cast(DictConfig, OmegaConf.create(plain))
             try:
@@ -91,7 +90,7 @@ def follow(here: Place, own: Path | None = None) -> str | None:
                     parts, checkpoint, _ = prepare(config, RunFolder(folder), stop)
                     train(parts, checkpoint)
             except Interrupted as caught:
-                if stop.stopping:  # rank 0 too; wait until it ends: a launcher kills all processes when one fails
+                if stop.stopping:  # wait until rank 0 ends: a launcher kills all processes when one fails
                     with suppress(RuntimeError):
                         distributed.broadcast_object_list(heard, device=CPU)
                 sys.exit(128 + caught.signum)

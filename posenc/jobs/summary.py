@@ -1,4 +1,4 @@
-"""What a user reads in the terminal when a run or a sweep has ended."""
+"""The output in the terminal when a run or a sweep has ended."""
 
 import shlex
 import shutil
@@ -17,7 +17,7 @@ from posenc.runs.result import chosen
 Result = Mapping[str, Any]
 STATUS_COLOURS = {"completed": "green", "interrupted": "yellow"}
 SELECTED = 40
-"""Most runs that TensorBoard's older tabs select by themselves: `maxNamesToEnableByDefault` in its pages."""
+"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
 
 
 def _number(value: float | None, digits: int = 4) -> str:
@@ -25,7 +25,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _with_error(bits: float | None, error: float | None, size: float) -> str:
-    """Bits a `size`, with their standard error where one is known, as it is not in results of before."""
+    """Bits per `size`, with their standard error if it is known. Results of earlier versions do not have it."""
     if bits is None or error is None:
         return _number(None if bits is None else bits / size, 3)
     return f"{bits / size:.3f} ± {error / size:.3f}"
@@ -37,7 +37,7 @@ def _status(result: Result) -> str:
 
 
 def line(folder: Path, result: Result) -> str:
-    """One run of a sweep in one line, with rich's markup; of its test lengths the first and the last."""
+    """One run of a sweep in one line, with rich's markup. It has the scores at the first and the last test length."""
     tested = list(result.get("test", {}).items())
     scores = [
         f"length {length}: accuracy {row['accuracy']:.4f}" + (f", skill {row['skill']:.3f}" if "skill" in row else "")
@@ -50,12 +50,12 @@ def line(folder: Path, result: Result) -> str:
 
 
 def varied(folder: Path) -> str:
-    """What a sweep varies besides data set, encoding and seed, which name the folders above this one."""
+    """The values that a sweep varies besides data set, encoding and seed, which are names of folders above."""
     return "" if folder.name.startswith("seed") else folder.name
 
 
 def print_run(folder: Path, result: Result) -> None:
-    """A table of one run: every test length beside what is achievable, and what it cost."""
+    """Print a table of one run: scores and ceilings at every test length, and the cost."""
     console = Console()
     if result["error"]:
         console.print(_status(result) + _error(result), soft_wrap=True)
@@ -109,14 +109,14 @@ def print_run(folder: Path, result: Result) -> None:
             soft_wrap=True,
         )
     console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
-    if not result.get("evaluated"):  # which logs nothing
+    if not result.get("evaluated"):  # an evaluation logs nothing
         print_tensorboard(folder)
 
 
 def print_tensorboard(folder: Path) -> None:
-    """The command that opens a folder in TensorBoard, as the shell that started this process can run it.
+    """Print the command that opens a folder in TensorBoard, for the user's shell.
 
-    Of a sweep it opens the overview, if there is one.
+    For a sweep it opens the overview, if there is one.
     """
     console = Console()
     if any((folder / OVERVIEW).rglob(f"{EVENTS}*")):
@@ -135,7 +135,7 @@ def print_tensorboard(folder: Path) -> None:
 
 
 def _beyond(summary: Mapping[str, float | None]) -> str:
-    """What a run keeps past its training length, in words."""
+    """A sentence about the scores above the training length."""
     aulc, k50, last = summary["aulc"], summary["k50"], summary["tested_to"]
     half = f"skill falls to one half at {k50:.2g} times the trained length" if k50 is not None else ""
     area = f"mean skill over log length (AULC) {_number(aulc, 3)}, tested to {last:g} times the trained length"
@@ -143,9 +143,9 @@ def _beyond(summary: Mapping[str, float | None]) -> str:
 
 
 def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
-    """A table of all runs below a sweep folder, one a row: the best of each data set first, lost ones last.
+    """Print a table of all runs below a sweep folder: the best of each data set first, failed runs last.
 
-    Scores are those of the shortest and of the longest test length. What is the same for all runs stands in the title.
+    The scores are for the shortest and the longest test length. A value that is the same for all runs is in the title.
     """
     runs = sorted(runs, key=_rank)
     if not runs:
@@ -165,7 +165,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
     for name, said in (("status", "{}"), ("seed", "seed {}")):
         if len(set(kept[name])) == 1 and len(runs) > 1:
             title.append(said.format(kept.pop(name)[0]))
-    if len(set(kept["encoding"])) == 1 and "varied" in kept:  # room for what varies
+    if len(set(kept["encoding"])) == 1 and "varied" in kept:  # leaves space for the varied values
         title.insert(0, kept.pop("encoding")[0])
     if len(set(kept["dataset"])) == 1:
         title.insert(0, kept.pop("dataset")[0])
@@ -189,7 +189,7 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
 
 
 def _rank(run: tuple[Path, Result]) -> tuple[Any, ...]:
-    """Data set, then whether it has scores, then its skill, or its bits, at the shortest length and at the longest."""
+    """The sort key: data set, whether there are scores, then skill or bits at the shortest and the longest length."""
     folder, result = run
     tested = list(result.get("test", {}).values())
     ends = [row.get("skill", -row.get("bits", -row["accuracy"])) for row in (*tested[:1], *tested[-1:])]
@@ -197,7 +197,7 @@ def _rank(run: tuple[Path, Result]) -> tuple[Any, ...]:
 
 
 def _scores(tests: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, list[str]]:
-    """Accuracy at the shortest length; skill, or else bits, there and at the longest one."""
+    """Accuracy at the shortest length; skill, or otherwise bits, at the shortest and the longest length."""
     known = any("skill" in row for test in tests for row in test.values())
     columns: dict[str, list[str]] = {}
     measure = "skill" if known else "bits"

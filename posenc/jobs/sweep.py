@@ -1,4 +1,4 @@
-"""What a sweep tells while it goes on and when it has ended, whatever launches its jobs."""
+"""The output of a sweep during its jobs and at its end, for every launcher."""
 
 import logging
 import os
@@ -29,18 +29,18 @@ from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 from posenc.terminal import say
 
 LEDGER_ROWS = "ledger.csv"
-"""In the folder of a sweep: the runs that it took from its ledger."""
+"""The file in the folder of a sweep with the runs that it took from its ledger."""
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the journal while other processes work."""
+"""Seconds between two readings of the journal while other processes work."""
 
 
 class SweepSummary(Callback):
-    """Prints a line for each job that ends and a table at the end; status 1 unless every job of the command completed.
+    """Prints a line for each job that ends and a table at the end. The status is 1 unless every job completed.
 
-    Hydra sends a copy of this object to the processes that its launcher starts. Only the first process prints, from
-    the journal: after each of its own jobs, and in a thread that looks for those of the others.
+    Hydra sends a copy of this object to the processes that its launcher starts. Only the first process prints. It reads
+    the journal after each of its own jobs, and in a thread that waits for jobs of other processes.
 
-    id  names the journal of this command
+    id  the name of this command's journal
     """
 
     def __init__(self, id: str) -> None:
@@ -64,12 +64,12 @@ class SweepSummary(Callback):
                 claim_of(config)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(MISTAKE)  # Hydra would make a warning of the error, and go on
+            sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
         assert self._journal is not None
         jobs = None
-        with suppress(HydraException):  # Hydra says what is wrong with them in a moment
+        with suppress(HydraException):  # Hydra prints the error later
             jobs = jobs_of(config)
         if jobs is not None and not jobs:
             print(
@@ -79,7 +79,7 @@ class SweepSummary(Callback):
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
         try:
             self._journal.plan(total, typed_words(config.hydra), finished_before(config, jobs or ()))
-        except OSError as error:  # Hydra would go on after anything but an exit
+        except OSError as error:  # Hydra would go on after any other error
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
@@ -90,17 +90,17 @@ class SweepSummary(Callback):
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_EVERY):
-            with suppress(OSError, ValueError, KeyError):  # said at the end, if it lasts
+            with suppress(OSError, ValueError, KeyError):  # a lasting error is reported at the end
                 self._tell(others=True)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See whether the first process started this one."""
+        """Find out whether this process is the first one."""
         self._child = os.getppid() == self.parent
 
     def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell of a job of this process; a worker that was left alone goes."""
+        """Report a job of this process. A worker whose first process was killed exits."""
         if self._child and os.getppid() != self.parent:
-            os._exit(0)  # joblib's would wait for ever for more work from a process that was killed
+            os._exit(0)  # a worker of joblib would wait for ever for the killed process
         if os.getpid() == self.parent and self._journal is not None:
             self._tell(others=False)
 
@@ -118,17 +118,17 @@ class SweepSummary(Callback):
                 say(line, markup=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Tell of the last jobs, print the table, close the journal, set the exit status.
+        """Report the last jobs, print the table, close the journal, set the exit status.
 
-        Hydra makes a warning of what is raised here. So each part is tried by itself, and one that fails is an error
-        of the command.
+        Hydra would turn an error here into a warning. Therefore each part is tried by itself, and a part that fails
+        makes the command fail.
         """
         BROKEN_OFF.clear()
         if not self._end(config):
             sys.exit(1)
 
     def _break_off(self, config: DictConfig) -> None:
-        """Tell of the jobs that have ended, if there are any, where the command came to no end of its own."""
+        """If an error ended the command, report the jobs that have ended."""
         assert self._journal is not None
         if self._journal.read()[1]:
             self._end(config)
@@ -137,7 +137,7 @@ class SweepSummary(Callback):
             self._journal.discard()
 
     def _end(self, config: DictConfig) -> bool:
-        """Tell and close everything; whether all jobs completed and all was told."""
+        """Report and close everything. Returns whether all jobs completed and all parts succeeded."""
         journal = self._journal
         assert journal is not None
         self._ended.set()
@@ -164,7 +164,7 @@ class SweepSummary(Callback):
 
     @contextmanager
     def _part(self, what: str) -> Iterator[None]:
-        """A part of the end; whatever it raises is one sentence, and the other parts follow."""
+        """A context manager for one part of the end. It prints an error as one sentence; the other parts follow."""
         try:
             yield
         except Exception as error:
@@ -175,7 +175,7 @@ class SweepSummary(Callback):
 
     @staticmethod
     def _table(root: Path, plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> bool:
-        """Print the table of all jobs; whether all completed."""
+        """Print the table of all jobs. Returns whether all completed."""
         ended = {number: job for number, job in jobs.items() if job["state"] != RUNNING}
         rows = [(Path(job["folder"]), job["result"]) for job in ended.values()]
         summary.print_sweep(root, rows)
@@ -192,7 +192,7 @@ class SweepSummary(Callback):
 
 
 def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
-    """Keep the runs that the sweep found in its ledger beside those that it made: the table that holds them."""
+    """Write the runs that the sweep found in its ledger to a table in its folder. Returns the path of the table."""
     from posenc.report.reading import ledger
 
     ledger.extract(Path(to_absolute_path(config.ledger)), taken, root / LEDGER_ROWS)
@@ -200,13 +200,13 @@ def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
 
 
 def sources_of(root: Path, tables: Sequence[Path]) -> list[Path]:
-    """Where the runs of a sweep are read from: its folder, if it has any, and the tables of those not made again."""
+    """The sources of a sweep's runs: its folder, if it contains runs, and the tables of runs from the ledger."""
     return [root, *tables] if any(root.rglob(RESULT)) or not tables else [*tables]
 
 
 def report(root: Path, sources: Sequence[Path]) -> None:
-    """Write the report over all runs of the sweep, those of earlier commands included, and say what it finds."""
-    from posenc.report import write  # two seconds of imports, which the jobs need not pay
+    """Write the report over all runs of the sweep, earlier commands included, and print its findings."""
+    from posenc.report import write  # two seconds of imports, which the jobs do not need
 
     page, finding = write(sources, root, overview=any(root.rglob(f"{EVENTS}*")))
     say(str(finding))
@@ -215,13 +215,13 @@ def report(root: Path, sources: Sequence[Path]) -> None:
 
 def claim_of(config: DictConfig) -> None:
     """Raise ConfigError for a claim that cannot be judged."""
-    from posenc.published import sweep  # Lightning, which a sweep without a claim loads in its first run
+    from posenc.published import sweep  # imports Lightning, which other sweeps import only in their first run
 
     sweep.claim_of(config)
 
 
 def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
-    """Judge the claim that the sweep was made for."""
+    """Judge the claim that the sweep tests."""
     from posenc.published import sweep
 
     sweep.judge(config, roots, folder)

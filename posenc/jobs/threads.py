@@ -1,4 +1,4 @@
-"""How many threads a process computes with."""
+"""The number of threads of a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ THREADS = 1024
 
 
 def threads_of(config: DictConfig) -> int | None:
-    """The threads that this process is asked to compute with: `config.threads`, or its share of the machine."""
+    """The number of threads for this process: `config.threads`, or its share of the machine."""
     if config.threads is not None:
         checks.positive("config", maximum=THREADS, threads=config.threads)
         return config.threads
@@ -25,7 +25,7 @@ def threads_of(config: DictConfig) -> int | None:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[None]:
-    """Inside, torch computes with so many threads, or with as many as before."""
+    """A context manager: torch computes with so many threads; None: no change."""
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from posenc.jobs.launch import launch
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def main(config: DictConfig) -> float | None:
-    """Build, fit, test, write the result (see posenc/jobs); the best validation loss, for searches."""
+    """Build, fit, test, write the result (see posenc/jobs). Returns the best validation loss, for searches."""
     from posenc.jobs.job import job
 
     with mistakes(CONFIGS):
@@ -22,7 +22,7 @@ def main(config: DictConfig) -> float | None:
 
 
 def command(words: Sequence[str]) -> None:
-    """Train what the words say. The folder configs/ here is read beside posenc's own."""
+    """Train what the words describe. The folder configs/ in the current folder is read besides posenc's own."""
     own = Path.cwd() / "configs"
     named = any(word.partition("=")[0] in ("--config-dir", "-cd") for word in words)
     if own.is_dir() and not named and own.resolve() != CONFIGS:

@@ -1,6 +1,6 @@
-"""Starts the processes of a run that asks for several (trainer.devices), by torch's own launcher.
+"""Starts the processes of a run with several devices (trainer.devices), with torch's own launcher.
 
-They get the composed config of this run alone. Lightning would give the whole command again, which may be a sweep.
+They receive only the composed config of this run. Lightning would start the whole command again, perhaps a sweep.
 """
 
 import logging
@@ -30,16 +30,16 @@ from posenc.terminal import keep_going, muted
 
 HOST = "127.0.0.1"
 DAY = "86400"
-"""Seconds that workers have to end after a signal: a validation in hand may take long."""
-for name in ("torch.distributed.elastic", "torch.multiprocessing"):  # posenc says in one sentence how a worker ended
+"""Workers have so many seconds to end after a signal, because a validation may take long."""
+for name in ("torch.distributed.elastic", "torch.multiprocessing"):  # posenc itself reports how a worker ended
     logging.getLogger(name).addHandler(logging.NullHandler())
     logging.getLogger(name).propagate = False
 
 
 def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) -> tuple[dict[str, Any], int | None]:
-    """Let `trainer.devices` processes do a run; its result, and the signal that stopped the run if one did.
+    """Let `trainer.devices` processes do a run. Returns its result, and the signal that stopped it, or None.
 
-    how  the other arguments of `at_work`
+    how  further arguments of `at_work`
     """
     devices, most = config.trainer.devices, max(2, os.cpu_count() or 1, torch.cuda.device_count())
     if devices > most:
@@ -56,9 +56,9 @@ def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) 
     except SignalException as caught:
         signum = int(caught.sigval)
     finally:
-        for child in multiprocessing.active_children():  # a second signal leaves them
+        for child in multiprocessing.active_children():  # they still run after a second signal
             child.kill()
-        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers in no other thread
             for each, handler in before.items():
                 signal.signal(each, handler)
     if isinstance(answer, Exception):
@@ -67,7 +67,7 @@ def start(config: DictConfig, folder: Path, record: dict[str, Any], **how: Any) 
 
 
 def _config(devices: int, logs: str) -> LaunchConfig:
-    """One machine, and no second try. The launcher hands the signals that it gets on to the workers."""
+    """A launch on one machine, without a second try. The launcher passes its signals on to the workers."""
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", DAY)
     config = LaunchConfig(
         min_nodes=1,
@@ -80,22 +80,22 @@ def _config(devices: int, logs: str) -> LaunchConfig:
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
     )
-    config.signals_to_handle = ",".join(each.name for each in stop_signals())  # which torch 2.8 ignores
+    config.signals_to_handle = ",".join(each.name for each in stop_signals())  # torch 2.8 ignores it
     return config
 
 
 def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any]) -> Exception | None:
-    """One process of the run. Rank 0 returns a mistake, which its parent tells."""
-    from posenc.jobs.ranks import follow, leading  # Lightning, which the parent does not need
+    """One process of the run. Rank 0 returns a user's mistake, and its parent reports it."""
+    from posenc.jobs.ranks import follow, leading  # imports Lightning, which the parent does not need
 
     if hasattr(os, "setsid"):
-        os.setsid()  # a terminal signals the parent alone, which hands the signal on
+        os.setsid()  # a terminal signals only the parent, which passes the signal on
     keep_going()
     here = place()
     assert here is not None
     if here.rank:
         with muted():
-            follow(here)  # if another process is gone, the parent says which
+            follow(here)  # if another process is lost, the parent says which
         return None
     try:
         with leading(here) as tell:
@@ -111,7 +111,7 @@ def _worker(plain: Any, folder: Path, record: dict[str, Any], how: dict[str, Any
 def _ended(
     folder: Path, record: dict[str, Any], failure: tuple[int, ProcessFailure] | None, signum: int | None
 ) -> tuple[dict[str, Any], int | None]:
-    """What rank 0 has written; what is to be said in its place where a process has failed first."""
+    """The result that rank 0 has written, or, if a process failed before that, a result with the reason."""
     try:
         result = read_json(folder / RESULT)
     except (OSError, ValueError):
@@ -119,12 +119,12 @@ def _ended(
     if failure is not None:
         rank, process = failure
         if process.exitcode > 128 and result["status"] == "interrupted":
-            return result, process.exitcode - 128  # one worker alone was signalled, and told the others
+            return result, process.exitcode - 128  # one worker received the signal and told the others
         said: Any = process.message
         why = said["message"] if isinstance(said, dict) else said
         how = f"by {process.signal_name()}" if process.exitcode < 0 else f"with {why}"
         error = f"process rank{rank} ended {plain_text(how)}; the same command goes on from the last checkpoint"
         result |= {"status": "failed", "error": error}
-        with lock_folder(folder, wait=True):  # rank 0 may have died before it could write
+        with lock_folder(folder, wait=True):  # rank 0 may have ended before it wrote a result
             write_result(folder, result)
     return result, signum if result["status"] == "interrupted" else None
