@@ -1,1 +1,1 @@
-"""Run folders: what lies in one, who works in one, and what makes two runs one. Needs no torch."""
+"""Run folders: their files, their lock, and the identity of a run. Needs no torch."""

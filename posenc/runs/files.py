@@ -1,4 +1,4 @@
-"""How posenc opens a file of a folder that anybody may have made: a regular one, of so many bytes, through no link."""
+"""Opens files in folders that anybody may have made. Only regular files of limited size are opened, and no links."""
 
 import errno
 import os
@@ -6,17 +6,17 @@ import stat
 from pathlib import Path
 
 INNER = (".hydra", ".before", ".sweeps")
-"""Folders that posenc makes inside of the one that it is given; `checkpoints`, where checkpoints lie in it, is one."""
+"""Folders that posenc makes inside a run folder or a sweep folder, besides a folder `checkpoints` with checkpoints."""
 EVENTS = "events.out.tfevents."
-"""TensorBoard's files: EVENTS, the second in which a file was begun in ten digits, machine, process, a number."""
+"""The names of TensorBoard's files: EVENTS, the time of creation (ten digits), machine, process, a number."""
 CEILINGS, OVERVIEW = "ceilings", "tensorboard"
-"""Folders of TensorBoard's files, made inside of the folder of a run and of a sweep."""
+"""Folders of TensorBoard's files inside a run folder (ceilings) and inside a sweep folder (overview)."""
 
 
 def link_above(path: Path) -> Path | None:
-    """The folder of posenc's own that `path` lies in, if it is a link; a link that leads to a run folder is none.
+    """The folder of `INNER` that contains `path`, if that folder is a link; otherwise None.
 
-    A user may name his run folder by a link. What lies in it is no name of his.
+    A user may give a link to a run folder. But the names inside the run folder are posenc's, so they must not be links.
     """
     inner = (*INNER, "checkpoints") if path.suffix == ".ckpt" else INNER
     near = [folder for folder in (path.parent, path.parent.parent) if folder.name in inner]
@@ -24,12 +24,12 @@ def link_above(path: Path) -> Path | None:
 
 
 def open_file(path: Path, flags: int, *, follow: bool = False) -> int:
-    """A descriptor of a regular file, which never waits.
+    """Open a regular file without waiting. Returns its descriptor.
 
-    flags   of os.open; a file that is made can be read by all, as far as the system's mask allows
-    follow  a link, because a user named it
+    flags   flags of os.open. Everybody can read a new file, unless the system's mask forbids it
+    follow  whether to follow a link, which is allowed if a user gave the path
 
-    Raises OSError; ValueError for a link, a folder, a pipe or a device.
+    Raises OSError, or ValueError for a link, a folder, a pipe or a device.
     """
     if not follow:
         above = link_above(path)
@@ -42,23 +42,23 @@ def open_file(path: Path, flags: int, *, follow: bool = False) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise ValueError("it is a link" if error.errno == errno.ELOOP else "it is no file") from error
         raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):  # of what was opened, whatever the name stands for by now
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # checks the opened file, not the name
         os.close(handle)
         raise ValueError("it is no file")
     return handle
 
 
 def read_bytes(path: Path, limit: int, *, follow: bool = False) -> bytes:
-    """All of a file of at most `limit` bytes. Raises OSError, or ValueError for what is none."""
+    """The whole content of a file. Raises OSError, or ValueError if it is not regular or larger than `limit` bytes."""
     with os.fdopen(open_file(path, os.O_RDONLY, follow=follow), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise ValueError(f"it has {size:,} bytes; at most {limit:,} are read")
-        return file.read(size)  # and nothing that is written meanwhile
+        return file.read(size)  # without bytes that are appended meanwhile
 
 
 def read_end(path: Path, size: int, *, follow: bool = False) -> bytes:
-    """The last `size` bytes of a file. Raises as `read_bytes`."""
+    """The last `size` bytes of a file. Raises the errors of `read_bytes`."""
     with os.fdopen(open_file(path, os.O_RDONLY, follow=follow), "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size))
         return file.read(size)

@@ -1,4 +1,4 @@
-"""What a run finds in its folder: nothing, its own result, its own beginnings, or another run. Needs no torch."""
+"""Opens a run folder. It is empty, or has this run's result, its unfinished run, or another run. Needs no torch."""
 
 import json
 import os
@@ -19,20 +19,20 @@ from posenc.runs.result import RESULT, is_result, other_layout
 from posenc.runs.writing import clear_parts, write_text
 
 FINISHED = ("completed", "diverged")
-"""Statuses that the same config would reach again; a failed or interrupted run is worth another try."""
+"""Final statuses: the same config would end with the same status again. Failed and interrupted runs are tried again."""
 RESUMED = ("last.ckpt", "previous.ckpt")
 BEFORE, REPLACED = ".before", "replaced.json"
 BEGUN = "identity.json"
-"""Beside the record of the config, from the beginning on: what the result will say of the run's identity."""
+"""The file with the run's identity. It is written beside the config's record when the run begins."""
 IDENTITY_KEYS = ("schema", "config_hash", "data_digest", "start_digest")
 
 
 @dataclass
 class RunFolder:
-    """A run folder that this process holds.
+    """A run folder that this process has locked.
 
-    finished  the result, where this config has come to its end here before
-    resume    the checkpoints of a run of this config that was stopped before its end, the newest first
+    finished  the result, if a run of this config has finished here
+    resume    the checkpoints of a stopped run of this config, the newest first
     """
 
     folder: Path
@@ -41,16 +41,16 @@ class RunFolder:
 
     @property
     def untouched(self) -> bool:
-        """Nothing was written here yet."""
+        """Whether nothing was written here yet."""
         return not [path for path in self.folder.iterdir() if path.name not in (LOCK, HOLDER)]
 
     @property
     def before(self) -> Path | None:
-        """Where the result is that `force` was to replace, until the new one is complete."""
+        """The folder of the old result that `force` replaces. It exists until the new result is complete."""
         return self.folder / BEFORE if (self.folder / BEFORE / REPLACED).exists() else None
 
     def complete(self, status: str) -> None:
-        """A result is written: the one before it, if it was kept, is no longer needed."""
+        """Remove the old result, if one was kept: a new result has been written."""
         if status in FINISHED:
             shutil.rmtree(self.folder / BEFORE, ignore_errors=True)
 
@@ -67,12 +67,15 @@ def open_run(
     former: Sequence[str] = (),
     root: Path | None = None,
 ) -> Iterator[RunFolder]:
-    """Hold `folder` for a run whose config_hash is `digest`, on data with the digest `data`, from weights with `start`.
+    """Lock `folder` for a run.
 
-    force   set aside what is there, whatever it is
-    wait    for a process that is at work there, else refuse
+    digest  its config_hash
+    force   set aside everything that is in the folder
+    wait    wait for another process that has locked the folder; otherwise raise ConfigError
+    data    the digest of its data
+    start   the digest of the weights that it starts from
     former  identity.former_hashes of the same config
-    root    of the sweep that `folder` lies in: no link leads from there to it
+    root    the folder of its sweep; no folder between `root` and `folder` may be a link
     """
     for between in (folder, *folder.parents) if root in folder.parents else ():
         if between == root:
@@ -84,14 +87,14 @@ def open_run(
 
 
 def begin(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write down whose folder this is before there is anything that another run could take for its own."""
+    """Write the identity of the run before any other file, so that no other run uses these files as its own."""
     said = {key: record.get(key) for key in IDENTITY_KEYS}
     write_text(folder / ".hydra" / BEGUN, json.dumps(said, indent=2) + "\n")
 
 
 @contextmanager
 def lock_folder(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Hold `folder`, made if it is not there, as the only process; one that stays empty is removed again."""
+    """Lock `folder` for this process. It is made if it does not exist, and removed again if it stays empty."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_links(folder)
@@ -112,7 +115,7 @@ def lock_folder(folder: Path, *, wait: bool) -> Iterator[None]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise ConfigError if anything in a folder that a command is to write to is a link: it might lead out of it."""
+    """Raise ConfigError if a folder to which a command writes contains a link, which might lead to another place."""
     inner = [folder / name for name in (*INNER, "checkpoints", CEILINGS, OVERVIEW)]
     for here in (folder, *(each for each in inner if each.is_dir() and not each.is_symlink())):
         with os.scandir(here) as found:
@@ -152,7 +155,7 @@ def _look(
         _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
     if finished:
         return RunFolder(folder, finished=result)
-    (folder / RESULT).unlink(missing_ok=True)  # a folder with a result is one that has come to its end
+    (folder / RESULT).unlink(missing_ok=True)  # a folder with a result counts as finished
     if found:
         return RunFolder(folder, resume=found)
     _discard(folder)
@@ -160,7 +163,7 @@ def _look(
 
 
 def same_data(folder: Path, was: str | None, now: str | None) -> None:
-    """Raise ConfigError if the data of the run in `folder` have changed since; None is not known."""
+    """Raise ConfigError if the data of the run in `folder` have changed. None means not known."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
             f"{folder} holds a run on other data: what dataset.path names had the digest {was} then and has {now} now; "
@@ -170,7 +173,7 @@ def same_data(folder: Path, was: str | None, now: str | None) -> None:
 
 
 def _same_start(folder: Path, was: str | None, now: str | None) -> None:
-    """Raise ConfigError if the checkpoint that the run in `folder` began with has changed since; None is not known."""
+    """Raise ConfigError if the checkpoint that the run in `folder` started from has changed. None means not known."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
             f"{folder} holds a run that began with other weights: what start_from names had the digest {was} then and "
@@ -180,7 +183,10 @@ def _same_start(folder: Path, was: str | None, now: str | None) -> None:
 
 
 def _read(path: Path, force: bool) -> dict[str, Any] | None:
-    """A result; a file that is none is taken for an unfinished run's. Raises ConfigError for one of another layout."""
+    """The result; None if the file is no result, so that the run counts as unfinished.
+
+    Raises ConfigError for a result of another layout.
+    """
     try:
         found = reading.plain_text(reading.read_json(path))
     except (OSError, ValueError):
@@ -201,7 +207,7 @@ def same_layout(path: Path, record: Any) -> None:
 
 
 def begun(folder: Path) -> dict[str, Any]:
-    """What the run that began here said of itself. Raises ConfigError where that is of another layout."""
+    """The identity that the run in this folder wrote. Raises ConfigError if it has another layout."""
     path = folder / ".hydra" / BEGUN
     try:
         found = reading.read_json(path)
@@ -212,11 +218,11 @@ def begun(folder: Path) -> dict[str, Any]:
 
 
 def _hash_of(folder: Path) -> str | None:
-    """config_hash of the run that began here, from its record, whatever hash its posenc made of it."""
+    """Today's config_hash of the run in this folder, computed from its recorded config."""
     try:
         plain = OmegaConf.to_container(reading.read_config(folder / ".hydra" / "config.yaml"))
         return identity.config_hash(cast(dict[str, Any], plain))
-    except Exception:  # no record, half of one, or one of an older posenc: it cannot be gone on with
+    except Exception:  # no complete record, or one of an older version: the run cannot go on
         return None
 
 
@@ -229,7 +235,7 @@ def _shared_before(folder: Path, recorded: str | None) -> bool:
 
 
 def _own(folder: Path) -> list[Path]:
-    """What a run writes; other runs may lie in folders below."""
+    """The files that a run writes. Folders below may contain other runs."""
     names = (RESULT, "checkpoints", "metrics.csv", "traceback.txt", "hparams.yaml", ".hydra")
     names += ("metrics_damaged.csv", CEILINGS)
     names += ("by_position.csv", "by_position.png", "length.png")
@@ -246,7 +252,7 @@ def _discard(folder: Path) -> None:
 
 
 def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
-    """Keep a finished run under .before/; an unfinished one that was to replace such a run is given up instead."""
+    """Move a finished run to .before/. If .before/ has a finished run already, discard the unfinished one instead."""
     before = folder / BEFORE
     finished = result is not None and result["status"] in FINISHED
     if before.exists() and not finished:
@@ -255,4 +261,4 @@ def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir()
     for path in _own(folder):
-        path.rename(before / (REPLACED if path.name == RESULT else path.name))  # no reader may count it
+        path.rename(before / (REPLACED if path.name == RESULT else path.name))  # so that readers do not count it

@@ -1,7 +1,7 @@
-"""Modules that have moved: under their former names they are still found.
+"""Finds modules that have moved under their former names.
 
-Code of users imports them, config files and records of runs name classes in them. `now` gives today's name of a class,
-`install` lets Python import a module under its former name, without a second copy of it.
+Users' code imports these modules, and config files and records of runs name classes in them. `now` gives today's name
+of a class. `install` lets Python import a module under its former name, without a second copy of it.
 """
 
 import sys
@@ -64,15 +64,15 @@ COMMANDS = {
     "analyze": "analyze", "benchmark": "benchmark", "catalog": "encodings", "report": "report",
     "statistics": "coverage", "studies.panel": "panel", "task_catalog": "tasks",
 }  # fmt: skip
-"""What is typed after `python -m posenc` in place of `python -m posenc.NAME`."""
+"""The words after `python -m posenc` that replace `python -m posenc.NAME`."""
 PACKAGES = {
     "positions.": "positions.positions.", "attention.": "attention.layer.", "training.": "training.trainer.",
 }  # fmt: skip
-"""Modules whose former name is a package today, which hands on what they defined."""
+"""Modules whose former name is a package today. The package exports the names that they defined."""
 
 
 def now(path: str) -> str:
-    """Today's name of a module or class of posenc's; any other name as it is."""
+    """Today's name of a module or class of posenc; any other name is not changed."""
     if not path.startswith(ROOT):
         return path
     names = path.removeprefix(ROOT).split(".")
@@ -84,7 +84,7 @@ def now(path: str) -> str:
 
 
 def before(path: str) -> str:
-    """The former name of a class of posenc's, as records of runs have it that are older than the moves."""
+    """The former name of a class of posenc. Records of old runs have it."""
     inner = path.removeprefix(ROOT)
     if inner == path:
         return path
@@ -95,7 +95,7 @@ def before(path: str) -> str:
 
 
 def renamed(node: Any, name: Callable[[str], str]) -> Any:
-    """Plain values of a config in which the class at each `_target_` has the name that `name` gives it."""
+    """A copy of a config's plain values, with `name` applied to each `_target_`."""
     if isinstance(node, Mapping):
         return {
             key: name(child) if key == "_target_" and isinstance(child, str) else renamed(child, name)
@@ -105,12 +105,12 @@ def renamed(node: Any, name: Callable[[str], str]) -> Any:
 
 
 class Former(MetaPathFinder, Loader):
-    """Finds a module of posenc's under its former name. The module is today's, not a copy."""
+    """Finds a module of posenc under its former name. It is the same module object, not a copy."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for a former name, None for any other."""
+        """A spec for a former name; None for any other name."""
         return ModuleSpec(fullname, self) if now(fullname) != fullname else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -120,24 +120,24 @@ class Former(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing, for the module has run; give it back its own spec, which the import system has just replaced."""
+        """Restore the module's own spec, which the import system has replaced. The module has already run."""
         if module.__spec__ is not None and module.__spec__.loader is self:
             module.__spec__ = module.__spec__.loader_state
 
     def get_code(self, name: str) -> CodeType:
-        """What `python -m` runs under a former name."""
+        """The code that `python -m` runs for a former name."""
         return _run_command.__code__
 
 
 def _run_command() -> None:
-    """Python runs this code by itself, as the module of a former name: it has no names of this file, but a __spec__."""
+    """Python runs this code as the module of a former name. It has a __spec__, but none of the names of this file."""
     from posenc.runs.former import command
 
     command(__spec__.name)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def command(module: str) -> None:
-    """Run what `python -m posenc.NAME` ran before all commands had one door, after a line that says what to type."""
+    """Run the former command `python -m posenc.NAME`, after a line that says what to type today."""
     word = COMMANDS.get(module.removeprefix(ROOT))
     if word is None:
         sys.exit(f"error: {module} is no command; python -m posenc --help lists those that there are.")
@@ -147,5 +147,5 @@ def command(module: str) -> None:
 
 
 def install() -> None:
-    """Put `Former` before the finders that Python has: they would load a second copy of what a former package holds."""
+    """Put `Former` before Python's finders, which would load a second copy of modules in a former package."""
     sys.meta_path.insert(0, Former())

@@ -1,8 +1,8 @@
-"""What a run is: every value that can change its result, as a digest and as plain values. Needs no torch.
+"""The identity of a run: all values that can change its result, as a digest and as plain values. Needs no torch.
 
-Two runs with one identity give one result. A finished run is skipped, a stopped one is gone on with, and runs of
-several seeds are averaged, by it. Every key of a config is part of the identity unless it is named here. A class of
-posenc's counts by its name alone, so that moving a file makes no other run; no two of its classes have one name.
+Two runs with the same identity give the same result. posenc uses the identity to skip finished runs, to go on with
+stopped runs, and to average runs that differ only in the seed. Every key of a config is part of the identity unless it
+is named here. For a class of posenc only its name counts, so a file can be moved; no two classes have the same name.
 """
 
 import hashlib
@@ -19,36 +19,36 @@ from posenc.runs.files import open_file
 from posenc.runs.former import before, renamed
 
 HOW = ("hydra", "launcher", "logger", "force", "threads", "ledger")
-"""What may be typed to say how runs come about, not what they are: it changes no result, and names paths."""
+"""Words of a command that say how runs are made. They change no result and may contain paths."""
 HARMLESS = (
     "force", "threads", "name", "logger", "ledger", "claim", "trainer.log_every", "trainer.checkpoint_every",
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
 )  # fmt: skip
-"""Keys that change no result, or no more of it than the rounding of its sums: how a run is launched and recorded."""
+"""Keys that change at most the rounding of a result. They say how a run is launched and recorded."""
 FORMER_GROUPS = ("allow",)
-"""Keys of configs that a former posenc recorded; they changed no result either, and no config has them now."""
+"""Keys that only configs of earlier versions of posenc have. They change no result either."""
 NEWER = (
     "data.eval_error", "data.validation_size", "trainer.compile", "model.logit_scale", "model.rms_norm",
     "model.mlp_gate", "model.num_kv_heads", "model.qk_norm", "model.sinks", "model.soft_cap", "encoding.rotated",
     "encoding.attention_factor", "encoding.mscale", "encoding.mscale_all_dim", "dataset.num_tokens",
 )  # fmt: skip
-"""Keys of groups that a former posenc did not have: null (or false) does what it did and is left out."""
+"""Keys that earlier versions of posenc did not have. null (or false) is the former behaviour and is left out."""
 BEFORE = {"encoding.truncate": True, "dataset.tokenizer": "bytes"}
-"""Keys that a former posenc did not have, and the value that does what it did."""
+"""Keys that earlier versions of posenc did not have, each with the value of the former behaviour."""
 OURS = "posenc.callbacks."
-"""Callbacks below this module only watch; tests/test_identity.py holds them to it."""
+"""Callbacks in this package only watch a run; tests/test_identity.py checks this."""
 WATCHERS = (
     "DeviceStatsMonitor", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "ProgressBar", "RichModelSummary",
     "RichProgressBar", "ThroughputMonitor", "TQDMProgressBar",
 )  # fmt: skip
-"""Callbacks of Lightning's that only watch. All others count: they may average weights, end training, freeze layers."""
+"""Callbacks of Lightning that only watch a run. Other callbacks may average weights, end training or freeze layers."""
 FORMER: dict[str, tuple[str, ...]] = {
     "encoding": (), "positions": (), "dataset": (), "model": (), "optimizer": (), "module": (),
     "data": ("_target_", "batch_size", "eval_size", "eval_tokens", "train_size", "curriculum_steps"),
     "trainer": ("max_steps", "precision", "gradient_clip"),
     "seed": (),
 }  # fmt: skip
-"""What the oldest of `former_hashes` is made of; () is the whole group."""
+"""The keys of the oldest of `former_hashes`; () is the whole group."""
 
 
 SHARED_BEFORE = (
@@ -56,7 +56,7 @@ SHARED_BEFORE = (
     "DynamicPositionalBias", "FIREPositionalBias", "ForgettingPositionalBias", "PaTHPositionalEncoding",
     "SelectiveRotaryPositionalEncoding", "ShawRelativePositionalEncoding", "TransformerXLPositionalEncoding",
 )  # fmt: skip
-"""Encodings whose weights all layers shared by default, until commit 3c13bc1. Since then each layer has its own."""
+"""Encodings whose weights all layers shared by default until commit 3c13bc1. Since then each layer has its own."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _saying(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a group counts; each part of a mixture has the keys of an encoding."""
+    """The part of a group that belongs to the identity. Each part of a mixture has the keys of an encoding."""
     kept = {key: child for key, child in node.items() if not _says_nothing(f"{group}.{key}", child)}
     parts = node.get("parts") if group == "encoding" else None
     if isinstance(parts, Mapping):
@@ -94,31 +94,31 @@ def _says_nothing(key: str, value: Any) -> bool:
 
 
 def watches(callback: Any) -> bool:
-    """Whether this node of a config builds a callback that is known to change nothing."""
+    """Whether this node of a config builds a callback that only watches."""
     target = str(callback.get("_target_")) if isinstance(callback, Mapping) else ""
     return target.startswith(OURS) or (target.startswith("lightning.") and target.rpartition(".")[2] in WATCHERS)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits over the identity."""
+    """The digest of the identity, 16 hexadecimal digits."""
     return digest(identity(config))
 
 
 def former_hashes(config: Mapping[str, Any]) -> list[str]:
-    """The config_hash that a former posenc wrote into the results of this config.
+    """The config_hashes that earlier versions of posenc wrote into results of this config.
 
-    In one of them a class has the module that it was defined in; the other leaves out callbacks and unknown keys too.
+    In the first, classes are named with their modules. The second also leaves out callbacks and unknown keys.
     """
     return [] if _by_default_per_layer(config) else _former(config)
 
 
 def shared_before(config: Mapping[str, Any], recorded: str | None) -> bool:
-    """Whether a run of this config may be one in which all layers shared the encoding's weights by default.
+    """Whether in a run of this config all layers may have shared the encoding's weights by default.
 
-    The config says the same then and now; the hash that was recorded, or that none was, tells a former posenc.
+    The config is the same as today. Only the recorded hash, or its absence, shows that an earlier version ran it.
     """
     if not _by_default_per_layer(config) or recorded == config_hash(config):
-        return False  # a table has the classes without their modules: then today's digest is a former one too
+        return False  # without modules of classes, today's digest equals a former one
     return not recorded or recorded in _former(config)
 
 
@@ -158,9 +158,9 @@ def _flat(key: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def start_digest(path: str | None) -> str | None:
-    """Of the checkpoint that `start_from` names: its bytes, since a path may come to hold other weights.
+    """The digest of the bytes of the checkpoint `start_from`. A path is not enough: its weights may change.
 
-    None where nothing is named, or nothing can be read, which is said where the weights are loaded.
+    None if no checkpoint is named or it cannot be read. Loading the weights then raises the error.
     """
     if path is None:
         return None
@@ -172,5 +172,5 @@ def start_digest(path: str | None) -> str | None:
 
 
 def digest(plain: Any) -> str:
-    """16 hexadecimal digits over a plain value."""
+    """The digest of a plain value, 16 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()

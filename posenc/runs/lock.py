@@ -1,4 +1,4 @@
-"""One process at a time in a run folder: a lock of the filelock library, and who holds it. Needs no torch."""
+"""Locks a run folder for one process, with the filelock library, and records which process it is. Needs no torch."""
 
 import os
 import platform
@@ -17,25 +17,25 @@ from posenc.runs.reading import plain_text
 from posenc.runs.writing import write_text
 
 LOCK, HOLDER = ".lock", ".holder"
-"""The lock, and beside it what the process that holds the lock says of itself."""
+"""The lock file, and the file in which the process that has the lock describes itself."""
 MAX_HOLDER_BYTES = 4096
-"""Upper limit of what is read of `HOLDER`, in bytes; a process writes some hundred."""
+"""Upper limit, in bytes, of what is read of `HOLDER`; a process writes some hundred bytes."""
 
 
 @contextmanager
 def locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock file `path`; while another process does, wait for it or refuse, naming that process.
+    """Lock the file `path`. If another process has locked it, wait, or raise ConfigError that names that process.
 
-    The system's lock ends with its process, so a stale lock file blocks no one. On a file system without such locks
-    filelock writes process and machine into the file: a dead process of this machine is recognised, for another
-    machine's lock a person must decide.
+    The system's lock ends with its process, so a stale lock file blocks no one. On a file system without such locks,
+    filelock writes process and machine into the file. A dead process of this machine is recognised. For the lock of
+    another machine a person must decide.
     """
     lock = _acquired(path, wait)
     try:
         write_text(path.with_name(HOLDER), _self())
         yield
     finally:
-        for each in (path.with_name(HOLDER), path):  # the lock last, while it is still held
+        for each in (path.with_name(HOLDER), path):  # the lock file last, while it is still locked
             with suppress(OSError):
                 each.unlink(missing_ok=True)
         with suppress(OSError):
@@ -70,7 +70,7 @@ def _self() -> str:
 
 
 def _holder(path: Path) -> str:
-    """What the holder says of itself, in brackets; nothing if it has said nothing yet."""
+    """The description of the process that has the lock, in brackets; empty if there is none yet."""
     with suppress(OSError, ValueError):
         return f" ({plain_text(read_bytes(path.with_name(HOLDER), MAX_HOLDER_BYTES).decode(errors='replace'))})"
     return ""

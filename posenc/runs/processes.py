@@ -1,4 +1,4 @@
-"""Which process of a run this is, where torchrun or srun has started several. Needs no torch."""
+"""The number of this process, if torchrun or srun has started several processes for a run. Needs no torch."""
 
 import os
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Place(NamedTuple):
 
 
 def place() -> Place | None:
-    """The place of this process among those of its run; None where no launcher has started it.
+    """The place of this process among the processes of its run; None if no launcher has started it.
 
     A batch script of SLURM has most of srun's variables too. Only srun sets SLURM_STEP_NUM_TASKS.
     """

@@ -1,6 +1,6 @@
-"""Records of a folder that anybody may have written, read as plain values: nothing is run, nothing is endless.
+"""Reads records that anybody may have written, as plain values. No code in them is run, and time is limited.
 
-Each is refused where it is no regular file, is larger or deeper than any record of posenc, or would take long to read.
+A file is refused if it is not regular, if it is larger or deeper than any record of posenc, or if it is slow to read.
 """
 
 import hashlib
@@ -16,23 +16,23 @@ from omegaconf import DictConfig, OmegaConf
 from posenc.runs.files import read_bytes
 from posenc.runs.former import now, renamed
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast if libyaml is installed
 JSON, YAML, CONFIG, TABLE = 2 * 2**20, 2**20, 2**18, 64 * 2**20
-"""Bytes of a record of each kind; those of posenc have some thousand, long logs some million."""
+"""Upper limits, in bytes, of each kind of record; posenc's records have some thousand, long logs some million."""
 MAX_DEPTH = 50
-"""Upper limit of lists and mappings inside of each other; posenc writes six."""
+"""Upper limit of the depth of nested lists and mappings; posenc writes six levels."""
 MAX_VALUES, MAX_KEYS = 50_000, 1000
-"""Values of a YAML file, and of one mapping: keys that are numbers can be chosen to collide, each with all others."""
+"""Upper limits of the values of a YAML file, and of one mapping: number keys can be chosen so that all collide."""
 MAX_DIGITS = 10_000
-"""Upper limit of characters in a number; YAML's 1:1:1:... takes time as the square of its length."""
+"""Upper limit of the characters of a number; reading YAML's 1:1:1:... takes time as the square of its length."""
 MAX_ROWS, MAX_COLUMNS = 1_000_000, 10_000
-"""Upper limits of a CSV file."""
+"""Upper limits of the rows and columns of a CSV file."""
 NAME_LIMIT = 100
-"""Characters of a name in a figure or a table."""
+"""Upper limit of the characters of a name in a figure or a table."""
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. Raises OSError, or ValueError for what is no record."""
+    """The content of a JSON file. Raises OSError, or ValueError if it is no record."""
     text = read_bytes(path, JSON).decode("utf-8")
     try:
         found = json.loads(text)
@@ -51,7 +51,7 @@ def _children(value: Any) -> list[Any]:
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file of plain values. Raises OSError, or ValueError for what is no record, a tag that names code too."""
+    """The plain values of a YAML file. Raises OSError, or ValueError if it is no record or a tag in it names code."""
     return _yaml(read_bytes(path, YAML).decode("utf-8"))
 
 
@@ -61,18 +61,18 @@ def _yaml(text: str) -> Any:
         return yaml.load(text, LOADER)
     except _TooLarge:
         raise
-    except Exception as error:  # the safe loader raises half a dozen types for what it does not understand
+    except Exception as error:  # the safe loader raises many types of errors
         raise ValueError("it is no YAML of plain values") from error
 
 
 class _TooLarge(ValueError):
-    """YAML that stands for more than a record holds."""
+    """The YAML expands to more values than a record has."""
 
 
 def _measure(text: str) -> None:
-    """Refuse what would be large or slow to build, while nothing is built.
+    """Raise an error for YAML that would be large or slow to build, before it is built.
 
-    posenc writes neither tags nor aliases nor merges (<<); each can make a file of ten lines stand for billions.
+    posenc writes no tags, aliases or merges (<<). With each of them ten lines can expand to billions of values.
     """
     sizes: list[int] = []
     for number, event in enumerate(yaml.parse(text, LOADER)):
@@ -99,9 +99,9 @@ def _measure(text: str) -> None:
 
 
 def read_config(path: Path) -> DictConfig:
-    """The record of a config, its classes under today's names. Raises OSError, or ValueError for what is none.
+    """The record of a config, with today's names of classes. Raises OSError, or ValueError if it is no such record.
 
-    It was resolved when it was written. One that is not would be resolved here, with what this machine knows.
+    The record must be resolved. An interpolation would be resolved here, with values of this machine.
     """
     text = read_bytes(path, CONFIG).decode("utf-8")
     found = _yaml(text)
@@ -112,12 +112,12 @@ def read_config(path: Path) -> DictConfig:
     try:
         plain = OmegaConf.to_container(OmegaConf.create(text))
         return cast(DictConfig, OmegaConf.create(renamed(plain, now)))
-    except Exception as error:  # keys and values that YAML knows and a config does not
+    except Exception as error:  # keys and values that YAML allows and a config does not
         raise ValueError("it is no config") from error
 
 
 def read_table(path: Path, limit: int = TABLE) -> bytes:
-    """The bytes of a CSV file of so many rows and columns as one may have. Raises OSError, or ValueError."""
+    """The bytes of a CSV file. Raises OSError, or ValueError if it has too many bytes, rows or columns."""
     data = read_bytes(path, limit)
     head = io.BytesIO(data).readline()
     if data.count(b"\n") > MAX_ROWS or head.count(b",") >= MAX_COLUMNS:
@@ -126,10 +126,10 @@ def read_table(path: Path, limit: int = TABLE) -> bytes:
 
 
 def plain_text(value: Any) -> Any:
-    """The same values with strings, keys included, that a terminal, a page or a figure shows as they are, in one line.
+    """The same values with strings (also keys) that a terminal, a page or a figure can show in one line.
 
-    What cannot be printed (escape sequences, marks that turn the direction of writing, halves of characters) is
-    written as in Python's repr.
+    Characters that cannot be printed are written as in Python's repr: escape sequences, marks for the direction of
+    writing, incomplete characters.
     """
     if isinstance(value, str):
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(value.split()))
@@ -141,7 +141,7 @@ def plain_text(value: Any) -> Any:
 
 
 def short(name: str) -> str:
-    """A name that fits into a figure; a long one keeps its beginning, and a mark that tells it from others."""
+    """A name that fits into a figure. A long name becomes its beginning and a mark that differs from others' marks."""
     if len(name) <= NAME_LIMIT:
         return name
     mark = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()

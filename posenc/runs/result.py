@@ -1,11 +1,11 @@
-"""A run on disk: the contract between training and everything that reads it.
+"""The files of a run. Training writes them, and everything else reads them.
 
-<run folder>/.hydra/config.yaml    the resolved record of what was run
+<run folder>/.hydra/config.yaml    the resolved config
              metrics.csv           every logged row
              result.json           written last, atomically
-             by_position.csv       test scores against the place in the sequence, of tasks that ask several tokens
+             by_position.csv       test scores for each place in the sequence, if a sequence has several targets
              checkpoints/          last.ckpt, previous.ckpt before it, best.ckpt by validation loss
-             events.out.tfevents.* TensorBoard, and ceilings/ with the constants that it shows
+             events.out.tfevents.* files for TensorBoard; ceilings/ has its constant curves
 """
 
 import json
@@ -18,16 +18,17 @@ from posenc.runs.writing import write_text
 
 RESULT = "result.json"
 STUDY = "study.json"
-"""In the place of result.json where nothing is trained (posenc.studies)."""
+"""The file of a study without training, in place of result.json (posenc.studies)."""
 SCHEMA = 2
-"""Of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`, `command`."""
+"""The layout of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`,
+`command`."""
 MAX_SCORE = 1e30
 """Upper limit of a number in a result; the mean of larger numbers may overflow."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
 
 
 def other_layout(record: Mapping[str, Any]) -> str | None:
-    """Why a record of another posenc is not read, in words; None where its layout is this one's."""
+    """A sentence that says why a record of another layout is not read; None if it has this layout."""
     found = record.get("schema")
     if found == SCHEMA and not isinstance(found, bool):
         return None
@@ -49,7 +50,7 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON cannot hold."""
+    """The same value with None in place of numbers that JSON cannot write."""
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -58,13 +59,13 @@ def _finite(value: Any) -> Any:
 
 
 def chosen(result: Mapping[str, Any]) -> tuple[str, str]:
-    """What a run is called by: ("recipe", its name) where it has one, else ("encoding", its name)."""
+    """The name of a run's arm: ("recipe", name) if it has a recipe, otherwise ("encoding", name)."""
     recipe = result.get("recipe")
     return ("recipe", str(recipe)) if recipe else ("encoding", str(result["encoding"]))
 
 
 def is_result(found: Any) -> bool:
-    """Whether a value is a result that can be told (jobs/summary.py): its names are names, its numbers are numbers."""
+    """Whether a value is a result that jobs/summary.py can print: its names are words, and its numbers are numbers."""
     names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
     if not isinstance(found, dict) or not names.keys() <= found.keys():
         return False

@@ -5,9 +5,9 @@ import signal
 from posenc.runs.slurm import slurm_job
 
 HANGUP = getattr(signal, "SIGHUP", None)
-"""What a closed terminal or a broken connection sends. Under `nohup` it is ignored, and stays so."""
+"""A closed terminal or a broken connection sends it. Under `nohup` it is ignored, and posenc ignores it too."""
 REQUEUE = getattr(signal, "SIGUSR1", None)
-"""What `sbatch --signal=USR1@90` sends; not every system has it."""
+"""`sbatch --signal=USR1@90` sends it. Not every system has it."""
 
 
 def stop_signals() -> list[signal.Signals]:

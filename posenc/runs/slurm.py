@@ -1,13 +1,13 @@
-"""What a run needs to know of SLURM: which job it is in, and how that is queued again. Needs no torch."""
+"""SLURM: the job of a run, and how to queue it again. Needs no torch."""
 
 import os
 import subprocess
 
 
 def slurm_job() -> str | None:
-    """The SLURM batch job that this process is in, as `scontrol` calls it; None elsewhere and in a shell of SLURM's.
+    """The id of this process's SLURM batch job, as `scontrol` needs it; None outside a batch job.
 
-    Jobs that submitit started are left to it: it takes SIGUSR1 or SIGUSR2 itself and queues them again.
+    None also for jobs that submitit started, because submitit itself handles SIGUSR1 or SIGUSR2 and queues them again.
     """
     job, array = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive") or "SUBMITIT_EXECUTOR" in os.environ:
@@ -16,7 +16,7 @@ def slurm_job() -> str | None:
 
 
 def requeue(job: str) -> str:
-    """Ask SLURM to run the job again; in words, what came of it."""
+    """Ask SLURM to run the job again. Returns a sentence that says whether it will."""
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

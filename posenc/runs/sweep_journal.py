@@ -1,8 +1,8 @@
-"""What became of each job of one sweep command, on disk, where every launcher's processes can write it.
+"""The journal of a sweep command: the status of each job, in files that the processes of every launcher can write.
 
 <sweep folder>/.sweeps/<id>/plan.json     how many jobs, when it began, the overrides
                             <number>.json one job: running, or its status
-               .sweeps/<id>.json          all of it in one file, when the command has ended
+               .sweeps/<id>.json          all of this in one file, after the end of the command
 """
 
 import json
@@ -20,13 +20,13 @@ from posenc.runs.writing import write_text
 
 RUNNING = "running"
 HYDRAS = "multirun.yaml"
-"""What Hydra writes into the folder of a sweep before its first job."""
+"""A file that Hydra writes into the folder of a sweep before its first job."""
 _OWN: dict[Path, dict[str, dict[str, Any]]] = {}
-"""What this process wrote or could not write, by journal: a full disk takes nothing from the table of a sweep."""
+"""The notes of this process, by journal. So the table of a sweep is complete even if the disk is full."""
 
 
 def sweep_folder(hydra: Any) -> Path:
-    """The folder of a sweep: hydra.sweep.dir, relative to where the command began, wherever a job has gone since."""
+    """The folder of a sweep: hydra.sweep.dir, relative to the folder in which the command was started."""
     return Path(hydra.runtime.cwd, hydra.sweep.dir)
 
 
@@ -38,20 +38,20 @@ class Journal:
 
     @classmethod
     def of(cls, hydra: Any) -> "Journal | None":
-        """The journal that Hydra's config names, or None outside of a sweep."""
+        """The journal that Hydra's config names; None outside a sweep."""
         watcher = hydra.callbacks.get("summary") if hydra.callbacks else None
         if watcher is None or hydra.sweep.dir is None:
             return None
         return cls(sweep_folder(hydra) / ".sweeps" / watcher.id)
 
     def plan(self, total: int | None, overrides: Sequence[str], finished: int = 0) -> None:
-        """Begin, with the number of jobs where it is known, and how many of them are finished already."""
+        """Begin the journal, with the number of jobs, if it is known, and the number of finished jobs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         plan = {"total": total, "finished": finished, "began": time.time(), "overrides": list(overrides)}
         self._write("plan", plan)
 
     def note(self, number: int, state: str, **more: Any) -> None:
-        """Say what a job does or did: `running` or a status. Where that cannot be written, only this process knows."""
+        """Note that a job is `running`, or its final status. If this cannot be written, only this process knows it."""
         content = {"number": number, "state": state, "pid": os.getpid(), **more}
         if state != RUNNING:
             content["ended"] = time.time()
@@ -73,7 +73,7 @@ class Journal:
         return notes["plan"], dict(sorted(jobs.items()))
 
     def discard(self) -> None:
-        """Leave nothing of a command that came to no job, nor the folder of its sweep where that is empty."""
+        """Remove the journal of a command without any job, and the folder of its sweep if that is empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
         _OWN.pop(self.folder, None)
         journals, root = self.folder.parent, self.folder.parent.parent
@@ -84,7 +84,7 @@ class Journal:
             root.rmdir()
 
     def close(self) -> None:
-        """Keep one file instead of one a job."""
+        """Replace the files of the jobs by one file."""
         plan, jobs = self.read()
         content = json.dumps(plan | {"jobs": list(jobs.values())}, indent=1) + "\n"
         write_text(self.folder.with_name(self.folder.name + ".json"), content)
@@ -93,10 +93,10 @@ class Journal:
 
 
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:
-    """Seconds until the last job ends, at the pace so far; jobs that were or will be skipped take no time.
+    """Estimated seconds until the last job ends. Jobs that are skipped take no time.
 
-    still to train · (last end − first end) / (trained − 1), since the first job also waits for imports. Before the
-    second has ended, it is the time that the first one worked, shared by the jobs that work at once.
+    still to train · (last end − first end) / (trained − 1). The first job is left out, because it also waits for
+    imports. Before the second job has ended, the time of the first is used, divided by the number of parallel jobs.
     """
     if plan["total"] is None:
         return None

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, below no link."""
+"""Writes files completely or not at all, and never through a link."""
 
 import io
 import os
@@ -11,18 +11,18 @@ from posenc.checks import ConfigError
 from posenc.runs.files import link_above, open_file
 
 UNFINISHED_SUFFIX = ".part"
-"""The end of a name under which a file is written, before it has its own."""
+"""The end of the name of a file while it is written. Afterwards the file is renamed."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, as one of several processes that may do so at once; the last one stays.
+    """Write a file completely or not at all. If several processes write it at once, the last one wins.
 
-    A link of that name is replaced and not followed. Raises ConfigError where a folder of posenc's own is one.
+    A link with this name is replaced, not followed. Raises ConfigError if a folder of posenc above it is a link.
     """
     above = link_above(path)
     if above is not None:
@@ -36,14 +36,14 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):  # half a file helps nobody, least of all on a full disk
+        with suppress(OSError):  # an incomplete file is useless
             part.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
     flush_folder(path.parent)
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what processes that were killed have left of files that they were writing."""
+    """Remove incomplete files of killed processes."""
     for part in folder.glob(f".*-*{UNFINISHED_SUFFIX}"):
         process = part.name.rpartition("-")[0].rpartition(".")[2]
         if process.isdecimal() and not _lives(int(process)):
@@ -62,9 +62,9 @@ def _lives(process: int) -> bool:
 
 
 def write_picture(path: Path, figure: Any, **how: Any) -> None:
-    """Write a figure of matplotlib, in the form that the ending names, whole or not at all.
+    """Write a matplotlib figure completely or not at all. The ending of the name gives the file format.
 
-    how  options of savefig, such as dpi; savefig itself would write through a link
+    how  options of savefig, such as dpi. savefig alone would write through a link
     """
     ending, data = path.suffix[1:].lower(), io.BytesIO()
     if ending not in figure.canvas.get_supported_filetypes():
@@ -74,7 +74,7 @@ def write_picture(path: Path, figure: Any, **how: Any) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring renamings in a folder to the disk, where the system can."""
+    """Flush renamings in a folder to the disk, if the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with suppress(OSError):
