@@ -19,9 +19,9 @@ from rich.console import Console
 from posenc.checks import ConfigError
 from posenc.jobs import outcome, summary
 from posenc.jobs.launch import folder_name
-from posenc.jobs.threads import thread_limit, threads_of
 from posenc.report.words import count
 from posenc.runs.folder import lock_folder
+from posenc.runs.processes import thread_limit, threads_of
 from posenc.runs.reading import plain_text, read_json
 from posenc.runs.result import RESULT, is_result, write_positions
 from posenc.runs.writing import write_text

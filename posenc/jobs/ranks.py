@@ -16,9 +16,8 @@ from torch import distributed
 
 from posenc.checks import ConfigError
 from posenc.jobs.run import prepare, train
-from posenc.jobs.threads import thread_limit, threads_of
 from posenc.runs.folder import RunFolder
-from posenc.runs.processes import Place
+from posenc.runs.processes import Place, thread_limit, threads_of
 from posenc.training.divergence import Diverged, lost
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.trainer import cluster

@@ -14,9 +14,9 @@ from posenc.checks import ConfigError
 from posenc.config.build import Parts, build
 from posenc.config.resume import OVERRIDES_FILE, run_folder
 from posenc.jobs import outcome
-from posenc.jobs.threads import thread_limit, threads_of
 from posenc.runs import reading
 from posenc.runs.folder import RunFolder, begin, begun, same_data
+from posenc.runs.processes import thread_limit, threads_of
 from posenc.runs.result import write_positions
 from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job

@@ -1,7 +1,16 @@
-"""The number of this process, if torchrun or srun has started several processes for a run. Needs no torch."""
+"""The number of this process, if torchrun or srun has started several processes for a run, and its threads."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from posenc import checks
+
+THREADS = 1024
+"""Upper limit of `threads`; above it the operating system may end the process."""
 
 
 class Place(NamedTuple):
@@ -24,3 +33,29 @@ def place() -> Place | None:
     if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return Place(int(given["SLURM_PROCID"]), int(given["SLURM_NTASKS"]), int(given["SLURM_NNODES"]), "srun")
     return None
+
+
+def threads_of(config: DictConfig) -> int | None:
+    """The number of threads for this process: `config.threads`, or its share of the machine."""
+    if config.threads is not None:
+        checks.positive("config", maximum=THREADS, threads=config.threads)
+        return config.threads
+    import torch  # who reads results need not load it
+
+    here = place()
+    local = 1 if here is None else here.world // here.nodes
+    return max(1, torch.get_num_threads() // local) if local > 1 else None
+
+
+@contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """A context manager: torch computes with so many threads; None: no change."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
