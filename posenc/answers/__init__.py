@@ -1,1 +1,1 @@
-"""From a ledger to an answer: which encodings a need may take, which it should avoid, and what is not decided."""
+"""Answers from a ledger: which encodings fit a need, which do not, and which comparisons are not decided."""

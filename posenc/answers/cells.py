@@ -1,4 +1,4 @@
-"""The cells of a ledger: what an encoding did on a data set, seed by seed."""
+"""The cells of a ledger: the results of one encoding on one data set, for each seed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,16 +15,16 @@ from posenc.report.words import count, listing
 from posenc.statistics import Interval
 
 CHOOSING_SEED = 100
-"""Runs with this seed chose the learning rates (docs/answers/design.md); they count for nothing else."""
+"""Runs with this seed are used only to choose the learning rates (docs/answers/design.md)."""
 Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one encoding on one data set, which differ in their seeds alone.
+    """The runs of one encoding on one data set. They differ only in their seeds.
 
-    Lengths are counted in times: 4 is four times the longest length of training. A run that diverged or failed has
-    skill 0 and has not solved its task.
+    Lengths are multiples: 4 means four times the longest training length. A run that diverged or failed has skill 0 and
+    has not solved its task.
     """
 
     dataset: str
@@ -48,24 +48,24 @@ class Cell:
 
     @property
     def parameters(self) -> float | None:
-        """Of the encoding alone."""
+        """The number of parameters of the encoding."""
         return self._any.measured("encoding_parameters")
 
     @property
     def trained(self) -> int:
-        """The longest length of training."""
+        """The longest training length."""
         found = self._any.trained
-        assert found is not None  # `cells` has looked
+        assert found is not None  # `cells` has checked it
         return found[1]
 
     @property
     def times(self) -> list[int]:
-        """The tested lengths, in times the longest of training."""
+        """The test lengths, as multiples of the longest training length."""
         lengths = {n for run in self.runs.values() for n in run.test}
         return sorted(n // self.trained for n in lengths if n % self.trained == 0)
 
     def skill(self, times: int, within: int | None = None) -> dict[int, float]:
-        """Of each seed; a run that had not solved its task `within` so many steps has 0."""
+        """The skill of each seed. It is 0 for a run that had not solved its task after `within` steps."""
         found: dict[int, float] = {}
         for seed, run in self.runs.items():
             score = run.test.get(times * self.trained, {}).get("skill")
@@ -83,17 +83,17 @@ class Cell:
 
     @property
     def success(self) -> Interval:
-        """The share of seeds that solved it."""
+        """The share of seeds that solved the task."""
         return statistics.success_rate([float(solved) for solved in self.solved.values()], 0.5)
 
     def steps(self, run: Run) -> float:
-        """Until it had solved its task; the budget, where it had not."""
+        """The steps until the run had solved its task; the budget, if it did not solve it."""
         stopped = run.result.get("stopped")
         return float(self.budget) if stopped is None else float(stopped)
 
     @property
     def mean_steps(self) -> float:
-        """The mean restricted to the budget: a censored run counts as the budget."""
+        """The mean of `steps` over the runs, where a censored run counts as the budget."""
         return fmean(self.steps(run) for run in self.runs.values())
 
     @property
@@ -102,15 +102,15 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The config of all its runs but for the seed: {name: value}."""
+        """The config of all its runs without the seed: {name: value}."""
         return self._any.settings
 
 
 def cells(path: Path) -> list[Cell]:
     """The cells of a ledger, by data set and encoding.
 
-    Raises ConfigError where the ledger cannot be read, where it has no run that counts, and where runs of one cell
-    differ in more than their seed, which are no repetitions of one another.
+    Raises ConfigError if the ledger cannot be read, if it has no run that counts, or if runs of one cell differ in more
+    than their seed, because such runs cannot be averaged.
     """
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in ledger.cached(path).values():
@@ -142,5 +142,5 @@ def seeds(found: Iterable[Cell]) -> str:
 
 
 def of(found: Iterable[Cell], dataset: str) -> Iterator[Cell]:
-    """Those of one data set."""
+    """The cells of one data set."""
     return (cell for cell in found if cell.dataset == dataset)

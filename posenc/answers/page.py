@@ -1,4 +1,4 @@
-"""docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and what it cost."""
+"""docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and its cost."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,13 +18,13 @@ from posenc.terminal import TRAIN
 PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
 SEEDS = 10
-"""Of the design; a data set with fewer of an encoding is not judged yet."""
+"""Seeds of each cell in the design. A data set is not judged before all its cells have so many."""
 LONGER = 4
-"""Beside the trained length the decision table has this many times of it."""
+"""The decision table has two lengths: the training length and so many times that length."""
 
 
 def judged(found: Sequence[Cell]) -> list[Cell]:
-    """The cells of the data sets that have all their seeds, of as many encodings as any data set has."""
+    """The cells of complete data sets: all seeds, and as many encodings as any data set has."""
     whole = max(sum(1 for _ in of(found, dataset)) for dataset in datasets(found))
     ready = {
         dataset
@@ -35,26 +35,26 @@ def judged(found: Sequence[Cell]) -> list[Cell]:
 
 
 def everything(found: Sequence[Cell]) -> Answer:
-    """Every data set that is judged at every length, as one family of comparisons."""
+    """The answer for every judged data set at every length, as one family of comparisons."""
     found = judged(found)
     times = sorted(set.intersection(*({*cell.times} for cell in found)))
     return answer(found, datasets(found), times, DELTA)
 
 
 def datasets(found: Sequence[Cell]) -> list[str]:
-    """In the order of the design; others after them."""
+    """The data sets in the order of the design; others come after them."""
     there = {cell.dataset for cell in found}
     known = [ask["dataset"] for ask in ASKS.values() if ask["dataset"] in there]
     return [*known, *sorted(there - {*known})]
 
 
 def asked(dataset: str) -> str:
-    """What a data set asks for, in words."""
+    """A description of what a data set tests."""
     return next((ask["says"] for ask in ASKS.values() if ask["dataset"] == dataset), dataset)
 
 
 def short(said: Answer) -> list[str]:
-    """The answer in at most five lines, as README has it."""
+    """The answer in at most five lines, for README."""
     encodings = sorted({cell.encoding for cell in said.cells})
     lines = [
         f"{count(len(encodings), 'encoding')} on {count(len(datasets(said.cells)), 'task')}, {seeds(said.cells)}, "
@@ -133,7 +133,7 @@ def _heading(dataset: str) -> str:
 
 
 def command(found: Sequence[Cell], dataset: str) -> str:
-    """What runs the cells of a data set again: with each value of the task that is not that of its file."""
+    """The command that runs the cells of a data set again, with all values that differ from the task's file."""
     own = [*of(found, dataset)]
     files = [CONFIGS / "dataset" / f"{dataset}.yaml", CONFIGS / "experiment" / "answers.yaml"]
     task, design = (OmegaConf.to_container(node_of(file)) if file.is_file() else {} for file in files)
@@ -204,7 +204,7 @@ def _cost(found: Sequence[Cell]) -> Iterator[str]:
 
 
 def unknown(said: Answer, every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
-    """Sentences about what is undecided, what nobody learns, and which data sets of `every` are not judged yet."""
+    """Sentences about undecided comparisons, tasks that no encoding learns, and data sets not judged yet."""
     kinds = [row.kind for rows in said.places.values() for row in rows]
     decided = sum(kind != UNDECIDED for kind in kinds)
     yield (
@@ -223,7 +223,7 @@ def unknown(said: Answer, every: Sequence[Cell], found: Sequence[Cell]) -> Itera
 
 @look()
 def draw(found: Sequence[Cell]) -> Figure:
-    """Mean skill of each encoding against the test length, one panel a task, every seed a point."""
+    """Mean skill of each encoding against the test length. Each task is a panel, and each seed is a point."""
     found = judged(found)
     said, names = everything(found), datasets(found)
     look_of = styles({cell.encoding: cell.encoding for cell in found})
@@ -250,7 +250,7 @@ def draw(found: Sequence[Cell]) -> Figure:
 
 
 def finding(said: Answer) -> str:
-    """What the best keeps of each task at the longest length."""
+    """A sentence: the skill of the best encoding on each task at the longest length."""
     last = max((n for cell in said.cells for n in cell.times), default=1)
     best = [
         f"{rows[0].encoding} keeps {fixed(rows[0].mean, 2)} of {place[0]}"

@@ -1,4 +1,4 @@
-"""`python -m posenc recommend`: what a need asks for in, the encodings that may be taken out, from a ledger alone."""
+"""`python -m posenc recommend`: lists the encodings that fit a need, computed from a ledger."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,45 +19,45 @@ from posenc.report.words import count, fixed, listing, span
 from posenc.terminal import TRAIN
 
 ASKS: dict[str, dict[str, str]] = tomllib.loads(files("posenc.answers").joinpath("asks.toml").read_text("utf-8"))
-"""{what is asked: {dataset, says}}."""
+"""{need: {dataset, says}}."""
 DELTA = 0.02
-"""Smaller differences of skill are none (docs/answers/design.md)."""
+"""Smaller differences of skill do not matter (docs/answers/design.md)."""
 FALLS = 0.5
-"""An encoding fails at a length where its mean skill is below."""
+"""An encoding fails at a length if its mean skill there is below this."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a ledger says to a need: every place that was asked for, and how each encoding stands there."""
+    """The answer to a need: for each place (data set and length) how each encoding compares with the best."""
 
     cells: Sequence[Cell]
     places: Mapping[Place, Sequence[Standing]]
-    """Those at which an encoding has learned the task."""
+    """The places at which at least one encoding has learned the task."""
     unlearned: Sequence[Place]
-    """Those at which none has."""
+    """The places at which no encoding has learned the task."""
 
     def kinds(self, encoding: str) -> dict[Place, Standing]:
-        """How an encoding stands at each place at which it has runs."""
+        """The Standing of an encoding at each place at which it has runs."""
         return {place: row for place, rows in self.places.items() for row in rows if row.encoding == encoding}
 
     @property
     def encodings(self) -> list[str]:
-        """Those that have runs at every place, the best first: by their worst shortfall."""
+        """The encodings that have runs at every place. The one with the smallest `shortfall` is first."""
         every = dict.fromkeys(row.encoding for rows in self.places.values() for row in rows)
         complete = [name for name in every if len(self.kinds(name)) == len(self.places)]
         return sorted(complete, key=lambda name: (self.shortfall(name), name))
 
     @property
     def incomplete(self) -> list[str]:
-        """Encodings that have no number at some place."""
+        """Encodings that have no number at one or more places."""
         return sorted({cell.encoding for cell in self.cells} - {*self.encodings})
 
     def shortfall(self, encoding: str) -> float:
-        """The largest distance from the best mean, over all places."""
+        """The largest difference from the best mean, over all places."""
         return max(self.places[place][0].mean - row.mean for place, row in self.kinds(encoding).items())
 
     def of_kind(self, kind: str) -> list[str]:
-        """Not worse: everywhere. Worse: somewhere. Undecided: the others."""
+        """The encodings of a kind. Not worse: at every place. Worse: at one place at least. Undecided: all others."""
         return [name for name in self.encodings if self._kind(name) == kind]
 
     def _kind(self, encoding: str) -> str:
@@ -68,7 +68,7 @@ class Answer:
 def answer(
     found: Sequence[Cell], datasets: Sequence[str], times: Sequence[int], delta: float, within: int | None = None
 ) -> Answer:
-    """How every encoding of these cells stands on these data sets at these lengths."""
+    """Compare every encoding of these cells on these data sets at these lengths."""
     kept = [cell for cell in found if cell.dataset in datasets]
     skill: dict[Place, dict[str, dict[int, float]]] = {
         (dataset, n): {cell.encoding: values for cell in of(kept, dataset) if (values := cell.skill(n, within))}
@@ -89,9 +89,9 @@ def show(
     delta: float = DELTA,
     page: Path | None = None,
 ) -> None:
-    """Print what the ledger says to this need. Raises ConfigError for a need that it has no runs for."""
+    """Print the answer to a need. Raises ConfigError if the ledger has no runs for it."""
     if page is not None:
-        from posenc.answers.write import write  # matplotlib, which a sentence does not need
+        from posenc.answers.write import write  # imports matplotlib, which text does not need
 
         write(ledger, page)
         return
@@ -138,7 +138,7 @@ def _datasets(asks: str | None, found: Sequence[Cell], ledger: Path, causal: boo
 
 
 def named(place: Place) -> str:
-    """A place as a head of a table."""
+    """The name of a place in the head of a table."""
     return f"{place[0]} {place[1]}×"
 
 

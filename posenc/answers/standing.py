@@ -1,16 +1,16 @@
-"""Who may be taken: how every encoding stands against the best, at one length of one data set.
+"""Compares every encoding with the best one, at one length of one data set.
 
-    not worse   against each other encoding the mean difference of skill, paired by seed, is above −δ with 95 %
-                confidence: the lower end of the 90 % t-interval of min(difference, 5δ) is
-    worse       some encoding is better and the mean difference is larger than δ, by the rule of a report: sign flips,
-                corrected for all comparisons of what is asked (`posenc.report.numbers.judge`)
+    not worse   the mean difference of skill from each other encoding, paired by seed, is above −δ with 95 % confidence:
+                the lower end of the 90 % t-interval of min(difference, 5δ) is above −δ
+    worse       some encoding is better, and the mean difference is larger than δ, by the rule of a report: sign flips,
+                corrected for all comparisons of the question (`posenc.report.numbers.judge`)
     undecided   neither
 
-That an encoding is not worse than the best is said where it is not worse than each other: the best need not be known,
-and the confidence of one encoding needs no correction (Berger 1982, https://doi.org/10.1080/00401706.1982.10487790).
-Differences are cut at 5δ, which can only lower their mean: a rival that fails on some seeds would otherwise widen the
-interval of an encoding that never does. Ten seeds that all solve a task still allow that one in four does not: read the
-share of solved runs beside it.
+We do not need to know which encoding is the best. An encoding that is not worse than each other one is not worse than
+the best. The confidence for one encoding needs no correction (Berger 1982,
+https://doi.org/10.1080/00401706.1982.10487790). Differences are cut at 5δ, which can only lower their mean. Without the
+cut, a rival that fails on some seeds would widen the interval of an encoding that never fails. If ten seeds all solve a
+task, one in four further seeds may still fail, so read the share of solved runs too.
 """
 
 import math
@@ -23,37 +23,40 @@ from posenc.statistics import SEEDS_FOR_INTERVAL, mean_interval
 
 Values = Mapping[int, float]
 Place = tuple[str, int]
-"""A data set, and a length in times the longest of training."""
+"""A data set, and a length as a multiple of the longest training length."""
 NOT_WORSE, WORSE, UNDECIDED = "not worse", "worse", "undecided"
 LEARNED = 0.5
-"""The mean skill that the best encoding must have; below it a task at this length decides nothing."""
+"""The mean skill that the best encoding must have. If it is lower, the task at this length decides nothing."""
 SEEDS = 2
-"""Fewer common seeds decide nothing."""
+"""A comparison with fewer common seeds decides nothing."""
 SEEDS_FOR_WORSE = 1 + math.floor(math.log2(2 / HALF_RISK))
-"""Sign flips of fewer seeds call nobody worse: the least p of n seeds is 2/2ⁿ."""
+"""With fewer seeds no encoding can be called worse, because the lowest p of sign flips of n seeds is 2/2ⁿ."""
 ERRORS_FOR_WORSE = 3.5
-"""Standard errors from −δ, roughly, at which p stays small among some hundred comparisons."""
+"""About so many standard errors from −δ, p stays small among some hundred comparisons."""
 CUT = 5
-"""Differences are cut at so many δ."""
+"""Differences are cut at so many times δ."""
 MOST_SEEDS = 100
-"""More than so many further seeds are not counted."""
+"""Upper limit of further seeds that are named."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How an encoding stands at one place."""
+    """The comparison of one encoding with the best at one place."""
 
     encoding: str
     mean: float
     kind: str
     rival: str = ""
-    """Where it is worse, the encoding that is most clearly better; where it is undecided, who leaves it so."""
+    """If worse: the encoding that is most clearly better. If undecided: the encoding it is not yet decided against."""
     more: int | None = None
-    """Where it is undecided, about how many further seeds would decide; None: more than `MOST_SEEDS`."""
+    """If undecided: about how many further seeds would decide; None: more than `MOST_SEEDS`."""
 
 
 def standings(places: Mapping[Place, Mapping[str, Values]], delta: float) -> dict[Place, list[Standing]]:
-    """Of every encoding at every place, the best mean first; one family of comparisons. {place: {encoding: seeds}}."""
+    """The Standing of every encoding at every place, the best mean first, as one family of comparisons.
+
+    places  {place: {encoding: values by seed}}
+    """
     tests = {
         (place, one, other): Test(arms[one], arms[other])
         for place, arms in places.items()
@@ -93,13 +96,13 @@ def _gaps(ours: Values, theirs: Values) -> list[float]:
 
 
 def _lower(ours: Values, theirs: Values, delta: float) -> float | None:
-    """What the mean difference is above, with 95 % confidence; None where so few seeds do not tell."""
+    """The lower limit of the mean difference, with 95 % confidence; None if there are too few seeds."""
     gaps = _gaps(ours, theirs)
     return mean_interval([min(gap, CUT * delta) for gap in gaps], 0.9).low if gaps else None
 
 
 def _more(ours: Values, theirs: Values, delta: float) -> int | None:
-    """Further seeds after which an interval of this spread would lie on one side of −δ, roughly."""
+    """About how many further seeds would move the whole interval to one side of −δ, with the same spread."""
     gaps = [min(gap, CUT * delta) for gap in _gaps(ours, theirs)]
     if len(gaps) < SEEDS:
         return 10 - len(gaps)

@@ -1,4 +1,4 @@
-"""docs/answers/index.html: the answer as one page that needs nothing else; a reader chooses what his task asks for."""
+"""docs/answers/index.html: the answer as one page without other files. A reader chooses the needs of his task."""
 
 import html
 import json
@@ -24,7 +24,7 @@ HEADS = ("data set", "encoding", "learning rate", "solved", "steps")
 
 
 def render(found: Sequence[Cell], ledger: str) -> str:
-    """The page. Its answers are those of README.md beside it: one family of comparisons for all tasks and lengths."""
+    """The page. Its answers are the same as in README.md: one family of comparisons for all tasks and lengths."""
     every, found = found, judged(found)
     said = everything(found)
     names, times = datasets(found), sorted({n for cell in found for n in cell.times})
@@ -64,7 +64,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
 
 
 def _places(said: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What `web.js` judges by: of each place that somebody has learned, every encoding."""
+    """The data that `web.js` needs: every encoding at each place at which an encoding has learned the task."""
     for (dataset, n), rows in said.places.items():
         cells = {cell.encoding: cell for cell in of(said.cells, dataset)}
         yield (

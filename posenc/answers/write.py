@@ -12,7 +12,7 @@ from posenc.runs.writing import write_picture, write_text
 def write(ledger: Path, folder: Path) -> None:
     """Write README.md, index.html and their figure into the folder.
 
-    Raises ConfigError where no data set has all its seeds yet.
+    Raises ConfigError if no data set has all its seeds yet.
     """
     found = cells(ledger)
     if not page.judged(found):
