@@ -1,1 +1,1 @@
-"""Claims that others published: each is a file, a sweep of runs, and a verdict by the rule that studies have."""
+"""Published claims of others. Each has a file, a sweep of runs, and a verdict by the same rule as studies."""

@@ -1,4 +1,4 @@
-"""A published claim: where it stands, how it was measured there and is measured here, and when it is refuted."""
+"""A published claim: its source, how it was measured there, how it is measured here, and when it is refuted."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,32 +14,32 @@ from posenc.statistics.claims import CONTRADICTED, NOT_REPRODUCED, REPRODUCED, C
 from posenc.statistics.measurements import Measurements
 
 NAMING = ("encoding", "dataset", "positions", "seed")
-"""What a run is called by; every other key of an arm is a value of its config."""
+"""Keys of an arm that are names of options. Every other key is a value of the config."""
 FAILS_AS = {"skill": 0.0, "accuracy": 0.0, "exact_match": 0.0}
-"""What a run counts as that is one of `LOST`; of other quantities it has no value."""
+"""The value of a run that is one of `LOST`. For other quantities such a run has no value."""
 LOST = ("diverged", "failed")
-"""States of a run that came to an end of its own without a score. One that was stopped is lacking, and goes on."""
+"""Statuses of runs that ended without a score. A run that was stopped can go on, so it counts as missing."""
 LEVELS = {"bits": (0.0, 1.0, 2.0, 4.0, 8.0)}
-"""Values that a quantity can take, to see which verdicts a claim can have; of others, shares between 0 and 1."""
+"""Possible values of a quantity, to compute which verdicts a claim can have. Other quantities are from 0 to 1."""
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(kw_only=True, eq=False)
 class PublishedClaim:
-    """A claim of somebody else, as configs/claim/NAME.yaml holds it beside the sweep that it needs.
+    """A published claim, as it is written in configs/claim/NAME.yaml together with its sweep.
 
-    says      what the source says, in one sentence of ours
-    source    its link
-    setting   how it was measured there
-    numbers   what was found there, by arm; `unit` says of what
-    differs   how the setting here differs, and what that may change
-    reasons   why it may come out otherwise here, the likeliest first: {why, setting}, a setting that can be changed
-    minutes   that the sweep takes on two cores
-    arms      by name, which runs are its: {encoding: rope, positions: randomized}, or any value of the config
-    afterwards  what the runs show that the verdict does not say; written after them, unlike all else
-    judged    what is compared, with the smallest effect of interest and the gate (posenc.statistics.claims.Claim)
+    says        the claim, in one sentence of ours
+    source      the link to the source
+    setting     how the source measured it
+    numbers     the numbers of the source, by arm; `unit` is their unit
+    differs     how our setting differs, and what this may change
+    reasons     why our result may differ, the most likely reason first: {why, setting}; the setting can be changed
+    minutes     how long the sweep takes on two cores
+    arms        {name: its runs}, for example {encoding: rope, positions: randomized}, or values of the config
+    afterwards  what the runs show besides the verdict. Only this field is written after the runs
+    judged      the comparison, with the smallest effect of interest and the gate (posenc.statistics.claims.Claim)
 
-    Raises ConfigError for a claim of whose verdicts not both are possible: that it holds, and that it does not.
+    Raises ConfigError if the claim cannot hold, or cannot be refuted, whatever the runs measure.
     """
 
     says: str
@@ -69,7 +69,7 @@ class PublishedClaim:
             )
 
     def measured(self, runs: Iterable[Run]) -> tuple[Measurements, list[str]]:
-        """What the runs of its arms scored, at each test length, and sentences about those that are lost or lacking."""
+        """The scores of its arms at each test length, and sentences about runs that are lost or missing."""
         found, notes, seeds = Measurements(), list[str](), defaultdict[str, set[int]](set)
         lost: list[tuple[str, int, str]] = []
         places: dict[str, set[int]] = defaultdict(set)
@@ -100,14 +100,14 @@ class PublishedClaim:
         return found, notes
 
     def _arm(self, run: Run) -> str | None:
-        """The arm that a run is of, if any. Raises ConfigError where it is of two."""
+        """The arm of a run; None if it belongs to none. Raises ConfigError if it belongs to two."""
         fits = [name for name, words in self.arms.items() if all(_value(run, key) == words[key] for key in words)]
         if len(fits) > 1:
             raise ConfigError(f"{run.name} is of the arms {' and '.join(fits)}; say more of each in claim.arms.")
         return fits[0] if fits else None
 
     def verdict(self, found: Measurements) -> Verdict:
-        """The verdict of what was found."""
+        """The verdict on these measurements."""
         return self.judged.verdict(found)
 
 
@@ -116,7 +116,7 @@ def _value(run: Run, key: str) -> Any:
 
 
 def outcomes(claim: Claim, seeds: int = 10) -> set[str]:
-    """Every verdict that the claim can have: over a grid of means at all places that it reads, nearly alike by seed."""
+    """Every verdict that the claim can have, found with a grid of means and nearly equal values of all seeds."""
     places = [(claim.quantity, claim.of.arm, claim.of.at)]
     if isinstance(claim.against, Side):
         places.append((claim.quantity, claim.against.arm, claim.against.at))

@@ -1,4 +1,4 @@
-"""`python -m posenc claims`: every claim with what came out, recomputed from its table of seeds."""
+"""`python -m posenc claims`: every claim with its verdict, recomputed from its table of seeds."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ from posenc.statistics.measurements import Measurements
 from posenc.terminal import TRAIN
 
 RESULTS = CONFIGS.parent / "docs" / "claims"
-"""Where results that are committed lie, one folder a claim."""
+"""The folder with the committed results, one folder for each claim."""
 ABOUT = ("encoding", "dataset", "positions")
-"""What a claim may be looked up by."""
+"""The keys by which a claim can be searched."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim, what it is about (encodings, data sets and position schemes), and its verdict if it has been judged."""
+    """A claim, its encodings, data sets and position schemes, and its verdict if it has been judged."""
 
     name: str
     claim: PublishedClaim
@@ -36,11 +36,11 @@ class Entry:
 
 
 def claim_of(file: Path) -> PublishedClaim:
-    """The claim that configs/claim/NAME.yaml holds. Raises ConfigError where it is none."""
+    """The claim in configs/claim/NAME.yaml. Raises ConfigError if the file has no claim."""
     node = node_of(file)
     if "claim" not in node:
         raise ConfigError(f"{file} holds no claim; docs/own_claim.md says what one is made of.")
-    return instantiate(node.claim, _convert_="all")  # a file of the package's, as tests hold it
+    return instantiate(node.claim, _convert_="all")  # the file belongs to posenc, and tests check it
 
 
 def entries(results: Path = RESULTS) -> Iterator[Entry]:
@@ -57,7 +57,7 @@ def entries(results: Path = RESULTS) -> Iterator[Entry]:
 
 
 def _about(file: Path, claim: PublishedClaim) -> frozenset[str]:
-    """What its arms are, and what its file puts in the place of a default for all of them."""
+    """The options of its arms, and the options that its file sets for all arms."""
     for_all = [line for line in node_of(file).get("defaults", ()) if isinstance(line, Mapping)]
     found = [arm.get(key) for arm in claim.arms.values() for key in ABOUT]
     found += [line.get(f"override /{key}") for line in for_all for key in ABOUT]
@@ -65,7 +65,7 @@ def _about(file: Path, claim: PublishedClaim) -> frozenset[str]:
 
 
 def show(about: str | None = None, markdown: bool = False) -> None:
-    """Print the registry, of all claims or of those about one encoding or task."""
+    """Print the registry of all claims, or of the claims about one encoding or task."""
     found = list(entries())
     if about is not None:
         checks.one_of("claims", sorted(frozenset[str]().union(*(one.about for one in found))), about=about)

@@ -1,4 +1,4 @@
-"""The verdict at the end of a sweep that is made for a published claim."""
+"""The verdict at the end of a sweep that tests a published claim."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from posenc.terminal import TRAIN
 
 
 def claim_of(config: DictConfig) -> PublishedClaim:
-    """The claim that a sweep is made for. Raises ConfigError for one that cannot be judged."""
+    """The claim that a sweep tests. Raises ConfigError if the claim cannot be judged."""
     return make(config, "claim", PublishedClaim)
 
 
 def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
-    """Judge the claim by the runs in `roots` (folders, or tables), write what it leaves, and say what came out."""
+    """Judge the claim by the runs in `roots` (folders or tables), write its files, and print the verdict."""
     claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
     command = without_how(" ".join([TRAIN, *typed_words(config.hydra)]))
     verdict, notes = write.judge(claim, str(name), roots, folder, command)

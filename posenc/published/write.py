@@ -1,4 +1,4 @@
-"""What a claim leaves: every seed's number, the verdict, a figure beside the published one, and a page."""
+"""The files of a judged claim: the number of each seed, the verdict, a figure with the published numbers, a page."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.p
 def judge(
     claim: PublishedClaim, name: str, roots: Sequence[Path], folder: Path, command: str
 ) -> tuple[Verdict, list[str]]:
-    """Judge the claim by the runs of `roots` (folders, or tables) and write what it leaves into `folder`."""
+    """Judge the claim by the runs in `roots` (folders or tables) and write its files into `folder`."""
     runs, _ = read_all(roots)
     found, notes = claim.measured(runs)
     verdict = claim.verdict(found)
@@ -38,7 +38,7 @@ def judge(
 
 
 def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:
-    """The rows that the verdict and the figure need: its quantity and that of its gate."""
+    """The rows that the verdict and the figure need: the claim's quantity and the quantity of its gate."""
     kept, gate = Measurements(), claim.judged.gate
     quantities = {claim.judged.quantity, *([gate.quantity] if gate is not None else [])}
     kept.extend(row for row in found.rows() if row[0] in quantities)
@@ -47,7 +47,7 @@ def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:
 
 @look()
 def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure:
-    """The quantity of each arm along the test lengths, every seed a point, and numbers that were published."""
+    """Draw the quantity of each arm against the test length, each seed as a point, and the published numbers."""
     figure = Figure(figsize=(WIDTH, 1), layout="constrained")
     here, there = figure.subplots(1, 2, width_ratios=(3, 1)) if claim.numbers else (figure.subplots(), None)
     quantity, arms = claim.judged.quantity, found.arms(claim.judged.quantity)
@@ -73,7 +73,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
         bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])
         there.bar_label(bars, fontsize=SMALL, padding=2)
         there.set_ylim(len(names) + 0.5, -1.5)
-        there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all may be 0
+        there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all numbers may be 0
         there.set_title("Published")
         there.set_xlabel(claim.unit)
     title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
@@ -86,7 +86,7 @@ def _colour(look_of: dict[str, Any], name: str) -> str:
 
 
 def told(verdict: Verdict) -> str:
-    """The estimate with its interval and its seeds, and why it decides nothing."""
+    """The estimate with its interval and number of seeds, and the reason if it decides nothing."""
     if verdict.estimate is None:
         return verdict.note or "not measured"
     ends = "" if verdict.low is None or verdict.high is None else f" [{fixed(verdict.low)}, {fixed(verdict.high)}]"
@@ -97,7 +97,7 @@ def told(verdict: Verdict) -> str:
 def page(
     claim: PublishedClaim, verdict: Verdict, found: Measurements, notes: Sequence[str], record: dict[str, Any]
 ) -> str:
-    """The claim, what was published, what came out here, and why it may differ."""
+    """The page: the claim, the published result, our result, and reasons for a difference."""
     lines = [
         f"# {claim.judged.statement}",
         "",
