@@ -1,7 +1,7 @@
-"""What the seeds of runs allow one to say: estimates with intervals, tests, and what a number of seeds is good for.
+"""Statistics over the seeds of runs: estimates with intervals, tests, and how many seeds a statement needs.
 
-The unit of analysis is the run: one seed, one number. Numpy and scipy only; every function takes plain numbers.
-`python -m posenc coverage` shows how often the intervals hold the truth.
+The unit of analysis is the run: one number for each seed. The functions need only numpy and scipy and take plain
+numbers. `python -m posenc coverage` shows how often the intervals contain the true value.
 """
 
 from posenc.statistics.aggregates import (

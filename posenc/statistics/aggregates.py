@@ -1,15 +1,15 @@
-"""Many tasks in one number, and how often one arm beats another; intervals by the bootstrap.
+"""One number for many tasks, and how often one arm is better than another, with bootstrap intervals.
 
-The percentile bootstrap knows only the values it was given: at few seeds its intervals are too narrow, and values that
-are all alike give an interval of width 0. Nominal 95 % intervals of normal scores hold the truth, in simulation, about:
+The percentile bootstrap uses only the observed values. With few seeds its intervals are too narrow, and equal values
+give an interval of width 0. In simulations with normal scores, nominal 95 % intervals contain the true value in about:
 
     seeds                                                    3      5      12
     interquartile mean, one task                           75 %   90 %   93 %
     interquartile mean, nine tasks                         86 %   91 %   93 %
     probability of improvement, paired, truth .7           63 %   81 %   88 %
 
-Where runs succeed or fail they hold it far less often (`python -m posenc coverage`). Verdicts rest on
-`paired_difference`. Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice,
+If runs either succeed or fail, the intervals contain it far less often (`python -m posenc coverage`). Verdicts use
+`paired_difference` instead. Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice,
 https://arxiv.org/abs/2108.13264 (rliable).
 """
 
@@ -30,12 +30,12 @@ RESAMPLES = 5000
 def interquartile_mean(scores: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """The mean of the middle half of all runs of all tasks, with a stratified bootstrap interval.
 
-    scores   one row of seeds for each task, (tasks, seeds) or rows of unequal length
-    n        of the interval: the seeds of the task that has fewest
+    scores   one row of seeds for each task: (tasks, seeds), or rows of unequal length
 
-    Sorted, ⌊runs/4⌋ are dropped at either end; every run weighs the same, so a task with more seeds weighs more. Each
-    resample draws seeds with replacement within each task. On one task with two modes it hides the rarer one: show the
-    runs and their `success_rate` beside it.
+    The runs are sorted, and ⌊runs/4⌋ are dropped at each end. Every run has the same weight, so a task with more seeds
+    has more weight. Each resample draws seeds with replacement within each task. The interval's n is the smallest
+    number of seeds of a task. If the scores of a task have two modes, this mean hides the rarer mode; show the runs and
+    their `success_rate` too.
     """
     rows = _rows("interquartile_mean", scores, level, resamples)
     draws = _draws(rows, resamples, seed)
@@ -46,7 +46,7 @@ def interquartile_mean(scores: Scores, level: float = 0.95, resamples: int = RES
 def paired_interquartile_difference(
     a: Scores, b: Scores, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """IQM(a) − IQM(b) of two arms on the same tasks and seeds; each resample draws the same seeds for both."""
+    """IQM(a) − IQM(b) of two arms on the same tasks and seeds. Each resample draws the same seeds for both arms."""
     owner = "paired_interquartile_difference"
     left, right = _rows(owner, a, level, resamples), _rows(owner, b, level, resamples)
     if len(left) != len(right):
@@ -62,14 +62,14 @@ def paired_interquartile_difference(
 def probability_of_improvement(
     a: ArrayLike, b: ArrayLike, paired: bool, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """How often a run of arm a beats a run of arm b; a tie counts ½.
+    """How often a run of arm a is better than a run of arm b; a tie counts ½.
 
-    paired     P(a_s > b_s) over seeds s: a and b hold the same seeds in the same order
+    paired     P(a_s > b_s) over seeds s: a and b have the same seeds in the same order
     unpaired   P(a_s > b_t) over all pairs of seeds, U/(n·m) of Mann & Whitney 1947,
                https://doi.org/10.1214/aoms/1177730491; n of the interval is the smaller arm's
 
-    Bootstrap over seeds (of each arm by itself when unpaired). Where one arm always wins the interval has width 0,
-    however few the seeds: read n beside it.
+    The bootstrap is over seeds (over the seeds of each arm separately if unpaired). If one arm always wins, the
+    interval has width 0 even with few seeds, so read n too.
     """
     owner = "probability_of_improvement"
     check_level(owner, level)
@@ -110,7 +110,7 @@ def _resampled(rows: Sequence[np.ndarray], draws: Sequence[np.ndarray]) -> Float
 
 
 def _weights(rng: np.random.Generator, n: int, resamples: int) -> Float[np.ndarray, "resamples n"]:
-    """How often each of n seeds is drawn, over n: a resample's mean is its product with the values."""
+    """(how often each of n seeds is drawn) / n. The mean of a resample is the product of a row with the values."""
     return rng.multinomial(n, [1 / n] * n, size=resamples) / n
 
 

@@ -1,7 +1,7 @@
-"""What a measurement says about a claim that was written down before it: one rule for all experiments.
+"""Judges a claim by measurements. All experiments use this rule, and a claim is written down before the measurement.
 
-A claim stands in the experiment's yaml. Its effect is a difference d, counted in the claimed direction, with a 95 %
-interval [lo, hi] over seeds; δ is the smallest effect that would matter.
+A claim is written in the experiment's yaml. Its effect is a difference d, positive in the claimed direction, with a
+95 % interval [lo, hi] over seeds. δ is the smallest effect that would matter.
 
     direction: above, below                              direction: equal (to within δ)
     INVALID         the gate does not hold, or the       INVALID       the same
@@ -10,15 +10,15 @@ interval [lo, hi] over seeds; δ is the smallest effect that would matter.
     DIRECTION ONLY  lo > 0 and d < δ                     CONTRADICTED  lo ≥ δ or hi ≤ −δ
     NOT REPRODUCED  otherwise, −δ < lo and hi < δ        INCONCLUSIVE  otherwise
     CONTRADICTED    otherwise, hi < 0
-    INCONCLUSIVE    otherwise, and where so few seeds allow no interval
+    INCONCLUSIVE    otherwise, and if there are too few seeds for an interval
 
-Where every value is 0 or 1, a failure or a success, the interval is that of a difference of rates
-(`statistics.success_difference`): a t-interval of runs that all succeed has no width, and would call equal what twelve
-seeds cannot tell from a failure in five. A quantity that has two modes without being 0 or 1 is to be claimed by its
-success.
+If every value is 0 (failure) or 1 (success), the interval is that of a difference of rates
+(`statistics.success_difference`). A t-interval of runs that all succeed would have width 0 and would call two arms
+equal, although with twelve seeds one of them may fail in one of five runs. For a quantity with two modes that are not 0
+and 1, make the claim about its success.
 
-NOT REPRODUCED is a finding, "as good as no effect", and needs an interval inside (−δ, δ) (equivalence; Schuirmann 1987,
-https://doi.org/10.1007/BF01068419); a wide interval around 0 is INCONCLUSIVE.
+NOT REPRODUCED means that the effect is practically zero. It needs an interval inside (−δ, δ) (equivalence; Schuirmann
+1987, https://doi.org/10.1007/BF01068419). A wide interval around 0 is INCONCLUSIVE.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,14 +36,14 @@ OUTCOMES = (REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED, CONTRADICTED, INCONCLUSI
 DIRECTIONS = ("above", "below", "equal")
 LEVEL = 0.95
 MOST_SEEDS = 1000
-"""More are not asked for."""
+"""Upper limit of the number of seeds that a message asks for."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome with what it rests on: `estimate` and interval of the contrast as measured, whatever the direction.
+    """An outcome, and the measured contrast with its interval, for every direction of the claim.
 
-    None where it was not measured, or where so few seeds allow no interval.
+    Numbers are None if they were not measured, or if there are too few seeds for an interval.
     """
 
     statement: str
@@ -60,7 +60,7 @@ class Verdict:
 
 
 def judge(interval: Interval, direction: str, smallest_effect: float) -> str:
-    """The outcome of one contrast whose gate holds (see the module)."""
+    """The outcome of a contrast whose gate holds (see the module's docstring)."""
     low, high = interval.low, interval.high
     if low is None or high is None:
         return INCONCLUSIVE
@@ -79,7 +79,7 @@ def judge(interval: Interval, direction: str, smallest_effect: float) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a contrast: where to read a quantity."""
+    """One side of a contrast: the arm and the place at which a quantity is read."""
 
     arm: str
     at: float
@@ -90,7 +90,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Gate:
-    """What must hold for a claim to be judged at all: the mean of a quantity is at_least or at_most something."""
+    """A condition without which a claim is not judged: the mean of a quantity is at_least or at_most a number."""
 
     quantity: str
     arm: str
@@ -99,7 +99,7 @@ class Gate:
     at_most: float = float("inf")
 
     def holds(self, found: Measurements) -> bool:
-        """Whether the mean over seeds lies in the limits."""
+        """Whether the mean over seeds is within the limits."""
         return self.at_least <= found.mean(self.quantity, self.arm, self.at) <= self.at_most
 
     def __str__(self) -> str:
@@ -109,15 +109,16 @@ class Gate:
 
 
 class Claim:
-    """A sentence that can come out false, as it stands in an experiment's yaml.
+    """A sentence that a measurement can refute, as it is written in an experiment's yaml.
 
     statement        the sentence
-    quantity         what is compared: a quantity of the study
+    quantity         the quantity of the study that is compared
     of, against      the two sides, {arm, at}; `against` may be a number instead
-    direction        above: of > against.  below.  equal: the two differ by less than the smallest effect
+    direction        above: of > against.  below: of < against.  equal: they differ by less than the smallest effect
     smallest_effect  the smallest difference that would matter, in the quantity's unit
-    exact            the quantity is counted, not sampled: every seed gives the same number, which is its own interval
-    gate             see Gate: where it does not hold the verdict is INVALID
+    exact            whether every seed gives the same number, because the quantity is counted. The interval is then the
+                     number itself
+    gate             see Gate; if it does not hold, the verdict is INVALID
     """
 
     def __init__(
@@ -167,9 +168,9 @@ class Claim:
         return Interval(value, value, value, 1)
 
     def seeds_that_agree(self, found: Measurements, level: float) -> int | None:
-        """How many seeds decide that a rate is a number, where all runs so far are alike; None for other claims.
+        """How many seeds would decide that a rate equals a number, if all runs so far agree; None for other claims.
 
-        A run that fails or succeeds leaves an interval even where all of them do the same: ten leave .28.
+        Even if all runs succeed, the interval of a rate has a width: .28 for ten runs.
         """
         values = {*found.sample(self.quantity, self.of.arm, self.of.at).values()}
         if isinstance(self.against, Side) or self.direction != "equal" or self.exact or values not in ({0}, {1}):
@@ -178,12 +179,12 @@ class Claim:
         return next((rate.n for rate in rates if equivalent(rate, self.smallest_effect)), None)
 
     def verdict(self, found: Measurements, level: float = LEVEL) -> Verdict:
-        """Judge the claim by what was found, with an interval of this level."""
+        """Judge the claim by these measurements, with an interval of this level."""
         gate = None if self.gate is None else str(self.gate)
         try:
             interval = self.interval(found, level)
             holds = self.gate is None or self.gate.holds(found)
-        except Unmeasured as error:  # another setting of the study; what it did measure is not lost for that
+        except Unmeasured as error:  # the study ran with another setting
             nothing = None, None, None, 0
             return Verdict(self.statement, INVALID, *nothing, level, self.smallest_effect, str(self), gate, str(error))
         outcome, note = judge(interval, self.direction, self.smallest_effect), ""
@@ -201,9 +202,9 @@ class Claim:
 
 
 def verdicts(claims: Sequence[Claim], found: Measurements) -> list[Verdict]:
-    """Judge the claims of one experiment together: of m sampled ones each has an interval of level 1 − .05/m.
+    """Judge the claims of one experiment together. If m of them are sampled, each has an interval of level 1 − .05/m.
 
-    All the intervals then hold the truth at once with 95 % (Bonferroni; Dunn 1961,
+    Then, with 95 % probability, all intervals contain their true values (Bonferroni; Dunn 1961,
     https://doi.org/10.1080/01621459.1961.10482090).
     """
     sampled = sum(not claim.exact for claim in claims)

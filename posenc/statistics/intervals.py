@@ -1,4 +1,4 @@
-"""An estimate with the interval that its seeds allow: a mean, a rate of success."""
+"""Estimates with their intervals: a mean, a rate of success, a difference of rates."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from posenc.statistics.samples import SEEDS_FOR_INTERVAL, SOLVED, check_level, s
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate from n seeds; low and high are None where so few allow no interval."""
+    """An estimate from n seeds. low and high are None if there are too few seeds for an interval."""
 
     estimate: float
     low: float | None
@@ -20,7 +20,7 @@ class Interval:
     n: int
 
     def inside(self, delta: float) -> bool:
-        """Whether the interval lies wholly in (−delta, delta); false where there is none."""
+        """Whether the whole interval is inside (−delta, delta); false if there is no interval."""
         number("inside", low=0, open_low=True, delta=delta)
         return self.low is not None and self.high is not None and -delta < self.low and self.high < delta
 
@@ -29,18 +29,19 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t-interval, mean ± t(n − 1)·s/√n (Student 1908, https://doi.org/10.1093/biomet/6.1.1).
 
     n < 3        no interval
-    3 ≤ n < 5    given, indicative only: t is 4.3 and 3.2, and s itself is hardly known
-    5 ≤ n < 10   a t-interval, not for verdicts (`label`)
-    n ≥ 10       for verdicts
+    3 ≤ n < 5    an interval, only as a hint: t is 4.3 and 3.2, and s is very uncertain
+    5 ≤ n < 10   an interval, not for verdicts (`label`)
+    n ≥ 10       an interval for verdicts
 
-    Values that are all equal give an interval of width 0 at them. It says that the runs agree, not that the next will.
-    Runs that either succeed or fail are not normal and are covered far less often than `level`: where one in ten fails,
-    in 41, 57 and 72 % at 5, 8 and 12 seeds (`python -m posenc coverage`). Report their `success_rate`.
+    If all values are equal, the interval has width 0. It says that these runs agree, not that the next run will agree.
+    Runs that either succeed or fail are not normal, and the interval contains the mean far less often than `level`: if
+    one run in ten fails, in 41, 57 and 72 % at 5, 8 and 12 seeds (`python -m posenc coverage`). Report their
+    `success_rate`.
     """
     check_level("mean_interval", level)
     array = sample("mean_interval", "values", values)
     n = array.size
-    # the mean of equal values may be off by a rounding error, and their deviation with it
+    # the mean of equal values may have a rounding error, and so may their deviation
     mean = float(array[0] if np.ptp(array) == 0 else array.mean())
     if n < SEEDS_FOR_INTERVAL:
         return Interval(mean, None, None, n)
@@ -54,8 +55,8 @@ def success_rate(values: ArrayLike, threshold: float = SOLVED, level: float = 0.
 
         (k + z²/2 ± z·√(k·(n − k)/n + z²/4)) / (n + z²),    z the normal quantile of (1 + level)/2
 
-    It neither leaves [0, 1] nor collapses at k = 0 or k = n: 10 of 10 still allow a rate of .72. Wilson 1927,
-    https://doi.org/10.1080/01621459.1927.10502953; coverage in Brown, Cai & DasGupta 2001,
+    The interval stays inside [0, 1], and its width is not 0 at k = 0 or k = n: with 10 of 10 the rate may still be .72.
+    Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953; coverage in Brown, Cai & DasGupta 2001,
     https://doi.org/10.1214/ss/1009213286.
     """
     check_level("success_rate", level)
@@ -72,12 +73,12 @@ def success_rate(values: ArrayLike, threshold: float = SOLVED, level: float = 0.
 
 
 def success_difference(a: ArrayLike, b: ArrayLike | float, level: float = 0.95) -> Interval:
-    """The difference of two rates of success, p − q, of successes and failures 1 and 0; q may be a known rate.
+    """The difference of two rates of success, p − q. Values are 1 (success) or 0 (failure); q may be a known rate.
 
         p − q − √((p − l)² + (u' − q)²)  to  p − q + √((u − p)² + (q − l')²),    [l, u], [l', u'] Wilson's intervals
 
-    It has a width also where all runs succeed: twelve of twelve against twelve of twelve allow a difference of .24.
-    Common seeds are not used: where they correlate the arms, it is wider than need be. Newcombe 1998 (method 10),
+    The width is not 0 even if all runs succeed: with twelve of twelve in both arms, the difference may still be .24.
+    Common seeds are not used. If they correlate the arms, the interval is too wide. Newcombe 1998 (method 10),
     https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
     """
     left = success_rate(a, 0.5, level)
@@ -91,10 +92,10 @@ def success_difference(a: ArrayLike, b: ArrayLike | float, level: float = 0.95) 
 
 
 def equivalent(interval: Interval, delta: float) -> bool:
-    """Whether a difference is as good as none: its interval lies wholly in (−delta, delta).
+    """Whether a difference is practically zero: its whole interval is inside (−delta, delta).
 
-    Never "p > .05": a large p says that the seeds do not tell the arms apart, which few seeds never do. The margin is
-    to be set before the runs. Two one-sided tests at 5 % (TOST; Schuirmann 1987, https://doi.org/10.1007/BF01068419)
-    ask the same of the 90 % interval, so the 95 % interval is the stricter rule.
+    "p > .05" is not used: a large p only says that the seeds do not distinguish the arms, and few seeds never do. Set
+    the margin before the runs. Two one-sided tests at 5 % (TOST; Schuirmann 1987, https://doi.org/10.1007/BF01068419)
+    use the 90 % interval in the same way, so the 95 % interval is stricter.
     """
     return interval.inside(delta)

@@ -1,4 +1,4 @@
-"""How far past its training length a run holds: two numbers from the skill at every test length."""
+"""How well a run does above its training length: two numbers from the skill at every test length."""
 
 import math
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ def aulc(skill: Mapping[float, float | None]) -> float | None:
 
         AULC = ∫ skill d(log₂ k) / (log₂ k_max − log₂ 1),   trapezoids between the lengths tested, k ≥ 1
 
-    1 for a run that holds at every length, 0 for one that is no better than order-blind everywhere; skill is not
-    clipped, so it can be negative. None unless skill is known at k = 1 and at all tested lengths beyond.
+    1 for a run that is perfect at every length, 0 for a run that is never better than an order-blind model. Skill is
+    not clipped, so it can be negative. None unless skill is known at k = 1 and at all longer test lengths.
 
     >>> aulc({1: 1.0, 2: 0.5, 4: 0.0})
     0.5
@@ -29,8 +29,8 @@ def aulc(skill: Mapping[float, float | None]) -> float | None:
 def k50(skill: Mapping[float, float | None]) -> float | None:
     """The multiple of the longest training length at which skill first falls to one half.
 
-    Interpolated linearly in log₂ k between the two lengths around it. None where skill is not above one half at k = 1,
-    and where it stays above as far as it is known: k₅₀ is then beyond the last length.
+    Interpolated linearly in log₂ k between the two lengths around it. None if skill is not above one half at k = 1, or
+    if it stays above one half at all known lengths; k₅₀ is then above the last length.
 
     >>> k50({1: 1.0, 2: 0.75, 4: 0.25})
     2.8284271247461903
@@ -48,7 +48,7 @@ def k50(skill: Mapping[float, float | None]) -> float | None:
 def summarise(longest: int, skill: Mapping[int, float | None]) -> dict[str, float | None]:
     """aulc, k50 and tested_to = the largest k at which skill is known, from the skill at each test length.
 
-    `skill` has every test length, None where the encoding is not defined. Empty where skill is known nowhere.
+    `skill` has every test length; None: the encoding is not defined there. The result is empty if no skill is known.
     """
     multiples = {length / longest: value for length, value in skill.items()}
     known = [k for k, value in multiples.items() if value is not None]

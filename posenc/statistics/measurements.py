@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_WHOLE = 2**63
-"""Upper limit of a whole number in a table; larger ones cannot be computed with as int64."""
+"""Upper limit of a whole number in a table; a larger number does not fit into an int64."""
 Sample = Mapping[int, float]
 """Seed to value."""
 KEY_COLUMNS = ("quantity", "arm", "at", "seed", "value")
 
 
 def is_row(row: tuple[Any, ...]) -> bool:
-    """Whether something is what `Measurements.add` takes."""
+    """Whether the values are valid arguments of `Measurements.add`."""
     if len(row) != len(KEY_COLUMNS) or any(isinstance(each, bool) for each in row):
         return False
     quantity, arm, at, seed, value = row
@@ -28,11 +28,11 @@ def is_row(row: tuple[Any, ...]) -> bool:
 
 
 class Unmeasured(ConfigError):
-    """A number that was asked for is not in the table."""
+    """The table does not have this number."""
 
 
 class Measurements:
-    """Numbers by (quantity, arm, at, seed); `at` is the layer, length, depth or whatever the quantity runs along.
+    """Numbers by (quantity, arm, at, seed); `at` is a layer, a length, a depth or another place of the quantity.
 
     quantity,arm,at,seed,value
     dong_ratio,rope,3,0,0.00021
@@ -42,7 +42,7 @@ class Measurements:
         self._samples: dict[tuple[str, str, float], dict[int, float]] = defaultdict(dict)
 
     def add(self, quantity: str, arm: str, at: float, seed: int, value: float) -> None:
-        """One number; a second one for the same place is a mistake, of the study or in its file."""
+        """Add one number. Raises ConfigError if there is a number for the same place already."""
         sample = self._samples[quantity, arm, at]
         if seed in sample:
             raise ConfigError(f"{quantity!r} of {arm!r} at {at} is there twice for the seed {seed}.")
@@ -59,12 +59,12 @@ class Measurements:
 
     def frame(self, quantity: str, arm: str) -> "pd.DataFrame":
         """A row for each `at`, in order, and a column for each seed."""
-        import pandas as pd  # half a second, which not every command needs
+        import pandas as pd  # takes half a second, and not every command needs it
 
         return pd.DataFrame.from_dict(self.along(quantity, arm), orient="index")
 
     def sample(self, quantity: str, arm: str, at: float) -> Sample:
-        """Seed to value; what was not measured is answered by what was."""
+        """Seed to value. If it was not measured, the error lists what was measured."""
         for wanted, known, name in (
             (quantity, [key[0] for key in self._samples], "quantity"),
             (arm, [key[1] for key in self._samples if key[0] == quantity], "arm"),
@@ -83,7 +83,7 @@ class Measurements:
         return {at: self._samples[quantity, arm, at] for at in places}
 
     def arms(self, quantity: str) -> list[str]:
-        """The arms of which this quantity was measured, in the order of measuring."""
+        """The arms for which this quantity was measured, in the order of measuring."""
         return list(dict.fromkeys(arm for q, arm, _ in self._samples if q == quantity))
 
     def rows(self) -> Iterator[tuple[str, str, float, int, float]]:

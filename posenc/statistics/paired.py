@@ -1,4 +1,4 @@
-"""Two arms on the same seeds: the mean difference, exact tests, and many comparisons at once."""
+"""Two arms on the same seeds: the mean difference and exact tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from posenc.statistics.intervals import Interval, mean_interval
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, same_seeds, sample
 
 EXACT_SEEDS = 16
-"""Up to here all 2ⁿ signs are tried; beyond it RANDOM_SIGNS random ones."""
+"""Up to so many seeds all 2ⁿ sign vectors are tried; above, RANDOM_SIGNS random ones."""
 RANDOM_SIGNS = 2**17 - 1
 
 
@@ -20,9 +20,9 @@ RANDOM_SIGNS = 2**17 - 1
 class Difference(Interval):
     """The mean of a − b over the common seeds, with the exact p of no difference.
 
-    correlation   Pearson's, of the arms over seeds, None where undefined or below three seeds. It is what pairing
-                  buys: Var(a − b) = σa² + σb² − 2·correlation·σa·σb; near 0 it bought nothing and cost nothing.
-    seeds         those that both arms have, in order
+    correlation   Pearson's correlation of the arms over seeds; None if undefined or below three seeds. Pairing by seed
+                  helps if it is large: Var(a − b) = σa² + σb² − 2·correlation·σa·σb
+    seeds         the seeds that both arms have, in order
     """
 
     p: float
@@ -54,19 +54,19 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def sign_flip_test(differences: ArrayLike) -> float:
-    """Exact two-sided p of paired differences: under no effect, each was as likely to come out with the other sign.
+    """Exact two-sided p of paired differences. Without an effect, both signs of a difference are equally likely.
 
         p = share of the 2ⁿ sign vectors s with |Σ s·d| ≥ |Σ d|
 
-    At least 2/2ⁿ: five seeds never go below .0625, ten can reach .002. Fisher 1935, The Design of Experiments, § 21;
-    Ernst 2004, https://doi.org/10.1214/088342304000000396. Beyond 16 differences random signs from a fixed seed, with
-    the observed ones counted among them (Phipson & Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
+    p is at least 2/2ⁿ: .0625 with five seeds, .002 with ten. Fisher 1935, The Design of Experiments, § 21; Ernst 2004,
+    https://doi.org/10.1214/088342304000000396. Above 16 differences random sign vectors from a fixed seed are used, and
+    the observed signs count as one of them (Phipson & Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
     """
     array = sample("sign_flip_test", "differences", differences)
-    # sums that are equal on paper differ in their last digits
+    # sums that are mathematically equal differ in their last digits
     observed = abs(array.sum()) - 1e-12 * np.abs(array).sum()
     if array.size <= EXACT_SEEDS:
-        sums = array[:1]  # −s gives the same |Σ| as s, so the first sign stays
+        sums = array[:1]  # −s gives the same |Σ| as s, so the first sign is fixed
         for value in array[1:]:
             sums = np.concatenate([sums + value, sums - value])
         return float(np.mean(np.abs(sums) >= observed))
@@ -78,10 +78,10 @@ def sign_flip_test(differences: ArrayLike) -> float:
 
 
 def mcnemar(a_success: ArrayLike, b_success: ArrayLike) -> float:
-    """Exact two-sided p that two arms succeed equally often, from what each did on the same seeds.
+    """Exact two-sided p for the hypothesis that two arms succeed equally often, on the same seeds.
 
-    Only seeds on which one succeeded and the other failed tell: of m such, each arm's share is binomial(m, ½) if the
-    arms are alike. McNemar 1947, https://doi.org/10.1007/BF02295996.
+    Only the m seeds on which exactly one arm succeeded matter. If the arms are equal, the number of them on which arm a
+    succeeded is binomial(m, ½). McNemar 1947, https://doi.org/10.1007/BF02295996.
     """
     a, b = sample("mcnemar", "a_success", a_success), sample("mcnemar", "b_success", b_success)
     same_seeds("mcnemar", a, b)

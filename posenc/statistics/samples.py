@@ -1,4 +1,4 @@
-"""What a sample must be, and what its size is good for."""
+"""Checks of samples, and how many seeds are enough for an interval or a verdict."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,18 +7,18 @@ from numpy.typing import ArrayLike
 from posenc.checks import ConfigError, positive
 
 SEEDS_FOR_INTERVAL = 3
-"""Below it no function of this package gives an interval: two values can lie close by luck."""
+"""With fewer seeds no function of this package gives an interval, because two values can be close by chance."""
 
 SEEDS_FOR_VERDICT = 10
-"""Below it nothing is decided: at five seeds the exact two-sided sign-flip test cannot go below 2/2⁵ = .0625."""
+"""With fewer seeds nothing is decided: p of the exact sign-flip test with five seeds is at least 2/2⁵ = .0625."""
 
 
 SOLVED = 0.9
-"""The skill from which on a run has solved its task."""
+"""A run with at least this skill has solved its task."""
 
 
 def label(n: int) -> str:
-    """What to write beside a number from n seeds; nothing where they suffice for a verdict."""
+    """The warning for a number from n seeds; empty if n seeds are enough for a verdict."""
     positive("label", minimum=0, n=n)
     if n >= SEEDS_FOR_VERDICT:
         return ""
@@ -26,7 +26,7 @@ def label(n: int) -> str:
 
 
 def sample(owner: str, name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
-    """The values as a float array: at least one, in one row, all of them finite."""
+    """The values as a float array. Raises ConfigError unless they are one row of finite numbers."""
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
@@ -45,7 +45,7 @@ def sample(owner: str, name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
 
 
 def same_seeds(owner: str, a: np.ndarray, b: np.ndarray) -> None:
-    """Paired arms must have one value each for every seed."""
+    """Raise ConfigError if paired arms have different numbers of values."""
     if a.shape != b.shape:
         raise ConfigError(
             f"{owner}: a has {a.size} values and b has {b.size}; give both arms in the order of their common seeds."
@@ -53,6 +53,6 @@ def same_seeds(owner: str, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def check_level(owner: str, level: float) -> None:
-    """A level of confidence lies between 0 and 1."""
+    """Raise ConfigError unless the level of confidence is between 0 and 1."""
     if not 0 < level < 1:
         raise ConfigError(f"{owner}: level must lie between 0 and 1, got {level!r}; write 0.95 for 95 %.")

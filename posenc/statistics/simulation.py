@@ -1,18 +1,18 @@
-"""How often an interval holds the truth, in simulated experiments whose truth is known.
+"""How often an interval contains the true value, in simulated experiments with a known true value.
 
 `python -m posenc coverage` prints it for the 95 % t-intervals under four laws of a run's score, and for Wilson's
 interval of the rate of success:
 
-    normal    as after training that always ends well
+    normal    all runs train well
     beta      beta(5, 2): bounded by 1 and mildly skewed (−0.6)
     bimodal   60 % of runs succeed near .98, 40 % fail near .10
     rare      90 % of runs succeed near .99, 10 % fail near .10
 
-Asked of the t-interval: 93 to 97 % under the normal law at five seeds and more. The bimodal and rare rows are stated,
-not asked. Under the rare law the t-interval is worst: where all runs succeed it is narrow and does not hold the mean,
-and so it covers about 41, 57 and 72 % at 5, 8 and 12 seeds. The rate of success is the number to read there. Two arms
-of one law differ by a symmetric law, which flatters the differences; against a baseline that hardly varies from seed to
-seed, a difference is covered as the mean is.
+A test requires 93 to 97 % for the t-interval under the normal law with five seeds or more. The bimodal and rare rows
+are printed but not tested. The t-interval is worst under the rare law: if all runs succeed, it is narrow and does not
+contain the mean. So it contains the mean in about 41, 57 and 72 % at 5, 8 and 12 seeds. Read the rate of success there.
+The difference of two arms with the same law is symmetric, so its interval looks better than the mean's. If the baseline
+hardly varies between seeds, the interval of a difference is as bad as the mean's.
 """
 
 from collections.abc import Callable
@@ -42,15 +42,17 @@ LAWS: dict[str, tuple[Law, float]] = {
     "bimodal": (_bimodal, 0.6 * 0.98 + 0.4 * 0.10),
     "rare": (_rare, 0.9 * 0.99 + 0.1 * 0.10),
 }
-"""Name: (n draws of a run's score, their mean)."""
+"""{name: (a function that draws n scores of runs, their true mean)}."""
 
 
 def coverage(
     experiment: Callable[[np.random.Generator], Interval], truth: float, experiments: int = EXPERIMENTS, seed: int = 0
 ) -> float:
-    """The share of simulated experiments whose interval holds the truth; its standard error is about .005 at 2,000.
+    """The share of simulated experiments whose interval contains the true value.
 
-    experiment   draws its data from the generator and returns the interval that it would report
+    With 2,000 experiments its standard error is about .005.
+
+    experiment   a function that draws data from the generator and returns an interval
     """
     positive("coverage", experiments=experiments)
     rng = np.random.default_rng(seed)
@@ -70,7 +72,7 @@ def of_mean(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
 
 
 def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
-    """Coverage of `paired_difference` over n seeds: both arms follow the law, and an effect of the seed moves both."""
+    """Coverage of `paired_difference` over n seeds. Both arms follow the law, and the seed has an effect on both."""
     draw, _ = LAWS[law]
 
     def experiment(rng: np.random.Generator) -> Interval:
@@ -82,7 +84,7 @@ def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
 
 
 SUCCESSES = {"bimodal": 0.6, "rare": 0.9}
-"""The laws with two modes, and how often a run succeeds."""
+"""For each law with two modes how often a run succeeds."""
 
 
 def of_success(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
