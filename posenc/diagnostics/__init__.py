@@ -1,7 +1,7 @@
-"""What a stack of self-attention does to its tokens: one quantity a file, tensors in, named numbers out.
+"""Measures of what a stack of self-attention does to its tokens. Each file has one quantity.
 
-Nothing here knows of training. `capture` records residual streams and attention in a forward pass of its own; the
-measures take what it recorded, from a trained or a freshly initialised encoder alike.
+Nothing here depends on training. `capture` records residuals and attention in a forward pass. The measures take these
+tensors, from a trained or a new encoder, and return named numbers.
 """
 
 from posenc.diagnostics.attention_distance import attention_distance, uniform_distance

@@ -1,4 +1,4 @@
-"""How far attention looks."""
+"""The distance between a query and the keys that it attends to."""
 
 import torch
 from jaxtyping import Float

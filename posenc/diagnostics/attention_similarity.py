@@ -1,4 +1,4 @@
-"""How alike two attention patterns are: heads of a layer, and layers of a stack."""
+"""The similarity of two attention patterns: of heads of a layer, and of layers of a stack."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from torch.nn import functional as F
 def head_similarity(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, "H H"]:
     """S_hg = mean over sequences and queries i of cos(A^h_i·, A^g_i·),  rows of attention.
 
-    1: the heads look the same way, so all but one are redundant. Weights are never negative, so neither is the cosine,
-    and two heads that are both nearly uniform are alike: read it beside the entropy. A query that sees one key alone,
-    the first one under a causal mask, counts as 1.
+    1: the heads attend to the same keys, so all but one are redundant. Weights are never negative, so the cosine is not
+    negative either. Two nearly uniform heads are also similar, so read the entropy too. A query that sees only one key
+    (the first query under a causal mask) counts as 1.
     """
     rows = F.normalize(weights, dim=-1)
     return torch.einsum("bhij,bgij->hg", rows, rows) / (rows.shape[0] * rows.shape[2])
@@ -23,6 +23,6 @@ def layer_similarity(weights: Sequence[Float[Tensor, "B H N N"]]) -> Float[Tenso
     """S_lm = mean over sequences and queries i of cos(Ā^l_i·, Ā^m_i·),  Ā the mean of a layer's heads.
 
     "Attention collapse" of deep stacks, DeepViT, Zhou et al. 2021 (https://arxiv.org/abs/2103.11886). Deviations: they
-    compare columns, and head h of one layer with head h of another, though the order of heads means nothing.
+    compare columns, and head h of one layer with head h of another. But the order of heads has no meaning.
     """
     return head_similarity(torch.stack([layer.mean(1) for layer in weights], dim=1))

@@ -1,4 +1,4 @@
-"""What an encoding adds to the logits, against the distance between query and key."""
+"""The bias of an encoding as a function of the distance between query and key."""
 
 from dataclasses import dataclass
 
@@ -19,15 +19,15 @@ class Curve:
     logits: Float[Tensor, "H M"]
 
     def same(self, other: "Curve") -> bool:
-        """Whether two layers add the same, as those that share an encoding do unless content has a say."""
+        """Whether two layers add the same bias. Layers that share an encoding do, unless it depends on content."""
         return self.logits.shape == other.logits.shape and torch.equal(self.logits, other.logits)
 
 
 @torch.no_grad()
 def bias_curve(record: LayerRecord, positions: Positions) -> Curve | None:
-    """b_h(δ) = mean over sequences and visible pairs at distance δ of what the encoding added to the scaled logits.
+    """b_h(δ) = mean, over sequences and visible pairs at distance δ, of the bias that was added to the scaled logits.
 
-    A bias that distance alone determines is read from its table, also at distances that no pair of this batch has.
+    A bias that depends only on distance is read from its table, also at distances that do not occur in this batch.
     """
     if record.bias is None:
         return None

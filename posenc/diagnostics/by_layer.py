@@ -1,4 +1,4 @@
-"""One number a layer of each quantity, from one captured forward pass."""
+"""One number for each quantity and layer, from one captured forward pass."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ from posenc.diagnostics.toeplitzness import toeplitzness
 from posenc.diagnostics.token_cosine import token_cosine
 
 RANKED = 8
-"""Sequences whose singular values are taken: they cost more than all else, and vary little."""
+"""Singular values are computed for so many sequences only. They cost most and vary little between sequences."""
 
 
 def _rank(x: Float[Tensor, "B N D"]) -> Tensor:
-    """Where a number is not finite LAPACK would raise; the rank of such a matrix is not a number either."""
+    """The effective rank; NaN if a number is not finite, because LAPACK would raise an error."""
     x = x[:RANKED]
     return effective_rank(x).mean() if bool(x.isfinite().all()) else torch.tensor(torch.nan)
 
@@ -32,27 +32,27 @@ OF_ATTENTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sink_rate": lambda weights, _: sink_rate(weights),
     "toeplitzness": lambda _, logits: toeplitzness(logits)["relative"],
 }
-"""Of a layer's weights and logits, for each head: layers 1, ..., L."""
+"""(weights, logits) of a layer → a number for each head; for layers 1, ..., L."""
 OF_STREAMS: dict[str, Callable[[Tensor, Tensor], Tensor | float]] = {
     "dong_ratio": lambda x, _: dong_ratio(x).log().mean().exp(),
     "token_cosine": lambda x, _: token_cosine(x).mean(),
     "effective_rank": lambda x, _: _rank(x),
     "position_share": lambda x, tokens: position_share(x, tokens)["position"],
 }
-"""Of a residual stream and its tokens: layers 0, ..., L, where 0 is what the first block reads."""
+"""(residual, tokens) → a number; for layers 0, ..., L, where 0 is the input of the first block."""
 QUANTITIES = (*OF_ATTENTION, *OF_STREAMS)
 
 
 def by_layer(seen: Capture, tokens: Int[Tensor, "B N"]) -> dict[str, dict[int, float]]:
-    """{quantity: {layer: value}} of the `tokens` whose forward pass was captured.
+    """{quantity: {layer: value}} for the captured forward pass of `tokens`.
 
-    Layer l is the l-th block, and stream l what it leaves; stream 0 is what the first block reads. Each value is a mean
-    over sequences and heads; `dong_ratio` has a geometric one, `effective_rank` is that of the first 8 sequences, and
-    `toeplitzness` is the relative one. See each quantity's own file for formula and source.
+    Layer l is the l-th block, and residual l is its output; residual 0 is the input of the first block. Each value is a
+    mean over sequences and heads. Exceptions: `dong_ratio` is a geometric mean, and `effective_rank` uses the first 8
+    sequences. `toeplitzness` is the relative one. The file of each quantity has its formula and source.
 
-    Attention is that of all queries, a read-out's query token included; streams are those of `tokens` alone.
-    `position_share` assumes tokens drawn independently of position: where a task puts some tokens at some places, it
-    counts what they are as position. What is not defined, or not finite, is nan: nothing here raises for it.
+    Attention is measured for all queries, also for the query token of a read-out; residuals only for `tokens`.
+    `position_share` assumes that tokens are independent of position. If a task has some tokens at fixed places, their
+    content counts as position. A value that is not defined or not finite is NaN; no error is raised.
     """
     length = tokens.shape[1]
     attention = [tuple(map(_exact, (record.weights, record.logits))) for record in seen.attention]
@@ -68,5 +68,5 @@ def by_layer(seen: Capture, tokens: Int[Tensor, "B N"]) -> dict[str, dict[int, f
 
 
 def _exact(x: Tensor) -> Tensor:
-    """In float32 at least: halves are too coarse for these sums, and torch has no singular values of them."""
+    """x in float32 at least. Lower precisions are too coarse for these sums, and torch has no SVD for them."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

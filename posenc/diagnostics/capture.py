@@ -1,4 +1,4 @@
-"""A forward pass of its own in which everything is seen: residual streams and attention, layer by layer."""
+"""Records residuals and attention of every layer in a forward pass."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +14,11 @@ from posenc.model.encoder import Encoder
 
 @dataclass
 class Capture:
-    """What one forward pass of an encoder of L layers left behind.
+    """The record of one forward pass of an encoder with L layers.
 
-    streams    h_0, ..., h_L: what the first block reads (tokens and whatever was added to them), then what each block
-               leaves. Part of the graph where gradients are on: after `backward`, each has its `.grad`
-    normed     what the read-out reads: h_L after the final norm, if there is one
+    streams    the residuals h_0, ..., h_L: the input of the first block, then the output of each block. If gradients
+               are on, they belong to the graph: after `backward` each has its `.grad`
+    normed     the input of the read-out: h_L after the final norm, if there is one
     attention  logits, weights and bias of each layer, detached
     """
 
@@ -29,13 +29,13 @@ class Capture:
 
 @contextmanager
 def capture(encoder: Encoder) -> Iterator[Capture]:
-    """Record the forward passes that run inside; outside, the encoder is as it was.
+    """A context manager that records the forward passes inside it. Afterwards the encoder is as before.
 
         with torch.no_grad(), capture(encoder) as seen:
             encoder(tokens)
         seen.streams[-1], seen.attention[0].weights
 
-    Inside, attention runs by the explicit implementation (`posenc.attention.layer.record_attention`).
+    Inside it attention is computed by its definition (`posenc.attention.record.record_attention`).
     """
     with record_attention(encoder) as records, ExitStack() as hooks:
         seen = Capture(records)

@@ -1,4 +1,4 @@
-"""Of which order a quantity goes to zero from layer to layer."""
+"""How fast a quantity goes to zero from layer to layer."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from posenc.checks import ConfigError
 
 NONE, SINGLE, DOUBLE = "none", "single exponential", "double exponential"
 FLOOR = 1e-13
-"""Ratios of float64 below it hold rounding errors."""
+"""Ratios below this consist of rounding errors of float64."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Decay:
     """How r_0, r_1, ..., r_L falls.
 
     kind       double exponential: log r_l = −a·g^l.  single exponential: log r_l = a + l·log f.  none: see `decay`
-    factor     f: what a layer leaves of r, from the fit of one exponential (over the second half, where it is `none`)
-    growth     g: by what a layer multiplies log r, from the fit of two (3: the cubic rate of Dong et al. 2021)
+    factor     f: a layer multiplies r by f, from the single exponential fit (over the second half if `kind` is none)
+    growth     g: a layer multiplies log r by g, from the double exponential fit (3: the cubic rate of Dong et al. 2021)
     order      p: the slope of log r_{l+1} on log r_l (1: linear convergence, 3: cubic)
-    residual   of each fit: root mean square error of log r, as a share of the range of log r
-    layers     how many of the ratios lie above the floor and were fitted
+    residual   for each fit the root mean square error of log r, divided by the range of log r
+    layers     how many ratios are above the floor and were fitted
     """
 
     kind: str
@@ -35,10 +35,10 @@ class Decay:
 
 
 def decay(ratios: ArrayLike, flat: float = 0.95, floor: float = FLOOR) -> Decay:
-    """Fit both laws to the ratios above `floor`, up to the first below it; the one with the smaller residual names it.
+    """Fit both laws to the ratios before the first one below `floor`. The law with the smaller residual gives `kind`.
 
-    none: over the second half of the layers a layer leaves more than `flat` of r, and nothing has reached the floor.
-    An order of convergence as in numerical analysis needs at least four ratios above the floor.
+    kind is none if, in the second half of the layers, a layer multiplies r by more than `flat`, and no ratio has
+    reached the floor. The order of convergence, as in numerical analysis, needs at least four ratios above the floor.
     """
     y = np.log(np.asarray(ratios, dtype=float))
     below = np.flatnonzero(y < np.log(floor))

@@ -1,4 +1,4 @@
-"""How far the tokens of a sequence are from being one and the same vector."""
+"""How different the vectors of a sequence's tokens are."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,11 +9,11 @@ def dong_ratio(x: Float[Tensor, "*b N D"]) -> Float[Tensor, "*b"]:
 
     0: all tokens are the same vector (rank collapse). ‖X‖₁ is the largest sum of absolute values of a column, ‖X‖∞ of
     a row. Dong, Cordonnier & Loukas 2021 (https://arxiv.org/abs/2103.03404) prove that in pure self-attention the
-    residual obeys ‖res(l + 1)‖ ≤ C·‖res(l)‖³: log r is multiplied by three in every layer. The mean in the place of
-    the best x̄, and the square root, are those of the authors' figures
+    residual obeys ‖res(l + 1)‖ ≤ C·‖res(l)‖³: log r is multiplied by three in every layer. As in the authors' figures,
+    x̄ is the mean and not the best vector, and there is a square root
     (https://github.com/twistedcubic/attention-rank-collapse, paper-plotting/utils.py).
 
-    A mean over sequences, layers or seeds is to be geometric. In float32 the floor is about 1e-7, in float64 1e-16.
+    Use a geometric mean over sequences, layers or seeds. The floor is about 1e-7 in float32 and 1e-16 in float64.
     """
     return _composite(x - x.mean(-2, keepdim=True)) / _composite(x)
 

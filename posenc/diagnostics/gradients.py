@@ -1,4 +1,4 @@
-"""Where gradients go in a stack of blocks, after a backward pass."""
+"""Gradients in a stack of blocks, after a backward pass."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,13 +15,13 @@ MATRICES = ("query", "key", "value", "output", "mlp_in", "mlp_out")
 def gradient_norms(encoder: Encoder) -> list[dict[str, float]]:
     """g = ‖∂loss/∂W‖_F of each block's matrices, first block first: query, key, value, output, and the MLP's two.
 
-    Xiong et al. 2020 (https://arxiv.org/abs/2002.04745): at the start, `mlp_out` of the last block is O(d√(ln d)) with
-    post-norm whatever the depth L, and O(d√(ln d / L)) with pre-norm. Noci et al. 2022
-    (https://arxiv.org/abs/2206.03126): where rank collapses, query and key get none while value and output do.
+    Xiong et al. 2020 (https://arxiv.org/abs/2002.04745): at initialisation, `mlp_out` of the last block is O(d√(ln d))
+    with post-norm at every depth L, and O(d√(ln d / L)) with pre-norm. Noci et al. 2022
+    (https://arxiv.org/abs/2206.03126): under rank collapse, query and key get no gradient, but value and output do.
     """
     gradients = [dict(_block(block)) for block in encoder.blocks]
     norms = torch.stack([gradient.norm() for block in gradients for gradient in block.values()])
-    values = iter(norms.tolist())  # one transfer from the device, not one a matrix
+    values = iter(norms.tolist())  # one transfer from the device for all matrices
     return [dict(zip(block, values, strict=False)) for block in gradients]
 
 
@@ -40,7 +40,7 @@ def _of(layer: nn.Module) -> Tensor:
 
 
 def stream_gradients(streams: Sequence[Float[Tensor, "B N D"]]) -> Float[Tensor, " L1"]:
-    """‖∂loss/∂h_l‖_F / ‖∂loss/∂h_L‖_F for l = 0..L, of streams that `capture` recorded; 1 everywhere: perfect flow."""
+    """‖∂loss/∂h_l‖_F / ‖∂loss/∂h_L‖_F for l = 0..L, from the streams of `capture`. 1 at all l: no loss of gradient."""
     gradients = [stream.grad for stream in streams]
     norms = torch.stack([gradient.norm() for gradient in gradients if gradient is not None])
     assert len(norms) == len(streams), "gradients are measured after backward()"

@@ -1,4 +1,4 @@
-"""Is position, where it is in the stream, still used from there on?"""
+"""Removes position from the residual before a layer, to see whether later layers use it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from posenc.model.encoder import Encoder
 
 @contextmanager
 def without_position_mean(encoder: Encoder, layer: int) -> Iterator[None]:
-    """Inside, h_l loses what it owes to position:  h_bi ← h_bi − (E_b h_bi − E_bi h_bi)  for l = `layer`, 0..L.
+    """A context manager that removes position from h_l:  h_bi ← h_bi − (E_b h_bi − E_bi h_bi)  for l = `layer`, 0..L.
 
-    h_l is what block l reads, h_L what the final norm reads (see posenc.diagnostics.capture). The mean over the
-    sequences of the batch is taken out, so a batch should hold a hundred or more. If accuracy falls, the layers from l
-    on used the position that the stream held; if it does not, they no longer did, or have it from elsewhere (in
-    attention). It is an ablation of a mean, as of heads in Michel et al. 2019 (https://arxiv.org/abs/1905.10650): what
-    position and token make together stays. Where a token stands at one place always (a query at the end), its mean
-    goes with it.
+    h_l is the input of block l, and h_L the input of the final norm (see posenc.diagnostics.capture). The mean over the
+    sequences of the batch is subtracted, so a batch should have a hundred sequences or more. If accuracy falls, the
+    layers from l on used the position in the residual. If it does not fall, they do not use it, or they get position
+    inside attention. This is a mean ablation, as of heads in Michel et al. 2019 (https://arxiv.org/abs/1905.10650).
+    Interactions of position and token stay. If a token is always at one place (a query at the end), its mean is removed
+    too.
     """
 
     def ablate(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""How much of the residual stream is position, how much token, how much sequence."""
+"""Which shares of the residual's variance come from position, from the token and from the sequence."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +11,11 @@ def position_share(x: Float[Tensor, "B N D"], tokens: Int[Tensor, "B N"]) -> dic
         ω²_f = (SS_f − (K − 1)·MS_w) / (SS_tot + MS_w),    MS_w = (SS_tot − SS_f) / (BN − K)
         SS_tot = Σ_bi ‖h_bi − h̄‖²,    SS_f = Σ_k n_k ‖mean of group k − h̄‖²
 
-    with f the grouping in K groups of n_k vectors: by place (K = N), by token id, by sequence (K = B). ω² of Hays 1963,
-    corrected for chance: without the correction a stream that knows nothing of position has a share of (N − 1)/(BN),
-    not 0. Meant for tokens drawn independently of position: then the factors are orthogonal, and the residual is what
-    they make together. A share, so streams of different size compare; small shares can come out below 0. nan where the
-    vectors are all equal or every one is a group of its own: there is no variance, or none within the groups.
+    f is a grouping into K groups of n_k vectors: by place (K = N), by token id, or by sequence (K = B). This is ω² of
+    Hays 1963, corrected for chance: without the correction a stream without position has the share (N − 1)/(BN), not 0.
+    It assumes tokens drawn independently of position. Then the factors are orthogonal, and the rest of the variance is
+    their interaction. Shares of streams of different size can be compared. A small share can be below 0. NaN if all
+    vectors are equal (no variance), or if every vector is its own group (no variance within groups).
     """
     B, N, D = x.shape
     flat = x.reshape(B * N, D)
@@ -29,7 +29,7 @@ def position_share(x: Float[Tensor, "B N D"], tokens: Int[Tensor, "B N"]) -> dic
 
 
 def _omega_squared(flat: Float[Tensor, "M D"], group: Int[Tensor, " M"], total: float) -> float:
-    """ω² of centred vectors under one grouping."""
+    """ω² of centred vectors for one grouping."""
     _, index, counts = group.unique(return_inverse=True, return_counts=True)
     sums = flat.new_zeros(len(counts), flat.shape[1]).index_add(0, index, flat)
     free = len(flat) - len(counts)

@@ -1,8 +1,9 @@
-"""How well the place of a token can be read off its vector: position probes, split by sequence.
+"""Position probes: how well the place of a token can be predicted from its vector.
 
-A probe is fitted on some sequences and scored on others, never on other tokens of the same ones: tokens of a sequence
-share what attention mixed into all of them. Haviv et al. 2022 (https://arxiv.org/abs/2203.16634) probe every layer of a
-causal model without encoding this way. That a probe can read something does not say that the model uses it.
+A probe is fitted on some sequences and scored on other sequences. It is never scored on other tokens of the same
+sequences, because attention mixes common content into all tokens of a sequence. Haviv et al. 2022
+(https://arxiv.org/abs/2203.16634) probe every layer of a causal model without encoding in this way. Even if a probe can
+read position, the model need not use it.
 """
 
 from collections.abc import Callable
@@ -24,11 +25,11 @@ Fit = Callable[[Float[Tensor, "B N D"], Int[Tensor, "B N"]], Guess]
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """What a probe reads of the place of a token, on sequences that it was not fitted on.
+    """The scores of a probe on sequences that it was not fitted on.
 
-    accuracy     share of tokens whose place it names
-    distance     MAD, mean |place named − place|, in tokens; `guessing_distance` for one who knows nothing
-    selectivity  accuracy − that of the same probe, fitted and scored on places shuffled in each sequence
+    accuracy     share of tokens whose place is predicted correctly
+    distance     mean |predicted place − place|, in tokens; `guessing_distance` for a uniform guess
+    selectivity  accuracy − accuracy of the same probe, fitted and scored on places that are shuffled in each sequence
     """
 
     accuracy: float
@@ -37,7 +38,7 @@ class ProbeScore:
 
 
 def guessing_distance(length: int) -> float:
-    """MAD of a uniform guess, (N² − 1)/(3N); one who always names the middle has about N/4, three quarters of it."""
+    """The mean distance of a uniform guess, (N² − 1)/(3N). Always guessing the middle gives about N/4, 3/4 of it."""
     return (length**2 - 1) / (3 * length)
 
 
@@ -48,8 +49,8 @@ def linear_probe(
 
         W = (XᵀX + ridge · tr(XᵀX)/D · I)⁻¹ XᵀY,    place = argmax_p [(x − x̄) W + ȳ]_p
 
-    with X (BN, D) and Y (BN, N) less their means. A linear map onto one-hot places cannot name the middle of a place
-    that is written as one growing number; `mlp_probe` can.
+    X (BN, D) and Y (BN, N) are centred. If position is one growing number, a linear map onto one-hot places cannot
+    predict places in the middle; `mlp_probe` can.
     """
     return _score(train.double(), test.double(), lambda x, places: _ridge(x, places, ridge), seed)
 
@@ -57,20 +58,20 @@ def linear_probe(
 def mlp_probe(
     train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"], steps: int = STEPS, seed: int = 0
 ) -> ProbeScore:
-    """argmax_p of W₂ GELU(W₁ x + b₁) + b₂, 128 hidden units, cross-entropy, Adam at 0.005 falling to 0 on a cosine.
+    """argmax_p of W₂ GELU(W₁ x + b₁) + b₂ with 128 hidden units, trained with cross-entropy and Adam.
 
-    Each of `steps` steps sees 256 tokens, drawn from all sequences.
+    The learning rate falls from 0.005 to 0 with a cosine. Each of `steps` steps uses 256 tokens from all sequences.
     """
     return _score(train.float(), test.float(), lambda x, places: _mlp(x, places, steps, seed), seed)
 
 
 def _score(train: Tensor, test: Tensor, fit: Fit, seed: int) -> ProbeScore:
-    """The probe, and its control: the same on places that are shuffled in every sequence by itself.
+    """Score the probe and its control: the same probe on places that are shuffled separately in each sequence.
 
-    Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368) give each type of word a label by lot, and what a probe gets
-    right of that it has learned by heart. One shuffle for all sequences would be no control here, for it only renames
-    the classes; a shuffle of its own for each leaves nothing to read, and the control is what this probe reaches with
-    that many sequences where there is nothing: 1/N, but for chance.
+    Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368) give each type of word a random label; a probe can only
+    memorise these labels. Here one shuffle for all sequences would be no control, because it only renames the classes.
+    With a separate shuffle for each sequence there is nothing to predict. So the control measures what this probe
+    reaches by chance with so many sequences, about 1/N.
     """
     N = train.shape[1]
     places = torch.arange(N, device=train.device)
@@ -85,13 +86,13 @@ def _score(train: Tensor, test: Tensor, fit: Fit, seed: int) -> ProbeScore:
 
 def _ridge(x: Float[Tensor, "B N D"], places: Int[Tensor, "B N"], ridge: float) -> Guess:
     weight, mean = ridge_weights(x.flatten(0, 1), places.flatten(), x.shape[1], ridge)
-    return lambda new: ((new - mean) @ weight).argmax(-1)  # all places are equally frequent, so ȳ moves no argmax
+    return lambda new: ((new - mean) @ weight).argmax(-1)  # ȳ is the same for all places: no effect on argmax
 
 
 def ridge_weights(
     x: Float[Tensor, "M D"], places: Int[Tensor, " M"], classes: int, ridge: float
 ) -> tuple[Float[Tensor, "D N"], Float[Tensor, " D"]]:
-    """W of `linear_probe` and x̄. XᵀY is a sum by place, so no (M, N) is built."""
+    """W of `linear_probe`, and x̄. XᵀY is a sum by place, so no tensor (M, N) is built."""
     mean = x.mean(0)
     x = x - mean
     gram = x.T @ x

@@ -1,4 +1,4 @@
-"""Which pairs of dimensions an encoding turns, how fast, and how loud queries and keys are in them."""
+"""The pairs of dimensions that an encoding rotates, their speeds, and the norms of queries and keys in them."""
 
 from dataclasses import dataclass, replace
 
@@ -11,16 +11,16 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 
 WATCHED = 4
-"""Sequences in which the turning of unit vectors is watched; content turns them in few encodings."""
+"""The rotation of unit vectors is measured in so many sequences. In few encodings it depends on content."""
 
 
 @dataclass(frozen=True)
 class RotaryUsage:
-    """Pairs of dimensions of one layer that turn with position, the fastest first.
+    """Pairs of dimensions of one layer that rotate with position, the fastest first.
 
-    rates  (P,) radians that a pair turns from one position to the next, in the mean; half a turn at most can be seen
-    usage  (H, P) E‖q_f‖ · E‖k_f‖ / √d: no logit of two vectors of mean size can gain more from pair f
-    still  (H,) the same of all other dimensions together, which position does not turn
+    rates  (P,) mean rotation of a pair from one position to the next, in radians; more than half a turn cannot be seen
+    usage  (H, P) E‖q_f‖ · E‖k_f‖ / √d: the largest part of a logit from pair f, for vectors of mean norm
+    still  (H,) the same for all other dimensions together, which do not rotate
     """
 
     rates: Float[Tensor, " P"]
@@ -32,11 +32,11 @@ class RotaryUsage:
 def rotary_usage(
     layer: SelfAttention, x: Float[Tensor, "B N D"], encoding: PositionalEncoding, positions: Positions
 ) -> RotaryUsage | None:
-    """How a layer that reads x uses the frequencies of its encoding; None where the encoding turns no pair.
+    """How a layer with input x uses the frequencies of its encoding; None if the encoding rotates no pair.
 
-    Barbero et al. 2025 (https://arxiv.org/abs/2410.06205), section 4: ‖q_f‖ and ‖k_f‖ say which frequencies a head
-    uses; high ones make positional patterns, low ones carry content. Which dimensions make a pair is not asked of the
-    encoding but seen: a pair is what one unit vector moves in as its position changes.
+    Barbero et al. 2025 (https://arxiv.org/abs/2410.06205), section 4: ‖q_f‖ and ‖k_f‖ show which frequencies a head
+    uses. High frequencies make positional patterns; low frequencies carry content. The pairs are measured: a pair is
+    the two dimensions in which a unit vector moves when its position changes.
     """
     q, k, v = layer.queries_keys_values(x, encoding, positions)
     width = v.shape[-1]
@@ -59,9 +59,9 @@ def rotary_usage(
 def turned_pairs(
     encoding: PositionalEncoding, x: Float[Tensor, "B N D"], heads: int, width: int, positions: Positions
 ) -> tuple[Int[Tensor, "P 2"], Float[Tensor, " P"]]:
-    """The pairs of dimensions of the turned key that each unit vector reaches, and how fast it turns in them.
+    """The pairs of dimensions in which each unit vector moves, and its speed in them.
 
-    Seen at consecutive positions, whatever the scheme, so that no step hides a turn.
+    They are measured at consecutive positions for every scheme, because a larger step could hide a turn.
     """
     B, N, _ = x.shape
     ids = torch.arange(N, device=x.device)[None]

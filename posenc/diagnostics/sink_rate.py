@@ -1,4 +1,4 @@
-"""Whether heads rest on the first token."""
+"""Whether heads attend mostly to the first token."""
 
 import torch
 from jaxtyping import Float
@@ -8,14 +8,14 @@ from torch import Tensor
 def sink_rate(weights: Float[Tensor, "B H N N"], threshold: float = 0.3) -> Float[Tensor, " H"]:
     """Share of sequences in which  α_0 = mean over queries i of A_i0  exceeds `threshold`, for each head.
 
-    Attention sinks, Gu et al. 2025 (https://arxiv.org/abs/2410.10781): their Sink rate is the mean over heads and
-    layers, with ε = 0.3. α_j averages over the queries that may see key j; all of them see key 0 under a causal mask.
+    Attention sinks, Gu et al. 2025 (https://arxiv.org/abs/2410.10781): their sink rate is the mean over heads and
+    layers, with ε = 0.3. α_j is a mean over the queries that may see key j. Under a causal mask all queries see key 0.
     """
     return (weights[..., 0].mean(-1) > threshold).to(weights.dtype).mean(0)
 
 
 def column_mass(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, "H N"]:
-    """α_j = mean over sequences and queries i ≥ j of A_ij: what each key receives from the queries after it."""
+    """α_j = mean over sequences and queries i ≥ j of A_ij: the attention that key j gets from queries after it."""
     N = weights.shape[-1]
     later = torch.arange(N, 0, -1, device=weights.device, dtype=weights.dtype)
     return (weights.tril().sum(-2) / later).mean(0)

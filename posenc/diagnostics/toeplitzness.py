@@ -1,4 +1,4 @@
-"""How much of the attention logits is position: relative, absolute, or neither."""
+"""The share of the attention logits that depends on relative or on absolute position."""
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,10 @@ from torch import Tensor
 def toeplitzness(logits: Float[Tensor, "B H N N"]) -> dict[str, Float[Tensor, " H"]]:
     """relative = Var_δ(E[S | j − i = δ]) / Var(S),   absolute = Var_ij(E_b S_bij) / Var(S),   for each head.
 
-    The shares of the logits' variance that distance alone and the pair of places alone explain (one-way analysis of
-    variance); relative ≤ absolute ≤ 1, and of a bias without content absolute is 1. From each row its mean is taken off
-    first, which softmax does not see. Where no bias or rotation enters, absolute is about 1/B and not 0: it is the mean
-    of B sequences. Keys that a mask hides (−∞) are left out.
+    The shares of the logits' variance that are explained by the distance, and by the pair of places (one-way analysis
+    of variance). relative ≤ absolute ≤ 1; for a bias without content absolute is 1. First the mean of each row is
+    subtracted, because softmax ignores it. Without bias and rotation absolute is about 1/B and not 0, because E_b is a
+    mean of B sequences. Keys that a mask hides (−∞) are left out.
     """
     seen = (logits > float("-inf")).expand_as(logits)
     S = logits.masked_fill(~seen, 0)

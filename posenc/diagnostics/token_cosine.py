@@ -1,4 +1,4 @@
-"""How alike in direction the tokens of a sequence are."""
+"""How similar the directions of a sequence's token vectors are."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 def token_cosine(x: Float[Tensor, "*b N D"]) -> Float[Tensor, "*b"]:
     """ρ = mean of cos(x_i, x_j) over i ≠ j  =  (‖Σ_i x_i/‖x_i‖‖² − N) / (N(N − 1)).
 
-    1: all tokens point one way. The forward quantity of signal propagation, Noci et al. 2022
-    (https://arxiv.org/abs/2206.03126); unlike the ratio of Dong it is blind to the tokens' lengths.
+    1: all vectors have the same direction. It is the forward quantity of signal propagation, Noci et al. 2022
+    (https://arxiv.org/abs/2206.03126). Unlike the ratio of Dong, it ignores the norms of the vectors.
     """
     N = x.shape[-2]
     total = F.normalize(x, dim=-1).sum(-2).square().sum(-1)
