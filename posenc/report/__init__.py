@@ -1,4 +1,4 @@
-"""The report: run folders in, an answer with its uncertainty out. `python -m posenc report RUNS...`."""
+"""The report: compares the runs in run folders, with uncertainties. `python -m posenc report RUNS...`."""
 
 from posenc.report.write import write
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader meets them, the same in the table, the page and the sentence."""
+"""Formats numbers for tables, pages and sentences, everywhere in the same way."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,19 @@ NONE = "–"
 
 
 def bounds(interval: Interval | None) -> tuple[float, float] | None:
-    """Both ends of an interval, if it has any."""
+    """Both ends of an interval; None if it has none."""
     if interval is None or interval.low is None or interval.high is None:
         return None
     return interval.low, interval.high
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
-    """A number with a true minus sign, none where it is rounded to zero, or a dash."""
+    """A number with a true minus sign (no sign if it rounds to zero); a dash for None."""
     return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference: its sign always shown."""
+    """A difference, always with its sign."""
     return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
@@ -30,19 +30,19 @@ def whole(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A p-value: three decimals, and a floor; an empty cell where there is none."""
+    """A p-value with three decimals and a lower limit; empty for None."""
     if value is None:
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def ratio(value: float | None, same: bool = True) -> str:
-    """A factor; a tilde where it was not measured side by side."""
+    """A factor, with a tilde if it was not measured in the same sweep."""
     return NONE if value is None else ("" if same else "~") + f"{value:.2f}×"
 
 
 def span(interval: Interval | None, digits: int = 3, sign: bool = False) -> str:
-    """[low, high], or nothing."""
+    """[low, high], or an empty text."""
     found = bounds(interval)
     number = signed if sign else fixed
     return "" if found is None else f"[{number(found[0], digits)}, {number(found[1], digits)}]"
@@ -61,7 +61,7 @@ def share(interval: Interval | None) -> str:
 
 
 def listing(words: Sequence[str], most: int = 4) -> str:
-    """a, b and c; of a long list the first few."""
+    """a, b and c; only the first few of a long list."""
     if len(words) > most + 1:
         words = [*words[:most], f"{len(words) - most} others"]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

@@ -1,4 +1,4 @@
-"""Write the report: markdown, csv, figures and page, each whole or not at all."""
+"""Writes the report: markdown, csv, figures and page. Each file is written completely or not at all."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ NUMBERS = ("panel", "encoding", "kind", "seed", "x", "y", "low", "high", "p_corr
 
 
 class WrittenReport(NamedTuple):
-    """Where the page is, and what the report finds first."""
+    """The path of the page, and the first finding of the report."""
 
     page: Path
     finding: Finding
@@ -40,17 +40,19 @@ def write(
     latex: bool = False,
     overview: bool = False,
 ) -> WrittenReport:
-    """Compare all runs below `roots` and write the report into `output`, by default the first folder among them.
+    """Compare all runs below `roots` and write the report into `output`.
 
-    roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report in the place of its runs
-    baseline  the encoding (or arm) that every other is compared with; None: `none`, or another where it has no run
-    delta     differences whose interval lies inside ±delta count as none
-    metric    what arms are compared by; None: skill, else bits, else accuracy
-    length    where they are compared; None: at the longest trained length that was tested
+    roots     folders of runs or of sweeps, or comparison_summary.csv of an earlier report instead of its runs
+    output    None: the first folder of `roots`
+    baseline  the encoding (or arm) with which every other is compared; None: `none`, or another if `none` has no run
+    delta     a difference counts as zero if its interval is inside ±delta
+    metric    the metric of the comparison; None: skill, otherwise bits, otherwise accuracy
+    length    the length of the comparison; None: the longest training length that was tested
     latex     whether to write comparison_summary.tex too, the tables for a paper
     overview  whether to write the folder `tensorboard` too
 
-    Raises ConfigError where there is no run, none of `baseline`, `metric` or `length`, or the output cannot be written.
+    Raises ConfigError if there is no run, if no run has the `baseline`, `metric` or `length`, or if the output cannot
+    be written.
     """
     checks.number("report", low=0, open_low=True, delta=delta)
     if metric is not None:
@@ -77,7 +79,7 @@ def write(
             write_text(target / LATEX, tex.render(comparison))
         write_text(target / PAGE, page.render(comparison, found, drawn))
         if overview:
-            from posenc.report.pages.overview import write_overview  # torch, which a report does without
+            from posenc.report.pages.overview import write_overview  # imports torch, which the rest does not need
 
             write_overview(comparison, target / OVERVIEW)
     except OSError as error:
@@ -88,7 +90,7 @@ def write(
 
 
 def _draw(plot: Plot, folder: Path) -> str:
-    """Write a figure as PNG and SVG and its numbers as CSV; the SVG."""
+    """Write a figure as PNG and SVG and its numbers as CSV. Returns the SVG."""
     with look(plot.name):
         png, svg = pictures(plot.draw(plot.finding))
     write_bytes(folder / f"{plot.name}.png", png)
@@ -107,7 +109,7 @@ def show(
     length: int | None = None,
     latex: bool = False,
 ) -> None:
-    """`python -m posenc report`: write the report, print its finding and where it is."""
+    """`python -m posenc report`: write the report, and print its first finding and its path."""
     page, finding = write(runs, output, baseline, delta, metric, length, latex)
     print(finding)
     print(f"report      {page}")

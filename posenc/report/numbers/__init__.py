@@ -1,1 +1,1 @@
-"""Arms into differences, verdicts and sentences."""
+"""Computes differences, verdicts and sentences from arms."""

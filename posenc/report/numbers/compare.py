@@ -1,4 +1,4 @@
-"""Everything that the report says, computed once from the run folders; markdown, page and figures only lay it out."""
+"""Computes everything that the report says, once. Markdown, page and figures only show it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from posenc.report.reading.lost import Lost
 from posenc.report.reading.read import Note
 
 Curves = tuple[str, str, Facet, list[Line]]
-"""Learning curves of a facet: what they are of, the logged column, the facet, a line for each arm."""
+"""Learning curves of a facet: (subject, logged column, facet, a line for each arm)."""
 
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What facets allow to say, all of it judged as one family."""
+    """All statements about facets, judged as one family."""
 
     first: Finding
     findings: list[Finding]
@@ -40,7 +40,7 @@ class Conclusions:
 
 @dataclass(frozen=True)
 class Comparison(Conclusions):
-    """The answer."""
+    """The conclusions, and all numbers that the report shows."""
 
     placed: list[Placed]
     facets: list[Facet]
@@ -66,9 +66,11 @@ class Comparison(Conclusions):
 def compare(
     roots: Sequence[Path], baseline: str | None, delta: float, metric: str | None = None, length: int | None = None
 ) -> Comparison:
-    """Read, group, test, and state; `baseline` None is `none` where it has runs, else another.
+    """Read the runs, group them, test differences and draw conclusions.
 
-    Raises ConfigError where there is no run, or none of the baseline, metric or length that is asked for.
+    baseline  None: `none` if it has runs, otherwise another encoding
+
+    Raises ConfigError if there is no run, or no run with this baseline, metric or length.
     """
     runs, notes = saved.read_all(roots)
     if not runs:

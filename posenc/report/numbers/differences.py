@@ -1,4 +1,4 @@
-"""Paired differences against the baseline, and every arm across the datasets."""
+"""Paired differences from the baseline, and means of every arm over the datasets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Contrast:
     metric: str
     pair: Pair
     improvement: float
-    """Share of the seeds on which the arm is the better one; a tie counts one half."""
+    """Share of the seeds on which the arm is better than its baseline; a tie counts one half."""
     solved: float | None
-    """McNemar's p for the runs that solved the task, where the metric is skill."""
+    """McNemar's p for the runs that solved the task, if the metric is skill."""
 
     @property
     def difference(self) -> Difference:
@@ -36,12 +36,12 @@ class Contrast:
 
     @property
     def corrected(self) -> float | None:
-        """p, corrected for all comparisons of the report."""
+        """The p-value, corrected for all comparisons of the report."""
         return self.pair.corrected
 
 
 def baseline_tests(facets: Sequence[Facet]) -> tuple[dict[Key, Test], list[Note]]:
-    """Every arm against its baseline, by the facet's metric and by AULC; and who has none, and why."""
+    """Every arm against its baseline, by the facet's metric and by AULC, and notes on arms without a baseline."""
     found: dict[Key, Test] = {}
     notes: list[Note] = []
     for place, facet in enumerate(facets):
@@ -72,7 +72,7 @@ def without_baseline(facets: Sequence[Facet], baseline: str) -> list[Note]:
 
 
 def contrasts(facets: Sequence[Facet], tests: Mapping[Key, Test], judged: Judgement[Key]) -> list[Contrast]:
-    """The tests against the baseline with what the whole report allows to say of them; those by AULC last."""
+    """The tests against the baseline, with their judgement in the whole report. Tests by AULC are last."""
     found = []
     for (place, metric, arm, other), test in tests.items():
         facet = facets[int(str(place))]
@@ -90,7 +90,7 @@ def contrasts(facets: Sequence[Facet], tests: Mapping[Key, Test], judged: Judgem
 
 
 def improvement(test: Test) -> float:
-    """On what share of the common seeds the first arm is the better one; a tie counts one half."""
+    """The share of the common seeds on which the first arm is better; a tie counts one half."""
     sign = -1 if test.lower else 1
     gaps = np.array([test.ours[seed] - test.theirs[seed] for seed in test.ours.keys() & test.theirs.keys()])
     return float(np.mean((1 + np.sign(sign * gaps)) / 2))
@@ -104,17 +104,17 @@ class Across:
     positions: str
     datasets: tuple[str, ...]
     mean: float
-    """Of the datasets' means."""
+    """The mean of the datasets' means."""
     lowest: float
-    """The lowest of the datasets' means,"""
+    """The lowest of the datasets' means."""
     hardest: str
-    """and where it is."""
+    """The dataset with the lowest mean."""
     unsolved: tuple[str, ...]
     """The datasets whose mean skill is below that of a solved task."""
     skill: Interval
     """The interquartile mean over all runs."""
     improvement: float | None
-    """Mean over the datasets of the share of seeds on which it beats the baseline."""
+    """The share of seeds on which it is better than the baseline, averaged over the datasets."""
     values: Values
     """For each seed that all datasets have, the mean skill over the datasets."""
     missing: dict[str, str]
@@ -122,7 +122,7 @@ class Across:
 
 
 def across(facets: Sequence[Facet], tests: Mapping[Key, Test]) -> list[Across]:
-    """Means over datasets, the best first, of the arms that every dataset has; the others are named."""
+    """Means over datasets for arms that every dataset has, the best first. Other arms are listed in `missing`."""
     rows: list[Across] = []
     everything = list(facets)
     for positions in sorted({facet.positions for facet in facets}):
@@ -165,7 +165,7 @@ def _across(
 
 
 def across_tests(rows: Sequence[Across]) -> dict[Key, Test]:
-    """Every pair of arms, because the runs decide which two are the best."""
+    """Tests of every pair of arms, because only the runs show which two are the best."""
     pairs = [(row, other) for place, row in enumerate(rows) for other in rows[place + 1 :]]
     return {
         ("across", row.positions, row.arm, other.arm): Test(row.values, other.values)

@@ -1,4 +1,4 @@
-"""Facets: which runs answer one question, the number that they are compared by, and the baseline of each arm."""
+"""Facets: the runs that answer one question, the metric of their comparison, and the baseline of each arm."""
 
 import shlex
 from collections import Counter, defaultdict
@@ -16,17 +16,17 @@ from posenc.report.words import bounds
 from posenc.statistics import Interval
 
 DEFAULT = "none"
-"""The baseline where nobody asks for one."""
+"""The default baseline."""
 SHOWN = 12
-"""Names in one message."""
+"""Upper limit of names in one message."""
 LOST = ("diverged", "failed")
-"""Runs that ended without a model: they count as skill 0. One that was interrupted may still go on, and does not."""
+"""Statuses of runs that ended without a model. They count as skill 0. An interrupted run may go on, so it does not."""
 METRICS = ("skill", "bits", "accuracy", "exact_match", "loss")
-"""What arms can be compared by; of the first three the first that a facet has is taken where nobody asks."""
+"""The metrics by which arms can be compared. The default is the first of the first three that a facet has."""
 LOWER = ("bits", "loss")
-"""Metrics of which less is better."""
+"""Metrics for which less is better."""
 Values = dict[int, float]
-"""One number for each seed."""
+"""{seed: value}."""
 
 
 @dataclass
@@ -40,16 +40,16 @@ class Facet:
     length: int = 0
     trained: tuple[int, int] | None = None
     arms: list[str] = field(default_factory=list)
-    """Those with at least one run; the best first."""
+    """Arms with at least one run; the best first."""
     baseline: dict[str, str] = field(default_factory=dict)
     """The arm that each arm is compared with: the baseline encoding in the same setting."""
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
     references: dict[str, float] = field(default_factory=dict)
     unfinished: dict[str, int] = field(default_factory=dict)
-    """{encoding: runs} of this dataset that have no result."""
+    """{encoding: number of runs of this dataset without a result}."""
     title: str = ""
     phrase: str = ""
-    """The title in a sentence."""
+    """The title in the form that a sentence needs."""
 
     @property
     def lower(self) -> bool:
@@ -62,15 +62,15 @@ class Facet:
         return f"{self.metric} at length {self.length}"
 
     def of(self, arm: str) -> list[Placed]:
-        """The arm's runs that count, whatever became of them."""
+        """The arm's runs that count, with every status."""
         return [item for item in self.members if item.arm == arm and item.counted]
 
     def values(self, arm: str, metric: str | None = None, length: int | None = None) -> Values:
-        """The arm's number for each seed; its own metric and length where none is given.
+        """The arm's number for each seed. metric and length None: the facet's own.
 
-        A run that diverged or failed counts where another run of its arm has a number: as skill and AULC 0, as the
-        accuracy of the best order-blind model, as the most bits of any run here. An arm none of whose runs completed
-        has no values.
+        If another run of the arm has a number, a run that diverged or failed counts as skill and AULC 0, as the
+        accuracy of the best order-blind model, or as the most bits of any run in the facet. An arm without a completed
+        run has no values.
         """
         metric, length = metric or self.metric, length or self.length
         found = {
@@ -99,12 +99,12 @@ class Facet:
         return None
 
     def reach(self, metric: str | None = None, length: int | None = None) -> float | None:
-        """The largest difference that two runs can have; nothing where it has no limit, or none is known."""
+        """The largest difference that two runs can have; None if there is no known limit."""
         low, high = self.limits(metric, length)
         return None if low is None or high is None else high - low
 
     def limits(self, metric: str | None = None, length: int | None = None) -> tuple[float | None, float | None]:
-        """The smallest and the largest number that a run can have, as far as it is known."""
+        """The smallest and the largest number that a run can have; None if unknown."""
         metric, length = metric or self.metric, length or self.length
         if metric in LOWER:
             return 0.0, None
@@ -117,7 +117,7 @@ class Facet:
         return min((-blind / (aware - blind) for blind, aware in known), default=None), 1.0
 
     def interval(self, arm: str, metric: str | None = None, length: int | None = None) -> Interval | None:
-        """Mean and interval over seeds, if there are any; cut at what is possible."""
+        """Mean and interval over seeds, cut at the possible values; None if there are no seeds."""
         values = self.values(arm, metric, length)
         return clipped(statistics.mean_interval(list(values.values())), self.limits(metric, length)) if values else None
 
@@ -135,10 +135,10 @@ class Facet:
 
 
 def facets(placed: Sequence[Placed], metric: str | None = None, length: int | None = None) -> list[Facet]:
-    """The facets, by dataset and positions; of the arms in each, the best first.
+    """The facets, by dataset and positions. In each facet the best arm is first.
 
-    Arms are compared by `metric` at `length`; None: skill, else bits, else accuracy, at the longest trained length.
-    Raises ConfigError where a facet with scores has none of them.
+    Arms are compared by `metric` at `length`; None: skill, otherwise bits, otherwise accuracy, at the longest training
+    length. Raises ConfigError if a facet has scores, but not these.
     """
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
     unfinished: dict[str, Counter[str]] = defaultdict(Counter)
@@ -188,10 +188,10 @@ def _measure(facet: Facet, metric: str | None, length: int | None) -> None:
 
 
 def common_order(facets: Sequence[Facet]) -> list[str]:
-    """All arms, the highest mean of the facets' means first; behind them those that lack a facet.
+    """All arms, the highest mean of the facets' means first. Arms that lack a facet come last.
 
-    Facets are grouped by what they are measured by, because bits and skill have no common mean: the first group that
-    an arm is in decides, skill before bits before accuracy.
+    Facets are grouped by their metric, because a mean of bits and skill has no meaning. The first group that contains
+    an arm decides: skill before bits before accuracy.
     """
     groups = [[facet for facet in facets if facet.metric == metric] for metric in METRICS]
     groups = [group for group in groups if group]
@@ -211,8 +211,8 @@ def common_order(facets: Sequence[Facet]) -> list[str]:
 
 
 def in_front(facets: Sequence[Facet], baseline: str) -> dict[str, str]:
-    """{arm: encoding}, the most important first: the baseline, then in turn the best at the trained and the longest
-    length."""
+    """{arm: encoding}, the most important first: the baseline, then alternately the best at the training length and the
+    best at the longest length."""
     near = common_order(facets)
     far = sorted(near, key=lambda arm: -_at_the_longest(facets, arm))
     turns = [arm for pair in zip(near, far, strict=True) for arm in pair]
@@ -222,7 +222,7 @@ def in_front(facets: Sequence[Facet], baseline: str) -> dict[str, str]:
 
 
 def _at_the_longest(facets: Sequence[Facet], arm: str) -> float:
-    """The mean over facets of an arm's score at the longest length, more being better."""
+    """The mean over facets of an arm's score at the longest length, with a sign so that more is better."""
     found = [
         (-1 if facet.lower else 1) * fmean(values.values())
         for facet in facets
@@ -232,9 +232,9 @@ def _at_the_longest(facets: Sequence[Facet], arm: str) -> float:
 
 
 def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, str]:
-    """The baseline, and a sentence if it is another than `none`, which nobody asked for; sets every facet's arms.
+    """Set the baseline of every facet's arms. Returns it, and a sentence if it is not `none` and nobody asked for it.
 
-    Raises ConfigError where one is `wanted` that has no run here, or none that gave a number while others did.
+    Raises ConfigError if the `wanted` baseline has no run here, or has no number although other arms have one.
     """
     scored = [(arm, facet.encoding(arm)) for facet in found for arm in facet.arms if facet.values(arm)]
     present = Counter(name for names in scored for name in dict.fromkeys(names))
@@ -260,7 +260,7 @@ def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, st
 
 
 def _has_runs(found: Sequence[Facet], wanted: str, present: Collection[str]) -> None:
-    """Raise ConfigError unless something can be compared with the baseline that was asked for."""
+    """Raise ConfigError unless an arm can be compared with the wanted baseline."""
     known = {name for facet in found for arm in facet.arms for name in (arm, facet.encoding(arm))}
     if wanted in present or (wanted in known and not present):
         return
@@ -273,12 +273,12 @@ def _has_runs(found: Sequence[Facet], wanted: str, present: Collection[str]) -> 
 
 
 def clipped(found: Interval, limits: tuple[float | None, float | None]) -> Interval:
-    """The same interval without what is impossible."""
+    """The interval, cut at the possible values."""
     ends = bounds(found)
     if ends is None:
         return found
     low, high = limits
-    # an estimate past a limit (a sample can be better than the best expectation) stays inside its interval
+    # A sample can be better than the best expectation. Such an estimate stays inside its interval.
     lowest = ends[0] if low is None else max(ends[0], min(low, found.estimate))
     highest = ends[1] if high is None else min(ends[1], max(high, found.estimate))
     return Interval(found.estimate, lowest, highest, found.n)

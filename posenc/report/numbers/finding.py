@@ -1,9 +1,9 @@
-"""What the runs say, in sentences, computed; also where that is: nothing yet.
+"""Computes sentences about the runs, also if the runs show nothing yet.
 
 The best arm is compared with every other arm on common seeds. It is the winner if it is better than each of them, after
-a correction for every comparison that this report makes (see judge.py). Else those that it does not beat share the
-top: they are equal, tie, or their order is undecided. No large p is ever read as equality. Then follow the runs
-that were lost, the arms that are not compared with the reason, and the longer test lengths where the arms differ.
+a correction for every comparison of the report (see judge.py). Otherwise it shares the top with the arms that it does
+not beat: they are equal, they tie, or their order is undecided. A large p is never taken as equality. Further sentences
+name lost runs, arms that are not compared and why, and longer test lengths at which the arms differ.
 """
 
 from collections import Counter
@@ -17,35 +17,35 @@ from posenc.report.numbers.meetings import Key, Meeting
 from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share, tally
 
 MANY = 40
-"""More names than a list of arms has."""
+"""A number larger than the number of arms, so that a list shows all names."""
 WORTH = 0.1
-"""Skill below which nobody keeps anything that is worth a sentence."""
+"""A length at which the best skill is below this gets no sentence."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Some sentences, and the kind of answer that they give."""
+    """Some sentences, and the kind of their answer."""
 
     kind: str
     """nothing, alone, winner, equal, tie, undecided, several."""
     text: str
     label: str = ""
-    """What the number of seeds forbids."""
+    """A warning if there are too few seeds."""
     seeds: int = 0
-    """The fewest of any arm that is named."""
+    """The smallest number of seeds of the named arms."""
     phrase: str = ""
-    """What it is about."""
+    """The subject."""
     lost: tuple[str, ...] = ()
     """Runs that count as failures, by arm."""
     left_out: tuple[str, ...] = ()
-    """Arms that are not compared or lack seeds, and why."""
+    """Arms that are not compared or lack seeds, with the reason."""
 
     def __str__(self) -> str:
         return f"{self.text} ({self.label})" if self.label else self.text
 
 
 def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> list[Finding]:
-    """What one dataset under one position scheme says: one finding for each setting in which encodings meet."""
+    """The findings for one dataset and position scheme: one for each setting in which encodings are compared."""
     if not found:
         states = Counter(item.run.status for item in facet.members if item.counted)
         lost = tuple(f"{number} {status}" for status, number in sorted(states.items()))
@@ -55,7 +55,7 @@ def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> 
 
 
 def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
-    """What the arms of one meeting say."""
+    """The finding of one meeting."""
     arms = meeting.arms
     best = arms[0]
     sentences, lost, left_out = _beside(meeting)
@@ -72,7 +72,7 @@ def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
 
 
 def _beside(meeting: Meeting) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
-    """Sentences about what is lost, lacks seeds or is not compared; what is lost; what else is left out."""
+    """(sentences about arms that are lost, lack seeds or are not compared; lost runs; other arms left out)."""
     sentences: list[str] = []
     lost = tuple(f"{arm} {states}" for arm, states in meeting.lost.items())
     if lost:
@@ -178,7 +178,7 @@ def _undecided(meeting: Meeting, pairs: dict[str, Pair], level: dict[str, Pair],
 
 
 def _solved(meeting: Meeting, names: Iterable[str]) -> str:
-    """Success rates, where some seeds of an arm solved the task and others did not."""
+    """Success rates, if some seeds of an arm solved the task and others did not."""
     if meeting.metric != "skill":
         return ""
     rates = {
@@ -191,7 +191,7 @@ def _solved(meeting: Meeting, names: Iterable[str]) -> str:
 
 
 def lead(one: Pair) -> str:
-    """The lead with its interval, whichever way is better."""
+    """The lead with its interval, positive for the better arm."""
     found = bounds(one.difference)
     turned = one.gain < 0
     size = fixed(abs(one.gain))

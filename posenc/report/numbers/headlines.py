@@ -1,4 +1,4 @@
-"""The finding of each figure in one sentence, computed from what it draws, with its uncertainty."""
+"""One sentence for each figure: its finding with the uncertainty, computed from the drawn numbers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Lines = Sequence[tuple[Facet, Sequence[Line]]]
 
 
 def short(values: Values, limits: tuple[float | None, float | None] = (None, None)) -> str:
-    """.91 [.90, .92] of some seeds, cut at what is possible."""
+    """Mean and interval over seeds as .91 [.90, .92], cut at the possible values."""
     return estimate(clipped(mean_interval([*values.values()]), limits), 2)
 
 
@@ -28,7 +28,7 @@ def seeds_said(numbers: Sequence[int]) -> str:
 
 
 def of_seeds(facets: Sequence[Facet], findings: Sequence[Finding]) -> str:
-    """Who is best at the trained length, or on how many datasets that is known."""
+    """The best arm at the training length, or the number of datasets on which it is known."""
     if len(facets) == 1:
         (facet,) = facets
         scored = [arm for arm in facet.arms if facet.values(arm)]
@@ -53,7 +53,7 @@ def of_seeds(facets: Sequence[Facet], findings: Sequence[Finding]) -> str:
 
 
 def of_differences(found: Sequence[Contrast], baseline: str, delta: float) -> str:
-    """How many arms are better and worse than the baseline for certain."""
+    """How many arms are certainly better and certainly worse than the baseline."""
     kinds = Counter(one.pair.kind for one in found)
     seeds = seeds_said([one.difference.n for one in found])
     if set(kinds) == {"none"}:
@@ -67,7 +67,7 @@ def of_differences(found: Sequence[Contrast], baseline: str, delta: float) -> st
 
 
 def of_lengths(groups: Lines, metric: str) -> str:
-    """What the best keeps at the longest length, beside what it had at the trained one."""
+    """The best arm's score at the longest length and at the training length."""
     facet, found = groups[0]
     longest = facet.lengths()[-1]
     sign = 1 if metric in LOWER else -1
@@ -92,7 +92,7 @@ def of_lengths(groups: Lines, metric: str) -> str:
 
 
 def _last(found: Sequence[Line], sign: int) -> list[Line]:
-    """The lines that reach the longest length, the best at it first."""
+    """The lines that reach the longest length, the best there first."""
     far = max((line.x[-1] for line in found), default=0)
     return sorted((line for line in found if line.x[-1] == far), key=lambda line: (sign * line.mean[-1], line.arm))
 
@@ -112,7 +112,7 @@ def _end(line: Line) -> str:
 
 
 def of_matrix(titles: Sequence[str], arms: Sequence[str], values: Sequence[np.ndarray]) -> str:
-    """Who has the highest mean over the columns of each matrix; an arm that lacks one is left out."""
+    """The arm with the highest mean over the columns of each matrix. Arms that lack a column are left out."""
     said = []
     for title, table in zip(titles, values, strict=True):
         means = table.mean(axis=1)
@@ -128,7 +128,7 @@ def of_matrix(titles: Sequence[str], arms: Sequence[str], values: Sequence[np.nd
 
 
 def of_curves(groups: Lines, what: str, lower: bool) -> str:
-    """Where the curves end."""
+    """The last values of the curves."""
     sign = 1 if lower else -1
     if len(groups) == 1:
         found = sorted((line for line in groups[0][1] if line.x), key=lambda line: sign * line.mean[-1])

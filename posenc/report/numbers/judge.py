@@ -1,19 +1,19 @@
-"""What the numbers carry, of all that a report says at once: the only place that decides between two arms.
+"""Decides between two arms. All statements of a report are judged together, and only here.
 
-Every comparison that a sentence or a table of the report makes is one of a family, whatever the data set and the
-length. Of the 5 % risk that anything said is false, one half goes to differences and one half to equalities:
+All comparisons in the sentences and tables of a report are one family, over all data sets and lengths. The risk that
+any statement is false is 5 %. One half of it is for differences, the other half for equalities:
 
-    better, worse  twice the p of `statistics.correct` over the whole family is below .05, and the mean difference lies
+    better, worse  twice the p of `statistics.correct` over the whole family is below .05, and the mean difference is
                    outside ±δ
-    equal          the interval of the mean difference at level 1 − .05/m, m comparisons, lies inside ±δ, and the
+    equal          the interval of the mean difference at level 1 − .05/m, m comparisons, is inside ±δ, and the
                    share of seeds on which the arms differ by more than 10·δ is below .1, by an exact bound at .025/m
-    tie            not that, but the 95 % interval lies inside ±δ, or the difference is certain and inside ±δ: the seeds
-                   agree, and they are too few to exclude that one seed in ten ends otherwise
+    tie            not equal, but the 95 % interval is inside ±δ, or the difference is certain and inside ±δ. The seeds
+                   agree, but they are too few to exclude that one seed in ten has another result
     undecided      everything else
 
-The second condition of `equal` is needed because runs succeed or fail: where one arm succeeds always and another on
-nine seeds of ten, twelve seeds show two rows of successes in 28 of 100 cases, with an interval of almost no width.
-Without any such seed the bound needs 36 seeds for one comparison.
+The second condition of `equal` is needed because runs succeed or fail. If one arm always succeeds and another on nine
+seeds of ten, then in 28 of 100 cases twelve seeds show only successes of both, with an interval of almost no width. If
+there is no seed with a large difference, the bound needs 36 seeds for one comparison.
 """
 
 from collections.abc import Hashable, Mapping
@@ -27,19 +27,19 @@ from posenc.report.words import bounds
 from posenc.statistics import Difference
 
 RISK = 0.05
-"""The risk that anything a report says is false."""
+"""The risk that any statement of a report is false."""
 HALF_RISK = RISK / 2
-"""Of it, what is left for differences, and for equalities."""
+"""The part of the risk for differences, and the part for equalities."""
 SHARE = 0.1
-"""The share of seeds on which equal arms may differ grossly."""
+"""The share of seeds on which equal arms may have a gross difference."""
 GROSS = 10
-"""A gross difference, in δ."""
+"""A gross difference is larger than so many times δ."""
 Values = Mapping[int, float]
 Key = TypeVar("Key", bound=Hashable)
 
 
 class Test(NamedTuple):
-    """Two arms to be compared: a number for each seed; `reach` is the largest difference that is possible."""
+    """Two arms to compare: a number for each seed. `reach` is the largest possible difference."""
 
     ours: Values
     theirs: Values
@@ -49,20 +49,20 @@ class Test(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """An arm against another on their common seeds, and what may be said of it."""
+    """An arm against another on their common seeds, and the judgement."""
 
     difference: Difference
     corrected: float | None
-    """p, corrected for all comparisons of the report; None below three seeds."""
+    """The p-value, corrected for all comparisons of the report; None below three seeds."""
     kind: str
-    """better, worse, equal, tie, undecided; none where so few seeds allow no interval."""
+    """better, worse, equal, tie, undecided; none if there are too few seeds for an interval."""
     unseen: float
-    """On how large a share of seeds the arms may differ by more than ±δ (95 %)."""
+    """The upper limit (95 %) of the share of seeds on which the arms differ by more than ±δ."""
     lower: bool
 
     @property
     def gain(self) -> float:
-        """The difference, positive where the first arm is better."""
+        """The difference, positive if the first arm is better."""
         return -self.difference.estimate if self.lower else self.difference.estimate
 
     def reverse(self) -> "Pair":
@@ -74,7 +74,7 @@ class Pair:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether 0 is outside the interval."""
         found = bounds(self.difference)
         return found is not None and (found[0] > 0 or found[1] < 0)
 
@@ -96,7 +96,7 @@ class Judgement(Generic[Key]):
         self.family = sum(p is not None for p in found)
 
     def get(self, key: Key) -> Pair | None:
-        """The comparison, where it was made."""
+        """The comparison; None if it was not made."""
         return self[key] if key in self.tests else None
 
     def __getitem__(self, key: Key) -> Pair:
@@ -123,7 +123,7 @@ class Judgement(Generic[Key]):
 
 
 def within(difference: Difference, reach: float | None) -> Difference:
-    """The same, its interval cut at the largest difference that is possible."""
+    """The difference with its interval cut at the largest possible difference."""
     found = bounds(difference)
     if reach is None or found is None:
         return difference

@@ -1,4 +1,4 @@
-"""The learning rate of an encoding on a task, chosen by runs that are not judged."""
+"""The learning rate of an encoding on a task, chosen by runs that are not used for verdicts."""
 
 import math
 from pathlib import Path
@@ -10,13 +10,13 @@ from posenc.runs.identity import settings
 from posenc.terminal import TRAIN
 
 USUAL = 3e-3
-"""Of rates that do equally well the nearest to this one, the default, is chosen."""
+"""The default rate. Among equally good rates the one nearest to it is chosen."""
 
 
 def best_rate(path: Path, dataset: str, encoding: str, seed: int) -> float:
-    """The rate whose run with `seed` was done first; where none was done, that of the lowest validation loss.
+    """The rate whose run with `seed` was done first. If no run was done, the rate with the lowest validation loss.
 
-    Only validation data decide, on a seed that is not used for a verdict. Raises ConfigError where the ledger at
+    Only validation data are used, with a seed that is not used for a verdict. Raises ConfigError if the ledger at
     `path` has no such run.
     """
     runs = [

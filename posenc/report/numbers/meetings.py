@@ -1,4 +1,4 @@
-"""Which arms of a facet may be compared, by which numbers; and which may not, and why."""
+"""Which arms of a facet may be compared and by which numbers, and why other arms may not."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +13,15 @@ BUDGET = {
     "steps": "trainer.max_steps", "batch size": "data.batch_size", "training sequences": "data.train_size",
     "curriculum steps": "data.curriculum_steps",
 }  # fmt: skip
-"""What must be alike for two arms to be compared, whatever their encodings."""
+"""Values that must be the same for two arms, so that their encodings can be compared."""
 Key = tuple[object, ...]
 
 
 @dataclass(eq=False)
 class Meeting:
-    """Arms that differ in one thing only, with a number for each seed at every length from the compared one on.
+    """Arms that differ in only one setting, with a number for each seed at the compared length and at longer ones.
 
-    A run that diverged or failed is among the values, with skill 0 (see Facet.values). What is left out is said.
+    A run that diverged or failed counts with skill 0 (see Facet.values). Arms that are left out are listed.
     """
 
     phrase: str
@@ -30,14 +30,14 @@ class Meeting:
     values: dict[int, dict[str, Values]]
     """{length: {arm: {seed: value}}}"""
     lost: dict[str, str] = field(default_factory=dict)
-    """{arm: how many runs of which status count as skill 0}."""
+    """{arm: numbers of runs by status that count as skill 0}."""
     lacking: dict[str, str] = field(default_factory=dict)
-    """Arms with fewer seeds than others, and which seeds they lack, in words."""
+    """{arm with fewer seeds than others: a text that names the missing seeds}."""
     apart: dict[str, str] = field(default_factory=dict)
-    """Arms that are not compared, and why."""
+    """{arm that is not compared: the reason}."""
     baseline: dict[str, str] = field(default_factory=dict)
     reach: dict[int, float] = field(default_factory=dict)
-    """The largest difference that is possible at each length."""
+    """The largest possible difference at each length."""
 
     @property
     def lower(self) -> bool:
@@ -77,7 +77,7 @@ class Meeting:
         return found
 
     def pair(self, judged: Judgement[Key], arm: str, other: str, length: int | None = None) -> Pair | None:
-        """Arm against another; nothing where they share no seed."""
+        """The comparison of two arms; None if they have no common seed."""
         length = self.length if length is None else length
         first, second = sorted((arm, other))
         found = judged.get((id(self), length, first, second))
@@ -85,7 +85,7 @@ class Meeting:
 
 
 def meetings(facets: Sequence[Facet]) -> dict[int, list[Meeting]]:
-    """The meetings of each facet, by its place: one for each setting in which encodings meet."""
+    """{index of the facet: its meetings}, one meeting for each setting in which encodings are compared."""
     found = {place: _of_facet(facet) for place, facet in enumerate(facets)}
     for place, facet in enumerate(facets):
         kin = [other for other in facets if other.positions == facet.positions and other is not facet]
@@ -135,7 +135,7 @@ def _ended(states: Mapping[str, int]) -> str:
 
 
 def _groups(facet: Facet, scored: Sequence[str]) -> list[list[str]]:
-    """Arms that differ in the encoding alone; where nowhere two do, those of one encoding in several settings."""
+    """Groups of arms that differ only in the encoding. If there are none: groups of one encoding, several settings."""
     for name in (facet.setting, facet.encoding):
         groups = [[arm for arm in scored if name(arm) == each] for each in dict.fromkeys(map(name, scored))]
         parts = [part for group in groups for part in _alike(facet, group) if len(part) > 1]
@@ -145,7 +145,7 @@ def _groups(facet: Facet, scored: Sequence[str]) -> list[list[str]]:
 
 
 def _alike(facet: Facet, group: Sequence[str]) -> list[list[str]]:
-    """Arms of one budget together; what is not known of a budget stands in nobody's way."""
+    """Groups of arms with the same budget. An unknown value of a budget counts as the same."""
     parts: list[list[str]] = []
     for arm in group:
         home = next((part for part in parts if not any(budgets(facet, arm, other) for other in part)), [])
@@ -156,7 +156,7 @@ def _alike(facet: Facet, group: Sequence[str]) -> list[list[str]]:
 
 
 def budgets(facet: Facet, arm: str, other: str) -> str:
-    """In which budgets two arms differ, in words."""
+    """A text that names the budgets in which two arms differ."""
     ours, theirs = budget(facet, arm), budget(facet, other)
     differ = [name for name in ours if name in theirs and ours[name] != theirs[name]]
     said = [f"{_number(ours[name])} {name}, {other} has {_number(theirs[name])} {name}" for name in differ]
@@ -168,7 +168,7 @@ def _number(value: object) -> str:
 
 
 def budget(facet: Facet, arm: str) -> dict[str, object]:
-    """What the arm's runs were given, as far as the folders say it."""
+    """The budget of the arm's runs, as far as the folders contain it."""
     found: dict[str, object] = {}
     for item in facet.of(arm):
         if not item.completed:
@@ -220,7 +220,7 @@ def _lacks(facet: Facet, arm: str, seeds: Sequence[int]) -> str:
 
 
 def _common_seeds(facet: Facet, arms: Sequence[str]) -> list[str]:
-    """The arms that share most seeds with one another: those around the arm that has most partners."""
+    """The arms with the most common seeds: the arm with the most partners, and its partners."""
     seeds = {arm: facet.values(arm).keys() for arm in arms}
     most = max((len(seeds[a] & seeds[b]) for a in arms for b in arms if a != b), default=0)
     need = min(3, most)

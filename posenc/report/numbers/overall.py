@@ -1,4 +1,4 @@
-"""The first sentences of a report: all its findings in one."""
+"""The first sentences of a report, which summarise all its findings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[
     label, seeds = (fewest.label, fewest.seeds) if fewest else ("", min((one.seeds for one in said), default=0))
     if not said:
         several = [one for one in found if one.kind == "nothing"]
-        if len(several) == 1:  # the others have one arm each
+        if len(several) == 1:  # the other facets have one arm each
             more = f"{count(len(found) - 1, 'other encoding')} cannot be compared, as is stated below."
             return Finding("nothing", f"{several[0].text} {more}", label, seeds)
         alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
@@ -68,7 +68,7 @@ def _task_mean(row: Across) -> str:
 
 
 def _all_beside(found: Sequence[Finding]) -> str:
-    """What is lost and left out anywhere, for the first sentences of the report."""
+    """Sentences about all lost runs and all arms that are left out."""
     lost = [f"{words} on {one.phrase}" for one in found for words in one.lost]
     apart = [f"{words} on {one.phrase}" for one in found for words in one.left_out]
     text = f" Runs that were lost count as failures: {'; '.join(lost)}." if lost else ""

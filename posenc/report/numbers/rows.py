@@ -28,19 +28,19 @@ class Row:
     encoding_parameters: float | None
     tokens_per_second: float | None
     speed: float | None
-    """Tokens per second relative to `none`, paired by sweep and seed."""
+    """Tokens per second relative to the reference encoding, paired by sweep and seed."""
     same_sweep: bool
     lost: dict[str, int]
     """How many runs did not complete, by status."""
 
     @property
     def seeds(self) -> int:
-        """How many seeds the score rests on."""
+        """How many seeds the score has."""
         return self.score.n if self.score else 0
 
     @property
     def label(self) -> str:
-        """What the number of seeds forbids."""
+        """A warning if there are too few seeds."""
         return statistics.label(self.seeds)
 
 
@@ -53,7 +53,7 @@ def _row(facet: Facet, arm: str, reference: str) -> Row:
     items = facet.of(arm)
     lost = Counter(item.run.status for item in items if item.run.status != "completed")
     values = facet.values(arm)
-    outcomes = list(values.values()) or [-1e9] * sum(lost[status] for status in LOST)  # none is a success
+    outcomes = list(values.values()) or [-1e9] * sum(lost[status] for status in LOST)  # none of them is a success
     success = statistics.success_rate(outcomes, statistics.SOLVED) if facet.metric == "skill" and outcomes else None
     crossed = list(facet.values(arm, "k50").values())
     speed, same = _speed(facet, arm, reference)
@@ -79,7 +79,7 @@ def _first(items: Iterable[Placed], key: str) -> float | None:
 
 
 def _speed(facet: Facet, arm: str, reference: str) -> tuple[float | None, bool]:
-    """Geometric mean of tokens/s over that of the reference: by sweep and seed, else over all runs of the facet."""
+    """Ratio of geometric means of tokens/s, arm to reference, paired by sweep and seed; else over all runs."""
     setting = facet.setting(arm)
     ours: dict[tuple[Path, int], float] = {}
     theirs: dict[tuple[Path, int], float] = {}

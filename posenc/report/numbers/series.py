@@ -1,4 +1,4 @@
-"""What the figures draw, before anybody draws it: numbers by length, by step and by position, with intervals."""
+"""The numbers for the figures: by length, by step and by position, with intervals."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ from posenc.runs.reading import plain_text, read_table
 from posenc.statistics import mean_interval
 
 CURVE_POINTS = 120
-"""Points that a learning curve is thinned to."""
+"""Upper limit of points in a learning curve."""
 WINDOWS = 32
-"""Windows of positions that a curve by position is averaged over."""
+"""A curve by position is averaged in so many windows."""
 Curve = dict[str, dict[float, float]]
 """Logged columns of a run: {column: {step: value}}."""
 
@@ -38,7 +38,7 @@ class Line:
     def add(
         self, x: float, values: Mapping[int, float], limits: tuple[float | None, float | None] = (None, None)
     ) -> None:
-        """A point: the values of all seeds at x, and their interval as far as it is possible."""
+        """Add a point: the values of all seeds at x, and their interval, cut at the possible values."""
         if not values:
             return
         found = clipped(mean_interval(list(values.values())), limits)
@@ -63,12 +63,12 @@ def by_length(facet: Facet, metric: str) -> list[Line]:
 
 
 def has_lengths(facet: Facet, metric: str) -> bool:
-    """Whether a metric is drawn against length: bits only where they are what is compared."""
+    """Whether a metric is drawn against length. Bits are drawn only if arms are compared by them."""
     return len(facet.lengths()) > 1 and bool(by_length(facet, metric)) and (metric != "bits" or facet.lower)
 
 
 def by_step(facet: Facet, curves: Mapping[Path, Curve], column: str) -> list[Line]:
-    """A logged column: every seed, and the mean at the steps that all of an arm's seeds have."""
+    """A logged column: every seed, and the mean at steps that all seeds of an arm have."""
     lines: list[Line] = []
     for arm in facet.arms:
         known = {item.run.seed: curves.get(item.run.folder, {}).get(column) for item in facet.of(arm)}
@@ -90,7 +90,7 @@ def _thin(steps: list[float]) -> list[float]:
 
 
 def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Note]) -> dict[Path, Curve]:
-    """Some columns of metrics.csv of each folder; a damaged file costs itself and a sentence."""
+    """Some columns of metrics.csv of each folder. A damaged file is left out, with a note."""
     found: dict[Path, Curve] = {}
     for folder in folders:
         table = _read_csv(folder / "metrics.csv", ("step", *columns), notes)
@@ -101,7 +101,7 @@ def read_curves(folders: Iterable[Path], columns: Sequence[str], notes: list[Not
 
 
 def _read_csv(path: Path, columns: Sequence[str], notes: list[Note]) -> pd.DataFrame | None:
-    """The columns as numbers, nan where there is none; nothing where there is no such file, or a damaged one."""
+    """The columns as numbers, NaN for missing values; None if the file is missing or damaged."""
     name = plain_text(str(path.parent))
     try:
         raw = read_table(path)
@@ -152,7 +152,7 @@ def by_position(facet: Facet, notes: list[Note]) -> dict[int, list[Line]]:
 
 
 def _windows(rows: pd.DataFrame) -> dict[float, float]:
-    """{place: bits}: means over windows that grow with the place, counted from 1, as its axis is logarithmic."""
+    """{place: bits}, means over windows; places count from 1. Windows grow, because the axis is logarithmic."""
     places, bits = rows["position"].to_numpy() + 1, rows["bits"].to_numpy()
     group = np.digitize(places, np.unique(np.round(np.geomspace(1, places.max() + 1, WINDOWS + 1))))
     return {float(places[group == g].mean()): float(bits[group == g].mean()) for g in np.unique(group)}

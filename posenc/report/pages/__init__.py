@@ -1,1 +1,1 @@
-"""Sentences and numbers into figures and pages."""
+"""Makes figures and pages from sentences and numbers."""

@@ -1,4 +1,4 @@
-"""The figures of the report, each drawn once, for PNG, SVG and page. Panels are facets."""
+"""The figures of the report. Each is drawn once for PNG, SVG and page. Each panel is a facet."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,25 +15,25 @@ from posenc.report.numbers.series import Line
 from posenc.report.words import bounds, estimate, fixed, probability, signed, span
 
 BANDS = 4
-"""Up to so many arms in front an interval is a band; more have bars."""
+"""With up to so many arms in front, intervals are bands; with more, they are bars."""
 CROWD = 1_500
-"""More seeds than these are a picture inside the SVG."""
+"""If there are more points of seeds than this, the SVG contains them as a picture."""
 BEHIND = 1.8
 SAID = 20
-"""Seeds that the words under the pointer name."""
+"""Upper limit of seeds that the text under the pointer names."""
 HEIGHT = 2.5
 LOWEST = -0.35
-"""Skill below which lines are cut: all the same to a reader, and they would flatten the rest."""
+"""Lines are cut below this skill. Lower values mean the same to a reader, and they would flatten the other lines."""
 Styles = Mapping[str, Style]
 Decorate = Callable[[Axes, Facet], list[End]]
-"""Dresses the axes of a facet and gives the names of what it has drawn."""
+"""A function that draws on the axes of a facet and returns the names to write at the ends of lines."""
 
 
 def lines(
     facets: Sequence[Facet], series: Sequence[Sequence[Line]], styles: Styles, decorate: Decorate, title: str,
     titles: Sequence[str] | None = None, dots: bool = True,
 ) -> Figure:  # fmt: skip
-    """One panel a facet: each arm's mean, named where it ends, its interval, and every seed where it is."""
+    """One panel for each facet: the mean of each arm with its name at the end, its interval, and every seed."""
     columns = 1 if len(facets) == 1 else 2
     height = HEIGHT if columns == 2 else 3.4
     figure, axes = sheet(len(facets), columns, height, title)
@@ -60,7 +60,7 @@ def lines(
 
 
 def _ends(group: Sequence[Line], styles: Styles) -> list[End]:
-    """Names of the arms in front, and of the one that ends highest and lowest if it is grey."""
+    """Names of the arms in front, and of the highest and lowest line at the end, also if it is grey."""
     drawn = [line for line in group if line.x]
     named = [line for line in drawn if not styles[line.arm].quiet]
     quiet = [line for line in drawn if styles[line.arm].quiet]
@@ -99,7 +99,7 @@ def _curve(axis: Axes, line: Line, style: Style, dots: bool, band: bool) -> None
 
 
 def _points(line: Line) -> list[str]:
-    """A line of words for each point, where they are few."""
+    """A line of text for each point, if there are few points."""
     if len(line.x) > 12:
         return []
     ends = zip(line.x, line.mean, line.low or [None] * len(line.x), line.high or [None] * len(line.x), strict=True)
@@ -107,7 +107,7 @@ def _points(line: Line) -> list[str]:
 
 
 def by_length(metric: str) -> Decorate:
-    """Lengths, the trained range and the ceilings."""
+    """The function that draws lengths, the range of training lengths and the ceilings."""
 
     def decorate(axis: Axes, facet: Facet) -> list[End]:
         length_axis(axis, facet.lengths(), facet.trained, "test length")
@@ -125,13 +125,13 @@ def by_length(metric: str) -> Decorate:
 
 
 def label(metric: str) -> str:
-    """An axis's words for a metric."""
+    """The label of an axis for a metric."""
     words = {"skill": "skill (0: order-blind, 1: best)", "bits": "bits (lower is better)"}
     return words.get(metric, metric)
 
 
 def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles, title: str) -> Figure:
-    """Every seed as a dot, one row an arm; the mean and its interval on top."""
+    """Every seed as a dot, with a row for each arm; the mean and its interval are drawn over them."""
     figure, axes, orders = _rows(facets, {id(facet): facet.arms for facet in facets}, title)
     crowd = sum(row.seeds for row in rows) > CROWD
     for axis, facet, (order, labelled) in zip(axes, facets, orders, strict=True):
@@ -160,16 +160,17 @@ def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles, title: s
 
 
 def _stack(count: int) -> np.ndarray:
-    """Heights in a row for so many dots: always the same, so that a dot can be found again."""
+    """The heights of so many dots in a row. They are always the same, so that a reader finds a dot again."""
     return 0.11 * ((np.arange(count) % 5) - 2) if count > 1 else np.zeros(count)
 
 
 def _rows(
     facets: Sequence[Facet], wanted: Mapping[int, Sequence[str]], title: str, most: int = 3
 ) -> tuple[Figure, list[Axes], list[tuple[list[str], bool]]]:
-    """Panels with one row an arm, and each panel's order with whether it is labelled.
+    """Panels with one row for each arm, and for each panel the order of arms and whether it has labels.
 
-    One order for all panels where most arms are in most of them, so that the eye can go across; else each its own.
+    If most arms are in most panels, all panels have the same order, so that rows can be compared. Otherwise each panel
+    has its own order.
     """
     everything = [arm for arm in common_order(facets) if any(arm in arms for arms in wanted.values())]
     filled = sum(map(len, wanted.values())) / max(1, len(everything) * len(facets))
@@ -184,7 +185,7 @@ def _rows(
 
 
 def forest(facets: Sequence[Facet], found: Sequence[Contrast], styles: Styles, delta: float, title: str) -> Figure:
-    """Paired differences with their intervals; ±δ shaded; the corrected p at the right."""
+    """Paired differences with their intervals. ±δ is shaded; the corrected p is on the right."""
     shown = [facet for facet in facets if any(one.facet is facet for one in found)]
     wanted = {id(facet): [one.arm for one in found if one.facet is facet] for facet in shown}
     known = any(one.corrected is not None for one in found)

@@ -1,4 +1,4 @@
-"""The tables of the report, in their order, each with its words: for markdown and page alike."""
+"""The tables of the report in their order, with their texts, for markdown and for the page."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from posenc.report.words import NONE, estimate, fixed, listing, probability, rat
 from posenc.statistics import SOLVED, Interval
 
 Cell = tuple[str, float | str | None]
-"""Text, and what it is sorted by."""
+"""(text, the value by which it is sorted)."""
 Row = Mapping[str, object]
-"""{column: cell}; a cell that is no pair is sorted by its text."""
+"""{column: cell}. A cell that is only a text is sorted by this text."""
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """A heading, a line about it, and cells."""
+    """A heading, a line of explanation, and cells."""
 
     name: str
     title: str
@@ -27,7 +27,7 @@ class PageTable:
 
 
 def _table(name: str, title: str, about: str, rows: Sequence[Row], spare: Collection[str] = ()) -> PageTable:
-    """A table of rows; the columns in `spare` are left out where no row has anything in them."""
+    """A table of rows. A column in `spare` is left out if it is empty in all rows."""
     cells = [
         {key: each if isinstance(each, tuple) else (str(each), str(each)) for key, each in row.items()} for row in rows
     ]
@@ -47,7 +47,7 @@ def _whole(value: float | None) -> Cell:
 
 
 def tables(comparison: Comparison) -> list[PageTable]:
-    """The tables of the report that have something to say, in their order."""
+    """The tables of the report that are not empty, in their order."""
     found = [summary_table, across_table, difference_table, length_table, lost_table]
     return [table for make in found if (table := make(comparison)) is not None]
 
@@ -178,7 +178,7 @@ def length_table(comparison: Comparison) -> PageTable | None:
 
 
 def lost_table(comparison: Comparison) -> PageTable:
-    """What is not there, and why."""
+    """Runs without a result, and why."""
     rows = [
         {
             "dataset": one.dataset, "positions": one.positions, "encoding": one.arm, "seed": _seed(one.seed),

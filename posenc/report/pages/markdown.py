@@ -12,7 +12,7 @@ from posenc.runs.reading import plain_text
 
 
 def escape(text: str) -> str:
-    """Text that markdown shows as it is, in one line."""
+    """The text with markdown's special characters escaped, in one line."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*|~$]|(?<!\w)_|_(?!\w)|\](?=[(\[])|^\[|^[#+-](?=\s))", r"\\\1", text)
 

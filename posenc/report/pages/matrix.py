@@ -1,4 +1,4 @@
-"""Every encoding on every dataset at one glance: mean skill within and past the trained lengths."""
+"""A matrix of mean skill: every encoding on every dataset, at the training length and at the longest length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from posenc.figures.style import FAINT, INK, SMALL, WHITE, WIDTH
 from posenc.report.numbers.facets import Facet, common_order
 
 FEWEST = 3
-"""Datasets and arms from which on a matrix says more than the panels of the other figures."""
+"""A matrix is drawn only with at least so many datasets and arms. Otherwise the other figures show more."""
 DARK_BELOW = 0.6
-"""Skill below which a cell of viridis wants white digits."""
+"""Below this skill a cell of viridis is dark, so that its digits are white."""
 MOST = 18
-"""Columns that stand beside each other with room for their digits."""
+"""Upper limit of columns beside each other, so that their digits fit."""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Mean skill over seeds: a row an arm, the highest mean first, a column a facet; NaN where there is none."""
+    """Mean skill over seeds. Rows are arms, the highest mean first; columns are facets; NaN: no skill."""
 
     title: str
     arms: list[str]
@@ -31,9 +31,9 @@ class Matrix:
 
 
 def matrices(facets: Sequence[Facet]) -> list[Matrix]:
-    """At the trained length of each dataset, and at the longest test length of those that are tested past it.
+    """One matrix at the training length of each dataset, and one at the longest test length, if it is longer.
 
-    None where there is too little.
+    The list is empty if there are too few datasets or arms.
     """
     facets = [facet for facet in facets if facet.metric == "skill"]
     arms = common_order(facets)
@@ -55,7 +55,7 @@ def _mean(facet: Facet, arm: str, length: int) -> float:
 
 
 def written(value: float) -> str:
-    """Skill in two digits, without the zero before the point."""
+    """Skill with two digits, without the zero before the point."""
     if np.isnan(value):
         return ""
     text = f"{value:.2f}".replace("0.", ".", 1).replace("-", "−")
@@ -65,7 +65,7 @@ def written(value: float) -> str:
 def draw(found: Sequence[Matrix], title: str) -> Figure:
     """The matrices beside each other."""
     rows, columns = len(found[0].arms), [len(each.columns) for each in found]
-    wide = sum(columns) > MOST  # then below each other
+    wide = sum(columns) > MOST  # then the matrices are below each other
     figure = Figure(figsize=(WIDTH, 1), layout="constrained")
     shape = (len(found), 1) if wide else (1, len(found))
     widths = None if wide else {"width_ratios": columns}

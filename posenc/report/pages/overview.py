@@ -1,7 +1,7 @@
-"""The overview of a sweep for TensorBoard: each arm once, as the mean of its seeds, beside what is achievable.
+"""The overview of a sweep for TensorBoard: each arm as the mean of its seeds, with the ceilings.
 
-TensorBoard takes a folder for a run, and selects none where there are more than `MOST`. A sweep has a folder for each
-seed of each arm, and its runs draw no picture; so the overview has folders of its own.
+For TensorBoard each folder is a run, and it selects no run if there are more than `MOST`. A sweep has a folder for each
+seed of each arm, and its runs draw no pictures. Therefore the overview has its own folders.
 """
 
 import re
@@ -23,14 +23,14 @@ from posenc.runs.files import CEILINGS, EVENTS
 from posenc.training.loggers.board import tag, write_row
 
 MOST = 40
-"""Most runs that TensorBoard's older tabs select by themselves: `maxNamesToEnableByDefault` in its pages."""
+"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
 SHOWN = 24
-"""Most arms in a picture of one row an arm."""
+"""Upper limit of arms in a picture that has a row for each arm."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What is achievable by a score, at each length."""
+    """A ceiling or reference of a score, at each length."""
 
     name: str
     score: str
@@ -38,15 +38,15 @@ class Limit:
 
 
 def write_overview(comparison: Comparison, folder: Path) -> None:
-    """Write the best arms of each facet, what is achievable, and pictures; an earlier overview in `folder` goes.
+    """Write the best arms of each facet, the ceilings and pictures. An earlier overview in `folder` is removed.
 
-    Raises OSError where `folder` is a link, or cannot be written.
+    Raises OSError if `folder` is a link or cannot be written.
     """
     if folder.is_symlink():
         raise OSError(f"{folder} is a link to another folder")
     for old in sorted(folder.rglob(f"{EVENTS}*")):
         old.unlink()
-        with suppress(OSError):  # others' files may lie there
+        with suppress(OSError):  # it may contain files of other programs
             old.parent.rmdir()
     facets = comparison.scored[: MOST - 1]
     arms = Counter(arm for facet in facets for arm in facet.arms)
@@ -54,7 +54,7 @@ def write_overview(comparison: Comparison, folder: Path) -> None:
 
         def writer(*names: str) -> SummaryWriter:
             place = folder.joinpath(*map(_plain, names))
-            while any(place.glob(f"{EVENTS}*")):  # of two names that only differ in what no folder can be called
+            while any(place.glob(f"{EVENTS}*")):  # two names may have the same plain name
                 place = place.with_name(f"{place.name}+")
             return stack.enter_context(SummaryWriter(str(place)))
 
@@ -75,7 +75,7 @@ def write_overview(comparison: Comparison, folder: Path) -> None:
 
 
 def _rooms(wanted: Sequence[int], total: int) -> list[int]:
-    """How many of `total` runs each facet gets: what it wants, or an even share of what the smaller ones leave."""
+    """How many of `total` runs each facet gets: the wanted number, or an equal share of the rest."""
     given = [0] * len(wanted)
     for left, k in zip(range(len(wanted), 0, -1), sorted(range(len(wanted)), key=lambda k: wanted[k]), strict=True):
         given[k] = min(wanted[k], total // left)
@@ -84,12 +84,12 @@ def _rooms(wanted: Sequence[int], total: int) -> list[int]:
 
 
 def _plain(name: str) -> str:
-    """A name that a folder can have."""
+    """The name as it can be the name of a folder."""
     return re.sub(r"[^\w.,=+~() -]+", "-", name).lstrip(".")[:60] or "-"
 
 
 def _write_arm(writer: SummaryWriter, comparison: Comparison, facet: Facet, arm: str) -> None:
-    """Learning curves against the step, scores against the test length, and a row of what tells the arms apart."""
+    """Write learning curves by step, scores by test length, and a row with the values in which arms differ."""
     for _, column, other, lines in comparison.learning:
         for line in (line for line in lines if other is facet and line.arm == arm):
             for step, value in zip(line.x, line.mean, strict=True):
@@ -112,7 +112,7 @@ def _against_length(metric: str) -> str:
 
 
 def _choices(comparison: Comparison, facet: Facet, arm: str) -> dict[str, str]:
-    """What is not the same for all arms of the sweep; the encoding, where nothing differs."""
+    """The values that differ between arms of the sweep; the encoding, if nothing differs."""
 
     def described(facet: Facet, arm: str) -> dict[str, str]:
         return {"encoding": facet.encoding(arm), "dataset": facet.title, "setting": facet.setting(arm)}
@@ -124,7 +124,7 @@ def _choices(comparison: Comparison, facet: Facet, arm: str) -> dict[str, str]:
 
 
 def _limits(facet: Facet) -> list[Limit]:
-    """The ceilings of accuracy that are known, and the references of bits where arms are compared by bits."""
+    """The known ceilings of accuracy, and the references of bits if arms are compared by bits."""
     pairs = sorted(facet.ceilings.items())
     found = [
         Limit(name, "accuracy", {n: value for n, pair in pairs if (value := pair[k]) is not None})
@@ -137,7 +137,7 @@ def _limits(facet: Facet) -> list[Limit]:
 
 
 def _write_limit(writer: SummaryWriter, comparison: Comparison, facet: Facet, limit: Limit) -> None:
-    """What is achievable, against length; at the trained length it goes along the learning curves."""
+    """Write a limit by length; the limit at the training length is a line in the learning curves."""
     for length, value in limit.points.items():
         writer.add_scalar(_against_length(limit.score), value, length)
     trained = facet.trained[1] if facet.trained else facet.length
@@ -149,7 +149,7 @@ def _write_limit(writer: SummaryWriter, comparison: Comparison, facet: Facet, li
 
 
 def _pictures(comparison: Comparison, facet: Facet) -> Iterator[tuple[str, Figure]]:
-    """Scores against length and every seed, as small as TensorBoard shows a picture."""
+    """Pictures of scores by length and of every seed, in the small size of TensorBoard's pictures."""
     small = replace(facet, arms=facet.arms[:SHOWN])
     rows = [replace(row, facet=small) for row in comparison.rows if row.facet is facet and row.arm in small.arms]
     drawn: list[tuple[str, Figure]] = []

@@ -1,7 +1,7 @@
-"""index.html: one page that needs nothing else, neither network nor other files.
+"""index.html: one page that needs no network and no other files.
 
-jinja2 escapes all text of `page.html`, matplotlib all text of a figure; the page's policy allows no request to
-anywhere. Figures are the SVG files themselves, in colours that follow the page's ground.
+jinja2 escapes all text of `page.html`, and matplotlib all text of a figure. The page's policy allows no requests. The
+page contains the figures as SVG, in colours that follow the page's background.
 """
 
 import html
@@ -22,18 +22,18 @@ from posenc.report.words import count
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 WIDE = 44
-"""Cells of so many characters wrap."""
+"""A cell with more characters than this wraps."""
 SECTIONS = {
     "matrix": "At a glance", "summary": "Summary", "seeds": "Seeds", "across": "Across datasets",
     "differences": "Differences", "accuracy_by_length": "Accuracy by length", "skill_by_length": "Skill by length",
     "bits_by_length": "Bits by length", "lengths": "Lengths", "learning_validation": "Learning curves",
     "learning_training": "", "bits_by_position": "By position", "lost": "Missing",
 }  # fmt: skip
-"""Tables and figures in the order of the page, each with the text of its link."""
+"""Tables and figures in the order of the page, with the texts of their links."""
 
 
 def colours() -> str:
-    """CSS that gives each colour of posenc.figures.style its value on a light and on a dark ground."""
+    """CSS with the value of each colour of posenc.figures.style on a light and on a dark background."""
     light, dark = ("".join(f"--c{name[1:]}:{pair[k]};" for name, pair in _pairs().items()) for k in (0, 1))
     return f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
@@ -43,7 +43,7 @@ def _pairs() -> dict[str, tuple[str, str]]:
 
 
 def render(comparison: Comparison, plots: Sequence[Plot], drawn: Mapping[str, str]) -> str:
-    """The page; `drawn` holds the SVG of each figure."""
+    """The page. `drawn` has the SVG of each figure."""
     placed = comparison.placed
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html").render(

@@ -1,4 +1,4 @@
-"""The figures of the report, in their order: each with its words, its numbers, and how it is drawn."""
+"""The figures of the report in their order, with their texts, their numbers, and the function that draws them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure: its name, subject, the finding that stands above it, how to read it, how it is drawn, its numbers."""
+    """A figure: its name, subject, finding (the text above it), a hint how to read it, its drawing, its numbers."""
 
     name: str
     title: str
     finding: str
     about: str
     draw: Callable[[str], Figure]
-    """With the finding as its title."""
+    """A function from the title, which is the finding, to the figure."""
     numbers: Callable[[], Iterator[Numbers]]
 
 

@@ -1,4 +1,4 @@
-"""comparison_summary.tex: the tables of a report for a paper, as booktabs has them."""
+"""comparison_summary.tex: the tables of a report for a paper, in the style of booktabs."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ SPECIAL = {
     "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "–": "--",
     "↓": r"$\downarrow$", "δ": r"$\delta$",
 }  # fmt: skip
-"""Characters that LaTeX reads as something else, or that its fonts may lack."""
+"""Characters that are commands in LaTeX, or that its fonts may lack."""
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """The text with LaTeX's special characters escaped."""
     return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def render(comparison: Comparison) -> str:
-    """A table environment for each table; \\usepackage{booktabs} is all they need."""
+    """A table environment for each table. They need only \\usepackage{booktabs}."""
     lines = ["% \\usepackage{booktabs}", f"% {escape(comparison.first.text)}"]
     for table in layout.tables(comparison):
         if table.rows:
@@ -41,6 +41,6 @@ def _table(table: PageTable) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    """A row; what begins with [ or * would be an option of the line break before it."""
+    """A row. LaTeX would read a [ or * at its beginning as an option of the line break before it."""
     text = " & ".join(map(escape, cells))
     return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"

@@ -1,1 +1,1 @@
-"""Run folders and tables into runs and arms."""
+"""Reads run folders and tables, and groups runs into arms."""

@@ -1,7 +1,7 @@
-"""Which runs answer the same question and may be averaged: arms, and the runs that are counted in none.
+"""Arms: groups of runs that answer the same question and may be averaged. Some runs count in no arm.
 
-A facet is a dataset under a position scheme; an arm is an encoding in it. Where runs of one name differ in a value of
-their configs, the value becomes a part of the name: `rope (model.num_layers=4)`.
+A facet is a dataset with a position scheme; an arm is an encoding in a facet. If runs with one name differ in a value
+of their configs, the value becomes a part of the name: `rope (model.num_layers=4)`.
 """
 
 from collections import defaultdict
@@ -16,13 +16,13 @@ from posenc.runs.reading import short
 
 Key = TypeVar("Key", bound=Hashable)
 MEASURED = ("dataset.test_lengths", "data.eval_size", "data.eval_error", "data.validation_size")
-"""Settings that change how a trained model is measured: they tell runs apart only where a seed would count twice."""
+"""Settings of the test. They separate runs only if otherwise a seed would count twice."""
 
 OF_RECIPES = tuple(
     f"model.{key}"
     for key in ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap", "window", "logit_scale")
 )
-"""Values of the model in which recipes differ: beside one, they are a part of its name and of no other arm's."""
+"""Values of the model in which recipes differ. In a facet with recipes they do not belong to the common setting."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Placed:
     positions: str
     arm: str
     setting: str
-    """What the arm's name says besides the encoding; two arms with one setting differ in the encoding alone."""
+    """The part of the arm's name after the encoding. Two arms with the same setting differ only in the encoding."""
     counted: bool
     why_not: str = ""
 
@@ -50,7 +50,7 @@ class Placed:
 
 
 def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
-    """Put every run into its facet and arm; runs that cannot be told apart are named and not counted."""
+    """Put every run into its facet and arm. Runs that cannot be distinguished do not count and get a note."""
     notes: list[Note] = []
     datasets = _name(runs, "dataset", lambda run: (run.dataset,))
     schemes = _name(runs, "positions", lambda run: (run.positions,))
@@ -79,7 +79,7 @@ def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[R
 
 
 def _unlike(placed: Iterable[Placed]) -> list[Note]:
-    """What runs that are averaged were made with, where it is not the same for all."""
+    """Notes about versions that differ between runs that are averaged."""
     made: dict[tuple[tuple[str, str], str], list[Mapping[str, Any]]] = defaultdict(list)
     for item in placed:
         versions = item.run.result.get("versions")
@@ -98,7 +98,7 @@ def _unlike(placed: Iterable[Placed]) -> list[Note]:
 
 
 def _evaluated(placed: Iterable[Placed]) -> list[Note]:
-    """Which arms nothing was trained for, and whose weights they have."""
+    """Notes about arms that are evaluations of trained runs, and whose weights they use."""
     arms: dict[str, list[str]] = defaultdict(list)
     for item in placed:
         if item.run.evaluated is not None:
@@ -115,7 +115,7 @@ def _part(key: str) -> str:
 
 
 def _recipe(taken: Collection[str], run: Run) -> tuple[str, ...]:
-    """The name of a run's recipe, told from an encoding of this name."""
+    """The name of a run's recipe, marked so that it differs from an encoding with this name."""
     return (f"recipe={run.encoding}" if run.encoding in taken else run.encoding,)
 
 
@@ -129,9 +129,9 @@ def _name(
 ) -> dict[Run, str]:
     """A name for each run: its option and the values in which runs with this option differ.
 
-    also     keys of another part that count too
-    without  keys of this part that do not
-    only     the keys that do
+    also     keys of another part that also count
+    without  keys of this part that do not count
+    only     if given, no other keys count
     """
 
     def counts(key: str) -> bool:
@@ -151,7 +151,7 @@ def _name(
 
 
 def _said(run: Run, part: str) -> str:
-    """The same of a run without a config, as the table that it was read from has it."""
+    """The same for a run without a config, from the table that has the run."""
     return ", ".join(word for word in run.words if part in ("encoding", "shared") and _part(word) == part)
 
 
@@ -167,7 +167,7 @@ def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> lis
 
 
 def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    """As few of the keys as tell the same runs apart: what varies together is named once, by what says most."""
+    """The fewest keys that separate the same runs. If several keys vary together, only the most useful one is named."""
     first = ("encoding", "positions", "dataset", "model", "callbacks", "trainer", "optimizer", "module", "data")
     last = {key for key in keys if key.endswith("_target_") and not key.startswith("callbacks.")}
     rank = defaultdict(lambda: len(first), {group: place for place, group in enumerate(first)})
@@ -196,7 +196,7 @@ def _join(encoding: str, setting: str) -> str:
 def _members(
     group: list[Run], facet: tuple[str, str], encoding: str, setting: str, notes: list[Note]
 ) -> Iterator[Placed]:
-    """Runs that share a name; one that is there twice counts once, and those that nothing tells apart do not count."""
+    """Runs with the same name. A run that occurs twice counts once; runs that cannot be distinguished do not count."""
     seeds = _grouped(group, lambda run: run.seed)
     clash = [run for runs in seeds.values() if len({run.identity for run in runs}) > 1 for run in runs]
     varying = _varying([run.settings for run in clash if run.config is not None], MEASURED)
@@ -232,7 +232,7 @@ def _options(run: Run) -> tuple[str, str, str, bool]:
 
 
 def _without_config(placed: list[Placed], notes: list[Note]) -> list[Placed]:
-    """A run whose config is lost joins the one arm that its encoding has; where there are several it is refused."""
+    """Put a run without a config into the only arm of its encoding. If there are several arms, it does not count."""
     result: list[Placed] = []
     for item in placed:
         if item.run.config is not None or item.run.saved or not item.counted or item.run.status == UNFINISHED:
@@ -252,7 +252,7 @@ def _without_config(placed: list[Placed], notes: list[Note]) -> list[Placed]:
             why = f"duplicate of {taken[0].run.name}"
         elif taken:
             why = f"refused: its .hydra/config.yaml is missing and {taken[0].run.name} has its seed"
-        if item.run.status == "completed":  # a run that failed early has no config to lose
+        if item.run.status == "completed":  # a run that failed early never had a config
             said = why or f"its .hydra/config.yaml is missing; it is counted as {other.arm}"
             notes.append(Note(item.run.name, said + "."))
         result.append(Placed(item.run, other.dataset, other.positions, other.arm, other.setting, not why, why))

@@ -1,9 +1,9 @@
-"""A ledger: one committed table of the runs that count, of many days and machines, to be computed from and added to.
+"""A ledger: a committed table of runs from many days and machines.
 
-It has the columns of comparison_summary.csv, less what only one machine knows, and is read like one. Its first row
-holds the settings that all runs share, and every run the others, so that thousands of runs stay a few megabytes. A run
-is known by its identity and by the digests of its data and of the weights that it began with. Its config stands beside
-the identity, which is computed again whenever the ledger is read: a row that was changed by hand does not fit.
+It has the columns of comparison_summary.csv, without values that belong to one machine, and is read in the same way.
+Its first row has the settings that all runs share, and each run has the others, so that thousands of runs need only a
+few megabytes. A run is identified by its identity and by the digests of its data and of its first weights. The identity
+is computed again from the config whenever the ledger is read, so a row that was changed by hand is noticed.
 """
 
 import json
@@ -28,33 +28,33 @@ from posenc.runs.writing import write_text
 
 Key = tuple[str, str | None, str | None]
 ONCE = ("error", "command", *saved.COSTS, *saved.BEYOND, "learning_rate", "step_90")
-"""Columns that stand in the first row of a run alone."""
+"""Columns that only the first row of a run has."""
 AGREE = 1e-4
-"""Two measurements of one run that differ by less are one: sums are rounded in another order by another machine."""
+"""Two measurements of one run may differ by less than this, because machines round sums in different order."""
 DIGITS = 7
 STEP_SKILL = ".9"
-"""Of validation skill: column step_90 has the first validation that reached it."""
+"""The level of validation skill for the column step_90: the step of the first validation that reached it."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of the runs that were to be added."""
+    """The result of adding runs."""
 
     added: list[Run]
     known: int
-    """Runs that the ledger had."""
+    """How many of the runs the ledger already had."""
     total: int
     notes: list[Note]
     """Runs that were refused, each with its reason."""
 
 
 def key(run: Run) -> Key:
-    """What makes two runs one: identity, data, first weights."""
+    """Two runs with the same key are one run: identity, data, first weights."""
     return run.identity, run.result.get("data_digest"), run.result.get("start_digest")
 
 
 def runs_of(path: Path) -> dict[Key, Run]:
-    """The runs of a ledger. Raises ConfigError for what is none, and for a row that does not fit."""
+    """The runs of a ledger. Raises ConfigError if the file is no ledger, or if a row does not fit its identity."""
     found, notes = saved.read_table(path)
     lines = [note.text for note in notes[1:]]
     lines += [f"{run.name}: {why}" for run in found if (why := _unfit(run))]
@@ -64,7 +64,7 @@ def runs_of(path: Path) -> dict[Key, Run]:
 
 
 def _unfit(run: Run) -> str:
-    """Why a run cannot stand in a ledger; empty where it can."""
+    """Why a run cannot be in a ledger; empty if it can."""
     if run.status not in FINISHED:
         return f"its status is {run.status}, and only what has come to its end counts"
     if run.evaluated is not None:
@@ -79,10 +79,10 @@ def _unfit(run: Run) -> str:
 
 
 def add(path: Path, roots: Sequence[Path]) -> Change:
-    """Put the runs below `roots` (folders, or tables) into the ledger at `path`, which is made where there is none.
+    """Add the runs below `roots` (folders or tables) to the ledger at `path`, which is made if it does not exist.
 
-    A run that the ledger has stays as it is there; one that contradicts it is refused, and so is one whose identity
-    does not fit its config. Raises ConfigError where nothing can be read or written.
+    A run that the ledger already has is not changed. A run that contradicts the ledger is refused, and so is a run
+    whose identity does not fit its config. Raises ConfigError if the files cannot be read or written.
     """
     folders = [root for root in roots if not root.is_file()]
     runs, notes = read(folders) if folders else ([], [])
@@ -164,17 +164,17 @@ def text(runs: Sequence[Run]) -> str:
 
 
 def without_how(command: str) -> str:
-    """A command less the words that only say how its runs come about (`HOW`): others read it, who have other paths."""
+    """A command without the words that only say how its runs are made (`HOW`), because others have other paths."""
     try:
         words = shlex.split(command)
-    except ValueError:  # no command of a shell
+    except ValueError:  # not a shell command
         return ""
     kept = [word for word in words if re.split("[./=]", word.lstrip("+"))[0] not in HOW]
     return command if kept == words else shlex.join(kept)
 
 
 def _shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings that have one value in all configs."""
+    """The settings that have the same value in all configs."""
     first, *others = configs
     return {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
 
@@ -185,7 +185,7 @@ def _known(path: Path, size: int, changed: int) -> dict[Key, Run]:
 
 
 def cached(path: Path) -> dict[Key, Run]:
-    """`runs_of`, read once for all jobs of a sweep. Raises ConfigError where the ledger cannot be read."""
+    """`runs_of`, read once for all jobs of a sweep. Raises ConfigError if the ledger cannot be read."""
     try:
         at = path.stat()
     except OSError as error:
@@ -197,9 +197,9 @@ def cached(path: Path) -> dict[Key, Run]:
 
 
 def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result of the run that `record` begins, where the ledger has it.
+    """The result of the run with this `record`; None if the ledger does not have it.
 
-    Raises ConfigError where the ledger cannot be read.
+    Raises ConfigError if the ledger cannot be read.
     """
     runs = cached(path)
     found = runs.get((record["config_hash"], record["data_digest"], record["start_digest"]))
@@ -207,7 +207,7 @@ def find(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def as_result(run: Run) -> dict[str, Any]:
-    """The result of a run that was read from a table, as its result.json had it, as far as the table tells."""
+    """The result of a run from a table, in the form of result.json, as far as the table contains it."""
     kept: dict[str, Any] = dict(run.result)
     kept |= {name: int(kept[name]) for name in saved.WHOLE if kept.get(name) is not None}
     filled = {"schema": SCHEMA, "error": None, "references": {}, "validation": {"best_loss": None}}
@@ -216,12 +216,12 @@ def as_result(run: Run) -> dict[str, Any]:
 
 
 def extract(path: Path, hashes: Sequence[str], target: Path) -> None:
-    """Write the runs of the ledger that have these identities into a ledger of their own."""
+    """Write the runs of the ledger with these identities into a new ledger."""
     write_text(target, text([run for run in runs_of(path).values() if run.identity in hashes]))
 
 
 def show(action: str, runs: Sequence[Path], ledger: Path) -> None:
-    """`python -m posenc ledger add RUNS...`: add the runs and say what changed."""
+    """`python -m posenc ledger add RUNS...`: add the runs and print what changed."""
     assert action == "add"
     change = add(ledger, runs)
     for line in _told(change, ledger):

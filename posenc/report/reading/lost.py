@@ -1,4 +1,4 @@
-"""Runs that are not there, or not whole, and why; and the commands that made the sweeps."""
+"""Runs that are missing or incomplete, and why; and the commands of the sweeps."""
 
 import shlex
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from posenc.runs.reading import plain_text, read_yaml
 from posenc.terminal import TRAIN
 
 HIDDEN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
-"""Overrides of Hydra that are not typed again."""
+"""Overrides that posenc adds to a command, so that they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Lost:
 
 
 def lost(placed: Sequence[Placed]) -> list[Lost]:
-    """Failed, diverged, interrupted and unfinished runs, and those that a sweep lacks."""
+    """Failed, diverged, interrupted and unfinished runs, and runs that are missing in a sweep."""
     found = [
         Lost(
             item.dataset, item.positions, item.arm, None if item.run.seed < 0 else item.run.seed, item.run.status,

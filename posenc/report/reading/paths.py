@@ -1,4 +1,4 @@
-"""What the path of a run folder says of the run."""
+"""What is known about a run from the path of its folder."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from posenc.runs.result import RESULT
 
 
 def from_path(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a run that left no result: <dataset>/<encoding>/seed<k>, as the sweep named its folder."""
+    """The entries of a run without a result, from its path <dataset>/<encoding>/seed<k>, which the sweep has made."""
     seed = config.get("seed")
     known = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63
     result = {"seed": seed if known else -1, "encoding": "?", "dataset": "?"}
@@ -23,7 +23,7 @@ def from_path(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sweep_of(folder: Path, root: Path) -> Path:
-    """The folder of the sweep that a run belongs to."""
+    """The folder of a run's sweep."""
     for parent in folder.parents:
         if (parent / "multirun.yaml").is_file():
             return parent

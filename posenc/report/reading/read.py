@@ -1,4 +1,4 @@
-"""Run folders on disk, read so that one damaged file costs one run and one sentence."""
+"""Reads run folders. A damaged file leads to one lost run and one sentence."""
 
 import json
 import os
@@ -18,47 +18,47 @@ from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, chosen, other_layout
 from posenc.terminal import TRAIN
 
 BELIEVED_LENGTH = 10**9
-"""Longest sequence that is believed, in tokens; a larger number is a damaged one."""
+"""Upper limit of a length in tokens; a larger number comes from a damaged file."""
 UNFINISHED = "unfinished"
 """The status of a run folder without a result."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the reader must know: about a folder, in one sentence."""
+    """One sentence about a folder that the reader must know."""
 
     folder: str
     text: str
 
 
 RECORDED_SETTINGS = {"dataset.data_digest": "data_digest", "trainer.precision": "precision"}
-"""Settings that a run learned when it began, by their names in the result: its data, and the precision that `auto` is.
+"""Settings that are known only after a run began, and their names in the result: its data, and the precision of `auto`.
 
-Two runs that computed in one precision are one arm, whatever was typed. A run that did not record a setting is taken
-for what the others are.
+Two runs with the same precision belong to one arm, even if different words were typed. If a run did not record a
+setting, it counts as the same as the others.
 """
 
 
 EVALUATED = {"": "encoding", ".config": "config"}
-"""Settings of an evaluation: `evaluated` and `evaluated.config`, the encoding and the digest of what was trained."""
+"""Settings of an evaluation: `evaluated` and `evaluated.config`, the encoding and the digest of the trained run."""
 
 
 @dataclass(eq=False)
 class Run:
-    """One run folder that is ours."""
+    """One run folder of posenc."""
 
     folder: Path
     sweep: Path
     result: dict[str, Any]
     config: dict[str, Any] | None
     name: str = ""
-    """Its path as the report writes it."""
+    """Its path, as the report shows it."""
     saved: bool = False
-    """Whether it was read from a table of another report, without its folder."""
+    """Whether it comes from a table of another report, without its folder."""
     words: list[str] = field(default_factory=list)
-    """What tells its arm from others of its encoding, where the config is not known: `key=value`."""
+    """If the config is not known: the values that separate its arm from others of its encoding, as `key=value`."""
     sweep_command: str = ""
-    """The command of its sweep, where it was read from a table."""
+    """The command of its sweep, if it comes from a table."""
     test: dict[int, dict[str, float]] = field(default_factory=dict)
     undefined: dict[int, str] = field(default_factory=dict)
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
@@ -87,12 +87,12 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What its arm is made of: all that changes a result but the seed, and but what follows from something else."""
+        """The settings of its arm: all values that change a result, without the seed and without derived values."""
         flat = settings(self.config or {})
         flat.pop("seed", None)
-        flat.pop("ckpt_path", None)  # gone on with, or another run of the same config: it ends where it would have
+        flat.pop("ckpt_path", None)  # a run that went on ends as if it had not stopped
         if not any(key.startswith("callbacks.") for key in flat):
-            flat.pop("trainer.validate_every", None)  # then nothing but best.ckpt depends on it, which is not tested
+            flat.pop("trainer.validate_every", None)  # then only best.ckpt depends on it, and that is not tested
         if flat.get("trainer.precision") == "auto":
             flat.pop("trainer.precision")
         flat |= {
@@ -114,12 +114,12 @@ class Run:
 
     @property
     def evaluated(self) -> Mapping[str, Any] | None:
-        """What was trained, where this is an evaluation of a trained run and nothing was trained for it."""
+        """If this is an evaluation: the trained run. Otherwise None."""
         found = (self.config or {}).get("evaluated", self.result.get("evaluated"))
         return found if isinstance(found, Mapping) else None
 
     def _started(self, path: str) -> dict[str, Any]:
-        """What it began with: one checkpoint for all, known by its digest, or that of its own encoding and seed."""
+        """Its first weights: the digest of a checkpoint that all runs share, or one of its own encoding and seed."""
         own = {f"seed{self.seed}": "seed*", self.encoding: "*"}
         parts, known = path.split("/"), self.result.get("start_digest")
         shared = isinstance(known, str) and not own.keys() & {*parts}
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """Two runs with one identity are one run, as far as their folders say it."""
+        """Two runs with the same identity are one run, as far as their folders show."""
         if self.config_hash:
             plain = self.config or {}
             return config_hash(plain) if self.config_hash in former_hashes(plain) else self.config_hash
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def trained(self) -> tuple[int, int] | None:
-        """The shortest and the longest training length, if the folder says so."""
+        """The shortest and the longest training length, if the folder contains them."""
         found = self.result.get("trained_lengths")
         if found is None and self.config is not None:
             dataset = self.config.get("dataset")
@@ -147,17 +147,17 @@ class Run:
         return None
 
     def measured(self, key: str) -> float | None:
-        """A number of the result, or nothing."""
+        """A number of the result, or None."""
         return number(self.result.get(key))
 
     def generalization(self, key: str) -> float | None:
-        """A number of `length_generalization`, or nothing."""
+        """A number of `length_generalization`, or None."""
         found = self.result.get("length_generalization")
         return number(found.get(key)) if isinstance(found, Mapping) else None
 
     @property
     def command(self) -> str:
-        """The command that makes this run again: as recorded, else every value of its config as an override."""
+        """The command that makes this run again: the recorded one, or every value of its config as an override."""
         if self.result.get("command"):
             return str(self.result["command"])
         words = [
@@ -179,7 +179,7 @@ def _items(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or nothing."""
+    """The value, if it is a finite number; otherwise None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_SCORE:
         return None
     return float(value)
@@ -191,7 +191,7 @@ def _word(value: Any) -> str:
 
 
 def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
-    """Every run below the roots, by path, and what could not be read. Raises ConfigError where there is nothing."""
+    """Every run below the roots, by path, and notes about unreadable files. Raises ConfigError if there is no run."""
     for root in roots:
         if not root.is_dir():
             raise ConfigError(f"{root} is not a folder; give the folder of a run or of a sweep, such as runs/<name>.")
@@ -222,7 +222,7 @@ def read(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
 
 
 def _candidates(root: Path) -> Iterator[Path]:
-    """Folders that look like those of a run, by path."""
+    """Folders that look like run folders, by path."""
     for here, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in ("checkpoints", "figures") and name[0] != ".")
         if RESULT in files or "metrics.csv" in files or (Path(here) / ".hydra" / "config.yaml").is_file():
@@ -248,7 +248,7 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
         foreign.append(name)
         return None
     run = Run(folder, sweep_of(folder, root), result, config, name)
-    if run.evaluated is not None:  # none of those that the command of a sweep asked for
+    if run.evaluated is not None:  # the command of a sweep made no evaluations
         run.sweep = folder.parent
         run.words = [f"evaluated={run.evaluated.get('encoding')}"] if config is None else []
     if ended and run.status not in STATUSES:
@@ -257,7 +257,7 @@ def _read_run(folder: Path, root: Path, notes: list[Note], foreign: list[str]) -
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:
-    """The result of a run; nothing where it is of another project. Raises ValueError with what keeps it from use."""
+    """The result of a run; None if it is of another project. Raises ValueError with the reason if it is unusable."""
     try:
         result = plain_text(read_json(path))
     except json.JSONDecodeError as error:

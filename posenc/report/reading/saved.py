@@ -1,8 +1,8 @@
-"""comparison_summary.csv: a row for each run and length, written by a report and read again in place of the runs.
+"""comparison_summary.csv: a row for each run and length. A report writes it and can read it instead of the runs.
 
-Its last column, `record`, stands in the first row of each run and holds as JSON what has no column of its own: the
-names of dataset and positions as they were chosen, the config, references, versions, the command of the sweep. A table
-without it, of an older version, is read as far as its columns go: its arms are named as the table names them.
+Its last column, `record`, is in the first row of each run. As JSON it has everything without a column: the chosen names
+of dataset and positions, the config, references, versions, the command of the sweep. Tables of older versions do not
+have this column; then only their columns are used, and arms have the names in the table.
 """
 
 import csv
@@ -33,7 +33,7 @@ TABLE_COLUMNS = [
 ]  # fmt: skip
 """The columns of comparison_summary.csv."""
 NEEDED = ("folder", "dataset", "encoding", "seed", "status", "length")
-"""Without these a table is none of posenc."""
+"""A table without these columns is no table of posenc."""
 SCORES = ("accuracy", "accuracy_standard_error", "loss", "bits", "exact_match", "skill", "sequences")
 COSTS = ("parameters", "encoding_parameters", "steps", "seconds", "tokens_per_second", "wall_seconds")
 BEYOND = ("aulc", "k50", "tested_to")
@@ -42,11 +42,11 @@ WHOLE = (
     "tokens_per_second",
 )  # fmt: skip
 MAX_ROWS = 500_000
-"""Upper limit of rows in a table; the largest of posenc have some thousand."""
+"""Upper limit of rows in a table; posenc's largest tables have some thousand."""
 
 
 def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.DataFrame:
-    """One row for each run and length; a run without a score has one row. `commands` has those of the sweeps."""
+    """One row for each run and length; a run without a score has one row. `commands` has the sweeps' commands."""
     rows: list[dict[str, object]] = []
     told: set[str] = set()
     for item in placed:
@@ -88,13 +88,13 @@ KEPT = (
     "references", "versions", "schema", "data_digest", "start_digest", "precision", "validation", "skill_steps",
     "stopped", "censored", "trained_tokens", "evaluated", "recipe",
 )  # fmt: skip
-"""Of a result, what has no column."""
+"""Entries of a result that have no column."""
 SHARED = "shared"
-"""In the record of the first row: settings of every run of the table, which their own records leave out."""
+"""A key in the record of the first row: settings that all runs of the table share. Other records leave them out."""
 
 
 def _cell(value: object) -> object:
-    """Text that no spreadsheet takes for a formula; no name that posenc gives starts like one."""
+    """The text, changed so that no spreadsheet reads it as a formula. posenc's own names are never changed."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
@@ -103,9 +103,9 @@ def _uncell(text: str) -> str:
 
 
 def read_all(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
-    """The runs below each root that is a folder, then those of each that is a table, and what is not known of them.
+    """The runs of all folders, then of all tables in `roots`, and notes about missing information.
 
-    Raises ConfigError where a folder has no run, and for a table that is none.
+    Raises ConfigError if a folder has no run, or if a file is no such table.
     """
     folders = [root for root in roots if not root.is_file()]
     runs, notes = read(folders) if folders else ([], [])
@@ -116,9 +116,9 @@ def read_all(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
 
 
 def read_table(path: Path) -> tuple[list[Run], list[Note]]:
-    """The runs that a saved table lists, and what is not known of them. Raises ConfigError for what is no such table.
+    """The runs of a saved table, and notes about missing information. Raises ConfigError if it is no such table.
 
-    Nothing is read from the folders that it names: there are no learning curves and no curves by position.
+    The run folders are not read, so there are no learning curves and no curves by position.
     """
     name = plain_text(str(path))
     try:
@@ -221,7 +221,7 @@ def _read_record(text: str) -> dict[str, Any]:
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{dotted key: value} as groups; a key that would be both a value and a group stays a value."""
+    """{dotted key: value} as nested groups. If a key would be both a value and a group, it stays a value."""
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         node: Any = nested
@@ -234,7 +234,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(arm: str, encoding: str) -> list[str]:
-    """What an arm's name says besides its encoding: `rope (model.num_layers=4, seed_offset=1)` has two words."""
+    """The words of an arm's name after its encoding: `rope (model.num_layers=4, seed_offset=1)` has two words."""
     inside = arm.removeprefix(encoding).strip()
     if not (inside.startswith("(") and inside.endswith(")")):
         return [inside] if inside else []
