@@ -1,4 +1,4 @@
-"""The analysis: a finished run in, what its model does with position out. `python -m posenc analyze RUN...`."""
+"""The analysis of a finished run: what its model does with position. `python -m posenc analyze RUN...`."""
 
 from posenc.analysis.write import write
 

@@ -1,6 +1,6 @@
-"""What a trained encoding itself says: its bias by distance, its frequencies, its position vectors.
+"""Reads a trained encoding: its bias by distance, its frequencies, its position vectors.
 
-Which of these an encoding has is seen from the hooks that it overrides, not from its name.
+The hooks that an encoding overrides decide which of these it has, not its name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ from posenc.report.words import listing
 from posenc.training.module import SequenceModule
 
 SEQUENCES = 4
-"""Over which a bias that depends on content is averaged."""
+"""A bias that depends on content is averaged over so many sequences."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoding as it was learned, by layer; what it does not have is empty.
+    """A learned encoding, by layer. Fields that it does not have are empty.
 
     curves    the bias, by layer, up to `length`
     usage     the frequencies
-    vectors   (N, D) what `embed` adds at each place of a sequence of `length`: of the first layer alone where
-              it is added at the input
-    length    the length to which curves and vectors go
-    distance  the largest distance that training meets
-    position  the largest position that training meets
-    places    how many of the places of `length` stand at positions that training meets
+    vectors   (N, D) the vectors that `embed` adds at each place of a sequence of `length`; only of the first layer if
+              they are added at the input
+    length    curves and vectors go up to this length
+    distance  the largest distance in training
+    position  the largest position in training
+    places    how many of the places of `length` have positions that occur in training
     hooks     the hooks that the encoding overrides
     """
 
@@ -46,12 +46,12 @@ class Shape:
     vectors: Mapping[int, Float[Tensor, "N D"]] = field(default_factory=dict)
 
     def cosine(self, layer: int, places: int | None = None) -> Float[Tensor, "N N"]:
-        """Cosine of the position vectors of a layer, of every two of the first places."""
+        """Cosines of the position vectors of a layer, for all pairs of the first places."""
         unit = F.normalize(self.vectors[layer][:places].float(), dim=-1)
         return unit @ unit.T
 
     def distinct(self) -> list[tuple[list[int], Curve]]:
-        """The curves that differ, each with the layers that have it."""
+        """The different curves, each with its layers."""
         groups: list[tuple[list[int], Curve]] = []
         for layer, curve in self.curves.items():
             layers = next((layers for layers, known in groups if known.same(curve)), None)
@@ -63,7 +63,7 @@ class Shape:
 
 
 def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
-    """The encoding's shape; `asked` is what its layers gave it at `length`."""
+    """The encoding's Shape. `asked` are the inputs that it got from its layers at `length`."""
     further = reach(module, length)
     records, beyond = look(module, further, SEQUENCES)
     distance, position = trained(module)
@@ -84,7 +84,7 @@ def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
 
 @torch.no_grad()
 def _vectors(module: SequenceModule, asked: Sequence[Asked]) -> dict[int, Float[Tensor, "N D"]]:
-    """What `embed` makes of tokens that are zero, in each layer that has one of its own."""
+    """The output of `embed` for zero tokens, in each layer that has its own."""
     encoder = module.encoder
     if "embed" not in asked[0].encoding.hooks:
         return {}

@@ -1,4 +1,4 @@
-"""What the curves, frequencies and vectors of an encoding say, in sentences."""
+"""Sentences about the curves, frequencies and vectors of an encoding."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ HOOKS = {"embed": "adds vectors to the tokens", "rotate": "changes queries and k
 
 
 def sentences(shape: Shape) -> Iterator[str]:
-    """All that can be said of it."""
+    """All sentences about the encoding."""
     does = [HOOKS[hook] for hook in shape.hooks]
     yield (
         f"The encoding {' and '.join(does)}." if does else "No encoding: position enters by the mask alone, if at all."
@@ -28,7 +28,7 @@ def sentences(shape: Shape) -> Iterator[str]:
 
 
 def thresholds(shape: Shape) -> Iterator[str]:
-    """Those that the sentences used."""
+    """The thresholds that the sentences used."""
     yield (
         f"Training meets distances up to {shape.distance:g} and positions up to {shape.position:g}; the encoding is "
         f"looked at up to length {shape.length}."
@@ -56,7 +56,7 @@ def _bias(shape: Shape) -> Iterator[str]:
 
 
 def describe(curve: Curve, trained: float) -> str:
-    """Range and peak inside the trained distances; what comes after them."""
+    """Range and peak inside the trained distances, and the bias beyond them."""
     inside = curve.distances.abs() <= trained + 1e-6
     known, distances = curve.logits[:, inside], curve.distances[inside]
     spread = known.amax(1) - known.amin(1)
@@ -74,7 +74,7 @@ def describe(curve: Curve, trained: float) -> str:
 
 
 def _beyond(curve: Curve, inside: torch.Tensor, spread: float) -> str:
-    """Beyond the trained distances, on the side where it does most."""
+    """The bias beyond the trained distances, on the side where it changes most."""
     scale = max(spread, FLAT)
     jump = varies = 0.0
     for side in (curve.distances < 0, curve.distances > 0):

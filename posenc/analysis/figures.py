@@ -1,4 +1,4 @@
-"""The figures of one analysis: of streams, probes and heads, and of the encoding itself."""
+"""The figures of one analysis: residuals, probes, heads, and the encoding itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,9 +18,9 @@ from posenc.figures.style import ACCENT, CEILING, COLOURS, INK, SECOND, SHADE, S
 
 PARTS = {"position": ACCENT, "token": SECOND, "sequence": COLOURS["absolute"][2], "residual": "#c3cad3"}
 MAPPED = 64
-"""Heads whose attention maps fit into one figure."""
+"""Upper limit of heads whose attention maps are in one figure."""
 LETTERED = 96
-"""Cells of a grid that still have room for their number."""
+"""A grid with more cells than this shows no numbers in them."""
 
 
 @look()
@@ -45,7 +45,7 @@ def _layers(axis: Axes, title: str, y: str) -> None:
 
 
 def streams(analysis: Analysis) -> Figure:
-    """By layer: shares of the variance, ratio of Dong beside token cosine, effective rank."""
+    """Panels by layer: shares of the variance; ratio of Dong and token cosine; effective rank."""
     figure, (left, middle, right) = panels(3, 3.5, 3.0)
     layers = np.arange(analysis.layers + 1)
     bottom = np.zeros(len(layers))
@@ -70,7 +70,7 @@ def streams(analysis: Analysis) -> Figure:
 
 
 def _legend(figure: Figure, *axes: Axes) -> None:
-    """One row below all panels."""
+    """A legend in one row below all panels."""
     handles = [handle for axis in axes for handle in axis.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower left", ncols=6, columnspacing=1.2)
 
@@ -81,7 +81,7 @@ def _row(analysis: Analysis, quantity: str, arm: str) -> tuple[list[float], list
 
 
 def probes(analysis: Analysis) -> Figure:
-    """By layer: how well a linear probe and an MLP name the place of a token."""
+    """By layer: how well a linear probe and an MLP predict the place of a token."""
     figure, axes = panels(2, 3.9, 3.2)
     for axis, quantity in zip(axes, ("probe_accuracy", "probe_relative_distance"), strict=True):
         for arm, colour, mark in (("linear", ACCENT, "o"), ("mlp", SECOND, "s")):
@@ -100,7 +100,7 @@ def probes(analysis: Analysis) -> Figure:
 
 
 def heads(analysis: Analysis) -> Figure:
-    """Layer by head: entropy, distance beside the uniform one, sink rate, share of the logits that is position."""
+    """Grids of layer and head: entropy, distance relative to uniform attention, sink rate, position in the logits."""
     shown = [*_heads(analysis)]
     size = 0.42 * analysis.heads + 0.9, 0.3 * analysis.layers + 1.1
     figure, axes = panels(len(shown), max(2.7, size[0]), max(1.7, size[1]), columns=3)
@@ -127,7 +127,7 @@ def _heads(analysis: Analysis) -> Iterator[tuple[str, np.ndarray, float, str]]:
 
 
 def similarity(analysis: Analysis) -> Figure:
-    """Mean cosine of attention rows: of the layers, and of the heads of each layer."""
+    """Mean cosine of attention rows: between layers, and between the heads of each layer."""
     count = analysis.layers + 1 if analysis.heads > 1 else 1
     figure, axes = panels(count, 2.5, 2.4)
     rows = [analysis.row("layer_similarity", f"layer {layer}") for layer in range(analysis.layers)]
@@ -148,7 +148,7 @@ def _pairs(pairs: Mapping[tuple[int, int], float], heads: int) -> Float[np.ndarr
 
 @look()
 def draw_encoding(shape: Shape) -> dict[str, Figure]:
-    """Those figures that the encoding has something for."""
+    """The figures for the parts that the encoding has."""
     figures: dict[str, Figure] = {}
     if shape.curves:
         figures["bias"] = bias(shape)
@@ -160,7 +160,7 @@ def draw_encoding(shape: Shape) -> dict[str, Figure]:
 
 
 def bias(shape: Shape) -> Figure:
-    """What is added to the logits against signed distance, a panel a layer; the trained distances are shaded."""
+    """The bias against signed distance, with a panel for each layer. The trained distances are shaded."""
     groups, ends = shape.distinct(), []
     figure, axes = panels(len(groups), 4.0 if len(groups) > 1 else 6.0, 2.9, columns=2, share=True)
     for axis, (layers, curve) in zip(axes, groups, strict=True):
@@ -180,7 +180,7 @@ def _name(axes: Sequence[Axes], ends: Sequence[Sequence[End]]) -> None:
 
 
 def frequencies(shape: Shape) -> Figure:
-    """‖q_f‖·‖k_f‖ of each pair against how fast it turns; shaded: less than a full turn over the trained distances."""
+    """‖q_f‖·‖k_f‖ of each pair against its speed. Pairs with less than a turn over trained distances are shaded."""
     figure, axes = panels(len(shape.usage), 4.0 if len(shape.usage) > 1 else 6.0, 2.9, columns=2, share=True)
     ends = []
     for axis, (layer, found) in zip(axes, shape.usage.items(), strict=True):
@@ -191,7 +191,7 @@ def frequencies(shape: Shape) -> Figure:
         slow = 2 * np.pi / max(shape.distance, 1)
         if slow > low:
             axis.axvspan(low, min(slow, high), color=SHADE, lw=0, zorder=0)
-        axis.set_xlim(high, low)  # the fastest left
+        axis.set_xlim(high, low)  # the fastest pair is on the left
         ends.append(draw_heads(axis, rates, found.usage, marker="o", ms=3))
         name = "‖q‖·‖k‖ / √d" if axis is axes[0] else ""
         dress(axis, f"use of frequencies, layer {layer}", "radians a position (shaded: under one turn)", name)
@@ -201,7 +201,7 @@ def frequencies(shape: Shape) -> Figure:
 
 
 def position_vectors(shape: Shape) -> Figure:
-    """Cosine of the vectors that `embed` adds at every two places; the dashed lines end the trained ones."""
+    """Cosine of the vectors that `embed` adds, for all pairs of places. Dashed lines mark the end of trained places."""
     figure, axes = panels(len(shape.vectors), 3.6, 3.3)
     image = None
     for axis, layer in zip(axes, shape.vectors, strict=True):
@@ -218,7 +218,7 @@ def position_vectors(shape: Shape) -> Figure:
 
 
 def panels(count: int, width: float, height: float, columns: int = 3, share: bool = False) -> tuple[Figure, list[Axes]]:
-    """So many axes in the proportion of width to height, `columns` a row of the common width; `share`: one y-axis."""
+    """`count` axes with this ratio of width to height, `columns` in a row. share: all have one y-axis."""
     columns = min(columns, count)
     rows, wide = -(-count // columns), min(WIDTH, width * columns)
     figure = Figure(figsize=(wide, height * rows * wide / (width * columns) + 0.3), layout="constrained")
@@ -229,7 +229,7 @@ def panels(count: int, width: float, height: float, columns: int = 3, share: boo
 
 
 def grid(axis: Axes, values: Float[np.ndarray, "R C"], low: float, high: float, cmap: str) -> None:
-    """A heat map whose cells say their numbers where there is room."""
+    """A heat map. Its cells show their numbers if there are not too many cells."""
     image = heat(axis, values, low, high, cmap, aspect="auto")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""What each figure of an analysis shows, in a sentence: of one model, so without an interval."""
+"""One sentence for each figure of an analysis. It is about one model, so it has no interval."""
 
 import torch
 
@@ -8,7 +8,7 @@ from posenc.report.words import count, fixed
 
 
 def findings(analysis: Analysis) -> dict[str, str]:
-    """{figure: its title}."""
+    """{name of a figure: its title}."""
     share = [max(0.0, value) for value in analysis.row("variance_share", "position").values()]
     probe = analysis.row("probe_accuracy", "linear")
     best = max(probe, key=lambda layer: probe[layer])

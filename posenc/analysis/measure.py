@@ -1,7 +1,7 @@
 """Every diagnostic of one run, as a long table.
 
-quantity,arm,at,seed,value      `at` is a layer unless said otherwise: stream l is h_l, what layer l reads (L: what the
-                                last one leaves); attention l is that of layer l, from 0
+quantity,arm,at,seed,value      `at` is a layer unless noted: stream l is h_l, the input of layer l (L: the output of
+                                the last layer); attention l is that of layer l, counted from 0
 
 variance_share                  arm position, token, sequence, residual
 dong_ratio                      arm stream; geometric mean over sequences
@@ -9,8 +9,8 @@ token_cosine, effective_rank    arm stream
 probe_accuracy, probe_distance, probe_selectivity, probe_relative_distance
                                 arm linear, mlp; "linear on tokens alone" (at 0) reads embeddings without position
 attention_entropy, attention_distance, sink_rate, toeplitzness_relative, toeplitzness_absolute, target_mass
-                                arm "head h"; "uniform" is attention that is the same to all visible keys
-rollout_first_token             arm trained, uniform; what the last query holds of the first token after layer l
+                                arm "head h"; "uniform" is equal attention to all visible keys
+rollout_first_token             arm trained, uniform; the share of the first token in the last query after layer l
 head_similarity                 arm "heads g and h"
 layer_similarity                arm "layer l", at the other layer
 bias                            arm "layer l head h", at a signed distance
@@ -63,13 +63,13 @@ Row = tuple[str, str, float, Tensor | float]
 
 @dataclass(frozen=True)
 class Analysis:
-    """One run in numbers, and what its figures are drawn from.
+    """The numbers of one run, and the data for its figures.
 
     found      the long table
-    weights    of each layer, the mean over sequences of its attention, (H, N, N)
-    encoding   what the encoding itself says
-    length     the length of the sequences that was asked for; they have `tokens` tokens
-    sequences  how many were measured; of `attended` of them attention was kept
+    weights    for each layer the mean of its attention over sequences, (H, N, N)
+    encoding   the learned encoding
+    length     the length of the sequences; they have `tokens` tokens
+    sequences  how many sequences were measured; attention was kept for `attended` of them
     no_target  why there is no target mass, if there is none
     """
 
@@ -85,23 +85,23 @@ class Analysis:
 
     @property
     def layers(self) -> int:
-        """Layers of attention."""
+        """The number of attention layers."""
         return len(self.weights)
 
     @property
     def heads(self) -> int:
-        """Heads of a layer."""
+        """The number of heads of a layer."""
         return len(self.weights[0])
 
     @property
     def title(self) -> str:
-        """Which run this is, at which length."""
+        """The name of the run and the length."""
         result = self.run.result
         names = ("=".join(chosen(result)), f"positions={result.get('positions', 'contiguous')}")
         return " · ".join((str(result["dataset"]), *names, f"seed {self.run.seed}", f"length {self.length}"))
 
     def pairs_of_heads(self, layer: int) -> dict[tuple[int, int], float]:
-        """Mean cosine of the attention of every two heads of a layer."""
+        """Mean cosine of the attention for each pair of heads of a layer."""
         pairs = combinations(range(self.heads), 2)
         return {(g, h): self.row("head_similarity", f"heads {g} and {h}")[layer] for g, h in pairs}
 
@@ -113,10 +113,10 @@ class Analysis:
 def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: int = STEPS) -> Analysis:
     """Measure a run on `batch` sequences of its test set.
 
-    length  of the sequences; None: the longest of training
-    steps   of training of the MLP probe
+    length  length of the sequences; None: the longest training length
+    steps   training steps of the MLP probe
 
-    Raises ConfigError where the run is not defined at this length, or the memory is too small for it.
+    Raises ConfigError if the run is not defined at this length, or if there is too little memory.
     """
     longest: int = run.module.task.length[1]
     length = longest if length is None else length
@@ -164,7 +164,7 @@ def _streams(seen: Observed) -> Iterator[Row]:
 
 
 def _probes(seen: Observed, steps: int) -> Iterator[Row]:
-    """Probes read LayerNorm(h), without gain: what a pre-norm layer can read, whatever the size of the stream."""
+    """Scores of probes on LayerNorm(h) without gain. A pre-norm layer has this input, so its scale does not matter."""
 
     def normed(*streams: Tensor) -> tuple[Tensor, ...]:
         return tuple(F.layer_norm(x, x.shape[-1:]) for x in streams)
@@ -184,13 +184,13 @@ def _probes(seen: Observed, steps: int) -> Iterator[Row]:
 
 
 def uniform(record: LayerRecord) -> Float[Tensor, "1 1 N N"]:
-    """Attention that gives every key that the mask shows the same weight."""
+    """Attention with equal weights for all visible keys."""
     visible = (record.logits[:1, :1] > float("-inf")).to(record.weights.dtype)
     return visible / visible.sum(-1, keepdim=True)
 
 
 def _heads(quantity: str, layer: int, values: Float[Tensor, " H"]) -> Iterator[Row]:
-    """One number a head."""
+    """One row for each head."""
     return ((quantity, f"head {head}", layer, value) for head, value in enumerate(values))
 
 
@@ -216,7 +216,7 @@ def _attention(attention: Sequence[LayerRecord]) -> Iterator[Row]:
 
 
 def _target(module: SequenceModule, seen: Observed) -> tuple[list[Row], str]:
-    """Mass on the key that holds the answer, if the task can say which (`Task.sources`); else why there is none."""
+    """Attention to the key with the answer, if the task knows it (`Task.sources`); otherwise the reason why not."""
     sources = module.task.sources(seen.tokens[: len(seen.attention[0].weights)])
     if sources is None:
         return [], f"{module.task} does not say at which token an answer stands."

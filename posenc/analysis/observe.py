@@ -1,4 +1,4 @@
-"""The forward passes that everything else looks at: streams, attention, and what each layer gave its encoding."""
+"""The forward passes for an analysis. They record residuals, attention, and the inputs of each layer's encoding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +19,20 @@ from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 PAIRS = 2**23
-"""Attention of so many pairs of tokens, over layers and heads, is kept: of as many sequences as fit, at least one."""
+"""Upper limit of the pairs of tokens, over layers and heads, whose attention is kept; at least one sequence is kept."""
 PAIRS_AT_ONCE = 2**17
-"""Pairs of tokens in a forward pass, or one sequence."""
+"""Upper limit of the pairs of tokens in a forward pass, which has at least one sequence."""
 FITTED_SETS = 2
-"""Sequences that probes are fitted on, for each that they are scored on."""
+"""Probes are fitted on so many sequences for each sequence on which they are scored."""
 FURTHER = 4
-"""The encoding itself is looked at up to so many trained lengths, where a test length goes as far."""
+"""The encoding is drawn up to the longest test length, but at most so many times the training length."""
 POSITION_BATCHES = 64
-"""Batches of positions that are drawn to see which distances training meets."""
+"""So many batches of positions are drawn to find out which distances occur in training."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a layer gives its encoding: what its attention reads, and where the tokens stand."""
+    """The inputs of a layer's encoding: the input of its attention, and the positions of the tokens."""
 
     layer: SelfAttention
     x: Float[Tensor, "B N D"]
@@ -42,15 +42,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Observed:
-    """A model at one length, on sequences of the test set.
+    """The records of a model at one length, on sequences of the test set.
 
     tokens     (B, N) the sequences
-    streams    h_0, ..., h_L at these tokens (the token of a read-out is left out)
-    fitted     the same of the 2·B other sequences that probes are fitted on
-    plain      token embeddings without position, of (fitted, tokens)
-    attention  of each layer: logits, weights and bias, of as many of the sequences as memory allows; with the token of
-               a read-out, if there is one
-    asked      what each layer gave its encoding, of the same sequences
+    streams    the residuals h_0, ..., h_L at these tokens, without the token of a read-out
+    fitted     the same for the 2·B other sequences on which probes are fitted
+    plain      token embeddings without position, for (fitted, tokens)
+    attention  logits, weights and bias of each layer, for as many sequences as memory allows; with the token of a
+               read-out, if there is one
+    asked      the inputs of each layer's encoding, for the same sequences
     """
 
     tokens: Int[Tensor, "B N"]
@@ -62,7 +62,7 @@ class Observed:
 
 
 def check_size(module: SequenceModule, length: int, batch: int) -> None:
-    """Whether what is kept fits into the memory of some machine: attention of a sequence, and a stream of all."""
+    """Raise ConfigError if the attention of one sequence or a residual of all is too large for any machine."""
     tokens = module.task.tokens(length)
     places = tokens + module.encoder.extra_positions
     maps = len(module.encoder.blocks) * _heads(module)
@@ -81,7 +81,7 @@ def check_size(module: SequenceModule, length: int, batch: int) -> None:
 
 
 def check_length(module: SequenceModule, length: int) -> None:
-    """Whether the task and the encoding know sequences of this length."""
+    """Raise ConfigError if the task or the encoding is not defined at this length."""
     positive("analyze", minimum=2, length=length)
     task = module.task
     if not task.min_length <= length <= task.max_length:
@@ -111,12 +111,12 @@ def observe(module: SequenceModule, length: int, batch: int) -> Observed:
 
 
 def look(module: SequenceModule, length: int, batch: int) -> tuple[list[LayerRecord], list[Asked]]:
-    """Attention alone, on a few sequences of any length."""
+    """Record only attention, on a few sequences of any length."""
     return _attend(module, evaluation_set(module.task, "test", length, batch)[0])
 
 
 def reach(module: SequenceModule, length: int) -> int:
-    """The longest test length that is defined, up to four trained ones: as far as curves of the encoding are drawn."""
+    """The length up to which the encoding is drawn: the longest defined test length, at most four training lengths."""
     longest = module.task.length[1]
     for further in sorted(module.task.test_lengths, reverse=True):
         if length < further <= FURTHER * longest:
@@ -129,9 +129,9 @@ def reach(module: SequenceModule, length: int) -> int:
 
 
 def trained(module: SequenceModule) -> tuple[float, float]:
-    """The largest distance between two tokens and the largest position that training meets, over draws of the scheme.
+    """The largest distance between two tokens and the largest position in training, over draws of the scheme.
 
-    A distance outside the window is never met.
+    Distances outside the window do not occur.
     """
     tokens, _ = module.task.sample(generator(0, "analyze/trained"), POSITION_BATCHES, module.task.length[1])
     distance = position = 0.0

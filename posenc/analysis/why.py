@@ -1,7 +1,7 @@
-"""Why a model fails where it fails: what differs most from where it does not, or from another run.
+"""Finds out why a model fails at a length: what differs most from a length at which it works, or from another run.
 
-Every quantity compared here lies between 0 and 1, so that changes can be ranked. Of the heads and layers of a quantity
-the one that changes most speaks for it. A difference is a place to look, not a proof of a cause.
+Every quantity compared here is between 0 and 1, so that changes can be ranked. For each quantity the head or layer with
+the largest change counts. A difference is a hint, not a proof of a cause.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from posenc.report.words import fixed
 from posenc.runs.result import chosen
 
 FAILS, HOLDS = 0.5, 0.5
-"""A run fails at a length at which its skill is below; it has learned its task where its skill is above."""
+"""A run fails at a length if its skill is below `FAILS`. It has learned its task if its skill is at least `HOLDS`."""
 SMALL = 0.1
-"""Smaller changes are not said to explain anything."""
+"""Smaller changes are not reported as explanations."""
 TOLD = 3
-"""So many of the largest changes are said."""
+"""So many of the largest changes are reported."""
 
 
 class Measure(NamedTuple):
-    """A quantity in words, and what it says where it is less or more than it was."""
+    """A quantity with its name, and what it means if it has become less or more."""
 
     quantity: str
     what: str
@@ -46,12 +46,12 @@ MEASURES = (
             "the place can be read better"),
 )  # fmt: skip
 ARMS = {"variance_share": "position", "probe_accuracy": "linear"}
-"""Of quantities of the stream, the arm that is compared; others are of heads."""
+"""The arm that is compared, for quantities of the residual. Other quantities are compared by head."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A quantity, where it changed most, and from what to what."""
+    """The largest change of a quantity: its place, and the values before and after."""
 
     measure: Measure
     where: str
@@ -60,7 +60,7 @@ class Shift:
 
     @property
     def size(self) -> float:
-        """How much it changed."""
+        """The size of the change."""
         return abs(self.after - self.before)
 
     def __str__(self) -> str:
@@ -68,14 +68,14 @@ class Shift:
 
     @property
     def means(self) -> str:
-        """What it says."""
+        """What the change means."""
         return self.measure.more if self.after > self.before else self.measure.less
 
 
 def failing(result: Mapping[str, object], trained: int) -> int | None:
-    """The first tested length past the trained ones at which a run fails that has learned its task; None: it does not.
+    """The first test length above the training lengths at which the run fails; None if it does not, or learned nothing.
 
-    `result` is what result.json holds, `trained` the longest length of training.
+    `result` is the content of result.json, `trained` the longest training length.
     """
     skill = skills(result)
     if not any(value >= HOLDS for n, value in skill.items() if n <= trained):
@@ -84,7 +84,7 @@ def failing(result: Mapping[str, object], trained: int) -> int | None:
 
 
 def skills(result: Mapping[str, object]) -> dict[int, float]:
-    """Of each tested length."""
+    """{test length: skill}."""
     test = result.get("test")
     rows = test.items() if isinstance(test, Mapping) else ()
     return {int(n): float(row["skill"]) for n, row in rows if "skill" in row}
@@ -93,8 +93,8 @@ def skills(result: Mapping[str, object]) -> dict[int, float]:
 def changes(before: Analysis, after: Analysis) -> list[Shift]:
     """The largest change of each quantity, the largest first.
 
-    Of one model at two lengths head is compared with head. Heads of two models have no order in common: there the
-    strongest head of a layer is compared with the strongest, the second with the second.
+    For one model at two lengths, each head is compared with itself. Heads of two models have no common order. For them
+    the strongest head of a layer is compared with the strongest, the second with the second, and so on.
     """
     alike = before.run.folder == after.run.folder
     found = (_largest(measure, _values(measure, before, alike), _values(measure, after, alike)) for measure in MEASURES)
@@ -102,7 +102,7 @@ def changes(before: Analysis, after: Analysis) -> list[Shift]:
 
 
 def _values(measure: Measure, analysis: Analysis, by_head: bool) -> dict[str, float]:
-    """The quantity at each place, by the name of the place."""
+    """{name of a place: the quantity there}."""
     if arm := ARMS.get(measure.quantity):
         row = analysis.row(measure.quantity, arm)
         return {"at the input" if layer == 0 else f"after block {layer:g}": value for layer, value in row.items()}
@@ -128,7 +128,7 @@ def _largest(measure: Measure, before: Mapping[str, float], after: Mapping[str, 
 
 
 def stands(analysis: Analysis) -> str:
-    """What there is to say where nothing is compared."""
+    """The sentence if nothing is compared."""
     known, trained = skills(analysis.run.result), analysis.run.module.task.length[1]
     if not known:
         return "The run has no skill, so no length can be named at which it fails; --against compares it with another."
@@ -142,7 +142,7 @@ def stands(analysis: Analysis) -> str:
 
 
 def sentences(before: Analysis, after: Analysis) -> Iterator[str]:
-    """Three sentences: what is seen, what differs most, and what it may mean."""
+    """Three sentences: the failure, the largest differences, and what they may mean."""
     yield f"{_seen(before)}; {_seen(after)}."
     found = changes(before, after)
     large = [change for change in found if change.size >= SMALL]

@@ -1,4 +1,4 @@
-"""What the numbers of an analysis say, in sentences; every sentence is computed, and every threshold is named."""
+"""Sentences about the numbers of an analysis. Every sentence is computed, and every threshold is named."""
 
 import math
 from collections import defaultdict
@@ -15,11 +15,11 @@ NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1
 SINK, POSITIONAL, ALIKE, ON_TARGET = 0.5, 0.5, 0.9, 0.5
 COLLAPSED, ONE_WAY = 0.01, 0.95
 TOLD = 2.0
-"""Times the accuracy of guessing from which tokens alone are said to tell places."""
+"""A probe on tokens alone predicts places if its accuracy is at least so many times that of guessing."""
 
 
 def render(analysis: Analysis, other: tuple[Analysis, Analysis] | None = None) -> str:
-    """analysis.md. It opens with why the run fails, where there are two analyses to compare: before and after."""
+    """analysis.md. If there are two analyses to compare (before and after), it begins with why the run fails."""
     parts = {
         "Position in the stream": _stream(analysis),
         "Tokens": _tokens(analysis),
@@ -43,7 +43,7 @@ def _opening(analysis: Analysis, other: tuple[Analysis, Analysis] | None) -> Ite
 
 
 def ends(row: Mapping[float, float], digits: int = 2) -> str:
-    """From the first to the last layer: `0.51 at the input, 0.34, 0.03 at the end`."""
+    """Values from the first to the last layer: `0.51 at the input, 0.34, 0.03 at the end`."""
     values = [f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") for value in row.values()]
     if len(values) > 6:
         return f"{values[0]} at the input and {values[-1]} after block {len(values) - 1}"
@@ -53,7 +53,7 @@ def ends(row: Mapping[float, float], digits: int = 2) -> str:
 
 
 def places(layers: list[float]) -> str:
-    """Which of h_0, ..., h_L: `at the input and after blocks 1 and 2`."""
+    """The names of some of h_0, ..., h_L: `at the input and after blocks 1 and 2`."""
     blocks = [int(layer) for layer in layers if layer]
     words = ["at the input"] if 0 in layers else []
     if blocks:
@@ -106,7 +106,7 @@ def _tokens(analysis: Analysis) -> Iterator[str]:
 
 
 def heads(analysis: Analysis, quantity: str, low: float = -math.inf, high: float = math.inf) -> str:
-    """The heads whose value lies in [low, high]: `layer 0: heads 1 and 2; layer 1: head 0`."""
+    """The heads whose value is in [low, high]: `layer 0: heads 1 and 2; layer 1: head 0`."""
     chosen: dict[int, list[int]] = defaultdict(list)
     for head in range(analysis.heads):
         for layer, value in analysis.row(quantity, f"head {head}").items():

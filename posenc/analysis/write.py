@@ -1,4 +1,4 @@
-"""Write an analysis: analysis.csv, analysis.md and figures, each whole or not at all, and nothing else is touched."""
+"""Writes an analysis: analysis.csv, analysis.md and figures, each completely or not at all. Other files stay."""
 
 import os
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from posenc.trained.load import Finished, load
 
 TABLE, TEXT, FOLDER = "analysis.csv", "analysis.md", "analysis"
 NAMES = ("streams", "probes", "heads", "attention", "similarity", "bias", "frequencies", "position_vectors")
-"""Of figures that an analysis may have; those of an analysis before it that it does not have are removed."""
+"""Names of the figures of an analysis. Figures of an earlier analysis that the new one does not have are removed."""
 
 
 class WrittenAnalysis(NamedTuple):
-    """Where an analysis is, and its text."""
+    """The path of an analysis, and its text."""
 
     folder: Path
     text: str
@@ -37,11 +37,11 @@ def write(
 ) -> WrittenAnalysis:
     """Analyse the run in `folder` and write it to `output`, by default the folder `analysis` in it.
 
-    trust    the run is the user's own: build whatever its config names (posenc.config.allowed)
-    against  another run of the same data set, to say what differs; None: the first tested length at which the run
-             fails is compared with the longest of training
+    trust    whether the run is the user's own, so that every class in its config may be built (posenc.config.allowed)
+    against  another run on the same data set for a comparison; None: the first test length at which the run fails is
+             compared with the longest training length
 
-    Raises ConfigError where there is no such run, or the output cannot be written.
+    Raises ConfigError if there is no such run, or if the output cannot be written.
     """
     positive("analyze", batch=batch)
     target = folder / FOLDER if output is None else output
@@ -70,7 +70,7 @@ def write(
 
 
 def _rival(run: Finished, against: Path, trust: bool) -> Finished:
-    """The run to compare with. Raises ConfigError where it is of another data set."""
+    """The run to compare with. Raises ConfigError if it has another data set."""
     other = load(against, trust)
     ours, theirs = (str(each.result["dataset"]) for each in (run, other))
     if ours != theirs:
@@ -79,7 +79,10 @@ def _rival(run: Finished, against: Path, trust: bool) -> Finished:
 
 
 def _compared(analysis: Analysis, other: Finished | None, batch: int) -> tuple[Analysis, Analysis] | None:
-    """Before and after: another run and this one; else this one trained, and where it fails or was asked to be read."""
+    """(before, after): another run and this run, or this run at its training length and at a longer length.
+
+    The longer length is the length of `analysis` or, if that is not longer, the first length at which the run fails.
+    """
     if other is not None:
         return analyse(other, analysis.length, batch), analysis
     trained = analysis.run.module.task.length[1]
@@ -90,7 +93,7 @@ def _compared(analysis: Analysis, other: Finished | None, batch: int) -> tuple[A
 
 
 def _check(target: Path) -> None:
-    """An analysis replaces an analysis, and no other table of that name."""
+    """Raise ConfigError if the folder `target` cannot be used, or if its analysis.csv is not from an analysis."""
     if target.is_symlink():
         raise ConfigError(f"{target} is a link to another folder; choose --output, such as {target.resolve()}.")
     if target.exists() and not target.is_dir():
@@ -115,7 +118,7 @@ def show(
     trust: bool = False,
     against: Path | None = None,
 ) -> None:
-    """`python -m posenc analyze`: analyse every run, print what it says and where the files are."""
+    """`python -m posenc analyze`: analyse every run, print the text and the path of the files."""
     for run, target in places(runs, output):
         done = write(run, target, batch, length, trust, against)
         print(done.text)
@@ -124,7 +127,7 @@ def show(
 
 
 def places(folders: Sequence[Path], output: Path | None) -> list[tuple[Path, Path | None]]:
-    """Each run once, with the folder for its analysis; several get folders below `output`, by their paths."""
+    """Each run once, with the folder for its analysis. Several runs get folders below `output`, named by path."""
     chosen = list({folder.resolve(): folder for folder in folders}.values())
     if output is None or len(chosen) == 1:
         return [(folder, output) for folder in chosen]
