@@ -1,15 +1,17 @@
 """What is measured and said of models as they start: every encoding, several tasks and schemes, sentences."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.axis import Axis
 from omegaconf import DictConfig
 
-from posenc.analysis import words
+from posenc.analysis import figures, words
 from posenc.analysis.encoding_words import describe
 from posenc.analysis.measure import Analysis, analyse
 from posenc.analysis.observe import look
@@ -26,6 +28,8 @@ from posenc.trained.load import Finished
 from posenc.training.module import SequenceModule
 from tests.conftest import options
 from tests.test_analyze import BATCH, SHORT, TINY
+
+ALL_HEADS = {f"layer {layer} head {head}" for layer in (1, 2) for head in (0, 1)}
 
 
 def fresh(composed: Callable[..., DictConfig], *overrides: str) -> Finished:
@@ -140,9 +144,43 @@ def test_mass_on_the_answer_where_the_task_says_where_it_stands(composed: Callab
     setattr(run.module.task, "sources", lambda tokens: torch.full_like(tokens, 7))  # noqa: B010
     analysis = analyse(run, batch=BATCH, steps=1)
     assert "puts" in words.render(analysis)
-    assert analysis.row("target_mass", "head 1")[0] == pytest.approx(
+    assert analysis.row("target_mass", "head 1")[1] == pytest.approx(
         float(analysis.weights[0][1, :, 7].mean()), rel=1e-4
     )
+
+
+def test_layers_count_from_one_and_heads_from_zero_in_the_table_and_in_figures(
+    composed: Callable[..., DictConfig],
+) -> None:
+    """As in TensorBoard; layer 0 is the input, which has streams and vectors and no attention."""
+    for encoding, arms in (
+        ("learned_relative", {"bias": ALL_HEADS}),
+        ("rope", {"rotary_usage": ALL_HEADS, "rotary_rate": {"layer 1", "layer 2"}}),
+        ("sinusoidal", {"position_cosine": {"layer 0"}}),
+        ("lape", {"position_cosine": {"layer 1", "layer 2"}}),
+    ):
+        analysis = analyse(fresh(composed, f"encoding={encoding}", *SHORT), batch=BATCH, steps=1)
+        rows = [*analysis.found.rows()]
+        for quantity, expected in arms.items():
+            assert {arm for name, arm, *_ in rows if name == quantity} == expected
+        assert {at for name, _, at, *_ in rows if name == "token_cosine"} == {0, 1, 2}
+        assert {at for name, _, at, *_ in rows if name == "rollout_first_token"} == {1, 2}
+        for quantity in ("attention_entropy", "sink_rate", "head_similarity", "layer_similarity"):
+            assert {at for name, _, at, *_ in rows if name == quantity} == {1, 2}
+        drawn = figures.draw(analysis)
+        titles = [axis.get_title(loc="left") for axis in drawn["attention"].axes][:4]
+        assert titles == ["layer 1 head 0", "layer 1 head 1", "layer 2 head 0", "layer 2 head 1"]
+        assert _ticks(drawn["heads"].axes[0].yaxis) == _ticks(drawn["similarity"].axes[0].xaxis) == ["1", "2"]
+        assert _ticks(drawn["heads"].axes[0].xaxis) == ["0", "1"]
+        said = [axis.get_title(loc="left") for axis in drawn["similarity"].axes]
+        assert [*filter(re.compile("heads of").match, said)] == ["heads of layer 1", "heads of layer 2"]
+
+
+def _ticks(axis: Axis) -> list[str]:
+    """What stands at the rows or columns of a map."""
+    low, high = sorted(axis.get_view_interval())
+    places = [place for place in axis.get_majorticklocs() if low <= place <= high]
+    return axis.get_major_formatter().format_ticks(places)
 
 
 def test_sentences_follow_the_numbers(composed: Callable[..., DictConfig]) -> None:
@@ -156,6 +194,6 @@ def test_sentences_follow_the_numbers(composed: Callable[..., DictConfig]) -> No
     with torch.no_grad():
         table_of(near.module).copy_(-4 * torch.arange(-128, 129).abs())
     said = words.render(analyse(near, batch=4, steps=1))
-    assert "Heads that look near: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in said
+    assert "Heads that look near: layer 1: heads 0 and 1; layer 2: heads 0 and 1" in said
     even = words.render(analyse(fresh(composed, "encoding=none", "model.logit_gain=0.01", *SHORT), batch=4, steps=1))
-    assert "nearly uniform: layer 0: heads 0 and 1; layer 1: heads 0 and 1" in even
+    assert "nearly uniform: layer 1: heads 0 and 1; layer 2: heads 0 and 1" in even

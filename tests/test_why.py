@@ -103,15 +103,19 @@ def test_titles_say_what_the_table_says(run: Path) -> None:
     assert "-0%" not in "".join(said.values())
     entropy = [
         sum(analysis.row("attention_entropy", f"head {head}")[layer] for head in range(analysis.heads)) / analysis.heads
-        for layer in range(analysis.layers)
+        for layer in (1, 2)
     ]
-    assert f"layer {entropy.index(min(entropy))}: mean entropy {min(entropy):.2f}" in said["heads"] == said["attention"]
-    likeness = [value for layer in range(analysis.layers) for value in analysis.pairs_of_heads(layer).values()]
+    assert (
+        f"layer {1 + entropy.index(min(entropy))}: mean entropy {min(entropy):.2f}"
+        in said["heads"]
+        == said["attention"]
+    )
+    likeness = [value for layer in (1, 2) for value in analysis.pairs_of_heads(layer).values()]
     assert f"(cosine {max(likeness):.2f})" in said["similarity"]
-    heads = [(layer, head) for layer in range(analysis.layers) for head in range(analysis.heads)]
+    heads = [(layer, head) for layer in (1, 2) for head in range(analysis.heads)]
     curves = {place: analysis.row("bias", "layer {} head {}".format(*place)) for place in heads}
     spans = {place: max(curve.values()) - min(curve.values()) for place, curve in curves.items()}
     widest = max(spans, key=lambda place: spans[place])
     top = max(curves[widest], key=lambda distance: curves[widest][distance])
-    assert f"spans {spans[widest]:.2f} logits" in said["bias"]
+    assert f"spans {spans[widest]:.2f} logits in layer {widest[0]} head {widest[1]}, the widest" in said["bias"]
     assert said["bias"].endswith(f"at distance {top:g}".replace("-", "−"))

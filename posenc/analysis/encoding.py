@@ -23,12 +23,12 @@ SEQUENCES = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """A learned encoding, by layer. Fields that it does not have are empty.
+    """A learned encoding, by layer, from 1. Fields that it does not have are empty.
 
     curves    the bias, by layer, up to `length`
     usage     the frequencies
-    vectors   (N, D) the vectors that `embed` adds at each place of a sequence of `length`; only of the first layer if
-              they are added at the input
+    vectors   (N, D) the vectors that `embed` adds at each place of a sequence of `length`; only of layer 0, the input,
+              if they are added there
     length    curves and vectors go up to this length
     distance  the largest distance in training
     position  the largest position in training
@@ -67,9 +67,12 @@ def shape(module: SequenceModule, length: int, asked: Sequence[Asked]) -> Shape:
     further = reach(module, length)
     records, beyond = look(module, further, SEQUENCES)
     distance, position = trained(module)
-    pairs = enumerate(zip(records, beyond, strict=True))
+    pairs = enumerate(zip(records, beyond, strict=True), start=1)
     curves = {layer: bias_curve(record, given.positions) for layer, (record, given) in pairs}
-    usage = {layer: rotary_usage(each.layer, each.x, each.encoding, each.positions) for layer, each in enumerate(asked)}
+    usage = {
+        layer: rotary_usage(each.layer, each.x, each.encoding, each.positions)
+        for layer, each in enumerate(asked, start=1)
+    }
     return Shape(
         length=further,
         distance=distance,
@@ -88,17 +91,17 @@ def _vectors(module: SequenceModule, asked: Sequence[Asked]) -> dict[int, Float[
     encoder = module.encoder
     if "embed" not in asked[0].encoding.hooks:
         return {}
-    layers = [0] if encoder.inject == "input" else range(len(encoder.encodings))
+    first, count = (0, 1) if encoder.inject == "input" else (1, len(encoder.encodings))
     found = {}
-    for layer in layers:
-        positions = asked[layer].positions
+    for index in range(count):
+        positions = asked[index].positions
         origin = torch.zeros(len(positions.ids), positions.length, encoder.tokens.embedding_dim)
-        found[layer] = encoder.encoding(layer).embed(origin, positions)[0]
+        found[first + index] = encoder.encoding(index).embed(origin, positions)[0]
     return found
 
 
 def span(layers: Sequence[int]) -> str:
-    """Layer 0; layers 0 and 1; layers 0 to 5; layers 0, 2 and 3."""
+    """Layer 1; layers 1 and 2; layers 1 to 6; layers 1, 3 and 4."""
     if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
         return f"layers {layers[0]} to {layers[-1]}"
     return f"layer{'s' * (len(layers) > 1)} {listing([str(layer) for layer in layers], len(layers))}"

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from posenc.analysis.encoding import Shape, span
 from posenc.analysis.findings import findings
@@ -106,6 +107,7 @@ def heads(analysis: Analysis) -> Figure:
     figure, axes = panels(len(shown), max(2.7, size[0]), max(1.7, size[1]), columns=3)
     for axis, (title, values, high, cmap) in zip(axes, shown, strict=True):
         grid(axis, values, 0, high, cmap)
+        _from_one(axis.yaxis)
         dress(axis, title, "head", "layer")
     return figure
 
@@ -113,7 +115,7 @@ def heads(analysis: Analysis) -> Figure:
 def _heads(analysis: Analysis) -> Iterator[tuple[str, np.ndarray, float, str]]:
     def table(quantity: str) -> np.ndarray:
         rows = [analysis.row(quantity, f"head {head}") for head in range(analysis.heads)]
-        return np.array([[row[layer] for row in rows] for layer in range(analysis.layers)])
+        return np.array([[row[layer] for row in rows] for layer in analysis.numbers])
 
     even = np.array([*analysis.row("attention_distance", "uniform").values()])[:, None]
     near = table("attention_distance") / np.where(even > 0, even, 1)
@@ -130,13 +132,20 @@ def similarity(analysis: Analysis) -> Figure:
     """Mean cosine of attention rows: between layers, and between the heads of each layer."""
     count = analysis.layers + 1 if analysis.heads > 1 else 1
     figure, axes = panels(count, 2.5, 2.4)
-    rows = [analysis.row("layer_similarity", f"layer {layer}") for layer in range(analysis.layers)]
+    rows = [analysis.row("layer_similarity", f"layer {layer}") for layer in analysis.numbers]
     grid(axes[0], np.array([[*row.values()] for row in rows]), 0, 1, "viridis")
+    _from_one(axes[0].xaxis, axes[0].yaxis)
     dress(axes[0], "layers, mean of heads", "layer", "layer")
-    for layer, axis in enumerate(axes[1:]):
+    for layer, axis in enumerate(axes[1:], start=1):
         grid(axis, _pairs(analysis.pairs_of_heads(layer), analysis.heads), 0, 1, "viridis")
         dress(axis, f"heads of layer {layer}", "head", "head")
     return figure
+
+
+def _from_one(*axes: Axis) -> None:
+    """Number the layers along these axes from 1."""
+    for axis in axes:
+        axis.set_major_formatter(FuncFormatter(lambda index, _: f"{index + 1:g}"))
 
 
 def _pairs(pairs: Mapping[tuple[int, int], float], heads: int) -> Float[np.ndarray, "H H"]:

@@ -35,16 +35,14 @@ def _target(analysis: Analysis) -> str:
 
 def _evenness(analysis: Analysis) -> str:
     rows = [analysis.row("attention_entropy", f"head {head}") for head in range(analysis.heads)]
-    means = {layer: sum(row[layer] for row in rows) / len(rows) for layer in range(analysis.layers)}
+    means = {layer: sum(row[layer] for row in rows) / len(rows) for layer in analysis.numbers}
     low = min(means, key=lambda layer: means[layer])
     return f"Attention is most peaked in layer {low}: mean entropy {fixed(means[low], 2)} of that of even attention"
 
 
 def _alike(analysis: Analysis) -> str:
     pairs = [
-        (value, layer, pair)
-        for layer in range(analysis.layers)
-        for pair, value in analysis.pairs_of_heads(layer).items()
+        (value, layer, pair) for layer in analysis.numbers for pair, value in analysis.pairs_of_heads(layer).items()
     ]
     (most, layer, (g, h)), (least, other, (i, j)) = max(pairs), min(pairs)
     said = f"Heads {g} and {h} of layer {layer} attend most alike (cosine {fixed(most, 2)})"

@@ -1,7 +1,7 @@
 """Every diagnostic of one run, as a long table.
 
-quantity,arm,at,seed,value      `at` is a layer unless noted: stream l is h_l, the input of layer l (L: the output of
-                                the last layer); attention l is that of layer l, counted from 0
+quantity,arm,at,seed,value      `at` is a layer unless noted: stream l is the output of layer l (0: the input), and
+                                attention l is that of layer l. Layers count from 1, as in TensorBoard, heads from 0
 
 variance_share                  arm position, token, sequence, residual
 dong_ratio                      arm stream; geometric mean over sequences
@@ -16,7 +16,7 @@ layer_similarity                arm "layer l", at the other layer
 bias                            arm "layer l head h", at a signed distance
 rotary_rate                     arm "layer l", at the pair, the fastest first; radians a position
 rotary_usage                    arm "layer l head h", at the pair; `rotary_still` at 0: dimensions that do not turn
-position_cosine                 arm "layer l", at a distance in tokens: mean cosine of the vectors of two positions
+position_cosine                 arm "layer l" (0: the input), at a distance in tokens: mean cosine of two vectors
 """
 
 from collections.abc import Iterator, Sequence
@@ -87,6 +87,11 @@ class Analysis:
     def layers(self) -> int:
         """The number of attention layers."""
         return len(self.weights)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the layers: 1, ..., L."""
+        return range(1, self.layers + 1)
 
     @property
     def heads(self) -> int:
@@ -196,22 +201,22 @@ def _heads(quantity: str, layer: int, values: Float[Tensor, " H"]) -> Iterator[R
 
 def _attention(attention: Sequence[LayerRecord]) -> Iterator[Row]:
     even = [uniform(record) for record in attention]
-    for layer, record in enumerate(attention):
+    for layer, (record, level) in enumerate(zip(attention, even, strict=True), start=1):
         yield from _heads("attention_entropy", layer, attention_entropy(record.weights, record.logits))
         yield from _heads("attention_distance", layer, attention_distance(record.weights))
-        yield "attention_distance", "uniform", layer, attention_distance(even[layer])
+        yield "attention_distance", "uniform", layer, attention_distance(level)
         yield from _heads("sink_rate", layer, sink_rate(record.weights))
-        yield "sink_rate", "uniform", layer, sink_rate(even[layer])
+        yield "sink_rate", "uniform", layer, sink_rate(level)
         for kind, share in toeplitzness(record.logits).items():
             yield from _heads(f"toeplitzness_{kind}", layer, share)
         alike = head_similarity(record.weights)
         for g, h in combinations(range(len(alike)), 2):
             yield "head_similarity", f"heads {g} and {h}", layer, alike[g, h]
     for name, weights in (("trained", [record.weights for record in attention]), ("uniform", even)):
-        for layer, total in enumerate(rollout(weights)):
+        for layer, total in enumerate(rollout(weights), start=1):
             yield "rollout_first_token", name, layer, total[:, -1, 0].mean()
-    for one, row in enumerate(layer_similarity([record.weights for record in attention])):
-        for other, value in enumerate(row):
+    for one, row in enumerate(layer_similarity([record.weights for record in attention]), start=1):
+        for other, value in enumerate(row, start=1):
             yield "layer_similarity", f"layer {one}", other, value
 
 
@@ -224,7 +229,7 @@ def _target(module: SequenceModule, seen: Observed) -> tuple[list[Row], str]:
     target = F.pad(sources, (0, weights[0].shape[-1] - sources.shape[1]), value=-1)
     if not bool((target >= 0).any()):
         return [], f"{module.task} names no token at which an answer of these sequences stands."
-    masses = (_heads("target_mass", layer, target_mass(each, target)) for layer, each in enumerate(weights))
+    masses = (_heads("target_mass", layer, target_mass(each, target)) for layer, each in enumerate(weights, start=1))
     return [row for rows in masses for row in rows], ""
 
 

@@ -110,7 +110,7 @@ def _values(measure: Measure, analysis: Analysis, by_head: bool) -> dict[str, fl
         return {}
     rows = [analysis.row(measure.quantity, f"head {head}") for head in range(analysis.heads)]
     found: dict[str, float] = {}
-    for layer in range(analysis.layers):
+    for layer in analysis.numbers:
         values = [row[layer] for row in rows]
         if not by_head:
             values.sort(reverse=True)

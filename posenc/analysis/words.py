@@ -106,7 +106,7 @@ def _tokens(analysis: Analysis) -> Iterator[str]:
 
 
 def heads(analysis: Analysis, quantity: str, low: float = -math.inf, high: float = math.inf) -> str:
-    """The heads whose value is in [low, high]: `layer 0: heads 1 and 2; layer 1: head 0`."""
+    """The heads whose value is in [low, high]: `layer 1: heads 1 and 2; layer 2: head 0`."""
     chosen: dict[int, list[int]] = defaultdict(list)
     for head in range(analysis.heads):
         for layer, value in analysis.row(quantity, f"head {head}").items():
@@ -119,15 +119,15 @@ def heads(analysis: Analysis, quantity: str, low: float = -math.inf, high: float
 
 def _attention(analysis: Analysis) -> Iterator[str]:
     even = analysis.row("attention_distance", "uniform")
-    near = heads(analysis, "attention_distance", high=NEAR * even[0])
-    yield f"Heads that look near: {near or 'none'} (uniform attention has a mean distance of {even[0]:.1f} tokens)."
+    near = heads(analysis, "attention_distance", high=NEAR * even[1])
+    yield f"Heads that look near: {near or 'none'} (uniform attention has a mean distance of {even[1]:.1f} tokens)."
     yield f"Heads that are nearly uniform: {heads(analysis, 'attention_entropy', EVEN) or 'none'}."
     yield f"Heads that look at nearly one key each: {heads(analysis, 'attention_entropy', high=PEAKED) or 'none'}."
-    if analysis.row("sink_rate", "uniform")[0] > 0:
+    if analysis.row("sink_rate", "uniform")[1] > 0:
         yield "Attention sinks cannot be told at this length, at which uniform attention would count as one."
     else:
         yield f"Attention sinks on the first token: {heads(analysis, 'sink_rate', SINK) or 'none'}."
-    trained, uniform = (analysis.row("rollout_first_token", arm)[analysis.layers - 1] for arm in ("trained", "uniform"))
+    trained, uniform = (analysis.row("rollout_first_token", arm)[analysis.layers] for arm in ("trained", "uniform"))
     yield (
         f"By rollout over all layers the last query holds {trained:.3f} of the first token; under uniform attention it "
         f"would hold {uniform:.3f}."
@@ -137,15 +137,15 @@ def _attention(analysis: Analysis) -> Iterator[str]:
     yield f"Heads whose logits are mostly distance: {relative or 'none'}; mostly the two places: {absolute or 'none'}."
     alike = [
         f"layer {layer} heads {g} and {h}"
-        for layer in range(analysis.layers)
+        for layer in analysis.numbers
         for (g, h), value in analysis.pairs_of_heads(layer).items()
         if value >= ALIKE
     ]
     many = f"{len(alike)} pairs, such as {alike[0]}" if len(alike) > 4 else ", ".join(alike) or "none"
     yield f"Heads of a layer with nearly the same attention: {many}."
     if analysis.layers > 1:
-        rows = [analysis.row("layer_similarity", f"layer {layer}") for layer in range(analysis.layers)]
-        pairs = combinations(range(analysis.layers), 2)
+        rows = {layer: analysis.row("layer_similarity", f"layer {layer}") for layer in analysis.numbers}
+        pairs = combinations(analysis.numbers, 2)
         value, first, second = max((rows[first][second], first, second) for first, second in pairs)
         verdict = "attention repeats itself" if value >= ALIKE else "no two layers attend alike"
         yield f"The two most similar layers, {first} and {second}, have a mean cosine of {value:.2f}: {verdict}."
@@ -185,7 +185,7 @@ def _method(analysis: Analysis) -> Iterator[str]:
     )
     yield f"Rank collapse: ratio of Dong ≤ {COLLAPSED:g}. Nearly one way: cosine ≥ {ONE_WAY:g}."
     yield from encoding_words.thresholds(analysis.encoding)
-    yield "Layers and heads count from 0. Whether a probe can read a place does not say that the model uses it."
+    yield "Layers count from 1, heads from 0. Whether a probe can read a place does not say that the model uses it."
 
 
 def _lengths(analysis: Analysis) -> str:

@@ -10,7 +10,7 @@ from posenc.encodings.mixture import FITTED, Mixture
 
 
 class ByLayers(Mixture):
-    """layer l reads parts[layers[l mod P]],  P = len(layers)
+    """layer l reads parts[layers[(l − 1) mod P]],  P = len(layers)
 
     A mixture over layers, such as RoPE in three layers of four and nothing in the fourth (RNoPE, Yang et al. 2025,
     https://arxiv.org/abs/2501.18795; Llama 4, SmolLM3) or two bases (Gemma 3, https://arxiv.org/abs/2503.19786). The

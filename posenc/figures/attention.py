@@ -26,7 +26,7 @@ def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -
     for place, axis in enumerate(axes):
         row, column = divmod(place, columns)
         image = heat(axis, weights[row][column].float().cpu().numpy(), 0, top, "magma")
-        axis.set_title(f"layer {row} head {column}" if columns <= 4 else f"{row}.{column}", weight="normal")
+        axis.set_title(f"layer {row + 1} head {column}" if columns <= 4 else f"{row + 1}.{column}", weight="normal")
         if column:
             axis.set_yticklabels([])
         if row < rows - 1:
