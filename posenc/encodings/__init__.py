@@ -1,6 +1,6 @@
 """Positional encodings, one file each: `from posenc.encodings import LearnedRelativePositionalBias`.
 
-Every class that a file of this folder defines can be imported from here; a new file needs no line in this one.
+Every class that is defined in a file of this folder can be imported from here. A new file needs no line here.
 """
 
 from importlib import import_module

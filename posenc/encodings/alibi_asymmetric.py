@@ -1,4 +1,4 @@
-"""ALiBi for both directions, told apart."""
+"""ALiBi for both directions, with a difference between left and right."""
 
 from torch import Tensor
 
@@ -10,8 +10,8 @@ class AsymmetricALiBi(SymmetricALiBi):
     """bias[h](t) = −s_h · (|t| − offset·[t < 0]),  s_h = 2^(−8h/H).
 
     ALiBi (Press et al. 2022, https://arxiv.org/abs/2108.12409) for a bidirectional encoder as in the code of Ruoss et
-    al. 2023 (https://arxiv.org/abs/2305.16843, google-deepmind/randomized_positional_encodings), which moves all keys
-    on the left half a step nearer: offset 0.5. Left and right then differ, by little. Defined at every length.
+    al. 2023 (https://arxiv.org/abs/2305.16843, google-deepmind/randomized_positional_encodings). It moves all keys on
+    the left half a step nearer: offset 0.5. So left and right differ a little. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2305.16843"

@@ -1,4 +1,4 @@
-"""Another encoding on each share of the heads."""
+"""Different encodings on different heads."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,11 +21,12 @@ from posenc.positions.positions import Positions
 class ByHeads(Mixture):
     """head h reads parts[heads[⌊h·P/H⌋]],  P = len(heads)
 
-    A mixture over heads: equal shares of them, in their order, have the encodings that `heads` names. With ALiBi of
-    slopes s_h = 1/h on one half and nothing on the other it is NAPE (Vasylenko et al. 2025,
-    https://arxiv.org/abs/2506.16640; deep-spin/asentmax). A part is built for the heads that it has: ALiBi on two heads
-    of four has the slopes of two heads. A part may not embed, which is done for all heads, nor read the layer's whole
-    input. Each part has weights in each layer, or shares them, as it says. It is defined where all parts are.
+    A mixture over heads: equal shares of the heads, in order, have the encodings in `heads`. With ALiBi of slopes
+    s_h = 1/h on one half and no encoding on the other it is NAPE (Vasylenko et al. 2025,
+    https://arxiv.org/abs/2506.16640; deep-spin/asentmax). A part is built only for its own heads: ALiBi on two heads of
+    four has the slopes of two heads. A part may not embed, because embeddings belong to all heads, and it may not read
+    the whole input of the layer. Each part decides whether layers share its weights. Defined at all lengths at which
+    all parts are defined.
 
     `heads` names the part of each share. `parts` are encodings by name, built for their own heads, or functions of
     num_heads and dim that build them (`_partial_: true` in a yaml file).
@@ -100,14 +101,14 @@ class ByHeads(Mixture):
         return side_by_side(biases, self.counts, positions)
 
     def ask(self, x: Tensor, q: Tensor, positions: Positions) -> None:
-        """Learn how wide each part leaves queries."""
+        """Find out the width that each part gives queries."""
         split = zip(self.each, q.split(self.counts, 1), strict=True)
         self.widths = [part.rotate(x, own, own, positions)[0].shape[-1] for part, own in split]
         super().ask(x, q, positions)
 
 
 def _built(name: str, part: Any, count: int, num_heads: int) -> Any:
-    """The part for its heads, where a function that builds it is given; its dim is its share of the model's."""
+    """The part. If a function is given, it builds the part for its heads, with its share of the model's dim."""
     if not isinstance(part, partial):
         return part
     given = part.keywords
@@ -124,12 +125,12 @@ def _built(name: str, part: Any, count: int, num_heads: int) -> Any:
 
 
 def _wide(vectors: Sequence[Tensor], width: int) -> Tensor:
-    """All heads in one, of one width: zeros that are added change no product."""
+    """All heads in one tensor, padded with zeros to one width. Zeros change no product."""
     return torch.cat([x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1])) for x in vectors], 1)
 
 
 def _check(name: str, part: PositionalEncoding, count: int) -> None:
-    """Refuse a part that was built for other heads than it has, or that embeds."""
+    """Raise ConfigError if a part embeds, or was built for another number of heads."""
     if getattr(part, "num_heads", count) != count:
         raise ConfigError(f"ByHeads: part {name} has {count} heads and was built for num_heads={part.num_heads}.")
     if "embed" in part.hooks:

@@ -1,4 +1,4 @@
-"""Another encoding in each layer, by a pattern."""
+"""Different encodings in different layers, by a pattern."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ class ByLayers(Mixture):
 
     A mixture over layers, such as RoPE in three layers of four and nothing in the fourth (RNoPE, Yang et al. 2025,
     https://arxiv.org/abs/2501.18795; Llama 4, SmolLM3) or two bases (Gemma 3, https://arxiv.org/abs/2503.19786). The
-    pattern fills the layers a whole number of times. The layers of a part share its weights or have their own, as the
-    part says; `own` says otherwise for single parts, and `model.encoding_per_layer` for all. A part that enters at the
-    token embeddings enters once, before the first layer that has it.
+    number of layers is a multiple of the pattern's length. Each part decides whether its layers share its weights.
+    `own` overrides this for single parts, and `model.encoding_per_layer` for all parts. A part that enters at the token
+    embeddings enters once, before the first of its layers.
 
-    `parts` are encodings by name, `layers` is the pattern, the name of each layer's part, and `own` says by name
-    whether each layer has weights of its own (true), all share one set (false), or as the part says (None).
+    `parts` are encodings by name. `layers` is the pattern: the name of each layer's part. `own` says for a part by name
+    whether each layer has its own weights (true) or all share them (false); None: the part decides.
     """
 
     source = "https://arxiv.org/abs/2501.18795"
@@ -54,7 +54,7 @@ class ByLayers(Mixture):
         return {"layers": self.layers, "own": self.own}
 
     def of_layers(self, num_layers: int) -> list[PositionalEncoding]:
-        """The part of each layer. Raises ConfigError for a number of layers that the pattern does not fill."""
+        """The part of each layer. Raises ConfigError if the number of layers is no multiple of the pattern's length."""
         by_name = dict(zip(self.parts, self.each, strict=True))
         return [by_name[name] for name in self._names(num_layers)]
 

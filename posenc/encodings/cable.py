@@ -10,9 +10,9 @@ class CABLEPositionalBias(ForgettingPositionalBias):
     """bias[h](m, n) = −Σ_{s=n+1..m} softplus(w_h·x_s + b_h).
 
     CABLE, Veisi et al. 2025 (https://arxiv.org/abs/2503.08067), with the authors' code: w N(0, 0.02²), b 0, so each
-    token starts at −ln 2 in every head. The forgetting gate with the sign of w and b turned. Deviation: logits are
-    scaled by 1/√d (the released code does not scale q·k). Each layer has w and b of its own, as there. Position ids are
-    not used: the order of the tokens is. Causal. Defined at every length.
+    token starts at −ln 2 in every head. It is the forgetting gate with the signs of w and b changed. Deviation: logits
+    are scaled by 1/√d (the released code does not scale q·k). Each layer has its own w and b, as in that code. It uses
+    the order of the tokens, not position ids. Causal. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2503.08067"

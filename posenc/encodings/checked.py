@@ -1,4 +1,4 @@
-"""What each hook of an encoding checks before it runs, and how `rotate` is asked where keys stand apart."""
+"""Checks before each hook of an encoding, and how `rotate` is called if `positions.keys` is given."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +37,7 @@ def _apart(
     encoding: Hooks, hook: Callable[..., tuple[Tensor, Tensor]], x: Tensor, q: Tensor, k: Tensor,
     positions: Positions,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """q and k turned as tokens of one sequence: the keys, of which the queries are the last, or keys, then queries."""
+    """Rotate q and k as tokens of one sequence. The queries are its last tokens, among the keys or after them."""
     at, M, N = positions.at_keys, q.shape[-2], k.shape[-2]
     if not positions.among:
         at = then(at, replace(positions, keys=None, known=True))
@@ -71,4 +71,4 @@ def _fit_heads(encoding: Hooks, q: Tensor, k: Tensor, positions: Positions) -> N
 
 
 CHECKED: dict[str, Callable[..., Any]] = {"embed": _embeds, "rotate": _turns, "bias": _adds}
-"""By the name of the hook."""
+"""The check of each hook, by the hook's name."""

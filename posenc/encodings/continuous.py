@@ -12,13 +12,13 @@ from posenc.positions.positions import Positions
 class ContinuousPositionalEncoding(PositionalEncoding):
     """x_p + MLP(p / period),  MLP: 1 → hidden → hidden → D with GELU.
 
-    A learned function of the position itself, in the spirit of Liu et al. 2020 (FLOATER, https://arxiv.org/abs/2003.09229)
-    without its differential equation. Start: the first layer's units bend at places spread over [0, period) with slopes
-    N(0, sharpness²), the second is N(0, 2/hidden), and the last layer is centred and scaled over the first `period`
-    positions to `rms`, so that neighbouring positions differ from step 0 on. `rms: raw` is the start of the note that
-    posenc grew from, N(0, 0.02²) weights and zero biases: with its period of 512 the output varies by less than 0.1 %
-    of the token embeddings and the model starts as NoPE. Defined at every length; past the training length the network
-    extrapolates, close to linearly.
+    A learned function of the position itself, similar to Liu et al. 2020 (FLOATER, https://arxiv.org/abs/2003.09229)
+    without its differential equation. Start: the units of the first layer bend at places spread over [0, period), with
+    slopes N(0, sharpness²). The second layer is N(0, 2/hidden). The last layer is centred and scaled to `rms` over the
+    first `period` positions, so that neighbouring positions differ from step 0 on. `rms: raw` is the start in the note
+    from which posenc started: weights N(0, 0.02²), biases 0. With its period of 512 the output varies by less than
+    0.1 % of the token embeddings, and the model starts as NoPE. Defined at every length; past the training length the
+    network extrapolates almost linearly.
     """
 
     source = "https://arxiv.org/abs/2003.09229"
@@ -43,7 +43,7 @@ class ContinuousPositionalEncoding(PositionalEncoding):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Spread bends over [0, period) and give the output the asked rms there; or the raw start."""
+        """Spread bends over [0, period) and scale the output to `rms` there; or use the raw start."""
         for layer in (self.inner, self.middle, self.outer):
             nn.init.zeros_(layer.bias)
             nn.init.normal_(layer.weight, std=0.02)

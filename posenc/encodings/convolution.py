@@ -1,4 +1,4 @@
-"""A causal convolution over tokens that reads nothing of another document."""
+"""A causal convolution over tokens that does not read tokens of other documents."""
 
 import torch
 from jaxtyping import Float

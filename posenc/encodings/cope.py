@@ -1,4 +1,4 @@
-"""CoPE: positions are counted in tokens that the query cares about."""
+"""CoPE: the position of a key is a count of tokens, and the query decides which tokens count."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,17 +15,18 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 
 BLOCK, ROWS = 2**18, 64
-"""Pairs of tokens, and queries, at once: few queries leave out most keys that none of them sees."""
+"""Upper limits of pairs of tokens and of queries that are computed at once. With few queries in a block, most keys that
+none of them sees are left out."""
 
 
 class ContextualPositionalEncoding(PositionalEncoding):
     """logit(m, n) += q_m · e[p(m, n)],  p(m, n) = Σ_{s=n..m} σ(q_m·k_s / √d), at most max_count − 1.
 
-    CoPE, Golovneva et al. 2024 (https://arxiv.org/abs/2405.18719), with the authors' code where the paper is silent:
-    gates see the scaled logits, q·e is not scaled. e holds max_count vectors of width d, shared by heads, and is
-    interpolated between whole counts. Starts at zero, so step 0 is exactly NoPE. Each layer has vectors of its own, as
-    in the authors' code (the paper's appendix makes them inside the attention module). Position ids are not used: the
-    order of the tokens is. Causal. Defined at every length; counts that training did not reach are untrained.
+    CoPE, Golovneva et al. 2024 (https://arxiv.org/abs/2405.18719). Two details are from the authors' code: gates see
+    the scaled logits, and q·e is not scaled. e has max_count vectors of width d, shared by all heads, and is
+    interpolated between whole counts. It starts at zero, so step 0 is exactly NoPE. Each layer has its own vectors, as
+    in the authors' code (the paper's appendix makes them inside the attention module). It uses the order of the tokens,
+    not position ids. Causal. Defined at every length; counts that did not occur in training are untrained.
     """
 
     source = "https://arxiv.org/abs/2405.18719"
@@ -50,7 +51,7 @@ class ContextualPositionalEncoding(PositionalEncoding):
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         at_whole = q @ self.table.T.to(q.dtype)  # (B, H, N, max_count)
-        to_next = F.pad(at_whole.diff(), (0, 1))  # there is none after the last count
+        to_next = F.pad(at_whole.diff(), (0, 1))  # nothing after the last count
         dtype = torch.promote_types(q.dtype, torch.float32)  # bfloat16 cannot count past 256
         scaled = q * q.shape[-1] ** -0.5
         operands = (each.to(dtype).flatten(0, 1) for each in (scaled, k, at_whole, to_next))
@@ -59,7 +60,7 @@ class ContextualPositionalEncoding(PositionalEncoding):
 
 
 def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float[Tensor, "BH M N"]:
-    """What the query says at each count, interpolated; q holds 1/√d, to_next[p] is at_whole[p + 1] − at_whole[p]."""
+    """The bias at each count, interpolated. q includes 1/√d; to_next[p] is at_whole[p + 1] − at_whole[p]."""
     gates = (q @ k.mT).masked_fill(~blocks.earlier(q.shape[-2], k.shape[-2], q.device), float("-inf")).sigmoid()
     count = gates + gates.sum(-1, keepdim=True) - gates.cumsum(-1)
     whole = count.detach().long().clamp_(0, at_whole.shape[-1] - 1)
@@ -67,11 +68,11 @@ def definition(q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Float
 
 
 class ContextualBias(torch.autograd.Function):
-    """The definition, some rows of a head at a time that stay in the caches, and once more in the backward pass."""
+    """The definition for some rows of a head at a time, so that blocks fit into the caches. Computed again backward."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, at_whole: Tensor, to_next: Tensor) -> Tensor:
-        """Keeps what it was given; what it says of later keys is for the mask to hide."""
+        """Keeps its inputs. The result for later keys has no meaning; the mask hides it."""
         ctx.save_for_backward(q, k, at_whole, to_next)
         out = q.new_empty(*q.shape[:-1], k.shape[-2])
         for at, seen, _, whole, share in _counts(q, k, at_whole.shape[-1]):
@@ -97,7 +98,7 @@ class ContextualBias(torch.autograd.Function):
 
 
 def _counts(q: Tensor, k: Tensor, most: int) -> Iterator[tuple[tuple[slice, slice], slice, Tensor, Tensor, Tensor]]:
-    """Some queries of some heads, the keys that one of them sees, and of each pair the gate, ⌊count⌋ and the rest."""
+    """(queries of some heads, the keys that they see, and for each pair the gate, ⌊count⌋ and the fraction)."""
     heads, M, N = *q.shape[:2], k.shape[1]
     rows = min(M, ROWS)
     seen = blocks.earlier(M, N, q.device).to(q.dtype)

@@ -16,16 +16,16 @@ from posenc.encodings.kerple import KerpleLogPositionalBias
 from posenc.positions.positions import Positions
 
 BLOCK, SLOPE = 2**19, 0.01
-"""Hidden units that are computed at once; LeakyReLU's slope."""
+"""How many hidden units are computed at once, and LeakyReLU's slope."""
 
 
 class DAPEPositionalBias(PositionalEncoding):
     """logits = S + B + f([S; B]),  S = q kᵀ / √d,  B a KERPLE-log bias,  f: 2H → hidden → H with LeakyReLU, pairwise.
 
     Data-adaptive positional encoding, Zheng et al. 2024 (https://arxiv.org/abs/2405.14722), over KERPLE, one of the
-    biases that the paper adapts; f as in the authors' code (hidden 32, slope 0.01, torch's start). It works on N²
-    pairs. Causal there; f sees one pair at a time, so it leaks nothing and needs no mask. Each layer has f and B of its
-    own, as in the authors' code (https://github.com/chuanyang-Zheng/DAPE). Defined at every length.
+    biases that the paper adapts. f is as in the authors' code (hidden 32, slope 0.01, torch's start). It is computed
+    for N² pairs. The paper's models are causal. f sees one pair at a time, so it needs no mask. Each layer has its own
+    f and B, as in the authors' code (https://github.com/chuanyang-Zheng/DAPE). Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2405.14722"
@@ -58,11 +58,11 @@ def definition(S: Tensor, static: Tensor, V: Tensor, a: Tensor, W: Tensor, c: Te
 
 
 class Adapted(torch.autograd.Function):
-    """The definition, some pairs at a time: hidden units stay in the caches, and are computed again for backward."""
+    """The definition for some pairs at a time, so that hidden units fit into the caches. Computed again backward."""
 
     @staticmethod
     def forward(ctx: Any, S: Tensor, static: Tensor, V: Tensor, a: Tensor, W: Tensor, c: Tensor) -> Tensor:
-        """Keeps what it was given."""
+        """Keeps its inputs."""
         ctx.save_for_backward(S, static, V, a, W)
         out = torch.empty_like(S)
         for p, hidden in _hidden(S, static, V, a):
@@ -72,7 +72,7 @@ class Adapted(torch.autograd.Function):
     @staticmethod
     @blocks.once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        """LeakyReLU's slope follows from the sign of its answer."""
+        """Computes the gradients. The sign of LeakyReLU's output gives its slope."""
         S, static, V, a, W = saved = ctx.saved_tensors  # read once: activation checkpointing allows no second time
         dS, dstatic, dV, da, dW = (torch.zeros_like(x) for x in saved)
         (B, H, _), b = S.shape, len(static)
@@ -91,7 +91,7 @@ class Adapted(torch.autograd.Function):
 
 
 def _hidden(S: Tensor, static: Tensor, V: Tensor, a: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Some pairs, and their hidden units (B, hidden, pairs). Products are bmm: @ would copy what is wider than 2-D."""
+    """(pairs, their hidden units (B, hidden, pairs)). Products are bmm, because @ would copy tensors of three axes."""
     (B, H, P), b = S.shape, len(static)
     of_S, of_static = V[:, :H].expand(B, -1, -1), V[:, H:].expand(b, -1, -1)
     pairs = max(1, BLOCK // (max(1, B) * len(V)))

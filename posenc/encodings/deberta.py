@@ -16,10 +16,10 @@ class DisentangledPositionalEncoding(PositionalEncoding):
     """logit(m, n) = [q_m·k_n + q_m·K_r[δ] + k_n·Q_r[δ]] / √(3d),  δ = clip(m − n + K, 0, 2K − 1),  K = max_distance.
 
     DeBERTa, He et al. 2021, section 3.1 (https://arxiv.org/abs/2006.03654). K_r = P W_K and Q_r = P W_Q are projections
-    of one table P of 2K vectors of width D. Deviations: the last term reads δ(m, n) as the authors' code does, where
-    the paper writes δ(n, m); no biases. All layers share P, and each has W_K and W_Q of its own, as in the paper.
-    Start: P N(0, 0.02²), W N(0, 1/D). The term of the keys makes it dense. Defined at every length; distances beyond
-    the training length are untrained up to K and share the edge's vector beyond.
+    of one table P of 2K vectors of width D. Deviations: the last term has δ(m, n), as in the authors' code (the paper
+    has δ(n, m)); no biases. All layers share P, and each has its own W_K and W_Q, as in the paper. Start: P N(0,
+    0.02²), W N(0, 1/D). The term of the keys makes the bias dense. Defined at every length. Distances beyond the
+    training length are untrained up to K; beyond K they share the vector at K.
     """
 
     source = "https://arxiv.org/abs/2006.03654"

@@ -18,9 +18,9 @@ class DynamicPositionalBias(PositionalEncoding):
     Dynamic position bias, CrossFormer (Wang et al. 2021, https://arxiv.org/abs/2108.00154), for one dimension and in
     the form of x-transformers (two hidden layers, no LayerNorm). `distance: linear` is g(t) = t / unit, `log` is
     g(t) = sign(t) ln(1 + |t|) / unit, the log-spaced coordinates of Swin v2 (Liu et al. 2021,
-    https://arxiv.org/abs/2111.09883). Deviation: `unit` brings distances to the size of a network's usual input
-    (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Each layer has a network of its own, as in the
-    code of CrossFormer and of Swin v2 (x-transformers shares one). Evaluated at 2N − 1 points, never at N².
+    https://arxiv.org/abs/2111.09883). Deviation: `unit` scales distances to the usual size of a network's input
+    (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Each layer has its own network, as in the code
+    of CrossFormer and of Swin v2 (x-transformers shares one). It is computed at 2N − 1 points, not at N².
     Defined at every length; past the training length the network extrapolates.
     """
 

@@ -16,22 +16,22 @@ from posenc.positions.positions import Positions
 EPSILON = 1e-6
 
 LARGE = 2**22
-"""Numbers in the hidden layer, 16 MiB in float32, beyond which a CPU makes them again in place of keeping them."""
+"""If the hidden layer has more numbers than this (16 MiB in float32), a CPU computes them again backward."""
 
 
 class FIREPositionalBias(PositionalEncoding):
     """bias[h](m, t) = MLP_h(ψ(|t|) / (ψ(max(T, m)) + ε)),  ψ(x) = ln(|c|·x + 1),  MLP: 1 → hidden → H with ReLU.
 
     Functional interpolation, Li et al. 2024 (https://arxiv.org/abs/2310.04418): past the threshold T the distance is
-    measured against the query's position m, so that under a causal mask the network sees no input above 1. c starts at
-    0.1; T is `threshold` times a learned factor that starts at 1, taken absolutely; ε = 1e-6 (constants from the
-    implementations in DAPE and in mcleish7/arithmetic). Causal there. Keys on the right of a bidirectional encoder are
-    read at |t|: a query cannot tell left from right by it, and inputs pass 1 for keys further right than max(T, m).
-    Each layer has a network, c and T of its own, as in the paper (its FIRE-S shares them:
-    model.encoding_per_layer=false) and in both implementations. Defined at every length. Past the threshold no two
-    queries share a row of distances: on a CPU, by attention=auto or fused, a long sequence then computes the network
-    again in the backward pass, some queries at a time, and keeps nothing for a pair
-    (`posenc.attention.kernels.by_pairs`); elsewhere it keeps hidden numbers for each pair of places.
+    divided by a function of the query's position m. So under a causal mask no input of the network is above 1. c starts
+    at 0.1. T is the absolute value of `threshold` times a learned factor that starts at 1. ε = 1e-6. These constants
+    are from the implementations in DAPE and in mcleish7/arithmetic. The paper's models are causal. In a bidirectional
+    encoder keys on the right are read at |t|: a query cannot tell left from right, and inputs are above 1 for keys
+    further right than max(T, m). Each layer has its own network, c and T, as in the paper (its FIRE-S shares them:
+    model.encoding_per_layer=false) and in both implementations. Defined at every length. Past the threshold each query
+    has its own row of distances. On a CPU, with attention=auto or fused, a long sequence computes the network again in
+    the backward pass, some queries at a time, and keeps nothing for a pair (`posenc.attention.kernels.by_pairs`).
+    Otherwise it keeps the hidden numbers of each pair of places.
     """
 
     source = "https://arxiv.org/abs/2310.04418"
@@ -55,7 +55,7 @@ class FIREPositionalBias(PositionalEncoding):
         nn.init.ones_(self.threshold_factor)
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByDistance | ByPairs:
-        """One row of distances for all queries up to T; past it a row each, or pairs where rows are `LARGE`."""
+        """One row of distances for all queries up to T; past T a row for each query, or pairs if rows are `LARGE`."""
         layers = [layer for layer in self.mlp if isinstance(layer, nn.Linear)]
         given = (self.c, self.threshold_factor, *(x for layer in layers for x in (layer.weight, layer.bias)))
         reach = (self.threshold_factor * self.threshold).abs()[None, None]
@@ -65,12 +65,12 @@ class FIREPositionalBias(PositionalEncoding):
                 batch = max(len(positions.ids), len(positions.at_keys.ids))
                 return ByPairs(partial(self._pairs, positions), given, width=4 * batch)
             reach = self._reach(reach, positions.values)
-        one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the other side is its mirror image
+        one_side = positions.distances[positions.span - 1 :]  # 0 .. extent; the left side is the mirror image
         half = self._network(given, one_side, reach[..., None])  # (b, H, N, span)
         return ByDistance(torch.cat((half[..., 1:].flip(-1), half), dim=-1))
 
     def _pairs(self, positions: Positions, given: tuple[Tensor, ...], m: slice, n: slice) -> Tensor:
-        """(b, H, m, n), the bias between some queries and keys; where ids follow one another, by rows of distances."""
+        """(b, H, m, n), the bias of some queries and keys; for consecutive ids, by rows of distances."""
         ids = positions.ids
         if positions.consecutive:
             last = positions.before + m.stop - 1
@@ -93,7 +93,7 @@ class FIREPositionalBias(PositionalEncoding):
         return near, far + EPSILON
 
     def _network(self, given: tuple[Tensor, ...], distance: Tensor, reach: Tensor) -> Tensor:
-        """(b, H, ·, ·), a function of `given` alone: what the module holds may change before the backward pass."""
+        """(b, H, ·, ·), a function of `given` only: the module's tensors may change before the backward pass."""
         near, far = self._psi(given[0], distance, reach)
         share = near / far
         with blocks.without_autocast(share):
@@ -101,7 +101,7 @@ class FIREPositionalBias(PositionalEncoding):
             return F.linear(F.linear(share[..., None], inner, shift).relu(), outer, offset).movedim(-1, 1)
 
     def _all_within(self, reach: Tensor, positions: Positions) -> bool:
-        """Whether no position is past T, so that all queries share one row; asked where the answer is at hand."""
+        """Whether no position is past T, so that all queries share one row. Checked only if this is cheap."""
         known = type(reach) is Tensor and reach.device.type == "cpu" and not torch.compiler.is_compiling()
         return known and positions.extent < float(reach.detach())
 
@@ -116,9 +116,9 @@ def piecewise(
 ) -> Float[Tensor, "b H m n"]:
     """outer · relu(inner · s + shift) + offset of s = near / far, r = 1 or m, for rows that differ little in a column.
 
-    Of one number a network with ReLU is piecewise linear, with a kink where the input of a hidden unit changes its
-    sign. Between two kinks it is a slope times s plus a constant. Only in columns in which the rows lie on both sides
-    of a kink are hidden units computed for each pair, and only those of such kinks.
+    As a function of one number, a network with ReLU is piecewise linear. It has a kink where the input of a hidden unit
+    changes its sign. Between two kinks it is a slope times s plus a constant. Hidden units are computed for each pair
+    only in columns whose rows are on both sides of a kink, and only the units of these kinks.
     """
     inner, shift, outer, offset = (x.to(near.dtype) for x in (inner, shift, outer, offset))
     w = inner[:, 0]
@@ -144,7 +144,7 @@ def piecewise(
             bias = torch.addcmul(start[:, :, None], slope[:, :, None], (near / far)[:, None])
         if not len(columns):
             return bias
-        # A unit that is on in the first segment stays in the slope; past its kink what it lacks is added.
+        # A unit that is on in the first segment stays in the slope. Past its kink the missing part is added.
         s, sign = (near[..., columns] / far)[:, None], w[units].sign()
         hidden = ((sign * w[units])[:, None, None] * s + (sign * shift[units])[:, None, None]).relu()
         added = outer[:, units] @ (hidden * inside[:, :, None]).flatten(2)

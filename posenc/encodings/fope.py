@@ -1,4 +1,4 @@
-"""FoPE: each pair turns by a mixture of frequencies, and frequencies that training cannot tell from 0 stand still."""
+"""FoPE: each pair turns with a mixture of frequencies. Frequencies without a full turn in training are set to 0."""
 
 import math
 
@@ -17,16 +17,16 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """(q_2i + i q_2i+1) ← (q_2i + i q_2i+1) · (Σ_j a_hji cos(p θ_j) + i Σ_j b_hji sin(p θ_j)), and k alike.
 
     Fourier position embedding (FoPE), Hua et al. 2024 (https://arxiv.org/abs/2412.17739), in the form of the paper's
-    code. θ_j are those K of RoPE's frequencies that make at least one turn in L, the length that was trained; the first
+    code. θ_j are the K frequencies of RoPE that make at least one turn in the training length L. The first
     c = min(K, d/4) pairs turn. The columns of a and b are the unit vector of the frequency ⌈iK/c⌉ plus noise
-    N(0, `gain`² · 2/(c(K + H))) of H heads, divided by their sums; they are drawn for each head at the start and never
-    trained. The noise is that of `xavier_normal_` on a tensor (H, K, c), as in the code. All other pairs are multiplied
-    by 1 + i, so that their share of the logit counts twice. It is no rotation: a logit depends on both places and not
-    on their distance alone. Where no frequency makes a turn, nothing turns. Defined at every length.
+    N(0, `gain`² · 2/(c(K + H))) of H heads, divided by their sums. They are drawn for each head at the start and are
+    not trained. The noise is that of `xavier_normal_` on a tensor (H, K, c), as in the code. All other pairs are
+    multiplied by 1 + i, so that their part of the logit counts twice. This is no rotation: a logit depends on both
+    places and not only on their distance. If no frequency makes a turn, nothing turns. Defined at every length.
 
-    Deviations, which keep values bounded: the code takes the frequency ⌈K/c⌉·i, which is the same unless K lies between
-    c and 2c − 1; there it goes past K, and the last columns are noise alone, divided by its sum. A sum below 0.1 counts
-    as 0.1. `gain` is at most 1.
+    Deviations, which keep values bounded: the code takes the frequency ⌈K/c⌉·i, which is the same unless K is between
+    c and 2c − 1. In that case it goes past K, and the last columns are only noise, divided by its sum. A sum below 0.1
+    counts as 0.1. `gain` is at most 1.
     """
 
     source = "https://arxiv.org/abs/2412.17739"
@@ -70,7 +70,7 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         angle = angles(positions, theta[:kept])  # (b, 1, N, K)
         a, b = self.coefficients(kept).to(dtype)
         rest = (0, self.width // 2 - a.shape[-1])
-        with blocks.without_autocast(q):  # which would round the mixtures to bfloat16
+        with blocks.without_autocast(q):  # autocast would round the mixtures to bfloat16
             cos, sin = (nn.functional.pad(y, rest, value=1.0) for y in (angle.cos() @ a, angle.sin() @ b))
         return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
 

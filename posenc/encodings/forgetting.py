@@ -1,4 +1,4 @@
-"""The Forgetting Transformer: a bias that decays by what lies between."""
+"""The Forgetting Transformer: a bias that decays with the tokens between query and key."""
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,11 @@ class ForgettingPositionalBias(PositionalEncoding):
     """bias[h](m, n) = Σ_{s=n+1..m} ln σ(w_h·x_s + b_h).
 
     Forgetting attention (FoX), Lin et al. 2025 (https://arxiv.org/abs/2503.02130), the data-dependent decay: each token
-    scales down what lies before it. x is the layer's input. A difference of cumulative sums, in float32 at least.
-    Start: w N(0, 1/D), b = `start`: 0 as in the authors' code, where a token forgets half; 5, of x-transformers'
-    data-dependent ALiBi, forgets 0.7 %. Each layer has a gate of its own, as in the authors' code
-    (https://github.com/zhixuan-lin/forgetting-transformer). Position ids are not used: the order of the tokens is.
-    Causal. Defined at every length.
+    reduces attention to the tokens before it. x is the layer's input. The bias is a difference of cumulative sums, in
+    float32 at least. Start: w N(0, 1/D), b = `start`. With 0, as in the authors' code, a token forgets half; with 5, as
+    in x-transformers' data-dependent ALiBi, it forgets 0.7 %. Each layer has its own gate, as in the authors' code
+    (https://github.com/zhixuan-lin/forgetting-transformer). It uses the order of the tokens, not position ids. Causal.
+    Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2503.02130"
@@ -44,7 +44,7 @@ class ForgettingPositionalBias(PositionalEncoding):
         nn.init.constant_(self.gate.bias, self.start)
 
     def decay(self, x: Tensor) -> Tensor:
-        """(B, N, H): the logarithm of what each token lets through, ≤ 0."""
+        """(B, N, H): the logarithm of each token's gate, ≤ 0."""
         return F.logsigmoid(self.gate(x))
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:

@@ -9,14 +9,14 @@ from posenc.encodings.scale import Rms, check_rms, in_float32
 from posenc.positions.positions import Positions
 
 START_POSITIONS = 64
-"""Positions over which the start is measured."""
+"""The initial output is measured over so many positions."""
 
 
 class LearnedFourierPositionalEncoding(PositionalEncoding):
     """x_p + MLP([cos(p w), sin(p w)] / √F),  w a vector of F/2 learned frequencies, MLP: F → hidden → D with GELU.
 
     Learnable Fourier features, Li et al. 2021 (https://arxiv.org/abs/2106.02795), for positions of one dimension in one
-    group. F = `features`; w starts at N(0, γ⁻²), so γ is the distance over which positions look alike at the start.
+    group. F = `features`; w starts at N(0, γ⁻²), so positions closer than γ are similar at the start.
     Deviation: the last layer is then centred and scaled to `rms` over the first 64 positions; `rms: raw` leaves torch's
     default start. Defined at every length.
     """
@@ -40,7 +40,7 @@ class LearnedFourierPositionalEncoding(PositionalEncoding):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Frequencies from N(0, γ⁻²), layers as torch draws them, the output at the asked rms."""
+        """Frequencies from N(0, γ⁻²), layers as torch draws them, the output scaled to `rms`."""
         nn.init.normal_(self.frequencies, std=1 / self.gamma)
         self.inner.reset_parameters()
         self.outer.reset_parameters()

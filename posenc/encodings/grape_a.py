@@ -1,4 +1,4 @@
-"""GRAPE-A: ALiBi whose slope is set by the query and by the key."""
+"""GRAPE-A: ALiBi with a slope that depends on the query and on the key."""
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ class AdditiveGroupEncoding(PositionalEncoding):
     """bias[h](m, n) = −|t| · ω_h s_h · (softplus(v_h·q_m / √d) + softplus(u_h·k_n / √d)),  s_h = 2^(−8h/H).
 
     Additive GRAPE, Zhang et al. 2026 (https://arxiv.org/abs/2512.07805), equation 4.6: [q, 1, 0]ᵀ exp(tA)⁻ᵀ [k, 0, 1]
-    with a generator A whose square is 0 and whose one number is the slope. Without content it is ALiBi. `gates` can
-    leave the query or the key out. As in the authors' code (https://github.com/model-architectures/GRAPE) v and u have
-    length 1, s_h are ALiBi's slopes and ω_h = softplus(w_h), which starts at 1; v and u start at N(0, 1/d). Each layer
-    has w, v and u of its own, as there. Deviation: |t|, so that keys on the right of a bidirectional encoder are
-    penalised too. The paper's path integrals are `grape_ap` and, where no query sets the steps, `forgetting`.
+    with a generator A whose square is 0 and whose only number is the slope. Without content it is ALiBi. `gates` can
+    leave out the query or the key. As in the authors' code (https://github.com/model-architectures/GRAPE), v and u have
+    length 1, s_h are ALiBi's slopes, and ω_h = softplus(w_h) starts at 1; v and u start at N(0, 1/d). Each layer has
+    its own w, v and u, as in that code. Deviation: |t|, so that keys on the right of a bidirectional encoder are
+    penalised too. The paper's path integrals are `grape_ap` and, if the query does not set the steps, `forgetting`.
     Defined at every length.
     """
 

@@ -1,4 +1,4 @@
-"""GRAPE-AP: a bias that decays by what lies between, as far as the query resembles it."""
+"""GRAPE-AP: a bias that decays with the tokens between query and key that differ from the query."""
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,12 @@ from posenc.positions.positions import Positions
 class PathIntegralGroupEncoding(PositionalEncoding):
     """bias[h](m, n) = s_h Σ_{l=n+1..m} ln σ(a_mh · R(p_l) â_lh / r),  s_h = 2^(−8h/H),  a = P x.
 
-    Path-integral additive GRAPE, Zhang et al. 2026 (https://arxiv.org/abs/2512.07805), section 5: each token on the way
-    from the key to the query takes away the more, the less it resembles the query. a are r = `width` numbers for each
-    head, a linear map of the layer's input; â is a divided by its root mean square; R turns each pair of numbers by as
-    many radians as the token's position, so that a bias depends on places and not on distances alone. P = 0 is ALiBi
-    with slopes s_h ln 2. As in the authors' code (https://github.com/model-architectures/GRAPE) a_m is not divided,
-    where the paper divides both, and P starts at N(0, 1/(4D)). Each layer has a P of its own, as there. Causal.
+    Path-integral additive GRAPE, Zhang et al. 2026 (https://arxiv.org/abs/2512.07805), section 5: each token between
+    the key and the query lowers the bias, and more so if it is less similar to the query. a are r = `width` numbers for
+    each head, a linear map of the layer's input. â is a divided by its root mean square. R turns each pair of numbers
+    by the token's position in radians, so a bias depends on places and not only on distances. With P = 0 it is ALiBi
+    with slopes s_h ln 2. As in the authors' code (https://github.com/model-architectures/GRAPE), a_m is not divided
+    (the paper divides both), and P starts at N(0, 1/(4D)). Each layer has its own P, as in that code. Causal.
     Defined at every length.
     """
 
@@ -54,7 +54,7 @@ class PathIntegralGroupEncoding(PositionalEncoding):
         angle = angles(positions.at_keys, a.new_ones(self.width // 2))
         there = turn(F.rms_norm(a, (self.width,), eps=EPS), angle.cos(), angle.sin(), "interleaved")
         before = positions.before
-        with blocks.without_autocast(a):  # which would round what is summed
+        with blocks.without_autocast(a):  # autocast would round the terms of the sum
             alike = a[:, :, before:] @ there.mT / self.width
         rate = slopes(self.num_heads).to(a.device, a.dtype)[:, None, None]
         total = (rate * F.logsigmoid(alike)).tril(before).cumsum(-1)

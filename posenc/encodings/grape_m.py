@@ -1,4 +1,4 @@
-"""GRAPE-M: RoPE whose planes and frequencies are learned."""
+"""GRAPE-M: RoPE with learned planes and frequencies."""
 
 import torch
 from jaxtyping import Float
@@ -14,14 +14,14 @@ class MultiplicativeGroupEncoding(RotaryPositionalEncoding):
     """q ← exp(p L) q, and k alike,  L = Σ_i θ_i (b_i a_iᵀ − a_i b_iᵀ),  i = 1..d/2.
 
     Multiplicative GRAPE, Zhang et al. 2026 (https://arxiv.org/abs/2512.07805), section 3.1: a token at p is turned by
-    p·θ_i in the plane of a_i and b_i, as Rodrigues' formula has it. The planes are orthogonal to each other: a_1, b_1,
-    a_2, ... are the columns of B = exp(S) for a skew matrix S of each head. S starts at 0, where B holds the coordinate
+    p·θ_i in the plane of a_i and b_i (Rodrigues' formula). The planes are orthogonal to each other: a_1, b_1, a_2, ...
+    are the columns of B = exp(S), where S is a skew matrix of each head. S starts at 0; then B has the coordinate
     planes of RoPE. q and k are turned in B's coordinates and stay in them, which changes no logit. All heads share
-    θ_i = exp(λ_i / `slowed`), which starts at RoPE's; it is divided to learn more slowly, as in the authors' code
-    (https://github.com/model-architectures/GRAPE), which trains θ alone (`learned_planes: false`). Each layer has S and
-    λ of its own, as there. Any generator is such an L, a sum of planes that do not commute too; and where no
-    `model.qk_norm=rms` comes between, the weights of queries and keys could hold B as well. The contextual form is left
-    out: the authors' code and its own comments say different things of it.
+    θ_i = exp(λ_i / `slowed`), which starts at RoPE's θ_i. λ is divided so that θ learns more slowly, as in the authors'
+    code (https://github.com/model-architectures/GRAPE). That code trains only θ (`learned_planes: false`). Each layer
+    has its own S and λ, as in that code. Every generator has the form of L, even a sum of planes that do not commute.
+    Without `model.qk_norm=rms`, the weights of queries and keys could contain B as well. The contextual form is left
+    out, because the authors' code and its comments contradict each other there.
     Defined at every length.
     """
 
@@ -70,7 +70,7 @@ class MultiplicativeGroupEncoding(RotaryPositionalEncoding):
         if self.skew is None:
             return super().rotate(x, q, k, positions)
         dtype = torch.promote_types(q.dtype, torch.float32)
-        with blocks.without_autocast(q):  # which would round the planes to bfloat16
+        with blocks.without_autocast(q):  # autocast would round the planes to bfloat16
             planes = self.planes(self.skew.to(dtype))
             one, other = (y.to(dtype) @ planes for y in (q, k))
         one, other = super().rotate(x, one, other, positions)

@@ -1,4 +1,4 @@
-"""KERPLE: kernelised relative biases, logarithmic and of a power."""
+"""KERPLE: kernelised relative biases, a logarithm or a power of the distance."""
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,9 @@ class KerpleLogPositionalBias(PositionalEncoding):
     """bias[h](t) = −r1_h · ln(1 + r2_h · |t|),  r1, r2 > 0.
 
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821). Start as in the authors' code: r1 ~ U(0.01, 2), r2 ~ U(0.01, 1).
-    Deviation: positive by construction, r = exp(ρ) with ρ learned (the code clamps at 0.01). Causal there; symmetric,
-    so a bidirectional encoder cannot tell left from right by it. All layers share r1 and r2, as in the authors' code
-    (https://github.com/chijames/KERPLE). Defined at every length.
+    Deviation: r is always positive, because r = exp(ρ) with ρ learned (the code clamps at 0.01). The paper's models are
+    causal. The bias is symmetric, so a bidirectional encoder cannot tell left from right. All layers share r1 and r2,
+    as in the authors' code (https://github.com/chijames/KERPLE). Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2205.09821"
@@ -49,8 +49,8 @@ class KerplePowerPositionalBias(KerpleLogPositionalBias):
     """bias[h](t) = −r1_h · |t|^r2_h,  r1 > 0, 0 < r2 < 2.
 
     Chi et al. 2022 (https://arxiv.org/abs/2205.09821): conditionally positive definite for exponents up to 2; ALiBi is
-    r2 = 1. Start as in the authors' code: r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98). Deviation: within bounds by
-    construction, r1 = exp(ρ1) and r2 = 2σ(ρ2) (the code clamps). Causal there; symmetric. All layers share r1 and r2,
+    r2 = 1. Start as in the authors' code: r1 ~ U(0.01, 1), r2 ~ U(0.02, 1.98). Deviation: r1 = exp(ρ1) and r2 = 2σ(ρ2)
+    keep the bounds (the code clamps). The paper's models are causal. The bias is symmetric. All layers share r1 and r2,
     as in the authors' code. Defined at every length.
     """
 

@@ -1,4 +1,4 @@
-"""LaPE: one table of positions, normed anew for each layer."""
+"""LaPE: one table of positions, with a norm of its own in each layer."""
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ from posenc.positions.positions import Positions
 class LayerAdaptivePositionalEncoding(PositionalEncoding):
     """Attention of layer l reads LN(x)_p + LN_l(table[p]).
 
-    LaPE, Yu et al. 2022 (https://arxiv.org/abs/2212.05262): position joins in every layer, through a LayerNorm of the
-    layer's own, beside the normed tokens and outside the residual stream, so each layer sets how loud it is; the table
-    is shared by all layers. Deviation: every norm sees the table (the authors' code feeds each layer's normed vectors
-    to the next norm). Start: table N(0, 0.02²), all norms with gain `rms`. Undefined past max_length, which is an
-    error; rows past the training length are defined but untrained.
+    LaPE, Yu et al. 2022 (https://arxiv.org/abs/2212.05262): in every layer the position vector is added to the normed
+    tokens, outside the residual. Each layer has its own LayerNorm of the position vector, so it learns its scale. All
+    layers share the table. Deviation: every norm reads the table (in the authors' code the next norm reads the normed
+    vectors of the layer before). Start: table N(0, 0.02²), all norms with gain `rms`. Undefined past max_length, which
+    is an error; rows past the training length are defined but untrained.
     """
 
     source = "https://arxiv.org/abs/2212.05262"

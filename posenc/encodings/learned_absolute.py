@@ -14,10 +14,10 @@ from posenc.positions.positions import Positions
 class LearnedAbsolutePositionalEncoding(PositionalEncoding):
     """x_p + table[p],  a (max_length, D) table.
 
-    Gehring et al. 2017 (https://arxiv.org/abs/1705.03122), BERT (https://arxiv.org/abs/1810.04805). Starts at
-    N(0, rms²), by default as loud as the token embeddings; `rms: raw` is BERT's 0.02. Between whole positions (position
-    interpolation) rows are interpolated linearly. Undefined past max_length, which is an error; rows past the training
-    length are defined but untrained.
+    Gehring et al. 2017 (https://arxiv.org/abs/1705.03122), BERT (https://arxiv.org/abs/1810.04805). The table starts at
+    N(0, rms²), by default with the scale of the token embeddings; `rms: raw` is BERT's 0.02. Between whole positions
+    (position interpolation) rows are interpolated linearly. Undefined past max_length, which is an error; rows past the
+    training length are defined but untrained.
     """
 
     source = "https://arxiv.org/abs/1705.03122"
@@ -42,7 +42,7 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
 
 
 def read(owner: object, table: Float[Tensor, "R D"], positions: Positions) -> Float[Tensor, "b N D"]:
-    """The table's row at each position, interpolated linearly in between; past the last row is an error."""
+    """The table's row at each position, interpolated linearly between rows. Raises ConfigError past the last row."""
     if positions.extent > len(table) - 1:
         raise UndefinedAtLength(
             f"{type(owner).__name__} holds {len(table)} positions, got {positions.extent + 1:g}; "

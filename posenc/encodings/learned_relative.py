@@ -14,10 +14,10 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     """bias[h](t) = table[h, clip(t, −K, K)],  t = key − query,  K = max_distance.
 
     The scalar form of Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155): a logit, not a vector, for
-    each clipped distance. Clipping, not T5's buckets. Starts at zero, so step 0 is exactly NoPE. Deviation: all layers
-    share the table (Shaw: each layer has its own), so that it differs from T5's bias in how distances are grouped and
-    in nothing else; model.encoding_per_layer=true gives each layer its own. Defined at every length; distances beyond
-    the training length are untrained (zero) up to K and share the edge's logit beyond.
+    each clipped distance. Distances are clipped, without T5's buckets. It starts at zero, so step 0 is exactly NoPE.
+    Deviation: all layers share the table (Shaw: each layer has its own), so that only the grouping of distances differs
+    from T5's bias; model.encoding_per_layer=true gives each layer its own table. Defined at every length. Distances
+    beyond the training length are untrained (zero) up to K; beyond K they share the logit at K.
     """
 
     source = "https://arxiv.org/abs/1803.02155"

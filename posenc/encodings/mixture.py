@@ -1,4 +1,4 @@
-"""What encodings that are made of others have in common: their parts, and facts that follow from those."""
+"""The base class of encodings that are made of other encodings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from posenc.positions.schemes import OriginalLength
 
 ORDER = ("embed", "rotate", "bias")
 FITTED = ("dim", "num_heads", "causal")
-"""What an encoding is built for, and must be the same for all parts."""
+"""Arguments that an encoding is built with, and that must be the same for all parts."""
 
 
 class Mixture(PositionalEncoding):
-    """Encodings by name, and what follows from them; each class that extends it says how they act together.
+    """Encodings by name. Each subclass decides how they act together.
 
-    Every part is an ordinary encoding, untouched. What the mixture depends on, whether it needs a causal mask and
-    how far it is defined follow from its parts.
+    Every part is an ordinary encoding. The parts decide what the mixture depends on, whether it needs a causal mask,
+    and at which lengths it is defined.
     """
 
     def __init__(self, parts: Mapping[str, PositionalEncoding]) -> None:
@@ -52,11 +52,11 @@ class Mixture(PositionalEncoding):
 
     @property
     def leaves(self) -> list[PositionalEncoding]:
-        """The encodings that are no mixtures."""
+        """The encodings inside that are no mixtures."""
         return [leaf for part in self.each for leaf in part.leaves]
 
     def for_layers(self, num_layers: int, own: bool | None = None) -> list[PositionalEncoding]:
-        """This mixture in all layers, or one of each layer's parts where a part has weights of its own there."""
+        """This mixture in all layers; or a new mixture for each layer, if a part has its own weights in each layer."""
         columns = [part.for_layers(num_layers, own) for part in self.each]
         if all(part is column[0] for column in columns for part in column):
             return [self] * num_layers
@@ -70,7 +70,7 @@ class Mixture(PositionalEncoding):
             part.trained_at(length)
 
     def inject_of(self, parts: list[PositionalEncoding]) -> str:
-        """Where `embed` of these parts runs, which must be one place."""
+        """Where `embed` of these parts runs. Raises ConfigError if they differ."""
         places = {part.inject: part for part in parts if "embed" in part.hooks}
         if len(places) > 1:
             said = " and ".join(f"{type(part).__name__} at {place}" for place, part in places.items())
@@ -78,7 +78,7 @@ class Mixture(PositionalEncoding):
         return next(iter(places), parts[0].inject)
 
     def built_as_its_parts(self, *names: str) -> None:
-        """Keep what the parts were built for (width, heads, mask), which must be the same for all that say it."""
+        """Copy the parts' width, heads and mask. Raises ConfigError if they differ between parts."""
         for name in names:
             said = {getattr(part, name): key for key, part in self.parts.items() if hasattr(part, name)}
             if len(said) > 1:
@@ -89,7 +89,7 @@ class Mixture(PositionalEncoding):
 
     @torch.no_grad()
     def probe(self, why: str) -> None:
-        """Ask the parts about two tokens, so that one that cannot be here is refused, for `why`, before any work."""
+        """Call the parts for two tokens. A part that is not possible here raises ConfigError with `why`."""
         dim, heads = getattr(self, "dim", None), getattr(self, "num_heads", None)
         if dim is None or heads is None or next(self.parameters(), torch.empty(0)).is_meta:
             return
@@ -113,10 +113,10 @@ class Mixture(PositionalEncoding):
             bias.matrix(positions)
 
     def extra_repr(self) -> str:
-        """The constructor's other arguments: the parts are printed below."""
+        """The constructor's arguments without the parts, because the parts are printed below."""
         return ", ".join(f"{key}={value!r}" for key, value in self.options.items())
 
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments but the parts."""
+        """The constructor's arguments without the parts."""
         return {}

@@ -1,4 +1,4 @@
-"""PaTH: between key and query lies a product of reflections made from the tokens."""
+"""PaTH: a product of reflections, made from the tokens between key and query."""
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from posenc.encodings.convolution import TokenConvolution
 from posenc.positions.positions import Positions
 
 REFLECTIONS = 32
-"""Tokens whose reflections are multiplied out at once."""
+"""The reflections of so many tokens are multiplied at once."""
 
 
 class PaTHPositionalEncoding(PositionalEncoding):
@@ -26,8 +26,8 @@ class PaTHPositionalEncoding(PositionalEncoding):
     T = (I + tril(diag(β) W Wᵀ, −1))⁻¹ diag(β): inside it logits = tril(Q Kᵀ) − tril(Q Wᵀ) T tril(W Kᵀ, −1), queries go
     back to its start as Q − tril(Q Wᵀ) T W, keys on to its end as K − (T tril(W Kᵀ, −1))ᵀ W, and keys of earlier chunks
     through it by I − Wᵀ T W. Start: projections N(0, 1/fan in), convolution torch's, u N(0, 0.02²), c 0. Deviations: no
-    forget gate, no norm of q and k (options in the authors' code). Each layer has all of it anew, as there
-    (https://github.com/fla-org/flash-linear-attention). Position ids are not used: the order of the tokens is. Causal.
+    forget gate, no norm of q and k (options in the authors' code). Each layer has its own weights, as in that code
+    (https://github.com/fla-org/flash-linear-attention). It uses the order of the tokens, not position ids. Causal.
     Defined at every length.
     """
 
@@ -65,24 +65,24 @@ class PaTHPositionalEncoding(PositionalEncoding):
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense:
         dtype = torch.promote_types(q.dtype, torch.float32)
         operands = (y.to(dtype) for y in (q * q.shape[-1] ** -0.5, k, *self.reflections(x, positions)))
-        with blocks.without_autocast(q):  # which would round keys once a chunk that they pass through
+        with blocks.without_autocast(q):  # autocast would round keys again in each chunk
             return replacing(reflected(*operands), q, k, q.shape[-1])
 
 
 def replacing(
     logits: Float[Tensor, "B H N N"], q: Float[Tensor, "B H N c"], k: Float[Tensor, "B H N c"], head_dim: int
 ) -> Dense:
-    """The bias that puts `logits` in the place of q kᵀ / √head_dim, for encodings that are not a sum."""
+    """The bias that replaces q kᵀ / √head_dim by `logits`, for encodings whose logits are not a sum with it."""
     return Dense(logits - ((q * head_dim**-0.5) @ k.mT).to(logits.dtype))
 
 
 def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B H M N"]:
-    """q_mᵀ H_m ⋯ H_{n+1} k_n of Q, (B, H, M, d), the last of K and w, (B, H, N, d), and β, (B, H, N, 1).
+    """q_mᵀ H_m ⋯ H_{n+1} k_n for Q (B, H, M, d), K and w (B, H, N, d) and β (B, H, N, 1); 0 if the key is later.
 
-    0 where the key is later. Queries are carried back, chunk by chunk.
+    The queries are the last M tokens. They are multiplied by the reflections of one chunk after another, backwards.
     """
     M, (N, d) = Q.shape[-2], K.shape[-2:]
-    first = (N - M) // REFLECTIONS  # the chunk that holds the first query
+    first = (N - M) // REFLECTIONS  # the chunk of the first query
     Q, K, w, beta = (chunks(y) for y in (F.pad(Q, (0, 0, N - M, 0)), K, w, beta))
     eye = torch.eye(REFLECTIONS, device=Q.device, dtype=Q.dtype)
     system = eye + (beta * (w @ w.mT)).tril(-1)
@@ -106,5 +106,5 @@ def reflected(Q: Tensor, K: Tensor, w: Tensor, beta: Tensor) -> Float[Tensor, "B
 
 
 def chunks(y: Float[Tensor, "B H N c"]) -> Float[Tensor, "B H n C c"]:
-    """Of REFLECTIONS tokens each, the last filled up with zeros: w = 0 and β = 0 reflect nothing."""
+    """Chunks of REFLECTIONS tokens. The last is padded with zeros; w = 0 and β = 0 reflect nothing."""
     return F.pad(y, (0, 0, 0, -y.shape[2] % REFLECTIONS)).unflatten(2, (-1, REFLECTIONS))

@@ -1,4 +1,4 @@
-"""PoPE: magnitudes say what, phases say where."""
+"""PoPE: magnitudes carry content, phases carry position."""
 
 import math
 
@@ -15,10 +15,10 @@ from posenc.positions.positions import Positions
 class PolarPositionalEncoding(PositionalEncoding):
     """logit(m, n) = Σ_c softplus(q_mc) softplus(k_nc) cos((n − m) θ_c + δ_hc) / √d,  θ_c = base^(−c/d),  c = 0..d−1.
 
-    PoPE, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534). Content sets magnitudes, position sets phases;
-    in RoPE the content turns phases too. Every one of the d components has a frequency of its own, so q and k are twice
-    as wide inside attention, as (cos, sin). δ, a phase for each head and component, is learned, starts at 0 and is kept
-    in [−2π, 0] by a clamp, as in PoPE-pytorch (https://github.com/lucidrains/PoPE-pytorch); one that steps above 0 gets
+    PoPE, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534). Content sets magnitudes, and position sets
+    phases; in RoPE content changes phases too. Each of the d components has its own frequency, so q and k are twice as
+    wide inside attention, as (cos, sin). δ is a learned phase for each head and component. It starts at 0, and a clamp
+    keeps it in [−2π, 0], as in PoPE-pytorch (https://github.com/lucidrains/PoPE-pytorch). A δ that steps above 0 gets
     no gradient and stays there. All layers share δ, as in x-transformers. Defined at every length.
     """
 

@@ -19,10 +19,10 @@ class RotaryPositionalEncoding(PositionalEncoding):
     RoPE, Su et al. 2021 (https://arxiv.org/abs/2104.09864): pair i of q and of k is turned by the angle p·θ_i, so the
     logit q_m·k_n depends on content and on n − m only. Applied in every layer. r = d, or the share `rotated` of d
     (partial rotary, GPT-NeoX and GPT-J: the first r of d turn, the rest carries no position). `kept` below 1 is p-RoPE
-    (Barbero et al. 2025, https://arxiv.org/abs/2410.06205): the ⌊kept·r/2⌋ highest frequencies turn, the lowest, which
-    the paper finds to carry content, stand still. `layout`: the paper's interleaved pairs (2i, 2i+1), or half_split
-    pairs (i, i + r/2) as in GPT-NeoX and Llama; a permutation of d. Angles are float32 at least, also under bfloat16.
-    Defined at every length; past the training length, low frequencies turn to angles that were never seen.
+    (Barbero et al. 2025, https://arxiv.org/abs/2410.06205): the ⌊kept·r/2⌋ highest frequencies turn. The lowest do not
+    turn; the paper finds that they carry content. `layout`: interleaved pairs (2i, 2i+1) as in the paper, or half_split
+    pairs (i, i + r/2) as in GPT-NeoX and Llama, which is a permutation of d. Angles are float32 at least, also under
+    bfloat16. Defined at every length; past the training length, low frequencies reach angles that training never had.
     """
 
     source = "https://arxiv.org/abs/2104.09864"
@@ -57,7 +57,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
         self.rotated, self.kept, self.width = rotated, kept, width
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Float[Tensor, "*b r/2"]:
-        """θ_i: radians that each pair turns in one step; a row for each sequence where they depend on it."""
+        """θ_i: radians that each pair turns in one step; a row for each sequence if they depend on the sequence."""
         pair = torch.arange(self.width // 2, device=positions.ids.device, dtype=dtype)
         theta = self.base ** (-2 * pair / self.width)
         return theta.where(pair < self.turning, 0)
@@ -69,7 +69,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
     @property
     def temperature(self) -> float:
-        """What the logits of the turned part are multiplied by."""
+        """The factor of the logits of the turned part."""
         return 1.0
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
@@ -80,14 +80,14 @@ class RotaryPositionalEncoding(PositionalEncoding):
 
 
 EXACT_POSITIONS = 2**10
-"""Positions whose products with frequencies float32 holds to 1e-4 of a radian."""
+"""Up to this position float32 has products with frequencies to 1e-4 of a radian."""
 
 
 def angles(positions: Positions, theta: Float[Tensor, "*b c"]) -> Float[Tensor, "b 1 N c"]:
     """p θ, to within whole turns.
 
-    Of a far position float32 would hold the angle coarsely, 0.004 of a radian at 100,000. There the angle of each
-    sequence's first position is taken in float64, to within whole turns, and float32 holds what the others add.
+    For far positions float32 is too coarse: 0.004 of a radian at 100,000. For them the angle of each sequence's first
+    position is computed in float64, to within whole turns, and float32 has the differences from it.
     """
     theta, place = theta[..., None, None, :], positions.values.to(theta.dtype)[:, None, :, None]
     if positions.extent < EXACT_POSITIONS:
@@ -98,9 +98,9 @@ def angles(positions: Positions, theta: Float[Tensor, "*b c"]) -> Float[Tensor, 
 
 
 def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> Float[Tensor, "B H N d"]:
-    """Turn the first r of d, r/2 pairs, by angles of the given cosines and sines (…, r/2); the rest passes.
+    """Turn the first r of d, r/2 pairs, by angles with these cosines and sines (…, r/2). The rest does not change.
 
-    One pass over x in the paper's layout, where a pair lies in memory as a complex number does; three in the other.
+    In the paper's layout a pair is stored like a complex number, and one pass over x is enough; otherwise three.
     """
     width = 2 * cos.shape[-1]
     head, tail = x[..., :width].to(cos.dtype), x[..., width:]
@@ -108,7 +108,7 @@ def turn(x: Float[Tensor, "B H N d"], cos: Tensor, sin: Tensor, layout: str) -> 
         one, other = head.unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.stack((one * cos - other * sin, one * sin + other * cos), -1).flatten(-2)
     elif layout == "interleaved":
-        # A complex number lies in one piece at an even place; what does not (no projection makes it) is moved.
+        # A complex number must be contiguous at an even place. Other tensors (no projection makes them) are copied.
         *outer, last = head.stride()
         odd = last != 1 or any(step % 2 for step in outer) or head.storage_offset() % 2
         pairs = (head.clone(memory_format=torch.contiguous_format) if odd else head).unflatten(-1, (-1, 2))

@@ -13,8 +13,8 @@ class AxialRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with the angles ⌊p/C⌋ θ_i of the first r/4 pairs and (p mod C) θ_i of the others,  θ_i = base^(−4i/r).
 
     Axial RoPE, as in vision transformers: Heo et al. 2024 (https://arxiv.org/abs/2403.13298), whose axial form with
-    RoPE's base this is. Tokens are a grid of C = `columns`, row by row, so that a logit depends on content and on how
-    many rows and columns lie between. r = d, or the share `rotated` of d. Defined at every number of rows.
+    RoPE's base this is. Tokens are a grid of C = `columns`, row by row. So a logit depends on content and on the
+    distances in rows and in columns. r = d, or the share `rotated` of d. Defined at every number of rows.
     """
 
     source = "https://arxiv.org/abs/2403.13298"

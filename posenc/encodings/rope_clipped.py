@@ -1,4 +1,4 @@
-"""CoPE of 2026, clipped RoPE: the lowest frequencies fade out."""
+"""Clipped RoPE (CoPE of 2026): the lowest frequencies are reduced to 0."""
 
 import math
 
@@ -14,9 +14,9 @@ class ClippedRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i times (1 + cos(π j/(n − 1))) / 2 for the n lowest frequencies, j = 0 .. n − 1 from high to low.
 
     Clipped RoPE, Li et al. 2026, called CoPE there (https://arxiv.org/abs/2602.05258; `cope` is another encoding), as
-    in the authors' code (https://github.com/hrlics/CoPE): the first of the n keeps its frequency, the last stands
-    still. Hard clipping, all n at 0, is `p_rope`. n = ⌊clipped · r/2⌋; the code has 20 of 64, the share of the default;
-    one frequency alone is not clipped, as there. Defined at every length.
+    in the authors' code (https://github.com/hrlics/CoPE): the first of the n keeps its frequency, and the last does not
+    turn. Hard clipping, all n at 0, is `p_rope`. n = ⌊clipped · r/2⌋; the code has 20 of 64, our default share. A
+    single frequency is not clipped, as in that code. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2602.05258"

@@ -1,4 +1,4 @@
-"""Decoupled RoPE: position in dimensions of its own, beside the content, as multi-head latent attention has it."""
+"""Decoupled RoPE, as in multi-head latent attention: position has its own dimensions beside the content."""
 
 import math
 
@@ -13,10 +13,10 @@ from posenc.positions.positions import Positions
 class DecoupledRotaryPositionalEncoding(RotaryPositionalEncoding):
     """logit(m, n) = (q_m·k_n + (R_m W_Q x_m)·(R_n W_K x_n)) / √(d + r),  R_p RoPE's turn, W_K one for all heads.
 
-    DeepSeek-V2, 2024 (https://arxiv.org/abs/2405.04434): queries and keys carry content alone, and r = `rotated`·d more
-    dimensions carry position, made from the layer's input x by weights of their own, D → H·r for queries and D → r for
-    keys, which all heads share. Each layer has its own. DeepSeek has d = 128 and r = 64. Start: N(0, 1/fan in).
-    Deviation: the low-rank compression of queries, keys and values is left out, which has nothing to do with position.
+    DeepSeek-V2, 2024 (https://arxiv.org/abs/2405.04434): queries and keys carry only content, and r = `rotated`·d more
+    dimensions carry position. Separate weights make them from the layer's input x: D → H·r for queries, and D → r for
+    keys, which all heads share. Each layer has its own weights. DeepSeek has d = 128 and r = 64. Start: N(0, 1/fan in).
+    Deviation: the low-rank compression of queries, keys and values is left out, because it does not concern position.
     Defined at every length.
     """
 

@@ -1,4 +1,4 @@
-"""RoPE that gives far keys distances from the trained range: for tests beyond it, without training."""
+"""RoPE that gives far keys distances inside the training range, to test longer sequences without training."""
 
 import math
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from posenc.positions.positions import Positions
 from posenc.positions.schemes import Length, OriginalLength
 
 Region = tuple[Bool[Tensor, "b M N"], Float[Tensor, "b M"], Float[Tensor, "b N"]]
-"""Pairs (query, key), and where their queries and their keys stand."""
+"""Pairs (query, key), and the new positions of their queries and of their keys."""
 
 
 class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE whose logit of a query at m and a key at n has another distance than n − m in some regions of (m, n).
 
-    The base of the classes below. Queries and keys are turned by their own positions, and once more for each region, by
-    how far they stand from them there; a bias makes the difference. Causal. Where a sequence has no such pair, and up
-    to where none can be, it is RoPE.
+    The base of the classes below. Queries and keys are turned by their own positions, and for each region once more, by
+    the difference from their positions there. The difference of the logits is a bias. Causal. If a sequence has no pair
+    in a region, this is RoPE.
     """
 
     causal_only = True
@@ -50,7 +50,7 @@ class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
 
     @property
     def near(self) -> float:
-        """At smaller distances RoPE holds as it is, wherever the query stands."""
+        """At smaller distances the logits are RoPE's, for every query."""
         raise NotImplementedError
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> Dense | None:
@@ -70,7 +70,7 @@ class FarRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         return Dense(scale * change)
 
     def _moved(self, x: Tensor, by: Float[Tensor, "b N"], theta: Tensor) -> Tensor:
-        angle = by[:, None, :, None].double() * theta.double()  # far positions turn often
+        angle = by[:, None, :, None].double() * theta.double()  # far positions make many turns
         angle = angle.remainder(2 * math.pi).to(x.dtype)
         return turn(x, angle.cos(), angle.sin(), self.layout)
 
@@ -119,7 +119,7 @@ class RectifiedRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         return max(1, self.trained // 2) if self.window is None else self.window
 
     def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
-        """Those w or more apart: queries at (m − w)/s + w, keys at n/s."""
+        """Pairs at distance w or more: queries at (m − w)/s + w, keys at n/s."""
         share = 0.0 if self.slowed is None else 1 / self.slowed
         yield _left(m, n) >= self.near, (m - self.near) * share + self.near, n * share
 
@@ -161,7 +161,7 @@ class SelfExtendRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         return max(1, self.trained // 4) if self.window is None else self.window
 
     def regions(self, m: Tensor, n: Tensor) -> Iterator[Region]:
-        """Those w or more apart: queries at ⌊m/G⌋ + w − ⌊w/G⌋, keys at ⌊n/G⌋."""
+        """Pairs at distance w or more: queries at ⌊m/G⌋ + w − ⌊w/G⌋, keys at ⌊n/G⌋."""
         query, key = ((p / self.group).floor() for p in (m, n))
         yield _left(m, n) >= self.near, query + (self.near - self.near // self.group), key
 
@@ -206,7 +206,7 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         self._check_chunks()
 
     def _check_chunks(self) -> None:
-        """Raise ConfigError where no token is left for a chunk, as soon as c and s are known."""
+        """Raise ConfigError if a chunk would have no token, as soon as c and s are known."""
         if self.original_length is None and None in (self.reach, self.local):
             return
         local = self.furthest - self.near

@@ -1,4 +1,4 @@
-"""RoPE whose keys stand a place later where they do not turn, so that one layer can find what followed a token."""
+"""RoPE whose keys are moved by one token where they do not turn, so that one layer can find what followed a token."""
 
 import torch
 from torch import Tensor
@@ -11,13 +11,13 @@ from posenc.positions.positions import Positions
 class KeyOffsetRotaryPositionalEncoding(RotaryPositionalEncoding):
     """logit(m, n) = (RoPE's of q_m and k_n on what turns + q_m·k_{n−1} on what stands still) / √d.
 
-    Partial key offset, ClassicLarry 2025 (https://github.com/KellerJordan/modded-nanogpt/pull/169): where a key carries
-    no position, token n shows the key of the token before it and its own value, so that a query finds what followed
-    tokens like itself: induction in one layer. What stands still are the pairs that `kept` leaves (the half with the
-    lowest frequencies, as there) and what `rotated` leaves of d (as in a later version there). The first token, of each
-    document, keeps its own key. The order of the tokens says which token is before, whatever its position. Deviations:
-    frequencies are RoPE's, where there they run from 1 to 1/1024; every layer has the offset unless a mixture says
-    otherwise, where there those with long windows have it. Defined at every length.
+    Partial key offset, ClassicLarry 2025 (https://github.com/KellerJordan/modded-nanogpt/pull/169): in dimensions
+    without position, token n has the key of the token before it, with its own value. So a query finds what followed
+    tokens similar to itself: induction in one layer. These dimensions are the pairs not in `kept` (the half with the
+    lowest frequencies, as in the source) and the part of d not in `rotated` (as in a later version of the source). The
+    first token of each document keeps its own key. The order of the tokens decides which token is before, not their
+    positions. Deviations: frequencies are RoPE's (in the source they go from 1 to 1/1024), and every layer has the
+    offset unless a mixture changes this (in the source layers with long windows have it). Defined at every length.
     """
 
     source = "https://github.com/KellerJordan/modded-nanogpt/pull/169"

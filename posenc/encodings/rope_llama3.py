@@ -1,4 +1,4 @@
-"""Llama 3's RoPE: stretched by wavelength."""
+"""Llama 3's RoPE: the scaling of a frequency depends on its wavelength."""
 
 import math
 
@@ -15,8 +15,8 @@ class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i,  γ = clip((L/λ_i − low) / (high − low), 0, 1),  λ_i = 2π/θ_i.
 
     Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the training
-    length, L/λ_i the turns that pair i makes in it: pairs of more than `high_turns` keep their pace, those of fewer
-    than `low_turns` are s times slower. Defined at every length; made for up to s times L.
+    length, and L/λ_i the number of turns of pair i in it. Pairs with more than `high_turns` turns keep their frequency;
+    pairs with fewer than `low_turns` are s times slower. Defined at every length; made for up to s times L.
     """
 
     source = "https://arxiv.org/abs/2407.21783"

@@ -1,4 +1,4 @@
-"""LongRoPE: each frequency of RoPE slowed by a factor of its own."""
+"""LongRoPE: each frequency of RoPE is divided by its own factor."""
 
 import math
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ class LongRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i = base^(−2i/r) / λ_i, and logits of what turns times f²,  f = √(1 + ln s / ln L).
 
     LongRoPE, Ding et al. 2024 (https://arxiv.org/abs/2402.13753), in the form of Phi-3 and of Hugging Face
-    transformers. λ is `short_factor` in sequences of up to L positions, the length that was trained, and `long_factor`
-    in longer ones, r/2 numbers each. The paper searches for them, beginning with those of other scalings. null: 1 for
-    the short ones, and s^(2i/(r−2)), those of NTK, for the long ones. `factor` is s, `attention_factor` another f. It
-    counts at every length, short ones too, as there. r = d, or the share `rotated` of d. Defined at every length; made
-    for up to s times L.
+    transformers. λ is `short_factor` in sequences of up to L positions (the training length), and `long_factor` in
+    longer ones, r/2 numbers each. The paper finds them by a search that begins with other scalings. null: 1 for the
+    short factors, and NTK's s^(2i/(r−2)) for the long ones. `factor` is s; `attention_factor` replaces f. f is used at
+    every length, also at short ones, as in transformers. r = d, or the share `rotated` of d. Defined at every length;
+    made for up to s times L.
 
-    Deviation from transformers: which factors hold is asked for each sequence, not for the batch, so that no sequence
-    changes another. The paper's first positions that keep their frequency are left out, there too.
+    Deviation from transformers: each sequence has its own choice of factors, not the whole batch, so that no sequence
+    changes another. The first positions, which keep their frequency in the paper, are left out, as in transformers.
     """
 
     source = "https://arxiv.org/abs/2402.13753"

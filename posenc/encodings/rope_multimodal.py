@@ -1,4 +1,4 @@
-"""RoPE over three axes: some pairs turn by the frame, some by the row, some by the column."""
+"""RoPE over three axes: some pairs turn with the frame, some with the row, some with the column."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
 
     M-RoPE, Qwen2-VL, Wang et al. 2024 (https://arxiv.org/abs/2409.12191). Tokens are frames, one after another, of
     `rows` rows of C = `columns` columns: t = ⌊p/(rows·C)⌋, y = ⌊p/C⌋ mod rows, x = p mod C. Without `rows` they are one
-    image of any number of rows, where t = 0. `sections` says how many pairs each axis has: 16, 24 and 24 of 64 in the
-    paper, and without a list as near to these shares as whole pairs allow. Time has the highest frequencies, columns
-    have the lowest, of which weights in bfloat16 do not tell every step. What stands at (p, p, p), as text does there,
-    turns as by RoPE. Defined at every number of frames, or of rows.
+    image of any number of rows, and t = 0. `sections` says how many pairs each axis has: 16, 24 and 24 of 64 in the
+    paper; by default as close to these shares as whole pairs allow. Time has the highest frequencies. Columns have the
+    lowest, and weights in bfloat16 do not distinguish all their steps. A token at (p, p, p), such as text in the paper,
+    turns as with RoPE. Defined at every number of frames, or of rows.
     """
 
     source = "https://arxiv.org/abs/2409.12191"

@@ -1,4 +1,4 @@
-"""Resonance RoPE: every pair is back where it was after a whole number of positions."""
+"""Resonance RoPE: the wavelength of every pair is a whole number of positions."""
 
 import math
 
@@ -14,16 +14,16 @@ class ResonanceRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = 2π / round(λ_i),  λ_i = 2π base^(2i/r).
 
     Resonance RoPE, Wang et al. 2024 (https://arxiv.org/abs/2403.00071; https://github.com/sheryc/resonance_rope):
-    wavelengths are whole numbers of positions, so that a pair which has made a turn within the training length meets no
-    angle that is new in longer sequences. The lowest frequencies, which make no turn in training, still do. Defined at
-    every length.
+    wavelengths are whole numbers of positions. So a pair that makes a full turn in the training length has no new
+    angles in longer sequences. The lowest frequencies, which make no full turn in training, still have new angles.
+    Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2403.00071"
     proof = ("formula",)
 
     def rates(self, positions: Positions, dtype: torch.dtype) -> Tensor:
-        wavelength = 2 * math.pi / super().rates(positions, torch.float64)  # one rounding under every dtype
+        wavelength = 2 * math.pi / super().rates(positions, torch.float64)  # the same rounding for every dtype
         return (2 * math.pi / wavelength.round()).to(dtype)
 
 

@@ -1,4 +1,4 @@
-"""RoPE stretched to lengths beyond the training length, by one factor for all or by another base."""
+"""RoPE scaled to lengths above the training length, by one factor for all frequencies or by another base."""
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from posenc.positions.schemes import Length, OriginalLength
 class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = base^(−2i/r) / s.
 
-    Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s, so that s
-    times the training length turns no pair further than training did. It applies at every length, also in training.
-    Defined at every length; made for up to s times the length that was trained without it.
+    Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s. So at s
+    times the training length no pair turns further than in training without it. It is used at every length, also in
+    training. Defined at every length; made for up to s times the length of a training without it.
     """
 
     source = "https://arxiv.org/abs/2306.15595"
@@ -41,9 +41,9 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
 class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = (base · s^(r/(r−2)))^(−2i/r).
 
-    NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base grows, so that the
-    highest frequency keeps its pace and the lowest is s times slower. Defined at every length; made for up to s times
-    the training length.
+    NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base is larger, so that
+    the highest frequency does not change and the lowest is s times slower. Defined at every length; made for up to s
+    times the training length.
     """
 
     source = "https://arxiv.org/abs/2309.00071"
@@ -104,7 +104,7 @@ class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPosition
         self._set(original_length)
 
     def stretch(self, positions: Positions) -> Tensor:
-        """s of each sequence, (b, 1), or (1,) of one for all."""
+        """s of each sequence, (b, 1), or one for all, (1,)."""
         here = (positions.ids.amax(1, keepdim=True) + 1) * positions.scale
         stretch = (self.factor * here / self.trained - (self.factor - 1)).clamp(min=1)
         return stretch[0] if len(stretch) == 1 else stretch

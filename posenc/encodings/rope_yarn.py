@@ -1,4 +1,4 @@
-"""YaRN: RoPE stretched by wavelength, and sharper attention."""
+"""YaRN: the scaling of a frequency depends on its wavelength, and attention is sharper."""
 
 import math
 
@@ -16,16 +16,16 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits of what turns times f²,  f = 0.1 ln s + 1.
 
     YaRN, Peng et al. 2023 (https://arxiv.org/abs/2309.00071). Pairs that make more than `beta_fast` turns in the
-    training length L keep their pace (γ = 1), those that make fewer than `beta_slow` are interpolated (γ = 0), and
-    between γ falls linearly in i: with c(β) = d ln(L / 2πβ) / (2 ln base), the index of the pair that makes β turns, it
-    falls from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉ (rounded outwards and kept within [0, d − 1], as in the authors' code;
-    the paper's ramp is linear in the number of turns). Where L is so short that no pair makes `beta_slow` turns, all
-    but the first are interpolated (transformers' ramp then has a negative length and interpolates none). As in
-    transformers, `attention_factor` is another f, `mscale` and `mscale_all_dim` together make
-    f = (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1), `truncate=false` leaves c unrounded (gpt-oss), and
-    `rotated` is the share of d that turns, which is d in all of the above. Where transformers leaves one out (`mscale`
-    without the other, either beside `attention_factor`), it is refused. Defined at every length; made for up to s times
-    L.
+    training length L keep their frequency (γ = 1). Pairs that make fewer than `beta_slow` turns are interpolated
+    (γ = 0). Between them γ falls linearly in i, from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉. Here
+    c(β) = d ln(L / 2πβ) / (2 ln base) is the index of the pair that makes β turns (rounded outwards and kept within
+    [0, d − 1], as in the authors' code; the paper's ramp is linear in the number of turns). If L is so short that no
+    pair makes `beta_slow` turns, all but the first are interpolated (transformers' ramp then has a negative length and
+    interpolates none). As in transformers, `attention_factor` replaces f, `mscale` and `mscale_all_dim` together make
+    f = (0.1 mscale ln s + 1) / (0.1 mscale_all_dim ln s + 1), and `truncate=false` leaves c unrounded (gpt-oss).
+    `rotated` is the share of d that turns; in all formulas above d is this part. Where transformers ignores an option
+    (`mscale` without the other, or either together with `attention_factor`), it is refused. Defined at every length;
+    made for up to s times L.
     """
 
     source = "https://arxiv.org/abs/2309.00071"

@@ -13,11 +13,11 @@ class SandwichPositionalBias(PositionalEncoding):
     """bias[h](t) = H / (8h) · Σ_{i < D̄/2} cos(t · base^(−2i/D̄)),  h = 1..H.
 
     Chi et al. 2023 (https://arxiv.org/abs/2212.10356): the inner product of two sinusoidal encodings of width
-    D̄ = `width`, divided by a compression ratio 8h/H for each head. Causal there; it is symmetric, so a bidirectional
-    encoder cannot tell left from right by it. The sum begins at i = 0, where the sinusoidal encoding (Vaswani et al.
-    2017, https://arxiv.org/abs/1706.03762) has its fastest wave. NVIDIA NeMo's implementation takes i = 1..D̄/2, so that
-    each of its waves is slower by base^(2/D̄), 1.15 at the defaults, and subtracts D̄/2 from the sum, which a softmax
-    does not see. Defined at every length.
+    D̄ = `width`, divided by a compression ratio 8h/H for each head. The paper's models are causal. The bias is
+    symmetric, so a bidirectional encoder cannot tell left from right. The sum begins at i = 0, the fastest wave of the
+    sinusoidal encoding (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762). NVIDIA NeMo's implementation takes
+    i = 1..D̄/2, so that each wave is slower by base^(2/D̄), 1.15 at the defaults. It also subtracts D̄/2 from the sum,
+    which does not change a softmax. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2212.10356"

@@ -1,4 +1,4 @@
-"""How loud position enters beside the tokens, and how a learned table is read between its rows."""
+"""The scale of position vectors relative to token embeddings, and reading a learned table between its rows."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -17,7 +17,7 @@ Rms = float | Literal["raw"]
 
 
 def check_rms(owner: object, rms: Rms) -> None:
-    """A positive number or the word raw."""
+    """Raise ConfigError unless rms is a positive number or the word raw."""
     if rms != "raw":
         if isinstance(rms, str):
             raise ConfigError(f"{type(owner).__name__}: rms must be a positive number or raw, got {rms!r}.")
@@ -25,9 +25,9 @@ def check_rms(owner: object, rms: Rms) -> None:
 
 
 def in_float32(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """The layers one after the other, in float32 at least, whatever the type of their weights and under autocast.
+    """Apply the layers one after another in float32 at least, for weights of every type and under autocast.
 
-    bfloat16 holds whole numbers up to 256 only, so most neighbouring positions beyond are one number in it.
+    bfloat16 has all whole numbers only up to 256. Above, most neighbouring positions are the same number.
     """
     with blocks.without_autocast(x):
         for layer in layers:
@@ -40,7 +40,7 @@ def in_float32(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def interpolate(table: Float[Tensor, "*h R c"], at: Float[Tensor, "*s"]) -> Float[Tensor, "..."]:
-    """(*h, *s, c): a table's rows at real-valued coordinates in [0, R − 1]; at whole ones exactly those rows."""
+    """(*h, *s, c): a table's rows at real coordinates in [0, R − 1]; at whole coordinates exactly the rows."""
     floor = at.floor()
     low = floor.long()
     weight = (at - floor).to(table.dtype)[..., None]

@@ -1,4 +1,4 @@
-"""Selective RoPE: the tokens decide how far each step turns."""
+"""Selective RoPE: the angle of each step depends on the tokens."""
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ class SelectiveRotaryPositionalEncoding(PositionalEncoding):
     Movahedi et al. 2025 (https://arxiv.org/abs/2511.17388) in the low-rank form of the authors' code: x̂ is the layer's
     input with each of its H chunks scaled to length 1, W₁: D → rank, W₂: rank → H·d/2, Conv a causal depthwise
     convolution over 4 tokens; half-split pairs. Start: W N(0, 1/fan in) (their model: N(0, 0.02²)), Conv torch's.
-    Deviations: no gate and no bias of φ, no norm of q and k (options there). Each layer has W₁, W₂ and Conv of its own,
-    as there. Position ids are not used: the order of the tokens is. Causal. Defined at every length.
+    Deviations: no gate and no bias of φ, no norm of q and k (options in that code). Each layer has its own W₁, W₂ and
+    Conv, as in that code. It uses the order of the tokens, not position ids. Causal. Defined at every length.
     """
 
     source = "https://arxiv.org/abs/2511.17388"

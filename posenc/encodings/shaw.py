@@ -1,4 +1,4 @@
-"""Relative position representations: a learned vector for each clipped distance, read by the query."""
+"""Relative position representations: the product of the query and a learned vector for each clipped distance."""
 
 import math
 
@@ -15,13 +15,13 @@ from posenc.positions.positions import Positions
 class ShawRelativePositionalEncoding(PositionalEncoding):
     """logit += q_m · a^K[clip(t, −K, K)] / √d;  with `values` also v_n += a^V[clip(t, −K, K)],  K = max_distance.
 
-    Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d. Each layer has vectors of its
-    own, as in the paper's models. All heads share them, as in the paper's big model; its base model has them for each
-    head too, which is `per_head`. So has the relative attention of the Music Transformer (Huang et al. 2018,
-    https://arxiv.org/abs/1809.04281), which adds to the keys only and is causal there; its skewing is how q·a of every
-    distance becomes a matrix here (`posenc.attention.kernels.by_query`). Start: N(0, std²).
-    Defined at every length; distances beyond the training length are untrained up to K and share the edge's vector
-    beyond.
+    Shaw, Uszkoreit & Vaswani 2018 (https://arxiv.org/abs/1803.02155); vectors of width d. Each layer has its own
+    vectors, as in the paper's models. All heads share them, as in the paper's big model. In its base model each head
+    has its own vectors too: `per_head`. The relative attention of the Music Transformer (Huang et al. 2018,
+    https://arxiv.org/abs/1809.04281) also has vectors for each head; it is causal and adds nothing to values. Its
+    skewing turns q·a of all distances into a matrix here (`posenc.attention.kernels.by_query`). Start: N(0, std²).
+    Defined at every length. Distances beyond the training length are untrained up to K; beyond K they share the vector
+    at K.
     """
 
     source = "https://arxiv.org/abs/1803.02155"

@@ -1,4 +1,4 @@
-"""Several encodings at once in each layer."""
+"""Several encodings together in each layer."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,10 @@ class Sum(Mixture):
     """logit(m, n) = (R q)_m·(R k)_n / √d + Σ_i bias_i(m, n),  R = ... R_2 R_1
 
     Several encodings at once, such as position vectors and ALiBi, or RoPE and a forgetting gate (Lin et al. 2025,
-    https://arxiv.org/abs/2503.02130, compare it with the gate alone). The parts embed and rotate one after another in
-    their order; each bias is computed from q and k as all rotations left them, and the biases are added. Two parts that
-    replace the logits (CoPE, DAPE, PaTH) add what they change. A part that widens q and k comes after all that rotate.
-    Each part has weights in each layer, or shares them, as it says. It is defined where all parts are.
+    https://arxiv.org/abs/2503.02130, compare it with the gate alone). The parts embed and rotate one after another.
+    Each bias is computed from the q and k after all rotations, and the biases are added. If several parts replace the
+    logits (CoPE, DAPE, PaTH), their changes are added. A part that widens q and k must come after all parts that
+    rotate. Each part decides whether layers share its weights. Defined at all lengths at which all parts are defined.
     """
 
     source = "https://arxiv.org/abs/2503.02130"

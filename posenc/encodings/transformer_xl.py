@@ -1,4 +1,4 @@
-"""Transformer-XL's relative attention: sinusoids of distance, read by the query, and two global biases."""
+"""Transformer-XL's relative attention: products of the query with sinusoids of distance, and two global biases."""
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,9 @@ from posenc.positions.positions import Positions
 class TransformerXLPositionalEncoding(PositionalEncoding):
     """logit(m, n) = [(q_m + u)·k_n + (q_m + v)·W R(m − n)] / √d,  R(s) the sinusoids of s in width D, sines first.
 
-    Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v, a vector for each head, are learned, as is
-    W (D × D, split into heads). As in the authors' code (https://github.com/kimiyoung/transformer-xl) each layer has a
-    W of its own, and all layers share u and v. Start: u = v = 0 (there: N(0, 0.02²)), W N(0, 1/D). Defined at every
+    Dai et al. 2019, section 3.3 (https://arxiv.org/abs/1901.02860). u and v (a vector for each head) and W (D × D,
+    split into heads) are learned. As in the authors' code (https://github.com/kimiyoung/transformer-xl) each layer has
+    its own W, and all layers share u and v. Start: u = v = 0 (in that code: N(0, 0.02²)), W N(0, 1/D). Defined at every
     length.
     """
 
@@ -47,7 +47,7 @@ class TransformerXLPositionalEncoding(PositionalEncoding):
         return q + self.u[:, None].to(q.dtype), k
 
     def bias(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> ByQuery:
-        query = q + (self.v - self.u)[:, None].to(q.dtype)  # q holds u since `rotate`
+        query = q + (self.v - self.u)[:, None].to(q.dtype)  # `rotate` has added u to q
         R = sinusoids(-positions.distances, self.dim, self.base).to(self.weight.dtype)
         key = (R @ self.weight.T).unflatten(-1, (self.num_heads, -1)).transpose(0, 1)  # (H, M, d)
         return ByQuery(query * q.shape[-1] ** -0.5, key.to(q.dtype))

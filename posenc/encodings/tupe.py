@@ -1,4 +1,4 @@
-"""TUPE: positions attend to positions with projections of their own."""
+"""TUPE: positions attend to positions, with separate projections."""
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ class UntiedPositionalEncoding(PositionalEncoding):
     """logit(m, n) = [q_m·k_n + (p_m U_Q)·(p_n U_K)] / √(2d) + b(t),  t = n − m.
 
     TUPE-R, Ke, He & Liu 2021 (https://arxiv.org/abs/2006.15595). p = LN(table): a learned vector for each position,
-    normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All layers share all of
-    it, as in the authors' code (https://github.com/guolinke/TUPE). Deviation: the paper's separate treatment of [CLS]
+    normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All layers share
+    these, as in the code (https://github.com/guolinke/TUPE). Deviation: the paper's separate treatment of [CLS]
     is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0. Undefined past max_length, which is an error; rows past the
     training length are defined but untrained.
     """

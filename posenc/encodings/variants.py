@@ -1,4 +1,4 @@
-"""Facts of the options in configs/encoding that build a class of another option with other arguments."""
+"""Facts about options in configs/encoding that build the class of another option with other arguments."""
 
 from typing import Any
 
@@ -12,4 +12,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "shaw_keys": {"proof": ("transformers", "formula")},
     "sinusoidal_half": {"proof": ("transformers", "x-transformers")},
 }
-"""What differs from the attributes of the class where several options build one class with other arguments."""
+"""{option: attributes that differ from those of its class}, for options that share a class."""

@@ -1,4 +1,4 @@
-"""RoPE with a length that decays with distance."""
+"""RoPE with a factor that decays with distance."""
 
 import math
 
@@ -11,17 +11,17 @@ from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
 from posenc.positions.positions import Positions
 
 LARGEST_EXPONENT = 80.0
-"""e^80 is 5e34; float32 ends at 3e38."""
+"""e^80 is 5e34; the largest float32 number is 3e38."""
 
 
 class XPosPositionalEncoding(RotaryPositionalEncoding):
     """Pair i of RoPE's q_p times ζ_i^(p/scale), of its k_p times ζ_i^(−p/scale),  ζ_i = (2i/r + γ) / (1 + γ).
 
     xPos, Sun et al. 2022 (https://arxiv.org/abs/2212.10554): a pair's share of the logit decays as ζ_i^((m − n)/scale)
-    with the distance to a key on the left. Causal by intent: for keys on the right it grows. Positions are counted from
-    the middle of each sequence's, which cancels in every logit and keeps the factors small, as in the authors' code
-    (torchscale). r = d, or the share `rotated` of d; the rest neither turns nor decays. Defined at every length whose
-    factors float32 holds, 65,000 positions by default; a longer one is an error.
+    with the distance to a key on the left. It is meant for causal models: for keys on the right the share grows.
+    Positions are counted from the middle of each sequence, as in the authors' code (torchscale). This cancels in every
+    logit and keeps the factors small. r = d, or the share `rotated` of d; the rest does not turn or decay. Defined at
+    every length whose factors fit into float32, 65,000 positions by default; a longer one is an error.
     """
 
     source = "https://arxiv.org/abs/2212.10554"
@@ -57,7 +57,7 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
         )
 
     def check_reach(self, positions: Positions) -> None:
-        """Refuse positions so far apart that the factors, or their products with q and k, leave float32."""
+        """Raise ConfigError if positions are so far apart that the factors, or products with them, leave float32."""
         apart = (positions.length - 1) * positions.scale if positions.consecutive else positions.extent
         most = 2 * LARGEST_EXPONENT * self.scale / math.log((1 + self.gamma) / self.gamma)
         if apart > most:
