@@ -1,1 +1,1 @@
-"""Tasks, one file a family: a law for sequences and targets, with the accuracy that is achievable."""
+"""Tasks. Each file has one family: probability laws for sequences and targets, with the best possible accuracy."""

@@ -18,11 +18,11 @@ PLUS, EQUALS, INDEX = 11, 12, 13
 def add(a: Tensor, b: Tensor) -> Tensor:
     """The n + 1 digits of a + b; least significant digits first in all three.
 
-    The carry out of a place is the one made at the last place, up to it, whose digits do not add up to nine.
+    The carry out of a place comes from the last place, up to this one, whose digits do not add up to nine.
     """
     total = a + b
     places = torch.arange(1, a.shape[1] + 1)
-    maker = (places * (total != 9)).cummax(1).values  # 0: all nines so far, nothing to carry
+    maker = (places * (total != 9)).cummax(1).values  # 0: all sums so far are nine, so there is no carry
     carry = torch.nn.functional.pad(total >= 10, (1, 0)).gather(1, maker).long()
     carried_in = torch.nn.functional.pad(carry[:, :-1], (1, 0))
     return torch.cat(((total + carried_in) % 10, carry[:, -1:]), dim=1)
@@ -36,10 +36,11 @@ class ReversedAdditionDataset(TransductionTask):
 
     `length` is n, the digits of each number; the model reads 3n + 3 tokens. Digits are the tokens 0 to 9, so that
     positions=within_number gives digits of equal place equal positions (under teacher forcing in the answer as well).
-    Law: all digits are uniform and independent, so a number may end in zeros on its significant side and chains of
-    carries are as rare as chance makes them. Random guess: 1/10.
-    Source: addition in reverse is of Lee et al. 2023 (https://arxiv.org/abs/2307.03381), its length generalisation of
-    Zhou et al. 2024 (https://arxiv.org/abs/2402.09371). Deviation: both numbers have n digits, zeros included.
+    Law: all digits are uniform and independent. So the most significant digits may be zeros, and long chains of carries
+    are rare. Random guess: 1/10.
+    Source: Lee et al. 2023 (https://arxiv.org/abs/2307.03381) for addition in reverse, Zhou et al. 2024
+    (https://arxiv.org/abs/2402.09371) for its length generalisation. Deviation: both numbers have n digits, zeros
+    included.
     """
 
     published = (
@@ -100,10 +101,10 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
 
     Law: as reversed_addition; the indices of a sequence are consecutive ones of `num_indices`, from a uniformly random
     start, so that all of them are seen in training at lengths below num_indices − 1. The model reads 6n + 4 tokens.
-    Random guess: 1/10. Source: index hints are of Zhou et al. 2023 (https://arxiv.org/abs/2310.16028), used with
-    reversed digits by Zhou et al. 2024 (https://arxiv.org/abs/2402.09371). Deviations: the answer's index tokens are
-    given, not asked, so that accuracy counts digits as in reversed_addition; both numbers have n digits; the start is
-    random in the tests too.
+    Random guess: 1/10. Source: Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) for index hints, Zhou et al. 2024
+    (https://arxiv.org/abs/2402.09371) for index hints with reversed digits. Deviations: the index tokens of the answer
+    are given, so that accuracy counts digits as in reversed_addition; both numbers have n digits; the start is random
+    in the tests too.
 
         causal: true     = _ d 5 e 2 f       causal: false    = d _ e _ f _
                            – 5 – 2 – 1                          – 5 – 2 – 1

@@ -1,4 +1,4 @@
-"""The deterministic context-free tasks of Delétang et al. 2023: a stack answers each of them."""
+"""The deterministic context-free tasks of Delétang et al. 2023. A machine with a stack can solve each of them."""
 
 from dataclasses import dataclass, field
 
@@ -39,7 +39,7 @@ class ReverseString(ReverseDataset):
 
 
 class StackManipulation(TransductionTask):
-    """A stack from bottom to top, then what is done to it: 2 pops, 3 pushes 0, 4 pushes 1. What is left, from the top?
+    """A stack from bottom to top, then actions: 2 pops, 3 pushes 0, 4 pushes 1. Which symbols are left, from the top?
 
         0 1 1 0 PUSH1 POP POP    → 0 1 1 is left, so 1 1 0 END
         1 1 0 POP POP POP        → END

@@ -1,4 +1,4 @@
-"""The context-sensitive tasks of Delétang et al. 2023: a tape answers each of them."""
+"""The context-sensitive tasks of Delétang et al. 2023. A machine with a tape can solve each of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,8 +43,9 @@ class OddsFirst(Rearrangement):
         tokens    0 0 1 1 0 1 0 1  _ _ _ _ _ _ _ _
         targets   – – – – – – – –  0 1 0 0 0 1 1 1
 
-    Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols; their text
-    and their examples are as here, their code puts the second, fourth, ... first. Random guess: ½, 1 over the alphabet.
+    Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. The order
+    is as in their text and examples; their code puts the second, fourth, ... symbol first. Random guess: ½, 1 over the
+    alphabet.
     """
 
     published = (
@@ -115,7 +116,7 @@ class MissingDuplicate(Task):
 
 
 class _OfBits(TransductionTask):
-    """Of the input's bag, the number of ones is all that matters; the blind ceiling is measured."""
+    """Tasks on bits. Only the number of ones in the input's bag matters; the order-blind ceiling is measured."""
 
     def order_blind_ceiling(self, length: int) -> float | None:
         """Measured, to some 0.004: for each number of ones in the input, the most frequent answer in all slots.
@@ -134,12 +135,12 @@ class _OfBits(TransductionTask):
 
 
 class _BinaryOperation(_OfBits):
-    """Two positive numbers, least significant bit first, with a 2 between them, and what becomes of them."""
+    """Two positive numbers, least significant bit first, with a 2 between them, and the result of an operation."""
 
     num_outputs = 3
     min_length = 3
     result: Callable[[Tensor, Tensor], Tensor]
-    """Of the bits of both numbers."""
+    """(bits of the first number, bits of the second) → bits of the result."""
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         first = torch.randint(1, length - 1, (batch,), generator=generator)

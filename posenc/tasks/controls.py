@@ -27,8 +27,8 @@ class Majority(Task):
     is drawn again). So the classes are uniform. Source: the majority language of Merrill et al. 2022
     (https://arxiv.org/abs/2106.16213), with V values where theirs has two. Random guess: 1/V.
 
-    A control: a model blind to order can answer everything, so skill is undefined, and an encoding that makes a
-    difference here does so for another reason than order.
+    This task is a control: a model that is blind to order can answer everything, so skill is undefined. If an encoding
+    changes the accuracy here, the reason is not order.
     """
 
     published = (
@@ -52,7 +52,7 @@ class Majority(Task):
             drawn = torch.randint(V, (len(open_), length), generator=generator)
             counts = occurrences(drawn, V).numpy()
             tokens[open_], targets[open_] = drawn.numpy(), counts.argmax(1)
-            # Without a tie the first of the largest counts is the last of them, too.
+            # Without a tie the first largest count is also the last largest count.
             open_ = open_[targets[open_] != V - 1 - counts[:, ::-1].argmax(1)]
         return torch.from_numpy(tokens), torch.from_numpy(targets)
 
@@ -68,8 +68,8 @@ class Histogram(Task):
     Weiss et al. 2021 (https://arxiv.org/abs/2106.06981), here with K classes in place of numbers. Random guess: 1/K; a
     count less one is binomial(n − 1, 1/V), so the commonest answer alone is right more often.
 
-    A control: a token and the bag determine the answer, so skill is undefined, and an encoding that makes a difference
-    here does so for another reason than order. The whole sequence is asked about, so a causal model cannot answer.
+    This task is a control: a token and the bag determine the answer, so skill is undefined. If an encoding changes the
+    accuracy here, the reason is not order. The question is about the whole sequence, so a causal model cannot answer.
     """
 
     published = (

@@ -14,7 +14,7 @@ from posenc.tasks.parts.transduction import TransductionTask
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Rearrangement(TransductionTask):
-    """The input is uniform over `alphabet` symbols; the output has each of them equally often."""
+    """The input is uniform over `alphabet` symbols. The output has every input symbol equally often."""
 
     alphabet: int = 20
 
@@ -122,9 +122,9 @@ class SortDataset(Rearrangement):
     Law: symbols are uniform and independent. Random guess: 1/alphabet. Source: Kazemnejad et al. 2023
     (https://arxiv.org/abs/2305.19466), with 50 symbols there ("single digit"). The length of the answer is given.
 
-    The output is a function of the bag. With slots (causal: false) a model needs order all the same, to know which slot
-    it fills: slots look alike. Under teacher forcing the next symbol is the smallest that is left: what counts give
-    away is everything, both ceilings are 1 and skill is undefined.
+    The output is a function of the bag. With slots (causal: false) a model still needs order to know which slot it
+    fills, because all slots have the same token. Under teacher forcing the next symbol is the smallest that is left.
+    Counts determine it, so both ceilings are 1 and skill is undefined.
     """
 
     published = (

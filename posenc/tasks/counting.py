@@ -1,4 +1,4 @@
-"""Counter languages and counting, asked at every token from left to right."""
+"""Counter languages and counting, with an answer at every token from left to right."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from posenc.tasks.parts.left_to_right import LeftToRight
 
 
 class _PrefixTask(LeftToRight):
-    """The answer at each token is a function of the tokens up to it, and of nothing but how often each occurred."""
+    """The answer at each token depends only on how often each token has occurred so far."""
 
     determined_by = "bag"  # that of the tokens up to here, so skill is undefined
 
@@ -34,8 +34,8 @@ class ShuffleDyckDataset(_PrefixTask):
     Source: Bhattamishra et al. 2020 (https://arxiv.org/abs/2009.11264), where a sequence is right if all its answers
     are: exact_match. Deviations: sequences are beginnings of words, not whole words, and no grammar draws them.
 
-    The counts of the symbols so far determine the answer (both ceilings are 1, skill is undefined): a causal mask
-    suffices, and their claim is that encodings of position hurt beyond the training lengths.
+    The counts of the symbols so far determine the answer, so both ceilings are 1, skill is undefined, and a causal mask
+    is enough. The source claims that positional encodings hurt above the training lengths.
     """
 
     published = (

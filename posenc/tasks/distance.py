@@ -1,4 +1,4 @@
-"""How far apart do two marked tokens stand, and which of them is left?"""
+"""The distance of two marked tokens, and which of them is on the left."""
 
 from dataclasses import dataclass
 
@@ -53,8 +53,8 @@ class DistanceDataset(_Binned):
     those that fit, then which marker is left is a coin flip; the background is uniform over the other tokens. Bins are
     as equal as the n − 1 distances of the longest training length n allow, and the same at every length: distance d
     belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋), so longer sequences add distances to the last bin, and shorter
-    ones show fewer classes. The note that posenc grew from allowed more markers and equal places, so that no model
-    could pass 50.5 %, and its order-blind ceiling was 31.4 %, not 1/K.
+    ones show fewer classes. The note from which posenc started allowed more markers and equal places. So no model could
+    be better than 50.5 %, and its order-blind ceiling was 31.4 %, not 1/K.
     Random guess: 1/K.
     """
 
@@ -75,7 +75,7 @@ class DistanceDataset(_Binned):
         return self.mark(tokens, left + distance * eight_left, left + distance * (1 - eight_left)), targets
 
     def at_the_end(self, length: int) -> np.ndarray:
-        return np.repeat(self.right_at_the_end(length)[:, None] / 2, 2, axis=1)  # which one is a coin flip
+        return np.repeat(self.right_at_the_end(length)[:, None] / 2, 2, axis=1)  # either marker, with probability ½
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

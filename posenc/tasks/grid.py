@@ -1,4 +1,4 @@
-"""A task in two dimensions: what stands where the row of one mark meets the column of another?"""
+"""A task in two dimensions: the value in the row of one mark and the column of another."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from posenc.tasks.parts.counts import expected_largest_count
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GridCrossing(Task):
-    """Which value stands in the row of the first mark and the column of the second?
+    """Which value is in the row of the first mark and the column of the second?
 
         columns 4, # and @ are the marks
 

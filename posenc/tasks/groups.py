@@ -1,4 +1,4 @@
-"""State tracking: words over a group of permutations, and what all letters so far amount to."""
+"""State tracking: words over a group of permutations, and the product of all letters so far."""
 
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -14,7 +14,7 @@ GROUPS = ("S3", "S4", "S5", "A4", "A5")
 LETTERS = ("generators", "elements")
 
 Permutation = tuple[int, ...]
-"""Where each object goes: object i to place [i]."""
+"""The new place of each object: object i goes to place [i]."""
 
 
 def elements(group: str) -> list[Permutation]:
@@ -24,7 +24,7 @@ def elements(group: str) -> list[Permutation]:
 
 
 def generators(group: str) -> list[Permutation]:
-    """Two that make all others: a swap and a turn of all n (S_n); a turn of three and the longest even turn (A_n)."""
+    """Two generators: a swap and a turn of all n (S_n); a turn of three and the longest even turn (A_n)."""
     n = int(group[1])
     if group[0] == "S":
         return [_turn(n, range(2)), _turn(n, range(n))]
@@ -49,10 +49,10 @@ class StateTracking(Task):
         letter    t    s    s    t    t
         state    120  021  120  201  012
 
-    A state is where each object has come to; letters act one after the other on places. Law: letters are uniform and
-    independent. `letters` is `generators`, two that make the whole group, or `elements`, all |G| permutations. Class i
-    is the i-th permutation in the order of digits. Every token has an answer; later tokens say nothing about it. Random
-    guess: 1/|G|.
+    A state is the place of each object; letters act one after another on places. Law: letters are uniform and
+    independent. `letters` is `generators` (two permutations that generate the group) or `elements` (all |G|
+    permutations). Class i is the i-th permutation in the order of digits. Every token has an answer, which does not
+    depend on later tokens. Random guess: 1/|G|.
 
     Source: Liu et al. 2023 (https://arxiv.org/abs/2210.10749) for generators, Merrill et al. 2024
     (https://arxiv.org/abs/2404.08819) for elements. The word problem of S5 and of A5 is complete for NC¹, those of S3,
