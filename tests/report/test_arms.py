@@ -49,6 +49,23 @@ def test_an_encoding_s_own_value_names_only_its_arms(run: Make, root: Path) -> N
     assert {one.baseline for one in comparison.contrasts} == {"none"}
 
 
+def test_a_value_that_is_null_is_named_only_where_nothing_else_tells_the_arms_apart(run: Make, root: Path) -> None:
+    for number, (window, own) in enumerate(((None, 1), (8, 1), (None, None), (8, None))):
+        config = {"model.window": window, "model.encoding_per_layer": own}
+        run("fire", 0, 0.5, name=str(number), config=config)
+    names = {"fire", "fire (model.window=8)", "fire (model.encoding_per_layer=1)"}
+    assert set(read(root).facets[0].arms) == names | {"fire (model.encoding_per_layer=1, model.window=8)"}
+
+
+def test_null_and_no_value_are_two_names(run: Make, root: Path) -> None:
+    run("fire", 0, 0.5, name="without")
+    run("fire", 0, 0.6, name="null", config={"model.own": None})
+    run("fire", 0, 0.7, name="some", config={"model.own": 3})
+    arms = read(root).facets[0].arms
+    assert len(arms) == 3
+    assert "fire (model.own=None)" in arms
+
+
 def test_dataset_values_make_facets(run: Make, root: Path) -> None:
     for length in (16, 32):
         run("rope", 0, 0.5, name=str(length), config={"dataset.length": length}, trained_lengths=[length, length])

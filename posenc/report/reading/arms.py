@@ -143,16 +143,27 @@ def _name(
         described = [run.settings for run in group if run.config is not None]
         keys = sorted({key for settings in described for key in settings if counts(key)})
         varying = _fewest(described, _varying(described, keys))
-        for run in group:
-            known = run.config is not None or only
-            words = _words(dict.fromkeys(also) | run.settings, varying) if known else _said(run, part)
+        parts = {
+            run: _parts(dict.fromkeys(also) | run.settings, varying)
+            if run.config is not None or only
+            else _said(run, part)
+            for run in group
+        }
+        for run, words in _joined(parts).items():
             names[run] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
     return names
 
 
-def _said(run: Run, part: str) -> str:
+def _said(run: Run, part: str) -> list[str]:
     """The same for a run without a config, from the table that has the run."""
-    return ", ".join(word for word in run.words if part in ("encoding", "shared") and _part(word) == part)
+    return [word for word in run.words if part in ("encoding", "shared") and _part(word) == part]
+
+
+def _joined(parts: Mapping[Run, Sequence[str]]) -> dict[Run, str]:
+    """The parts of each run in one string, without values that are null if the others tell the same runs apart."""
+    whole = {run: ", ".join(words) for run, words in parts.items()}
+    brief = {run: ", ".join(word for word in words if not word.endswith("=None")) for run, words in parts.items()}
+    return brief if len({*brief.values()}) == len({*whole.values()}) else whole
 
 
 def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
@@ -182,9 +193,8 @@ def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
     return chosen
 
 
-def _words(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
-    short = {key: f"{key.removesuffix('._target_')}={settings[key]}" for key in keys if key in settings}
-    return ", ".join(short.values())
+def _parts(settings: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    return [f"{key.removesuffix('._target_')}={settings[key]}" for key in keys if key in settings]
 
 
 def _join(encoding: str, setting: str) -> str:
@@ -200,7 +210,7 @@ def _members(
     seeds = _grouped(group, lambda run: run.seed)
     clash = [run for runs in seeds.values() if len({run.identity for run in runs}) > 1 for run in runs]
     varying = _varying([run.settings for run in clash if run.config is not None], MEASURED)
-    names = {run: _words(run.settings, varying) for run in group}
+    names = {run: ", ".join(_parts(run.settings, varying)) for run in group}
     for run in group:
         extra = ", ".join(filter(None, [setting, names[run]]))
         arm, why = short(_join(encoding, extra)), ""
