@@ -116,7 +116,7 @@ def _of_facet(facet: Facet) -> list[Meeting]:
             why = budgets(facet, arm, first) or "no other encoding has its setting"
         else:
             states = Counter(item.run.status for item in facet.of(arm))
-            why = _ended(states) if states else "its runs are refused, see below"
+            why = _ended(states) if states else "its runs are refused, as the notes of the report explain"
         _home(result, facet, arm).apart[arm] = why
     for encoding, number in facet.unfinished.items():
         if not any(facet.encoding(arm) == encoding for arm in facet.arms):

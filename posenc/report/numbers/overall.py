@@ -21,11 +21,11 @@ def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[
     if not said:
         several = [one for one in found if one.kind == "nothing"]
         if len(several) == 1:  # the other facets have one arm each
-            more = f"{count(len(found) - 1, 'other encoding')} cannot be compared, as is stated below."
+            more = f"{count(len(found) - 1, 'other encoding')} cannot be compared; see the report."
             return Finding("nothing", f"{several[0].text} {more}", label, seeds)
         alike = {one.text.partition("because ")[2].partition(" (")[0].partition(".")[0] for one in found}
         why = f"because {alike.pop()}" if len(alike) == 1 else f"on any of {count(len(found), 'comparison')}"
-        return Finding("nothing", f"Nothing can be said yet, {why}; each is stated below.{beside}", label, seeds)
+        return Finding("nothing", f"Nothing can be said yet, {why}; the report has each.{beside}", label, seeds)
     kinds = Counter(one.kind for one in found)
     words = {
         "winner": "with a winner", "equal": "with equals at the top", "tie": "with a tie at the top",
@@ -34,7 +34,7 @@ def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[
     tally = listing([f"{kinds[kind]} {said}" for kind, said in words.items() if kinds[kind]], MANY)
     counts = f"of {count(len(found), 'comparison')}, {tally}"
     if len(rows) < 2:
-        return Finding("several", f"There is no common ranking: {counts}, each stated below.{beside}", label, seeds)
+        return Finding("several", f"There is no common ranking: {counts}; the report has each.{beside}", label, seeds)
     return Finding("several", f"{_ranking(rows, judged)}; {counts}.{beside}", label, seeds)
 
 
