@@ -7,7 +7,7 @@ Differences are CIE 1976 ΔE under D65, contrast is WCAG 2.1's.
 
 import random
 import re
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +15,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
-from posenc.figures.marks import spread
-from posenc.figures.style import COLOURS, DARK, FAMILIES, FRONT, GROUND, ON_DARK, home, styles
+from posenc.figures.marks import End, end_labels, sheet, spread
+from posenc.figures.style import COLOURS, DARK, FAMILIES, FRONT, GROUND, INK, ON_DARK, home, styles
 from tests.conftest import CONFIGS, ROOT
 
 EYES = {
@@ -128,6 +130,17 @@ def test_names_are_a_gap_apart_in_order_and_on_the_sheet_where_there_is_room(pla
         assert found.max() <= 1 + 1e-9
     if (np.diff(given_) >= gap).all():
         assert found == pytest.approx(given_, abs=1e-9)
+
+
+def test_names_of_several_lines_do_not_overlap() -> None:
+    """Their boxes as they are drawn, without the lines that join them to their curves."""
+    figure, (axis,) = sheet(1, 1, 3.0)
+    texts = ["none,\nALiBi,\nT5", "shaw", "rope,\nwindow", "fire"]
+    end_labels(axis, [End(1, 0.5 + 0.01 * k, text, INK) for k, text in enumerate(texts)], 2.2)
+    FigureCanvasAgg(figure).draw()
+    boxes = sorted((Text.get_window_extent(text) for text in axis.texts), key=lambda box: box.y0)
+    assert len(boxes) == len(texts)
+    assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
 
 
 def test_the_page_shows_these_families_and_colours() -> None:

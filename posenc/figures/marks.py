@@ -70,7 +70,9 @@ def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
     axis.autoscale_view()  # sets the limits, where they follow from the lines
     where = (axis.transScale + axis.transLimits).transform([(end.x, end.y) for end in ends])
     order = np.argsort(where[:, 1], kind="stable")
-    for k, place in zip(order, spread(np.clip(where[order, 1], 0, 1), gap), strict=True):
+    lines = np.array([1 + ends[k].text.count("\n") for k in order])
+    gaps = gap * (lines[:-1] + lines[1:]) / 2  # a name is centred at its place
+    for k, place in zip(order, spread(np.clip(where[order, 1], 0, 1), gaps), strict=True):
         end, moved = ends[k], abs(place - where[k, 1]) > gap / 2 or where[k, 0] < 0.85
         line = {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         axis.annotate(
@@ -97,13 +99,15 @@ def power(exponent: float) -> str:
     return "10" + f"{exponent:g}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def spread(places: np.ndarray, gap: float) -> np.ndarray:
-    """The nearest places in [0, 1], in least squares, that keep their order and are `gap` apart.
+def spread(places: np.ndarray, gaps: float | np.ndarray) -> np.ndarray:
+    """The nearest places in [0, 1], in least squares, that keep their order and are `gaps` apart.
+
+    gaps  one number, or one for each pair of neighbours
 
     Isotonic regression of the places less their steps, by pooling adjacent violators, then cut to what is left of
     [0, 1], which solves the bounded problem (Barlow et al. 1972). Too many places for [0, 1] go on above it.
     """
-    steps = gap * np.arange(len(places))
+    steps = np.concatenate([[0.0], np.cumsum(np.broadcast_to(gaps, len(places) - 1))])
     blocks: list[list[float]] = []  # [sum, count] of places that move together
     for value in places - steps:
         blocks.append([float(value), 1.0])
