@@ -13,7 +13,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import to_absolute_path
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.config import launching
@@ -60,6 +60,7 @@ class SweepSummary(Callback):
             if root.is_dir():
                 refuse_links(root)
             launching.check_sweep(config, config.hydra)
+            check_ledger(config)
             if config.get("claim") is not None:
                 claim_of(config)
         except ConfigError as error:
@@ -189,6 +190,15 @@ class SweepSummary(Callback):
             why = f"their processes died, or could not write to {root}"
             print(f"{lost} {word} left no result: {why}. The same command runs what is missing.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
+
+
+def check_ledger(config: DictConfig) -> None:
+    """Raise ConfigError for a ledger that cannot be read: once, where every run would say it."""
+    if OmegaConf.is_interpolation(config, "ledger") or not isinstance(config.get("ledger"), str):
+        return  # each run has its own, or says what is wrong with it
+    from posenc.report.reading import ledger  # pandas, which only this needs
+
+    ledger.cached(Path(to_absolute_path(config.ledger)))
 
 
 def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:

@@ -1,7 +1,7 @@
 """The files of a judged claim: the number of each seed, the verdict, a figure with the published numbers, a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -12,8 +12,11 @@ from matplotlib.figure import Figure
 from posenc.figures.marks import entitle
 from posenc.figures.style import CEILING, INK, SMALL, WIDTH, look, styles
 from posenc.published.claim import PublishedClaim
+from posenc.report.reading.ledger import key
+from posenc.report.reading.read import Run
 from posenc.report.reading.saved import read_all
 from posenc.report.words import fixed
+from posenc.runs.folder import FINISHED
 from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.claims import INCONCLUSIVE, INVALID, Side, Verdict
 from posenc.statistics.measurements import Measurements
@@ -25,7 +28,7 @@ def judge(
     claim: PublishedClaim, name: str, roots: Sequence[Path], folder: Path, command: str
 ) -> tuple[Verdict, list[str]]:
     """Judge the claim by the runs in `roots` (folders or tables) and write its files into `folder`."""
-    runs, _ = read_all(roots)
+    runs = _once(read_all(roots)[0])
     found, notes = claim.measured(runs)
     verdict = claim.verdict(found)
     seconds = sum(run.measured("wall_seconds") or 0 for run in runs)
@@ -35,6 +38,14 @@ def judge(
     write_picture(folder / FIGURE, draw(claim, verdict, found), dpi=150)
     write_text(folder / PAGE, page(claim, verdict, found, notes, record))
     return verdict, notes
+
+
+def _once(runs: Iterable[Run]) -> list[Run]:
+    """Each run once, as it may lie in a folder and stand in a table too: the first that has come to its end."""
+    found: dict[Hashable, Run] = {}
+    for run in sorted(runs, key=lambda run: run.status not in FINISHED):
+        found.setdefault((run.dataset, run.encoding, run.seed, *key(run)), run)
+    return [*found.values()]
 
 
 def _read_by(claim: PublishedClaim, found: Measurements) -> Measurements:

@@ -104,6 +104,20 @@ def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, 
     assert verdict.estimate == pytest.approx(0.645)
 
 
+def test_a_run_of_a_folder_that_a_table_has_too_is_one_run(run: Make, root: Path, tmp_path: Path) -> None:
+    for seed in range(10):
+        run("rope", seed, {32: 1.0, 64: 0.8})
+        run("none", seed, {32: 1.0, 64: 0.2})
+    page, _ = write([root], tmp_path / "former")
+    table = page.with_name("comparison_summary.csv").rename(tmp_path / "former.csv")
+    shutil.rmtree(tmp_path / "former")
+    shutil.rmtree(root / "sweep" / "pattern" / "none" / "seed3")
+    run("none", 3, status="failed", error="out of memory")  # in the place of what the table has
+    verdict, notes = judge(made(), "mine", [root, table], tmp_path, "python train.py claim=mine")
+    assert (verdict.seeds, notes) == (10, [])
+    assert verdict.estimate == pytest.approx(0.6)
+
+
 def test_runs_that_are_lost_count_and_lacking_ones_are_named(run: Make, root: Path) -> None:
     for seed in range(10):
         run("rope", seed, 1.0) if seed else run("rope", 0, status="diverged", error="nan")
@@ -154,6 +168,15 @@ def test_the_registry_recomputes_verdicts(
     offered = str(refused.value).partition("one of ")[2].split(". ")[0].rstrip(".").split(", ")
     names = {file.stem for group in registry.ABOUT for file in (CONFIGS / group).glob("*.yaml")}
     assert {word for name in offered for word in name.split("-")} <= names
+
+
+def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch, tmp_path: Path) -> None:
+    words = "claim=parity_does_not_generalise", "profile=smoke", "ledger=mine.csv", f"hydra.sweep.dir={tmp_path / 's'}"
+    status, errors = command(*words)
+    assert status == 2
+    assert errors.count("the ledger") == 1
+    assert "mine.csv cannot be read (No such file or directory)" in errors
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.slow
