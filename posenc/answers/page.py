@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from posenc.answers.cells import Cell, of, seeds
 from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
-from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing
 from posenc.catalog.page import node_of
 from posenc.config import CONFIGS
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
@@ -62,17 +62,16 @@ def short(said: Answer) -> list[str]:
         "confidence."
     ]
     for n in (1, LONGER):
-        parts = [
-            f"for {asked(dataset)} {_take(said.places[dataset, n])}"
-            if (dataset, n) in said.places
-            else f"for {asked(dataset)} none, as nobody has learned it"
-            for dataset in datasets(said.cells)
-        ]
+        parts = [f"for {asked(dataset)} {_take(said, (dataset, n))}" for dataset in datasets(said.cells)]
         lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'} take {'; '.join(parts)}.")
     return lines
 
 
-def _take(rows: Sequence[Standing]) -> str:
+def _take(said: Answer, place: Place) -> str:
+    if place not in said.places:
+        lost = place in said.unlearned
+        return "none, as nobody has learned it" if lost else "none yet, as not every cell was tested there"
+    rows = said.places[place]
     kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
     if len(kept) == len(rows):
         return f"all {len(rows)}"
@@ -231,8 +230,11 @@ def draw(found: Sequence[Cell]) -> Figure:
     for axis, dataset in zip(axes, names, strict=True):
         ends = []
         for cell in of(found, dataset):
-            style, xs = look_of[cell.encoding], [n * cell.trained for n in cell.times]
-            seeds_of = [list(cell.skill(n).values()) for n in cell.times]
+            style = look_of[cell.encoding]
+            known = {n * cell.trained: values for n in cell.times if (values := list(cell.skill(n).values()))}
+            if not known:
+                continue
+            xs, seeds_of = [*known], [*known.values()]
             means = [sum(values) / len(values) for values in seeds_of]
             axis.plot(xs, means, color=style.colour, marker=style.marker, linestyle=style.dash, ms=3.5)
             for x, values in zip(xs, seeds_of, strict=True):
@@ -250,8 +252,8 @@ def draw(found: Sequence[Cell]) -> Figure:
 
 
 def finding(said: Answer) -> str:
-    """A sentence: the skill of the best encoding on each task at the longest length."""
-    last = max((n for cell in said.cells for n in cell.times), default=1)
+    """A sentence: the skill of the best encoding on each task at the longest length that is judged."""
+    last = max((n for _, n in (*said.places, *said.unlearned)), default=1)
     best = [
         f"{rows[0].encoding} keeps {fixed(rows[0].mean, 2)} of {place[0]}"
         for place, rows in said.places.items()

@@ -5,7 +5,6 @@ const KINDS = ["not worse", "undecided", "worse"]; // of several places the last
 const WORDS = { "not worse": "take", undecided: "undecided", worse: "avoid" };
 
 const list = (names) => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-const fixed = (value) => (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "−"); // + 0: no minus before 0
 const cell = (text, kind = "", value = text) => {
   const made = document.createElement("td");
   made.textContent = text;
@@ -62,7 +61,7 @@ const show = () => {
     arm.append(dot, name);
     row.append(arm, cell(WORDS[kind], WORDS[kind]));
     for (const one of found) {
-      const link = Object.assign(document.createElement("a"), { href: `#${one.task}-${name}`, textContent: fixed(one.mean) });
+      const link = Object.assign(document.createElement("a"), { href: `#${one.task}-${name}`, textContent: one.text });
       const value = cell("", "n", one.mean);
       value.append(link, one.kind === "not worse" ? "" : one.kind === "undecided" ? " ?" : " −");
       row.append(value);

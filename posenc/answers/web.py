@@ -28,6 +28,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
     every, found = found, judged(found)
     said = everything(found)
     names, times = datasets(found), sorted({n for cell in found for n in cell.times})
+    judged_at = sorted({n for _, n in (*said.places, *said.unlearned)})
     colours = {
         name: f"var(--c{style.colour[1:]})"
         for name, style in styles({cell.encoding: cell.encoding for cell in found}).items()
@@ -38,7 +39,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
     report = Path(report_page.__file__).parent
     return environment.get_template("web.html").render(
         tasks=[{"dataset": name, "says": asked(name)} for name in names],
-        lengths=times,
+        lengths=judged_at,
         delta=f"{DELTA:g}",
         facts=[
             count(len(names), "task"),
@@ -72,6 +73,7 @@ def _places(said: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
             {
                 row.encoding: {
                     "mean": round(row.mean, 4),
+                    "text": fixed(row.mean, 2),
                     "kind": row.kind,
                     "solved": _solved(cells[row.encoding]),
                     "parameters": int(cells[row.encoding].parameters or 0),

@@ -1,10 +1,12 @@
 """What `python -m posenc recommend` says to a need is what the ledger holds."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from posenc.answers import page, recommend, web
@@ -125,6 +127,33 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
     assert "59 runs" not in text
     assert "60 runs of one thread each, 10 seeds a cell; 0.2 hours" in text
+
+
+def test_the_page_says_nothing_of_a_length_that_not_all_were_tested_at(book: Path) -> None:
+    found = cells(book)
+    for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():
+        run.test.pop(64)
+    text = web.render(found, "runs.csv")
+    assert re.findall('name="length" value="([0-9]+)"', text) == ["1"]
+    assert "nobody has learned" not in page.page(found, "runs.csv")
+
+
+def test_a_cell_without_skill_at_a_length_is_drawn_without_it(book: Path) -> None:
+    found = cells(book)
+    for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():
+        run.test[64].pop("skill")
+    lines = [line for axis in page.draw(found).axes for line in axis.lines]
+    assert {len(np.asarray(line.get_xdata())) for line in lines if line.get_marker() != "None"} == {1, 2}
+    assert '<td class="n" data-v="" title=""><b>–</b>' in web.render(found, "runs.csv")
+
+
+def test_the_page_for_a_browser_rounds_once(book: Path) -> None:
+    found = cells(book)
+    for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():
+        run.test[32]["skill"] = 0.98496  # 0.985 of four digits, which would be 0.99
+    text = web.render(found, "runs.csv")
+    data = json.loads(re.findall(r'<script id="data" type="application/json">(.*?)</script>', text)[0])
+    assert data["places"]["flip_flop 1"]["t5"]["text"] == "0.98"
 
 
 def test_a_data_set_without_all_seeds_is_not_judged(book: Path, run: Make, root: Path, tmp_path: Path) -> None:
