@@ -78,7 +78,8 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     here.set_xticks(places, [f"{at:g}" for at in places])
     here.set_xlabel("length (dotted: judged there)")
     here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (of what was published no number is known)"))
-    here.legend(fontsize=SMALL)
+    if arms:
+        here.legend(loc="best", fontsize=SMALL)  # by default it warns where a busy machine takes a second for it
     if there is not None:
         names, numbers = [*claim.numbers], [*claim.numbers.values()]
         bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])

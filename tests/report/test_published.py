@@ -3,9 +3,12 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.legend
 import pytest
 from omegaconf import DictConfig
 
@@ -102,6 +105,23 @@ def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, 
     verdict, _ = judge(made(), "mine", [root, table], tmp_path, "python train.py claim=mine")
     assert (verdict.outcome, verdict.seeds) == (REPRODUCED, 10)
     assert verdict.estimate == pytest.approx(0.645)
+
+
+def test_it_is_judged_without_a_warning_on_a_slow_machine(
+    run: Make, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = count(step=2)
+    monkeypatch.setattr(matplotlib.legend, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    run("rope", 0, {32: 1.0, 64: 0.8})
+    judge(made(), "mine", [root], tmp_path, "python train.py claim=mine")
+    assert next(ticks) > 0  # it has looked at the clock
+
+
+def test_runs_of_no_arm_leave_a_page_that_says_so(run: Make, root: Path, tmp_path: Path) -> None:
+    run("t5", 0, {32: 1.0, 64: 0.8})
+    verdict, _ = judge(made(), "mine", [root], tmp_path, "python train.py claim=mine encoding=t5")
+    assert (verdict.outcome, verdict.seeds) == (INVALID, 0)
+    assert verdict.note in (tmp_path / "claim.md").read_text()
 
 
 def test_a_run_of_a_folder_that_a_table_has_too_is_one_run(run: Make, root: Path, tmp_path: Path) -> None:
