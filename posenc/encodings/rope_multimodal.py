@@ -1,6 +1,7 @@
 """RoPE over three axes: some pairs turn with the frame, some with the row, some with the column."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,11 +43,12 @@ class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
             checks.positive(self, rows=rows)
         pairs = self.width // 2
         if sections is not None:
-            checks.positive(self, minimum=0, **{f"sections_{axis}": count for axis, count in enumerate(sections)})
-            if len(sections) != 3 or sum(sections) != pairs:
+            counts: list[Any] = [*sections] if isinstance(sections, list | tuple) else [sections]
+            checks.positive(self, minimum=0, **{f"sections_{axis}": count for axis, count in enumerate(counts)})
+            if len(counts) != 3 or sum(counts) != pairs:
                 raise ConfigError(
                     f"{type(self).__name__}: sections must be three numbers whose sum is the {pairs} pairs of a head, "
-                    f"got {list(sections)}; set encoding.sections=null for shares of 1, 1.5 and 1.5."
+                    f"got {counts}; set encoding.sections=null for shares of 1, 1.5 and 1.5."
                 )
         self.columns, self.rows = columns, rows
         self.sections = None if sections is None else list(sections)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,11 +118,17 @@ def test_multimodal(H: int, positions: Positions, rows: int | None) -> None:
     turned(layer, pe.MultimodalRotaryPositionalEncoding(layer.D, H, 3, rows), places * THETA, half=True)
 
 
-def test_sections_that_are_not_the_pairs_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"sum is the 8 pairs of a head, got \[2, 3, 4\]; set encoding\.sections=null"
-    ):
-        pe.MultimodalRotaryPositionalEncoding(16, 1, 3, sections=[2, 3, 4])
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ([2, 3, 4], r"sum is the 8 pairs of a head, got \[2, 3, 4\]; set encoding\.sections=null"),
+        (8, r"must be three numbers whose sum is the 8 pairs of a head, got \[8\]"),
+        ("8", r"sections_0 must be a whole number ≥ 0, got '8'"),
+    ],
+)
+def test_sections_that_are_not_the_pairs_are_refused(sections: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        pe.MultimodalRotaryPositionalEncoding(16, 1, 3, sections=sections)
 
 
 @proves(FORMULA, "rope_decoupled")
