@@ -137,6 +137,13 @@ def test_recording_changes_nothing_and_ends() -> None:
     assert isinstance(records[0].bias, ByDistance)
 
 
+def test_a_layer_alone_is_converted_as_any_module_of_torch() -> None:
+    layer = SelfAttention(16, 4).bfloat16()
+    encoding = LearnedRelativePositionalBias(num_heads=4, max_distance=8).bfloat16()
+    x, positions = torch.randn(2, 9, 16, dtype=torch.bfloat16), Positions.arange(9)
+    assert layer(x, encoding, positions).dtype == torch.bfloat16
+
+
 def test_bad_sizes_are_named() -> None:
     with pytest.raises(ConfigError, match=r"dim 10 does not split into 4 heads.*such as 8"):
         SelfAttention(10, 4)

@@ -32,11 +32,11 @@ class SelfAttention(nn.Module):
                   q·k / √d is √d times a cosine (Llama 4).  rms: with d learned weights (Gemma 3, Qwen 3).  None: no
     sinks         whether each head has a learned logit beside the logits of the keys; it starts at 0 (see Softmax)
     soft_cap      the limit of the logits, biases included (see Softmax); None: no limit
-    bfloat16      whether attention may multiply in bfloat16 (see posenc.training.precision)
+    in_bfloat16   whether attention may multiply in bfloat16 (see posenc.training.precision)
     instead       a function that computes attention in place of the chosen kernel (see posenc.attention.record)
     """
 
-    bfloat16: bool = False
+    in_bfloat16: bool = False
     instead: Callable[[Tensor, Tensor, Tensor, Bias | None, Positions, Mask, Softmax], Tensor] | None = None
 
     def __init__(
@@ -89,7 +89,7 @@ class SelfAttention(nn.Module):
         bias = encoding.bias(x, q, k, positions)
         inputs, how = (q, k, v, bias, positions, self.mask), self.softmax
         if self.instead is None:
-            mixed = choose.attend(*inputs, attention=self.attention, bfloat16=self.bfloat16, softmax=how)
+            mixed = choose.attend(*inputs, attention=self.attention, bfloat16=self.in_bfloat16, softmax=how)
         else:
             mixed = self.instead(*inputs, how)
         return self.out(mixed.transpose(1, 2).flatten(2))

@@ -15,14 +15,14 @@ EPS = 1e-6
 class Projection(nn.Linear):
     """A linear layer with initial weights N(0, 1/fan_in) and bias 0. An input of variance 1 gives output of variance 1.
 
-    bfloat16  whether to multiply in bfloat16 and return bfloat16 for weights of any type (posenc.training.precision)
+    in_bfloat16  whether to multiply in bfloat16 and return it for weights of any type (posenc.training.precision)
     """
 
-    bfloat16: bool = False
+    in_bfloat16: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """input · weightᵀ + bias."""
-        if not self.bfloat16:
+        if not self.in_bfloat16:
             return super().forward(input)
         bias = None if self.bias is None else self.bias.to(torch.bfloat16)
         return F.linear(input.to(torch.bfloat16), self.weight.to(torch.bfloat16), bias)

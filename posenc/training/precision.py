@@ -39,5 +39,5 @@ class LinearBfloat16(Precision):
         for block in (each for each in module.modules() if isinstance(each, Block)):
             for layer in block.modules():
                 if isinstance(layer, Projection | SelfAttention):
-                    layer.bfloat16 = True
+                    layer.in_bfloat16 = True
         return module
