@@ -118,13 +118,17 @@ def numbers(table: "Table", head: str) -> None:
 
 
 def show(table: "Table") -> None:
-    """Print a table with every number of it: a terminal that is narrower than that breaks its lines."""
+    """Print a table with every number and name of it: a terminal that is narrower than that breaks its lines."""
     from rich.console import Console
     from rich.measure import Measurement
 
     console = Console()
-    needed = Measurement.get(console, console.options.update(max_width=1000), table).minimum
-    console.width = max(console.width, needed)
+    wide = console.options.update(max_width=1000)
+    for column in table.columns:
+        if column.no_wrap:  # whose words rich counts one by one
+            parts = (column.header, *column.cells)
+            column.min_width = max(Measurement.get(console, wide, part).maximum for part in parts)
+    console.width = max(console.width, Measurement.get(console, wide, table).minimum)
     console.print(table)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from posenc import terminal
-from posenc.jobs.summary import print_sweep
+from posenc.jobs.summary import print_run, print_sweep
+from posenc.published import registry
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
@@ -39,6 +40,36 @@ def test_a_table_of_runs_is_not_cut(
     said = capsys.readouterr().out
     assert {"0.1234", "0.567", "0.891", "1024", "1,234,567", "1234.5", *names} <= {*said.split()}
     assert "…" not in said
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_table_of_one_run_is_not_cut(
+    tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    scores = {"accuracy": 0.1234, "accuracy_standard_error": 0.0567, "skill": -1.2345, "bits": 1.0}
+    result = {
+        "dataset": "pattern", "encoding": "rope", "seed": 0, "status": "completed", "error": None, "references": {},
+        "test": {"1024": scores}, "ceilings": {"1024": {"order_blind": 0.6789, "order_aware": 0.9876}},
+        "undefined": {}, "length_generalization": {},
+    }  # fmt: skip
+    print_run(tmp_path, result)
+    said = capsys.readouterr().out
+    assert all(number in said for number in ("1024", "0.1234 ± 0.0567", "-1.2345", "0.6789", "0.9876"))
+    assert "…" not in said
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_claims_in_a_narrow_terminal_keep_their_names_and_verdicts(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    registry.show()
+    said = capsys.readouterr().out.split()
+    for one in registry.entries():
+        row = said[said.index(one.name) :]
+        assert row[1:3] == ["not", "judged"] if one.verdict is None else row[1] == one.verdict.outcome.split()[0]
+    assert "minutes" in said
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -64,13 +64,13 @@ def print_run(folder: Path, result: Result) -> None:
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
         table = terminal.table(escape(f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"))
-        table.add_column("length", justify="right")
-        table.add_column("test accuracy", justify="right")
+        table.add_column("length", justify="right", no_wrap=True)
+        table.add_column("test accuracy", justify="right", no_wrap=True)
         size = result["references"].get("bytes_per_token")
         of_tokens = ["bits a token", "bits a byte", "perplexity"] if size else ["bits a target"]
         names = ["order-blind ceiling", "order-aware ceiling", "skill"] if known else of_tokens
         for name in names:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for length, scores in result["test"].items():
             if known:
                 ceilings = result["ceilings"][length]
@@ -87,7 +87,7 @@ def print_run(folder: Path, result: Result) -> None:
             table.add_row(length, accuracy, *row)
         for length in result["undefined"]:
             table.add_row(length, "undefined")
-        console.print(table)
+        terminal.show(table)
         for name, value in result["references"].items():
             console.print(f"{_number(value, 3)} {escape(name.replace('_', ' '))}", highlight=False)
         for length, reason in result["undefined"].items():

@@ -76,6 +76,7 @@ def show(about: str | None = None, markdown: bool = False) -> None:
     table = terminal.table(
         f"{len(found)} published claims", "claim", "verdict", "found", "minutes", left=("verdict", "found")
     )
+    table.columns[2].no_wrap = False  # sentences
     for one in found:
         outcome = "not judged" if one.verdict is None else one.verdict.outcome
         table.add_row(one.name, outcome, "–" if one.verdict is None else told(one.verdict), f"{one.claim.minutes:g}")
