@@ -21,6 +21,7 @@ from posenc.config.explain import explain
 from posenc.jobs.launch import overrides_first, sweep_name
 from posenc.jobs.plan import finished_before
 from posenc.jobs.summary import print_tensorboard
+from posenc.runs.files import EVENTS
 from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
 from tests.conftest import CONFIGS, Launch
@@ -208,6 +209,10 @@ def test_the_printed_tensorboard_command_runs_in_this_shell(
     """With the environment active by its name, else by this Python; a folder with a space is one word."""
     folder = tmp_path / "my runs"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent) if active else str(tmp_path))
+    folder.mkdir()
+    print_tensorboard(folder)
+    assert not capsys.readouterr().out  # of runs without TensorBoard there is nothing to open
+    (folder / f"{EVENTS}1700000000.host.1.0").touch()
     print_tensorboard(folder)
     printed = capsys.readouterr().out.splitlines()[-1].partition(" ")[2]
     words = shlex.split(printed)

@@ -116,8 +116,10 @@ def print_run(folder: Path, result: Result) -> None:
 def print_tensorboard(folder: Path) -> None:
     """Print the command that opens a folder in TensorBoard, for the user's shell.
 
-    For a sweep it opens the overview, if there is one.
+    For a sweep it opens the overview, if there is one. It prints nothing for runs without TensorBoard (`~logger`).
     """
+    if not any(folder.rglob(f"{EVENTS}*")):
+        return
     console = Console()
     if any((folder / OVERVIEW).rglob(f"{EVENTS}*")):
         folder = folder / OVERVIEW
