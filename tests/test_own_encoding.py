@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from posenc.__main__ import main
+from tests.commands import TRAIN, python
 from tests.conftest import ROOT
-from tests.forked import TRAIN, python
 
 PAGE = (ROOT / "docs" / "own_encoding.md").read_text()
 

@@ -14,8 +14,8 @@ from posenc.runs.lock import HOLDER
 from posenc.runs.processes import Place, place
 from posenc.training.data import Shares
 from posenc.training.evaluation.sets import share
+from tests.commands import TRAIN, Started
 from tests.conftest import Launch
-from tests.forked import TRAIN, Started
 from tests.reliability.rank_kills import alive, holder, workers
 from tests.test_sweeps import rows
 from tests.test_training import SMALL, result, weights

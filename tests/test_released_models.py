@@ -166,10 +166,14 @@ def test_gpt_oss_attention_with_sinks(window: int | None, attention: str) -> Non
     assert allowed is not None
     mask = torch.zeros(N, N).masked_fill(~allowed, float("-inf"))[None, None]
     angles = GptOssRotaryEmbedding(config)(x, torch.arange(N)[None])
+    trains = attention != "flex"  # torch has no backward pass of it on a CPU
     x.requires_grad_()
     expected = theirs(x, angles, mask)[0]
-    found = ours(x, rope(150_000.0), Positions.arange(N))
+    with torch.set_grad_enabled(trains):
+        found = ours(x, rope(150_000.0), Positions.arange(N))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    if not trains:
+        return
     probe = torch.linspace(-1, 1, x.numel()).view_as(x)
     pairs = ((found, ours.sinks), (expected, theirs.sinks))
     slopes = [torch.autograd.grad((out * probe).sum(), [x, sinks]) for out, sinks in pairs]

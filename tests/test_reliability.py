@@ -30,8 +30,8 @@ from posenc.training.checkpoints import interval
 from posenc.training.divergence import Diverged
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.module import SequenceModule
+from tests.commands import TRAIN, Started, python
 from tests.conftest import Launch
-from tests.forked import TRAIN, Started, python
 from tests.reliability.kills import differences, outcome
 from tests.reliability.soak import soak
 from tests.test_training import SMALL, result

@@ -24,8 +24,8 @@ from posenc.jobs.summary import print_tensorboard
 from posenc.runs.files import EVENTS
 from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
+from tests.commands import TRAIN, Started
 from tests.conftest import CONFIGS, Launch
-from tests.forked import TRAIN, Started
 from tests.test_training import SMALL, process, result, weights
 
 

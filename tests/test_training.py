@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from posenc.config.build import build
 from posenc.tasks.text import TextDataset
+from tests.commands import TRAIN, Started, python
 from tests.conftest import ROOT, Launch
-from tests.forked import TRAIN, Started, python
 
 SMALL = (
     "model.dim=16", "model.num_heads=2", "model.num_layers=1", "data.batch_size=8", "data.eval_size=64",

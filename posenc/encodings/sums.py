@@ -19,7 +19,7 @@ class Sum(Mixture):
     https://arxiv.org/abs/2503.02130, compare it with the gate alone). The parts embed and rotate one after another.
     Each bias is computed from the q and k after all rotations, and the biases are added. If several parts replace the
     logits (CoPE, DAPE, PaTH), their changes are added. A part that widens q and k must come after all parts that
-    rotate. Each part decides whether layers share its weights. Defined at all lengths at which all parts are defined.
+    rotate. Each part decides whether all layers share its weights. Defined at the lengths at which all parts are.
     """
 
     source = "https://arxiv.org/abs/2503.02130"

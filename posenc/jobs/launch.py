@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from hydra.utils import to_absolute_path
 from omegaconf import OmegaConf
 
@@ -61,7 +59,6 @@ def _launch(main: Callable[..., Any], configs: Path) -> None:
     OmegaConf.register_new_resolver("arm", arm, replace=True)
     OmegaConf.register_new_resolver("causal_only", causal_only, replace=True)
     OmegaConf.register_new_resolver("best_rate", best_rate, replace=True)
-    OmegaConf.register_new_resolver("single_run", single_run, replace=True)
     words = overrides_first(sys.argv[1:])
     with mistakes(configs):
         check_options(sys.argv[1:])
@@ -191,11 +188,6 @@ def best_rate(ledger: str, dataset: str, encoding: str, seed: int) -> float:
     from posenc.report.numbers import learning_rate  # imports pandas, which few commands need
 
     return learning_rate.best_rate(Path(to_absolute_path(ledger)), dataset, encoding, seed)
-
-
-def single_run() -> bool:
-    """Whether the command is a single run."""
-    return HydraConfig.get().mode == RunMode.RUN
 
 
 def arm(encoding: str, recipe: str | None) -> str:

@@ -13,8 +13,8 @@ from posenc.report.numbers.compare import compare
 from posenc.report.reading import ledger
 from posenc.report.reading.read import read
 from posenc.runs.identity import config_hash
+from tests.commands import TRAIN, python
 from tests.conftest import ROOT
-from tests.forked import TRAIN, python
 from tests.report.conftest import Make
 
 
