@@ -18,8 +18,7 @@ from posenc.config.mistakes import mistakes
 from posenc.jobs import summary, sweep
 from posenc.jobs.launch import failed_callbacks
 from posenc.jobs.sweep import SweepSummary
-from posenc.report.pages.overview import MOST
-from posenc.runs.files import EVENTS, OVERVIEW
+from posenc.runs.files import EVENTS, OVERVIEW, SELECTED
 from posenc.runs.sweep_journal import Journal
 from tests.conftest import ROOT
 
@@ -123,8 +122,8 @@ def test_more_runs_than_tensorboard_selects_are_said(
     with zipfile.ZipFile(served) as archive:
         page = archive.read("index.js").decode()
     limits = {int(limit) for limit in re.findall(r"maxNamesToEnableByDefault=(\d+)", page)}
-    assert limits == {summary.SELECTED} == {MOST}
-    folders = [tmp_path / f"copy/arm{k}/seed0" for k in range(summary.SELECTED + more)]
+    assert limits == {SELECTED}
+    folders = [tmp_path / f"copy/arm{k}/seed0" for k in range(SELECTED + more)]
     for folder in folders:
         folder.mkdir(parents=True)
         for turn in range(2):

@@ -1,7 +1,6 @@
 """docs/answers/index.html: the answer as one page without other files. A reader chooses the needs of his task."""
 
 import html
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from posenc.answers.recommend import DELTA, Answer
 from posenc.figures.style import DARK, look, pictures, styles
 from posenc.figures.vectors import inline
 from posenc.report.pages import page as report_page
-from posenc.report.pages.tex import SPECIAL
 from posenc.report.words import NONE, count, fixed
 from posenc.terminal import TRAIN
 
@@ -36,7 +34,6 @@ def render(found: Sequence[Cell], ledger: str) -> str:
     with look("skill_by_length"):
         picture = inline(pictures(draw(found))[1], html.escape(finding(said)), DARK)
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
-    report = Path(report_page.__file__).parent
     return environment.get_template("web.html").render(
         tasks=[{"dataset": name, "says": asked(name)} for name in names],
         lengths=judged_at,
@@ -57,10 +54,8 @@ def render(found: Sequence[Cell], ledger: str) -> str:
         ledger=ledger,
         data={"places": dict(_places(said)), "colours": colours, "train": TRAIN},
         policy=report_page.POLICY,
-        style=report_page.colours() + (report / "page.css").read_text("utf-8") + (HERE / "web.css").read_text("utf-8"),
-        script=f'"use strict";\nconst SPECIAL = {json.dumps(SPECIAL)};\n'
-        + (report / "page.js").read_text("utf-8")
-        + (HERE / "web.js").read_text("utf-8"),
+        style=report_page.style() + (HERE / "web.css").read_text("utf-8"),
+        script=report_page.script() + (HERE / "web.js").read_text("utf-8"),
     )
 
 

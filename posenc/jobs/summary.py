@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from posenc import terminal
-from posenc.runs.files import EVENTS, OVERVIEW
+from posenc.runs.files import EVENTS, OVERVIEW, SELECTED
 from posenc.runs.result import chosen
 
 Result = Mapping[str, Any]
 STATUS_COLOURS = {"completed": "green", "interrupted": "yellow"}
-SELECTED = 40
-"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
 
 
 def _number(value: float | None, digits: int = 4) -> str:

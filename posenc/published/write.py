@@ -77,7 +77,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     places = sorted({at for arm in arms for at in found.along(quantity, arm)})
     here.set_xticks(places, [f"{at:g}" for at in places])
     here.set_xlabel("length (dotted: judged there)")
-    here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (of what was published no number is known)"))
+    here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (the source gives no number)"))
     if arms:
         here.legend(loc="best", fontsize=SMALL)  # by default it warns where a busy machine takes a second for it
     if there is not None:
@@ -129,8 +129,8 @@ def page(
     for arm, number in claim.numbers.items():
         lines.append(f"| {arm} | {number:g} {claim.unit} | {_here(claim, arm, found)} |")
     lines += ["", f"Judged: {verdict.contrast}" + (f"; gate: {verdict.gate}" if verdict.gate else "") + "."]
-    lines += ["", f"Written after the runs: {claim.afterwards}"] if claim.afterwards else []
     lines += [f"Of the runs: {'; '.join(notes)}."] if notes else []
+    lines += ["", f"Written after the runs: {claim.afterwards}"] if claim.afterwards else []
     lines += ["", f"`{record['command']}`, {record['hours']:g} hours in all runs, {record['date']}."]
     if claim.reasons:
         lines += ["", "Why it may come out otherwise, and what to change:", ""]

@@ -9,6 +9,8 @@ INNER = (".hydra", ".before", ".sweeps")
 """Folders that posenc makes inside a run folder or a sweep folder, besides a folder `checkpoints` with checkpoints."""
 EVENTS = "events.out.tfevents."
 """The names of TensorBoard's files: EVENTS, the time of creation (ten digits), machine, process, a number."""
+SELECTED = 40
+"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
 CEILINGS, OVERVIEW = "ceilings", "tensorboard"
 """Folders of TensorBoard's files inside a run folder (ceilings) and inside a sweep folder (overview)."""
 

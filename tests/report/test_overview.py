@@ -8,8 +8,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyr
 
 from posenc.figures.style import DPI
 from posenc.report.numbers.compare import compare
-from posenc.report.pages.overview import MOST, _pictures, _rooms, write_overview
-from posenc.runs.files import EVENTS
+from posenc.report.pages.overview import _pictures, _rooms, write_overview
+from posenc.runs.files import EVENTS, SELECTED
 from tests.report.conftest import Make
 from tests.test_board import smallest_type
 
@@ -65,7 +65,7 @@ def test_of_sixty_arms_on_three_data_sets_tensorboard_selects_all(run: Make, roo
         for k in range(60 if dataset == "pattern" else 2):
             run(f"arm{k}", 0, k / 100, dataset=dataset)
     found = written(root, tmp_path / "o")
-    assert len(found) == MOST
+    assert len(found) == SELECTED
     assert sum("arm" in name for name in found if name.startswith("sorting")) == 2
     assert "arm59" in found
     assert "pattern/arm0" not in found

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from posenc.checks import ConfigError
 from posenc.published import registry
 from posenc.published.claim import PublishedClaim, outcomes
-from posenc.published.write import judge
+from posenc.published.write import judge, page
 from posenc.report import write
 from posenc.report.reading.ledger import add
 from posenc.statistics.claims import (
@@ -26,6 +27,7 @@ from posenc.statistics.claims import (
     Claim,
     Side,
 )
+from posenc.statistics.measurements import Measurements
 from tests.conftest import CONFIGS, ROOT, Launch
 from tests.report.conftest import Make
 
@@ -227,3 +229,14 @@ def test_readme_has_the_tally() -> None:
     found = [*registry.entries()]
     assert f"**{len(found)} published claims**" in readme
     assert registry.tally(found) in readme
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "claims").glob("*/")), ids=lambda folder: folder.name)
+def test_a_committed_page_and_verdict_follow_from_the_table(folder: Path) -> None:
+    claim = registry.claim_of(CONFIGS / "claim" / f"{folder.name}.yaml")
+    found = Measurements.read((folder / "claim.csv").read_text())
+    record = json.loads((folder / "verdict.json").read_text())
+    verdict = claim.verdict(found)
+    for name, value in asdict(verdict).items():  # a table has six digits
+        assert record[name] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value), name
+    assert (folder / "claim.md").read_text() == page(claim, verdict, found, record["notes"], record)

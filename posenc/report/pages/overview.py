@@ -1,7 +1,7 @@
 """The overview of a sweep for TensorBoard: each arm as the mean of its seeds, with the ceilings.
 
-For TensorBoard each folder is a run, and it selects no run if there are more than `MOST`. A sweep has a folder for each
-seed of each arm, and its runs draw no pictures. Therefore the overview has its own folders.
+For TensorBoard each folder is a run, and it selects no run if there are more than `SELECTED`. A sweep has a folder for
+each seed of each arm, and its runs draw no pictures. Therefore the overview has its own folders.
 """
 
 import re
@@ -19,11 +19,9 @@ from posenc.report.numbers import series
 from posenc.report.numbers.compare import Comparison
 from posenc.report.numbers.facets import Facet
 from posenc.report.pages import figures
-from posenc.runs.files import CEILINGS, EVENTS
+from posenc.runs.files import CEILINGS, EVENTS, SELECTED
 from posenc.training.loggers.board import tag, write_row
 
-MOST = 40
-"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
 SHOWN = 24
 """Upper limit of arms in a picture that has a row for each arm."""
 
@@ -48,7 +46,7 @@ def write_overview(comparison: Comparison, folder: Path) -> None:
         old.unlink()
         with suppress(OSError):  # it may contain files of other programs
             old.parent.rmdir()
-    facets = comparison.scored[: MOST - 1]
+    facets = comparison.scored[: SELECTED - 1]
     arms = Counter(arm for facet in facets for arm in facet.arms)
     with ExitStack() as stack:
 
@@ -58,7 +56,9 @@ def write_overview(comparison: Comparison, folder: Path) -> None:
                 place = place.with_name(f"{place.name}+")
             return stack.enter_context(SummaryWriter(str(place)))
 
-        for facet, room in zip(facets, _rooms([len(f.arms) + len(_limits(f)) for f in facets], MOST - 1), strict=True):
+        for facet, room in zip(
+            facets, _rooms([len(f.arms) + len(_limits(f)) for f in facets], SELECTED - 1), strict=True
+        ):
             limits = _limits(facet)
             limits = limits if room - len(limits) > 1 else []
             for arm in facet.arms[: room - len(limits)]:

@@ -42,6 +42,17 @@ def _pairs() -> dict[str, tuple[str, str]]:
     return {light: (light, dark) for light, dark in DARK.items()}
 
 
+def style() -> str:
+    """The style of every page of posenc: its colours and page.css."""
+    return colours() + (HERE / "page.css").read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """The script of every page: tables that are sorted, filtered and saved, and figures that follow the pointer."""
+    code = (HERE / "page.js").read_text(encoding="utf-8")
+    return f'"use strict";\nconst SPECIAL = {json.dumps(SPECIAL)};\n{code}'
+
+
 def render(comparison: Comparison, plots: Sequence[Plot], drawn: Mapping[str, str]) -> str:
     """The page. `drawn` has the SVG of each figure."""
     placed = comparison.placed
@@ -63,7 +74,6 @@ def render(comparison: Comparison, plots: Sequence[Plot], drawn: Mapping[str, st
         faint=f"var(--c{FAINT[1:]})",
         wide=WIDE,
         policy=POLICY,
-        style=colours() + (HERE / "page.css").read_text(encoding="utf-8"),
-        script=f'"use strict";\nconst SPECIAL = {json.dumps(SPECIAL)};\n'
-        + (HERE / "page.js").read_text(encoding="utf-8"),
+        style=style(),
+        script=script(),
     )
