@@ -77,7 +77,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     places = sorted({at for arm in arms for at in found.along(quantity, arm)})
     here.set_xticks(places, [f"{at:g}" for at in places])
     here.set_xlabel("length (dotted: judged there)")
-    here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (the source gives no number)"))
+    here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (no published number of these arms is at hand)"))
     if arms:
         here.legend(loc="best", fontsize=SMALL)  # by default it warns where a busy machine takes a second for it
     if there is not None:
