@@ -236,6 +236,8 @@ def test_time_left() -> None:
     assert time_left({"total": 7}, {1: jobs[1], 3: jobs[4], 4: jobs[4]}) == 6 * 10.0 / 2  # two work at once
     assert time_left({"total": 7, "finished": 3}, jobs) == 1 * 10.0  # one was skipped, two will be
     assert time_left({"total": 7, "finished": 9}, jobs) == 0
+    pair = {**jobs, 5: {**jobs[3], "began": 110.5, "ended": 120.5}, 6: {**jobs[4], "began": 120.5}}
+    assert time_left({"total": 20}, pair) == 15 * 10.0 / 2  # two ended half a second apart
 
 
 def test_finished_jobs_are_known_before_they_are_met(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from posenc.runs.reading import read_json
@@ -95,21 +97,24 @@ class Journal:
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:
     """Estimated seconds until the last job ends. Jobs that are skipped take no time.
 
-    still to train · (last end − first end) / (trained − 1). The first job is left out, because it also waits for
-    imports. Before the second job has ended, the time of the first is used, divided by the number of parallel jobs.
+    still to train · median seconds of a trained job / most jobs at work at once. The seconds are those of the result
+    where it has them, because the first job also waits for imports.
     """
-    if plan["total"] is None:
-        return None
     ended = [job for job in jobs.values() if job["state"] != RUNNING]
     trained = [job for job in ended if not job["skipped"]]
-    if not trained:
+    if plan["total"] is None or not trained:
         return None
-    ends = sorted(job["ended"] for job in trained)
-    if len(trained) > 1:
-        pace = (ends[-1] - ends[0]) / (len(trained) - 1)
-    else:
-        alone = trained[0]["result"].get("wall_seconds") or ends[0] - trained[0]["began"]
-        pace = alone / max(1, sum(job["state"] == RUNNING for job in jobs.values()))
+    seconds = median(_seconds(job) for job in trained)
+    at_work = [job for job in jobs.values() if job["state"] == RUNNING or job in trained]
+    at_once = max(sum(_overlap(one, other) for other in at_work) for one in at_work)
     to_skip = max(0, plan.get("finished", 0) - (len(ended) - len(trained)))
-    to_train = max(0, plan["total"] - len(ended) - to_skip)
-    return to_train * pace
+    return max(0, plan["total"] - len(ended) - to_skip) * seconds / at_once
+
+
+def _seconds(job: Mapping[str, Any]) -> float:
+    return (job.get("result") or {}).get("wall_seconds") or job["ended"] - job["began"]
+
+
+def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the other job was at work when this one began."""
+    return other["began"] <= one["began"] < other.get("ended", math.inf)
