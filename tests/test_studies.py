@@ -1,6 +1,7 @@
 """Studies at the start: what they must show, and their numbers."""
 
 import inspect
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -10,6 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.config.make import make
@@ -17,6 +20,7 @@ from posenc.diagnostics import capture, position_share
 from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.learned_absolute import LearnedAbsolutePositionalEncoding
 from posenc.encodings.sinusoidal import SinusoidalPositionalEncoding
+from posenc.figures.style import look
 from posenc.statistics.claims import OUTCOMES
 from posenc.statistics.measurements import Measurements
 from posenc.studies.gradient_flow import GradientFlow
@@ -96,6 +100,48 @@ def test_every_claim_can_be_judged_and_drawn(found: Any, name: str) -> None:
     json.dumps(each.summary(numbers))
     table, *_ = each.tables(numbers)
     assert table.row_count == len(numbers.arms("stream") if name == "gradient_flow" else each.arms)
+
+
+def as_measured(each: QuadraticCost) -> Measurements:
+    """Numbers near those of docs/studies/quadratic_cost.md, from the formulas of the study."""
+    numbers = Measurements()
+    square = {"explicit": 1.0, "note_size": 1.0, "window_of_16": 0.25}
+    slow = {"explicit": 5.0, "window_of_16": 3.0, "shaw": 1.9, "alibi": 1.1, "t5": 1.08, "rope": 1.02}
+
+    def slope(cost: Callable[[float], float], length: int) -> float:
+        return float(np.log(cost(length * 9 / 8) / cost(length * 7 / 8)) / np.log(9 / 7))
+
+    for arm, length in itertools.product(each.arms, each.lengths):
+
+        def flops(n: float, arm: str = arm) -> float:
+            return each.formula(arm, n)  # pyright: ignore[reportArgumentType]
+
+        def kept(n: float, arm: str = arm) -> float:
+            return 4 * n * (2 * (16 * 64 + 4 * n * square.get(arm, 0.0)) + 64)
+
+        values = {
+            "flops": flops(length), "flops_ratio": 1.0, "flops_slope": slope(flops, length), "bytes": kept(length),
+            "flops_slope_formula": slope(flops, length), "bytes_slope": slope(kept, length),
+            "ms": 1e-7 * flops(length) * slow.get(arm, 1.0),
+        }  # fmt: skip
+        for quantity, value in values.items():
+            numbers.add(quantity, arm, length, 0, value)
+    return numbers
+
+
+def test_no_name_lies_over_another_where_curves_end_together(composed: Compose) -> None:
+    """Beside four of seven curves of quadratic_cost that end within a line of type of each other."""
+    each = study(composed, "quadratic_cost", "profile=quick")
+    with look():
+        figure = each.figure(as_measured(each), [])
+        FigureCanvasAgg(figure).draw()
+        for axis in figure.axes:
+            boxes = [Text.get_window_extent(text) for text in axis.texts]
+            names = [text.get_text() for text in axis.texts]
+            assert len(boxes) >= 3
+            for (one, box), (other, below) in itertools.combinations(zip(names, boxes, strict=True), 2):
+                assert not box.overlaps(below), (axis.get_title(), one, other)
+            assert all(box.x1 <= figure.bbox.x1 and box.x0 >= 0 for box in boxes), axis.get_title()
 
 
 def ratio(numbers: Measurements, arm: str, layer: int) -> float:

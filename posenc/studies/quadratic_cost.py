@@ -1,6 +1,7 @@
 """Quadratic cost: from which length on does self-attention cost the square of it, in operations, bytes, time?"""
 
 import math
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -21,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from posenc import checks, terminal
 from posenc.checks import ConfigError
-from posenc.figures.marks import dress, power, sheet
+from posenc.figures.marks import End, dress, end_labels, power, sheet
 from posenc.figures.style import CEILING, INK, SMALL, tones
 from posenc.model.encoder import Encoder
 from posenc.statistics.claims import Verdict
@@ -31,6 +32,8 @@ from posenc.studies.method.curves import curves, label, plain
 
 Curve = Mapping[float, float]
 Colours = Mapping[str, str]
+LETTERS = 24
+"""Of the names beside a curve, in one line."""
 
 
 @dataclass(eq=False)
@@ -160,9 +163,9 @@ class QuadraticCost(Study):
             axis.yaxis.set_major_formatter(
                 lambda value, _: power(round(np.log10(value))) if value > 100 else f"{value:g}"
             )
-            _plot(axis, lines, colours)
-            _guides(axis, lines[alike[0]])
             _finish(axis, lines[alike[0]], title)
+            _guides(axis, lines[alike[0]])
+            _plot(axis, lines, colours, 1.8)
         _local_slopes(axes[3], found, colours, {name: self.crossover(name) for name in self.arms})
         return figure
 
@@ -218,34 +221,25 @@ def _groups(curves: Mapping[str, Curve], tolerance: float) -> dict[str, str]:
                 break
         else:
             groups.append([arm])
-    rows = {group[0]: [plain(name) for name in group] for group in groups}
     return {
-        arm: ",\n".join(", ".join(names[start : start + 2]) for start in range(0, len(names), 2))
-        for arm, names in rows.items()
+        group[0]: textwrap.fill(", ".join(plain(name).replace(" ", "\u00a0") for name in group), LETTERS)
+        for group in groups
     }
 
 
-def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours) -> None:
-    """Curves with their names beside the last points, moved apart where they would touch."""
+def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours, height: float) -> None:
+    """Curves with their names beside the last points; `height` as in `end_labels`."""
     ends = []
     for arm, names in _groups(curves, 0.06).items():
         curve = curves[arm]
         axis.plot([*curve], [*curve.values()], color=colours[arm], lw=1.7, marker="o", ms=3)
-        ends.append((np.log10(curve[max(curve)]), max(curve), names, colours[arm]))
-    low, high = np.log10(axis.get_ylim())
-    step, height = 0.055 * (high - low), np.inf
-    for value, last, names, colour in sorted(ends, key=lambda end: -end[0]):
-        half = step * (names.count("\n") + 1) / 2
-        height = min(value, height - half)
-        axis.annotate(
-            names, (last * 1.12, 10**height), fontsize=SMALL, color=colour, va="center", annotation_clip=False
-        )
-        height -= half
+        ends.append(End(max(curve), curve[max(curve)], names, colours[arm]))
+    end_labels(axis, ends, height)
 
 
 def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers: Mapping[str, float]) -> None:
     """Operations solid, bytes dotted, the formula of operations as crosses."""
-    axis.set_ylim(0.7, 2.1)
+    axis.set_ylim(0.7, 2.45)  # above 2 stand the names of the crossovers
     for quantity, style, what in (("flops_slope", "-", "operations"), ("bytes_slope", ":", "bytes")):
         curves = {arm: _least(found, quantity, arm) for arm in colours}
         for arm, names in _groups(curves, 0.03).items():
@@ -258,10 +252,11 @@ def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers:
     shown: dict[float, str] = {}
     for arm, crossover in crossovers.items():
         shown.setdefault(crossover, arm)
-    for crossover, arm in shown.items():
+    for row, (crossover, arm) in enumerate(sorted(shown.items())):
         axis.axvline(crossover, color=colours[arm], lw=0.8, ls=(0, (2, 3)))
-        text = f"N* = {crossover:.0f}, {plain(arm)}"
-        axis.annotate(text, (crossover, 0.72), color=colours[arm], rotation=90, ha="right")
+        text, place = f"N* = {crossover:.0f}, {plain(arm)}", (crossover, 2.43 - 0.13 * row)
+        how: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL}
+        axis.annotate(text, place, (2, 0), color=colours[arm], **how)
     axis.axhline(1.8, color=CEILING, lw=0.8)
     title = "local slope (× formula of operations)"
     _finish(axis, _least(found, "flops_slope", next(iter(colours))), title)
