@@ -1,6 +1,5 @@
 """The distance between a query and the keys that it attends to."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,10 +20,3 @@ def attention_distance(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, " H"]
 def uniform_distance(length: int, causal: bool = False) -> float:
     """The attention distance of uniform attention: (N² − 1)/(3N), and (N − 1)/4 under a causal mask."""
     return (length - 1) / 4 if causal else (length**2 - 1) / (3 * length)
-
-
-def local_mass(weights: Float[Tensor, "B H N N"], reach: int) -> Float[Tensor, " H"]:
-    """M_k = mean over sequences and queries i of Σ_{|i − j| ≤ k} A_ij: the share of attention within `reach` tokens."""
-    order = torch.arange(weights.shape[-1], device=weights.device)
-    near = (order[None, :] - order[:, None]).abs() <= reach
-    return (weights * near).sum(-1).mean((0, -1))

@@ -1,6 +1,5 @@
 """Whether heads attend mostly to the first token."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,10 +11,3 @@ def sink_rate(weights: Float[Tensor, "B H N N"], threshold: float = 0.3) -> Floa
     layers, with ε = 0.3. α_j is a mean over the queries that may see key j. Under a causal mask all queries see key 0.
     """
     return (weights[..., 0].mean(-1) > threshold).to(weights.dtype).mean(0)
-
-
-def column_mass(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, "H N"]:
-    """α_j = mean over sequences and queries i ≥ j of A_ij: the attention that key j gets from queries after it."""
-    N = weights.shape[-1]
-    later = torch.arange(N, 0, -1, device=weights.device, dtype=weights.dtype)
-    return (weights.tril().sum(-2) / later).mean(0)

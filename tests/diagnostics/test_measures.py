@@ -22,8 +22,6 @@ from posenc.diagnostics import (
     token_cosine,
     uniform_distance,
 )
-from posenc.diagnostics.attention_distance import local_mass
-from posenc.diagnostics.sink_rate import column_mass
 
 F64 = torch.float64
 
@@ -87,12 +85,6 @@ def test_distance_of_uniform_attention(causal: bool, expected: float) -> None:
     assert uniform_distance(32, causal) == pytest.approx(expected)
 
 
-def test_local_mass_counts_neighbours() -> None:
-    assert local_mass(uniform(10), 10).item() == pytest.approx(1)
-    assert local_mass(uniform(10), 1).item() == pytest.approx((8 * 3 + 2 * 2) / 100)
-    assert local_mass(torch.eye(5)[None, None], 0).item() == 1
-
-
 def test_target_mass_of_a_perfect_head_and_by_chance() -> None:
     target = torch.tensor([[2, 0, 1, -1]])
     perfect = torch.zeros(1, 1, 4, 4)
@@ -106,8 +98,6 @@ def test_sinks() -> None:
     sink, even = torch.zeros(2, 1, 5, 5), uniform(5).float().expand(2, -1, -1, -1)
     sink[..., 0] = 1
     torch.testing.assert_close(sink_rate(torch.cat((sink, even), dim=1)), torch.tensor([1.0, 0.0]))
-    torch.testing.assert_close(column_mass(sink)[0], torch.tensor([1.0, 0, 0, 0, 0]))
-    torch.testing.assert_close(column_mass(uniform(4, True))[0, 3].item(), 0.25)
 
 
 @pytest.mark.parametrize(
