@@ -142,9 +142,9 @@ def test_a_former_command_says_what_to_type_and_works(name: str, monkeypatch: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["task_catalog", "report"])
+@pytest.mark.parametrize("name", ["task_catalog", "report", "catalog"])
 def test_python_runs_a_former_command(name: str) -> None:
-    """One that a finder gives to Python, and one that a file does."""
+    """A module that has moved, and a package that was a command."""
     done = subprocess.run(
         [sys.executable, "-m", f"posenc.{name}", "--help"],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},

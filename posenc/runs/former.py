@@ -13,7 +13,7 @@ from runpy import run_module
 from types import CodeType, ModuleType
 from typing import Any
 
-ROOT = "posenc."
+ROOT, MAIN = "posenc.", ".__main__"
 MOVED = {
     "training.make_trainer": "training.trainer.make_trainer",
     "schemes": "positions.schemes", "corpus": "tasks.parts.corpus", "tasks.bits": "tasks.parts.bits",
@@ -110,8 +110,10 @@ class Former(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for a former name; None for any other name."""
-        return ModuleSpec(fullname, self) if now(fullname) != fullname else None
+        """A spec for a former name, and for `python -m` of a package that was a command; None for any other name."""
+        package = fullname.removesuffix(MAIN)
+        was_command = package != fullname and package.removeprefix(ROOT) in COMMANDS
+        return ModuleSpec(fullname, self) if was_command or now(fullname) != fullname else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Today's module."""
@@ -138,6 +140,7 @@ def _run_command() -> None:
 
 def command(module: str) -> None:
     """Run the former command `python -m posenc.NAME`, after a line that says what to type today."""
+    module = module.removesuffix(MAIN)
     word = COMMANDS.get(module.removeprefix(ROOT))
     if word is None:
         sys.exit(f"error: {module} is no command; python -m posenc --help lists those that there are.")
