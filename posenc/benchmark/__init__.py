@@ -1,5 +1,1 @@
-"""What a training step costs: `python -m posenc benchmark` times all contestants in turn, in one process.
-
-Rounds are interleaved, so that a drift of the machine's speed meets every contestant alike; every ratio is of medians
-from one run. See docs/performance.md.
-"""
+"""`python -m posenc benchmark` times training steps of posenc and of other libraries. See docs/performance.md."""

@@ -1,7 +1,7 @@
-"""The section `answers`: processor time from the command of a sweep to its end, and to a verdict between two encodings.
+"""The section `answers`: the processor time of a whole sweep, and of a verdict between two encodings.
 
-Every contestant is a command of its own with one thread. Its time is that of the process and of all it starts, user and
-system: imports, set-up, training, tests, and posenc's report.
+Every contestant is a command with one thread. Its time is the user and system time of the process and its children:
+imports, set-up, training, tests, and posenc's report.
 """
 
 import json
@@ -23,24 +23,21 @@ from posenc.checks import ConfigError
 from posenc.training.data import SequenceData
 
 HOME = Path(__file__).resolve().parents[2]
-"""Where posenc is imported from."""
+"""The folder from which posenc is imported."""
 SWEEP = (
     f"data.batch_size={BATCH}", f"dataset.length={LENGTH}", f"dataset.test_lengths={[*LENGTHS]}".replace(" ", ""),
     "threads=1", "trainer.accelerator=cpu", f"+callbacks.clock._target_={ProcessorClock.__module__}.ProcessorClock",
 )  # fmt: skip
-"""What all of posenc's runs have in common; everything else is as it comes."""
+"""The options of all runs of posenc; the other options keep their defaults."""
 VERDICT: list[str] = RIVALS["verdict"]
-"""The two encodings that the verdict is about."""
+"""The two encodings that the verdict compares."""
 ASKS = "rel_pattern"
-"""Its task."""
+"""The task of the verdict."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Encodings × tasks, each trained for so many steps; the verdict rests on so many seeds.
-
-    eval_size  sequences in a test set, at most
-    """
+    """Encodings × tasks, each trained for `steps`. `seeds` are those of the verdict; `eval_size` limits a test set."""
 
     encodings: Sequence[str] = tuple(ENCODINGS)
     tasks: Sequence[str] = tuple(TASKS)
@@ -50,17 +47,17 @@ class Sweep:
 
     @property
     def stop(self) -> list[str]:
-        """Early stopping that fits the budget."""
+        """Options of early stopping that fit `steps`."""
         every, decay = max(1, self.steps // 20), max(1, self.steps // 5)
         return ["stop=solved", f"trainer.validate_every={every}", f"stop.decay_steps={decay}"]
 
 
 def answers(sweep: Sweep) -> Section:
-    """A sweep of posenc's with and without early stopping, the same as a plain loop, and a verdict."""
+    """Rows of a plain loop, of posenc's sweep with and without early stopping, and of a verdict."""
     section = Section(
-        "answers", f"whole sweeps of {sweep.steps} steps, one thread; ratio: processor time a run, to the plain loop's"
+        "answers", f"sweeps of {sweep.steps} steps on one thread; ratio: processor time of a run / the plain loop's"
     )
-    section.notes.append("training: steps alone. The plain loop reads the whole of each test set.")
+    section.notes.append("training: the steps alone. The plain loop reads each test set to its end.")
     cells, seeds = _words(sweep.encodings, sweep.tasks, range(1)), range(sweep.seeds)
     own = {
         "posenc": cells,
@@ -77,7 +74,7 @@ def answers(sweep: Sweep) -> Section:
         return section
     plain = _plain(sweep)
     section.rows.insert(0, plain)
-    for row in section.rows[:-1]:  # the verdict is of other cells
+    for row in section.rows[:-1]:  # the verdict trains other runs
         row["ratio"] = plain["runs_per_hour"] / row["runs_per_hour"]
     return section
 
@@ -91,13 +88,12 @@ def _plain(sweep: Sweep) -> Row:
     data = SequenceData(TASKS[ASKS](), seed=0, eval_size=sweep.eval_size)
     request = {"encodings": sweep.encodings, "tasks": sweep.tasks, "steps": sweep.steps}
     request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # as trainer.validate_every
-    words = ["-m", "posenc.benchmark.plain_loop", json.dumps(request)]
-    seconds, said = _command(words)
+    seconds, said = _command(["-m", "posenc.benchmark.plain_loop", json.dumps(request)])
     return _row("x-transformers, plain loop", len(sweep.encodings) * len(sweep.tasks), seconds, float(said))
 
 
 def _posenc(name: str, words: Sequence[str]) -> tuple[Row, str]:
-    """A sweep and its report: its row, and the sentence that the report begins with."""
+    """Run a sweep. Returns its row and the first sentence of its report."""
     with tempfile.TemporaryDirectory() as folder:
         seconds, said = _command(["-m", "posenc", "train", "-m", *words, *SWEEP, f"hydra.sweep.dir={folder}"])
         trained = [float(file.read_text()) for file in Path(folder).rglob(ProcessorClock.FILE)]
@@ -111,7 +107,7 @@ def _row(name: str, runs: int, seconds: float, training: float) -> Row:
 
 
 def _command(words: Sequence[str]) -> tuple[float, str]:
-    """Processor seconds of a command of Python's, and what it prints."""
+    """Run Python with the arguments `words`. Returns its processor seconds and its output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     given = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run([sys.executable, *words], env=given, cwd=HOME, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Attention by itself: posenc's against torch's, for each kind of bias."""
+"""The section `attention`: posenc's attention against torch's, for each kind of bias."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -18,20 +18,18 @@ from posenc.training.precision import LinearBfloat16, automatic
 
 
 def attention(shapes: Sequence[Shape], rounds: int) -> Section:
-    """Forward and backward of one layer without its projections; a bias is made beforehand."""
-    section = Section(
-        "attention", "attention alone, forward and backward; ratio: to torch's, float32, on the same bias"
-    )
+    """Forward and backward of one layer without projections; the time to compute a bias is left out."""
+    section = Section("attention", "attention, forward and backward; ratio: to torch's in float32 with the same bias")
     section.notes.append(
-        "torch's is scaled_dot_product_attention; with values, which it does not know, the definition."
+        "torch's is scaled_dot_product_attention. It cannot add to the values; the definition stands in there."
     )
-    narrow = automatic("cpu") == LinearBfloat16.precision
+    bfloat16 = automatic("cpu") == LinearBfloat16.precision
     for size, length in shapes:
         steps: dict[str, Callable[[], Any]] = {}
         for kind, bias in _biases(size, length).items():
             steps[f"{kind}: torch"] = _step(bias, size, length, torch.float32, attention="sdpa")
             steps[f"{kind}: posenc"] = _step(bias, size, length, torch.float32)
-            if narrow:
+            if bfloat16:
                 steps[f"{kind}: posenc, bfloat16"] = _step(bias, size, length, torch.bfloat16, bfloat16=True)
         timed = race(steps, rounds, f"attention {size} × {length}")
         for name, timing in timed.items():
@@ -41,7 +39,7 @@ def attention(shapes: Sequence[Shape], rounds: int) -> Section:
 
 
 def _biases(size: int, length: int) -> dict[str, Bias | None]:
-    """By name; learned unless it says fixed."""
+    """{name: bias}. All biases are learned, except the fixed table."""
     distances, width = 2 * length - 1, DIM // HEADS
     queries, vectors = _leaf(size, HEADS, length, width), [_leaf(1, distances, width) for _ in range(2)]
     return {

@@ -1,4 +1,4 @@
-"""A watch that the section `answers` lays beside the runs of its sweeps."""
+"""The callback with which the section `answers` times the training of each run."""
 
 import time
 from pathlib import Path
@@ -10,11 +10,11 @@ from posenc.training.trainer import Stopwatch
 
 
 class ProcessorClock(Stopwatch):
-    """Processor seconds of a run's training steps, written to a file in its folder."""
+    """Writes the processor seconds of a run's training steps to a file in the run folder."""
 
     FILE = "training_processor_seconds"
     clock = staticmethod(time.process_time)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write down what they were."""
+        """Write the seconds."""
         write_text(Path(trainer.default_root_dir, self.FILE), f"{self.seconds}\n")

@@ -1,4 +1,4 @@
-"""The section `compile`: what torch.compile makes of an encoder with each encoding, and what it gains."""
+"""The section `compile`: how many graphs torch.compile makes of an encoder with each encoding, and what it gains."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from posenc.model.compiled import compile_encoder, compiler
 
 
 def compiled(names: Sequence[str], shapes: Sequence[Shape], rounds: int, backend: str | None = None) -> Section:
-    """A compiled step against the same step that is not; graphs that torch makes of the forward pass, and why several.
+    """Times of compiled and of plain steps; the number of graphs of a forward pass, with the reason of each break.
 
-    Without a C++ compiler, and with another backend than inductor, graphs are counted and nothing is timed.
+    Without a C++ compiler, or with another backend than inductor, nothing is timed.
     """
-    section = Section("compile", "training step compiled by torch.compile; ratio: to the same step not compiled")
+    section = Section("compile", "training step compiled by torch.compile; ratio: to the same step without it")
     if backend is None and compiler() is None:
         section.notes.append("This machine has no C++ compiler: graphs are counted, and nothing is timed.")
     backend = backend or ("inductor" if compiler() else "aot_eager")

@@ -1,4 +1,4 @@
-"""One figure of a benchmark: against other libraries, each encoding, and data."""
+"""The figure of a benchmark, with panels for the sections `peers`, `encodings` and `data`."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -16,7 +16,7 @@ Corner = Literal["upper right", "lower right"]
 
 @look()
 def draw(sections: Mapping[str, Section]) -> Figure:
-    """A panel for each of the sections that it knows; longer lists take the taller ones."""
+    """One panel for each section in `PANELS` that has rows."""
     known = {name: panel for name, panel in PANELS.items() if name in sections and sections[name].rows}
     count = max((len({row["contestant"] for row in sections[name].rows}) for name in known), default=1)
     figure = Figure(figsize=(WIDTH if known else 4, 2.2 + 0.155 * count), layout="constrained")
@@ -25,13 +25,13 @@ def draw(sections: Mapping[str, Section]) -> Figure:
     ):
         panel(axis, sections[name])
         top = max(axis.get_yticks()) + 0.8
-        axis.set_ylim(top - max(count, 8) - 0.6, top)  # rows are as far apart in every panel
+        axis.set_ylim(top - max(count, 8) - 0.6, top)  # gives rows the same distance in every panel
     figure.set_figheight(figure.get_figheight() + entitle(figure, _finding(sections)))
     return figure
 
 
 def _finding(sections: Mapping[str, Section]) -> str:
-    """How posenc's step compares with the fastest peer's, and which encoding costs most."""
+    """The ratio of posenc's step to the fastest peer's, and the most expensive encoding."""
     said = []
     if "peers" in sections:
         rows = [row for row in sections["peers"].rows if str(row["contestant"]).startswith("posenc")]
@@ -43,22 +43,14 @@ def _finding(sections: Mapping[str, Section]) -> str:
     return "; ".join(said)
 
 
-def _settings(section: Section) -> list[tuple[int, int]]:
-    return [*dict.fromkeys((row["batch"], row["length"]) for row in section.rows)]
-
-
-def _dots(axis: Axes, section: Section, value: str, names: list[str], legend: Corner) -> None:
-    """One row a contestant, one mark a setting."""
-    settings = _settings(section)
-    colours = shades(len(settings))
-    for (size, length), colour, mark in zip(settings, colours, "osD^vP"[: len(settings)], strict=True):
-        rows = {row["contestant"]: row for row in section.rows if (row["batch"], row["length"]) == (size, length)}
-        shown = [name for name in names if value in rows.get(name, {})]
-        axis.plot(
-            [rows[name][value] for name in shown],
-            [names.index(name) for name in shown],
-            mark, color=colour, ms=4, label=f"{size} × {length}",
-        )  # fmt: skip
+def _dots(axis: Axes, section: Section, names: list[str], legend: Corner) -> None:
+    """Ratios: one row for each contestant, one marker for each batch size and length."""
+    settings = [*dict.fromkeys((row["batch"], row["length"]) for row in section.rows)]
+    for setting, colour, mark in zip(settings, shades(len(settings)), "osD^vP"[: len(settings)], strict=True):
+        rows = [row for row in section.rows if (row["batch"], row["length"]) == setting]
+        places = [names.index(row["contestant"]) for row in rows]
+        label = f"{setting[0]} × {setting[1]}"
+        axis.plot([row["ratio"] for row in rows], places, mark, color=colour, ms=4, label=label)
     axis.set_yticks(range(len(names)), names)
     axis.axvline(1, color=CEILING, lw=1, zorder=0)
     axis.legend(title="batch × length", loc=legend)
@@ -66,7 +58,7 @@ def _dots(axis: Axes, section: Section, value: str, names: list[str], legend: Co
 
 def _peers(axis: Axes, section: Section) -> None:
     names = [*dict.fromkeys(row["contestant"] for row in section.rows)][::-1]
-    _dots(axis, section, "ratio", names, "lower right")
+    _dots(axis, section, names, "lower right")
     axis.set_xlim(left=0)
     axis.set_xlabel("step time / fastest peer")
     axis.set_title("against other libraries")
@@ -77,7 +69,7 @@ def _encodings(axis: Axes, section: Section) -> None:
     for row in section.rows:
         ratios.setdefault(row["contestant"], []).append(row["ratio"])
     names = sorted(ratios, key=lambda name: -float(np.median(ratios[name])))
-    _dots(axis, section, "ratio", names, "upper right")
+    _dots(axis, section, names, "upper right")
     axis.set_xscale("log")
     ticks = [t for t in (1, 1.5, 2, 3, 5, 8, 12) if t <= 1.1 * max(map(max, ratios.values()))]
     axis.set_xticks(ticks, [f"{t:g}" for t in ticks])

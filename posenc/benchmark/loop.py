@@ -1,4 +1,4 @@
-"""Lightning's loop against a bare one: both train the default run, a step of the one after a step of the other."""
+"""The section `loop`: Lightning's loop against a bare loop. Both train the default run, and take steps in turn."""
 
 import tempfile
 import time
@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch.nn import functional as F
 
-import posenc.jobs.run  # noqa: F401  Lightning's notices are off from here on
+import posenc.jobs.run  # noqa: F401  silences Lightning's notices
 from posenc.benchmark.sections import Section
 from posenc.benchmark.timing import WARM_UP, Timing
 from posenc.config import CONFIGS
@@ -20,7 +20,7 @@ from posenc.config.build import Parts, build
 
 
 class Alternate(L.Callback):
-    """After each step of Lightning's, data and callbacks included, one of the same run's in a loop of our own."""
+    """Times each of Lightning's steps with data and callbacks, and after it a bare step of the run `other`."""
 
     def __init__(self, other: Parts) -> None:
         self.module, self.stream = other.module, iter(other.data.train_dataloader())
@@ -30,7 +30,7 @@ class Alternate(L.Callback):
         self._mark: float | None = None
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Note Lightning's time since the last bare step ended, and make another."""
+        """Take Lightning's time since the last bare step, then time another bare step."""
         began = time.perf_counter()
         if self._mark is not None:
             self.theirs.append(began - self._mark)
@@ -39,7 +39,7 @@ class Alternate(L.Callback):
         self.bare.append(self._mark - began)
 
     def step(self) -> None:
-        """Draw, forward, backward, clip, update: nothing else."""
+        """Draw a batch, forward, backward, clip, update."""
         tokens, targets = next(self.stream)
         self.optimizer.zero_grad()
         F.cross_entropy(self.module.encoder(tokens), targets).backward()
@@ -48,7 +48,7 @@ class Alternate(L.Callback):
 
 
 def loop(rounds: int) -> Section:
-    """The default run with its callbacks and loggers, which act every 50 steps; validation left out."""
+    """The default run with the callbacks and loggers that act every 50 steps, without validation."""
     section = Section("loop", "a step of `python train.py` in Lightning's loop; ratio: to a bare loop")
     with tempfile.TemporaryDirectory() as folder:
         overrides = [

@@ -1,4 +1,4 @@
-"""`python -m posenc benchmark`: sections, profiles, and what is measured of them."""
+"""`python -m posenc benchmark`: its sections, its profiles, and the code that measures and writes them."""
 
 import json
 import platform
@@ -25,7 +25,7 @@ from posenc.training.precision import bfloat16_units
 
 SECTIONS = ("peers", "encodings", "attention", "growth", "loop", "data", "compile", "answers")
 ASKED = ("compile", "answers")
-"""Sections that are measured only where they are named: they take many minutes."""
+"""Sections that take many minutes. They are measured only if --only names them."""
 COLUMNS = {
     "batch": "d", "length": "d", "contestant": "", "min_ms": ".1f", "median_ms": ".1f", "quartile_low_ms": ".1f",
     "quartile_high_ms": ".1f", "ratio": ".3f", "share_of_limit": ".2f", "evaluation_ms": ".1f", "predicted": ".2f",
@@ -37,7 +37,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Profile:
-    """Shapes, and rounds at each; of data the tasks, and rounds. No tasks: all."""
+    """The shapes and the number of rounds of each section; of `data` the tasks (empty: all tasks) and the rounds."""
 
     peers: tuple[list[Shape], int]
     encodings: tuple[list[Shape], int]
@@ -84,7 +84,7 @@ PROFILES = {
 
 
 def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: Path | None = None) -> None:
-    """`python -m posenc benchmark`: measure, print, write benchmark.json and benchmark.png."""
+    """Measure, print, and write benchmark.json and benchmark.png."""
     settings = {key: value for key, sign, value in (word.partition("=") for word in words) if sign}
     names = [word for word in words if "=" not in word]
     for key in settings:
@@ -104,7 +104,7 @@ def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: P
 
 
 def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder: Path) -> None:
-    """Section by section; what is measured is written before the next begins."""
+    """Measure one section after the other, and write all results after each."""
     every: dict[str, Callable[[], Section]] = {
         "peers": lambda: peers(*profile.peers),
         "encodings": lambda: encodings(names, *profile.encodings),
@@ -130,7 +130,7 @@ def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder:
 
 
 def print_section(section: Section) -> None:
-    """One section as a table, with the columns that it has."""
+    """Print a section as a table without empty columns."""
     columns = [column for column in COLUMNS if any(column in row for row in section.rows)]
     heads = [column.replace("_", " ") for column in columns]
     table = terminal.table(section.title, *heads, left=["contestant"], caption=" ".join(section.notes) or None)
@@ -140,7 +140,7 @@ def print_section(section: Section) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What times depend on."""
+    """The properties of the machine on which times depend."""
     return {
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),

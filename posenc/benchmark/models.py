@@ -1,8 +1,6 @@
-"""The contestants: posenc's encoder with any encoding, and what other libraries offer at the same shapes.
+"""The contestants: posenc's encoder with any encoding, and encoders of other libraries at the same shapes.
 
-All read tokens and positions from learned tables, have three layers of width 128 with eight heads and an MLP of four
-times the width, no dropout, and answer with one of four classes from the mean of the tokens. Of each library what it
-calls its default, with its fused attention on where that is a choice.
+docs/performance.md describes them. All classify the mean of the tokens into four classes.
 """
 
 import warnings
@@ -24,25 +22,25 @@ VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS = 20, 4, 128, 8, 3
 
 
 def posenc_encoder(encoding: PositionalEncoding, causal: bool = False, precision: str = "32-true") -> Encoder:
-    """posenc's own, its projections narrowed where `precision` says so."""
+    """posenc's encoder at a precision (see `set_precision`)."""
     encoder = Encoder(deepcopy(encoding), VOCAB_SIZE, CLASSES, DIM, HEADS, LAYERS, causal=causal)
     set_precision(encoder, precision)
     return encoder
 
 
 def set_precision(encoder: Encoder, precision: str) -> None:
-    """Narrow the products of a float32 encoder where `precision` says so."""
+    """Make a float32 encoder multiply in bfloat16 if `precision` is bf16-linear."""
     if precision == LinearBfloat16.precision:
         LinearBfloat16().convert_module(encoder)
 
 
 def learned_absolute(length: int) -> PositionalEncoding:
-    """What the peers use too."""
+    """The encoding of the peers."""
     return LearnedAbsolutePositionalEncoding(DIM, length)
 
 
 class Classifier(nn.Module):
-    """An encoder's output, averaged and read out."""
+    """Reads classes from the mean of an encoder's output."""
 
     def __init__(self, encoder: Callable[[Tensor], Tensor], parts: nn.Module) -> None:
         super().__init__()
@@ -54,7 +52,7 @@ class Classifier(nn.Module):
 
 
 def torch_encoder(length: int) -> nn.Module:
-    """torch.nn.TransformerEncoder: post-norm and ReLU, its defaults."""
+    """torch.nn.TransformerEncoder with its defaults, post-norm and ReLU."""
     layer = nn.TransformerEncoderLayer(DIM, HEADS, 4 * DIM, dropout=0.0, batch_first=True)
     tokens, places, stack = (
         nn.Embedding(VOCAB_SIZE, DIM),
@@ -66,7 +64,7 @@ def torch_encoder(length: int) -> nn.Module:
 
 def x_transformers(length: int) -> nn.Module:
     """x-transformers' TransformerWrapper with flash attention."""
-    with warnings.catch_warnings():  # it uses torch.jit.script, which torch deprecates
+    with warnings.catch_warnings():  # x-transformers uses torch.jit.script, which torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         from x_transformers import Encoder as TheirEncoder
         from x_transformers import TransformerWrapper
@@ -102,12 +100,12 @@ PEERS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def batch(size: int, length: int) -> Batch:
-    """Tokens (B, N) and classes (B,) that no contestant is judged by."""
+    """Random tokens (B, N) and random classes (B,)."""
     return torch.randint(VOCAB_SIZE, (size, length)), torch.randint(CLASSES, (size,))
 
 
 def training_step(model: nn.Module, made: Batch, fused: bool | None = True) -> Callable[[], None]:
-    """Forward, backward and AdamW on one batch; `fused` as posenc has it, None as torch has it."""
+    """Forward, backward and AdamW on one batch. `fused`: posenc sets True; None is torch's default."""
     tokens, targets = made
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
 
@@ -127,9 +125,9 @@ def evaluation(model: nn.Module, size: int, length: int) -> Callable[[], Tensor]
 
 
 def products(size: int, length: int, dtype: torch.dtype) -> Callable[[], None]:
-    """The limit: the matrix products of a training step and nothing else.
+    """The matrix products of a training step and nothing else, as a lower limit of its time.
 
-    Each layer: x·Wᵀ, dy·W and dyᵀ·x of its four linear maps, and of attention two products forward, four backward.
+    Each layer has x·Wᵀ, dy·W and dyᵀ·x of four linear maps; attention has two products forward and four backward.
     """
     rows, wide = size * length, 4 * DIM
     made = {width: torch.randn(rows, width, dtype=dtype) for width in (DIM, 3 * DIM, wide)}

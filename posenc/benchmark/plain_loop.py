@@ -1,8 +1,7 @@
-"""A sweep as a plain loop over x-transformers' models: what posenc's own is measured against in the section `answers`.
+"""A sweep as a plain loop over models of x-transformers. The section `answers` compares posenc's sweep with it.
 
-One script, as one would write it without posenc: draw a batch, step, validate now and then, test at every length on the
-whole of each test set. It draws from posenc's tasks, as it needs the same sequences, and has nothing else of posenc's:
-no Lightning, no Hydra, no checkpoints, no logs, no report.
+The script draws batches, trains, validates, and tests at every length. It uses posenc's tasks, so that the sequences
+are the same, but no Lightning, no Hydra, no checkpoints, no logs and no report.
 """
 
 import json
@@ -29,7 +28,7 @@ from posenc.training.stopping.schedule import warmup_cosine
 DIM, HEADS, LAYERS = 64, 4, 2
 BATCH, WARM_UP, LENGTH, LENGTHS = 64, 100, 32, (32, 64, 128, 256)
 EVALUATED = 32_768
-"""Tokens in a batch of an evaluation."""
+"""Tokens in one batch of an evaluation."""
 TASKS: dict[str, Callable[[], Task]] = {
     "pattern": lambda: PositionAwarePatternDataset(length=LENGTH, test_lengths=LENGTHS),
     "rel_pattern": lambda: RelativePattern(length=LENGTH, test_lengths=LENGTHS),
@@ -37,15 +36,15 @@ TASKS: dict[str, Callable[[], Task]] = {
 }
 RIVALS = tomllib.loads(files("posenc.benchmark").joinpath("rivals.toml").read_text())
 ENCODINGS: dict[str, dict[str, dict[str, Any]]] = RIVALS["encodings"]
-"""By name, what x-transformers calls them."""
+"""{encoding: its options in x-transformers}."""
 
 
 class Model(nn.Module):
-    """x-transformers' TransformerWrapper with flash attention, and a linear read-out of the last token or the mean."""
+    """x-transformers' TransformerWrapper with a linear read-out of the last token or of the mean."""
 
     def __init__(self, encoding: str, task: Task) -> None:
         super().__init__()
-        with warnings.catch_warnings():  # it uses torch.jit.script, which torch deprecates
+        with warnings.catch_warnings():  # x-transformers uses torch.jit.script, which torch deprecates
             warnings.simplefilter("ignore", DeprecationWarning)
             from x_transformers import Decoder, Encoder, TransformerWrapper
 
@@ -64,7 +63,7 @@ class Model(nn.Module):
 
 @torch.no_grad()
 def accuracy(model: nn.Module, chosen: Batch) -> float:
-    """The share of right answers in an evaluation set."""
+    """The share of right answers on an evaluation set."""
     model.eval()
     size = max(1, EVALUATED // chosen[0].shape[1])
     pairs = zip(*(each.split(size) for each in chosen), strict=True)
@@ -74,10 +73,10 @@ def accuracy(model: nn.Module, chosen: Batch) -> float:
 
 
 def run(encoding: str, task: Task, steps: int, every: int, sizes: Mapping[int, int]) -> tuple[float, dict[int, float]]:
-    """Train and test one model: the processor seconds of its training steps, and the accuracy at each test length.
+    """Train and test one model. Returns the processor seconds of its steps, and {test length: accuracy}.
 
     every  steps between two validations
-    sizes  sequences in the test set of each length
+    sizes  {test length: sequences in its test set}
     """
     torch.manual_seed(0)
     model, seconds = Model(encoding, task), 0.0
@@ -99,7 +98,7 @@ def run(encoding: str, task: Task, steps: int, every: int, sizes: Mapping[int, i
 
 
 def main(request: str) -> None:
-    """Run what `request` asks for, and print the processor seconds of all training steps; both are JSON."""
+    """Run the cells of `request`, and print the processor seconds of all training steps; both are JSON."""
     asked = json.loads(request)
     sizes = {int(length): size for length, size in asked["sizes"].items()}
     cells = [(encoding, TASKS[task]()) for task in asked["tasks"] for encoding in asked["encodings"]]

@@ -1,4 +1,4 @@
-"""What is measured: against other libraries, each encoding, length, data. Each gives rows of plain values."""
+"""The sections `peers`, `encodings`, `growth` and `data`. Each measures and returns rows of plain values."""
 
 import importlib.util
 import os
@@ -20,17 +20,17 @@ from posenc.streams import generator
 from posenc.training.memory import saved_bytes
 from posenc.training.precision import automatic, bfloat16_units
 
-LIGHT = 1 / 8
-"""Of memory: what keeps more for backward is not timed, as its backward pass takes several times as much."""
+MEMORY_SHARE = 1 / 8
+"""A model that keeps more than this share of memory for backward is not timed: its backward pass needs far more."""
 
 Row = dict[str, Any]
 Shape = tuple[int, int]
-"""Sequences in a batch, tokens in a sequence."""
+"""(sequences in a batch, tokens in a sequence)."""
 
 
 @dataclass
 class Section:
-    """A table: rows of plain values, and what a reader must know of them."""
+    """A table of plain values with notes."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ class Section:
 
 
 def described(model: nn.Module, size: int, length: int) -> Row:
-    """Parameters, and bytes kept for backward."""
+    """The number of parameters, and the MiB kept for backward."""
     tokens, _ = models.batch(size, length)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -48,14 +48,14 @@ def described(model: nn.Module, size: int, length: int) -> Row:
 
 
 def peers(shapes: Sequence[Shape], rounds: int) -> Section:
-    """posenc at its own precision and at float32, other libraries, and the matrix products alone."""
+    """posenc in its default precision and in float32, other libraries, and the matrix products alone."""
     section = Section("peers", "training step and evaluation, learned absolute positions; ratio: to the fastest peer")
     own = automatic("cpu")
     present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or installed(name)}
     for absent in sorted(models.PEERS.keys() - present.keys()):
         section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
     if not bfloat16_units():
-        section.notes.append("This CPU has no bfloat16 units: auto is 32-true, and bfloat16 is not measured.")
+        section.notes.append("This CPU has no bfloat16 units, so bfloat16 is not measured.")
     for size, length in shapes:
         precisions = ["32-true", *([own] if own != "32-true" else [])]
         contestants: dict[str, nn.Module] = {
@@ -86,20 +86,21 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
 
 
 def installed(peer: str) -> bool:
-    """Whether there is the library of this contestant."""
+    """Whether the library of a peer is installed."""
     return importlib.util.find_spec({"x-transformers": "x_transformers"}.get(peer, "transformers")) is not None
 
 
 def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Section:
-    """Every encoding against none under the same mask, in float32."""
+    """A step of every encoding in float32, as a ratio to none under the same mask."""
     section = Section("encodings", "training step of each encoding; ratios: to none under the same mask")
     every = [*built(names, max(length for _, length in shapes))]
     for size, length in shapes:
         contestants = {name: models.posenc_encoder(encoding, causal) for name, encoding, causal in every}
-        heavy = {name for name, model in contestants.items() if size * _of_one(model, length) > LIGHT * _memory()}
+        limit = MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        heavy = {name for name, model in contestants.items() if size * _kept_for_one(model, length) > limit}
         if heavy:
-            absent = ", ".join(sorted(heavy))
-            section.notes.append(f"Left out at {size} × {length}, as they keep over {LIGHT:.0%} of memory: {absent}.")
+            left_out = f"Left out at {size} × {length}, because they keep over {MEMORY_SHARE:.0%} of memory: "
+            section.notes.append(left_out + ", ".join(sorted(heavy)) + ".")
         contestants = {name: model for name, model in contestants.items() if name not in heavy}
         baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
         contestants = baselines | contestants
@@ -115,15 +116,10 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
     return section
 
 
-def _of_one(model: nn.Module, length: int) -> int:
-    """Bytes kept for backward of one sequence; what sequences share, as FIRE's table, is counted for each."""
+def _kept_for_one(model: nn.Module, length: int) -> int:
+    """Bytes kept for backward by a batch of one sequence, with what sequences share, such as FIRE's table."""
     tokens, _ = models.batch(1, length)
     return saved_bytes(model, lambda: model(tokens))
-
-
-def _memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _none(causal: bool) -> str:
@@ -131,18 +127,18 @@ def _none(causal: bool) -> str:
 
 
 def built(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalEncoding, bool]]:
-    """Name, encoding and whether its mask is causal, of those named, or of all that do something."""
+    """(name, encoding, whether its mask is causal) of `names`, or of all encodings, except those without hooks."""
     files = options("encoding")
     shape = (f"model.dim={models.DIM}", f"model.num_heads={models.HEADS}")
     for name in names or files:
-        held = [f"encoding.max_length={longest}"] if "max_length" in node_of(files[name]) else []
-        encoding = catalog.build(files[name], *shape, *held)
+        limit = [f"encoding.max_length={longest}"] if "max_length" in node_of(files[name]) else []
+        encoding = catalog.build(files[name], *shape, *limit)
         if encoding.hooks:
             yield name, encoding, encoding.causal_only
 
 
 def growth(shapes: Sequence[Shape], rounds: int) -> Section:
-    """A step at a constant number of tokens against length, beside what the operations predict."""
+    """Time of a step against length, with a constant number of tokens, beside the growth of its operations."""
     section = Section("growth", "training step without encoding against length; ratios: to the first row")
     made = {
         f"{size} × {length}": models.training_step(
@@ -162,7 +158,7 @@ def growth(shapes: Sequence[Shape], rounds: int) -> Section:
 
 
 def data(names: Sequence[str], rounds: int) -> Section:
-    """A batch of 128 of every task at its default length, against a step on it of the default size and precision."""
+    """Time to draw a batch of 128, as a ratio to a step of the default model on it, for every task."""
     precision = automatic("cpu")
     section = Section("data", f"drawing a batch of 128 at the default length; ratio: to a step on it, {precision}")
     steps: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Interleaved timing, and what a forward pass keeps for the backward pass."""
+"""Interleaved timing."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,17 +13,17 @@ WARM_UP = 2
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each round."""
+    """The seconds of each round."""
 
     seconds: np.ndarray
 
     @property
     def median(self) -> float:
-        """The middle round, in milliseconds."""
+        """The median, in milliseconds."""
         return 1e3 * float(np.median(self.seconds))
 
     def row(self, baseline: "Timing | None" = None) -> dict[str, float]:
-        """Minimum, quartiles and median in milliseconds; the ratio of medians to that of `baseline`."""
+        """Minimum, quartiles and median in milliseconds, and the ratio of the median to the median of `baseline`."""
         low, high = np.percentile(1e3 * self.seconds, (25, 75))
         row = {"min_ms": 1e3 * float(self.seconds.min()), "median_ms": self.median}
         row |= {"quartile_low_ms": float(low), "quartile_high_ms": float(high)}
@@ -31,7 +31,10 @@ class Timing:
 
 
 def race(steps: Mapping[str, Callable[[], Any]], rounds: int, title: str) -> dict[str, Timing]:
-    """Each contestant once a round, `rounds` times after two rounds that do not count."""
+    """Time one step of each contestant in every round, so that a change of the machine's speed affects all of them.
+
+    Two rounds of warm-up are left out.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in track(range(WARM_UP + rounds), title, transient=True):
         for name, step in steps.items():
