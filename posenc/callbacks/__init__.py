@@ -1,1 +1,1 @@
-"""Lightning callbacks that ask and never alter: progress, norms, figures."""
+"""Lightning callbacks that observe training: progress, norms, figures. None of them changes a run's numbers."""

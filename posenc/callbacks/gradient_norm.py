@@ -8,10 +8,10 @@ from posenc.training.module import SequenceModule
 
 
 class GradientNorm(L.Callback):
-    """Logs gradient/norm = ‖∂loss/∂θ‖₂ over all parameters, before clipping, where the trainer writes a row."""
+    """Logs gradient/norm = ‖∂loss/∂θ‖₂ over all parameters, before clipping, at each step whose scores are logged."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Measure and log."""
+        """Log the norm."""
         assert isinstance(pl_module, SequenceModule)
         if pl_module.logs_this_step:
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]

@@ -10,18 +10,17 @@ from posenc.training.module import SequenceModule
 
 
 class LayerGradients(L.Callback):
-    """Logs gradient_GROUP/layer_l = ‖∂loss/∂W‖_F, before clipping, where the trainer writes a row.
+    """Logs gradient_GROUP/layer_l = ‖∂loss/∂W‖_F, before clipping, at each step whose scores are logged.
 
-    GROUP is query, key, value, output or mlp (the root of the squares' sum over its two matrices); layer l is the l-th
-    block. The gradients are those that training has made, so nothing is computed twice; see
-    posenc.diagnostics.gradients for sources.
+    GROUP is query, key, value, output or mlp (the norm of both its matrices together); layer l is the l-th block, from
+    1. The gradients are those of the training step. Sources: posenc.diagnostics.gradients.
     """
 
     FAMILIES = tuple(f"gradient_{group}" for group in ("query", "key", "value", "output", "mlp"))
     """See posenc.callbacks.layers."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Measure and log."""
+        """Log the norms."""
         assert isinstance(pl_module, SequenceModule)
         if not pl_module.logs_this_step:
             return

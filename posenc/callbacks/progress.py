@@ -1,4 +1,4 @@
-"""One line in the terminal that says how far a run is and how it does; lines of text where there is no terminal."""
+"""Shows the progress and the scores of a run: one changing line in a terminal, printed lines elsewhere."""
 
 import multiprocessing
 import sys
@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 REFRESH = 10
 """Steps between two updates of the line."""
 SILENCE = 30.0
-"""Seconds after which the next step prints a line, where stdout is no terminal."""
+"""Seconds after which the next step prints a line, if stdout is not a terminal."""
 
 Scores = Callable[[], str]
 
 
 class _Bar:
-    """A line that changes, for a terminal."""
+    """One changing line, for a terminal."""
 
     def __init__(self, what: str, done: int, total: int) -> None:
         self._progress = Progress(
@@ -49,7 +49,7 @@ class _Bar:
 
 
 class _Lines:
-    """Lines such as `training 250/1,000  loss 0.123`, each flushed, for a file, a pipe or a batch job."""
+    """Printed lines such as `training 250/1,000  loss 0.123`, for a file, a pipe or a batch job."""
 
     def __init__(self, what: str, done: int, total: int, clock: Callable[[], float]) -> None:
         self._what, self._total, self._clock = what, total, clock
@@ -74,12 +74,12 @@ class _Lines:
 
 
 class ProgressLine(ProgressBar):
-    """Steps done, time left, and the newest training loss and validation scores.
+    """Shows the steps done, the time left, and the newest training loss and validation scores.
 
-    In a terminal it is one line that changes. Where stdout is no terminal, lines are printed: at the beginning of
-    training and of the test, at each validation, and at the first step after `SILENCE` seconds without a line.
+    If stdout is not a terminal, a line is printed at the beginning of training and of the test, at each validation, and
+    at the first step after `SILENCE` seconds without a line.
 
-    clock  seconds since any moment; it is read only where stdout is no terminal
+    clock  returns the seconds since a fixed moment; used only if stdout is not a terminal
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,14 +89,14 @@ class ProgressLine(ProgressBar):
         self._tested = 0
 
     def disable(self) -> None:
-        """Lightning's way of silencing all but the first process."""
+        """Hide the line. Lightning calls this in every process except the first."""
         self._enabled = False
 
     def enable(self) -> None:
         """Show the line."""
         self._enabled = type(self)._enabled
 
-    _enabled = multiprocessing.current_process().name == "MainProcess"  # a launcher's workers share one terminal
+    _enabled = multiprocessing.current_process().name == "MainProcess"  # the workers of a launcher share one terminal
 
     def _open(self, what: str, done: int, total: int) -> None:
         if self._enabled:
@@ -118,7 +118,7 @@ class ProgressLine(ProgressBar):
             self._line.update(trainer.global_step, lambda: self._scores(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the new scores, and the new end where the validation has set one."""
+        """Show the new scores, and the new last step if the validation has set one."""
         if self._line is not None:
             self._line.aim(trainer.max_steps)
             self._line.tell(trainer.global_step, lambda: self._scores(trainer))
@@ -147,7 +147,7 @@ class ProgressLine(ProgressBar):
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Close the line, so that the terminal works as before."""
         self._close()
 
     @staticmethod

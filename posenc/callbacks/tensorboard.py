@@ -1,4 +1,4 @@
-"""What TensorBoard shows beyond curves: charts of several layers, figures at the end, hyper-parameters of every run."""
+"""Adds to TensorBoard's curves: charts of several layers, figures of the trained model, and hyper-parameters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,14 +18,14 @@ from posenc.training.loggers.board import tag, write_row
 from posenc.training.module import SequenceModule
 
 PROBES = 64
-"""Sequences over which recorded attention is averaged."""
+"""The number of sequences over which attention is averaged."""
 
 
 class TensorBoardExtras(L.Callback):
-    """Charts by layer, attention maps, bias profile, similarity of position vectors, a row of the run's choices.
+    """Charts by layer, attention maps, bias profiles, similarity of position vectors, and a row of the HPARAMS tab.
 
-    hparams  the values to compare runs by in the HPARAMS tab
-    figures  whether to draw; half a second for each run, which a sweep leaves out (`python -m posenc analyze` draws)
+    hparams  the values by which the HPARAMS tab compares runs
+    figures  whether to draw figures, which takes half a second. A sweep does not; `python -m posenc analyze` can later
     """
 
     def __init__(self, hparams: Mapping[str, Any], figures: bool = True) -> None:
@@ -37,7 +37,7 @@ class TensorBoardExtras(L.Callback):
         return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lay out the charts that hold several curves; TensorBoard reads one layout, so other callbacks name theirs."""
+        """Define the charts with several curves, also those of other callbacks: TensorBoard reads one layout."""
         layout = {
             "beside what is achievable": {
                 name: ["Multiline", [tag(f"validation/{name}")]] for name in ("accuracy", "skill", "bits")
@@ -53,17 +53,14 @@ class TensorBoardExtras(L.Callback):
             writer.add_custom_scalars(layout)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw what the trained model does.
-
-        A run that was killed after its last step trains no more and has no end of training, but it is tested again.
-        """
+        """Draw the figures here, since a run that was killed after its last step is tested again but never trained."""
         assert isinstance(pl_module, SequenceModule)
         for writer in self._writers(trainer) if self.figures else ():
             for name, figure in draw(pl_module).items():
                 writer.add_figure(name, figure, trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A row for the HPARAMS tab: this run's choices and what they led to."""
+        """Write this run's hyper-parameters and test scores as a row of the HPARAMS tab."""
         scores = {
             tag(name): value.item()
             for name, value in trainer.callback_metrics.items()
@@ -75,10 +72,8 @@ class TensorBoardExtras(L.Callback):
 
 @torch.no_grad()
 def draw(module: SequenceModule) -> dict[str, Figure]:
-    """Figures of a model at its longest training length; an encoding that adds no bias or no vector has no such one."""
-    from posenc.figures import (
-        attention as figures,  # matplotlib takes most of a second, which runs without TensorBoard need not pay
-    )
+    """Figures of a model at its longest training length; those of bias and vectors only if the encoding adds them."""
+    from posenc.figures import attention as figures  # a late import, because matplotlib takes most of a second
 
     encoder, length = module.encoder, module.task.length[1]
     tokens, _ = module.task.split("validation").sample(generator(0, "figures"), PROBES, length)
@@ -99,7 +94,7 @@ def draw(module: SequenceModule) -> dict[str, Figure]:
     for name, record in zip(names, records[: len(encoder.encodings)], strict=False):
         if isinstance(record.bias, ByPairs):
             curve = bias_curve(record, positions)
-            assert curve is not None  # as there is a bias
+            assert curve is not None
             drawn[f"bias/{name}"] = figures.bias_profile(curve.logits, curve.distances)
         elif record.bias is not None and not isinstance(record.bias, Dense):
             table = record.bias.table.mean((0, 2))
