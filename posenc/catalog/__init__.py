@@ -1,1 +1,1 @@
-"""Pages of all encodings and of all tasks, from their own docstrings."""
+"""Tables and pages of all encodings, tasks and recipes, made from docstrings and config files."""

@@ -1,7 +1,7 @@
-"""The catalogue: `python -m posenc encodings` lists every encoding, `python -m posenc encodings rope` draws its card.
+"""`python -m posenc encodings` lists every encoding; `python -m posenc encodings rope` draws the card of one.
 
-What it says is read from the code: facts from the class's attributes (tests hold them true), the number of parameters
-from the encoding as it is built, words from the class's docstring and from the first line of the yaml file.
+Facts come from attributes of the class, which tests check; the number of parameters from the built encoding; texts from
+the class's docstring and from the first line of the yaml file.
 """
 
 import inspect
@@ -29,7 +29,7 @@ from posenc.runs.writing import write_picture
 PICTURES = Path("runs/catalog")
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 MODEL = "D = 64, H = 4, 2 layers"
-"""The default model, for which parameters are counted."""
+"""The default model, whose parameters are counted."""
 
 
 @dataclass(frozen=True)
@@ -43,41 +43,41 @@ class EncodingEntry:
 
     @property
     def depth(self) -> int:
-        """The fewest layers, at least two, that it fills."""
+        """The smallest number of layers, at least two, that the encoding's pattern of layers divides."""
         return math.lcm(2, self.encoding.layers_in_pattern)
 
     @property
     def causal(self) -> bool:
-        """Whether it is defined under a causal mask only."""
+        """Whether the encoding needs a causal mask."""
         return self.encoding.causal_only
 
     @property
     def documentation(self) -> str:
         """The class's docstring."""
-        return inspect.cleandoc(type(self.encoding).__doc__ or "–")  # of the class itself, not of one that it extends
+        return inspect.cleandoc(type(self.encoding).__doc__ or "–")  # inspect.getdoc would take a parent's docstring
 
     @property
     def formula(self) -> str:
-        """Its first line."""
+        """The first paragraph of the docstring."""
         return self.documentation.split("\n\n")[0].replace("\n", " ").rstrip(".")
 
     @property
     def prose(self) -> str:
-        """The rest of it, a paragraph a line."""
+        """The other paragraphs of the docstring, one in each line."""
         return "\n".join(part.replace("\n", " ") for part in self.documentation.split("\n\n")[1:])
 
     @property
     def source(self) -> str:
-        """The link to who published it."""
+        """The link to the publication."""
         return self._fact("source", "–")
 
     @property
     def proof(self) -> tuple[str, ...]:
-        """What tests compare it with."""
+        """The implementations with which tests compare the encoding."""
         return self._fact("proof", ())
 
     def _fact(self, name: str, default: Any) -> Any:
-        """An attribute of the class itself, not of one that it extends, or what differs from it in this option."""
+        """An attribute of the class, without inherited ones; `VARIANTS` overrides it for this option."""
         return VARIANTS.get(self.name, {}).get(name, vars(type(self.encoding)).get(name, default))
 
     @property
@@ -87,12 +87,12 @@ class EncodingEntry:
 
     @property
     def reach(self) -> str:
-        """What holds beyond the training length."""
+        """The lengths at which the encoding is defined."""
         return "to max_length" if hasattr(self.encoding, "max_length") else "defined"
 
     @property
     def enters(self) -> str:
-        """Where position enters, by the hooks that the class overrides."""
+        """Where position enters the model, according to the hooks that the class overrides."""
         at = {"bias": "logits", "rotate": "queries and keys"}
         at["embed"] = "embeddings" if self.encoding.inject == "input" else "attention's input"
         shown = self.encoding.hooks if len(self.encoding.leaves) > 1 else self.encoding.hooks[-1:]
@@ -100,7 +100,7 @@ class EncodingEntry:
 
     @property
     def layers(self) -> str:
-        """Whether all layers share what is learned."""
+        """Whether all layers share the learned parameters."""
         if not self.parameters:
             return "nothing learned"
         if not self.encoding.per_layer:
@@ -109,17 +109,17 @@ class EncodingEntry:
 
     @property
     def decodes(self) -> str:
-        """Whether it goes on token by token with a cache, or why not."""
+        """Whether a model can decode token by token with a cache, or why not."""
         return f"no: {self.encoding.one_pass}" if self.encoding.one_pass else "yes"
 
     @property
     def depends(self) -> str:
-        """What it is a function of."""
+        """The inputs of which the encoding is a function."""
         return ", ".join(sorted(self.encoding.depends_on)) or "nothing"
 
 
 def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[EncodingEntry]:
-    """The encodings of configs/encoding and of the config folder `folder`, by name; only `names` if there are any."""
+    """The encodings of configs/encoding and of the config folder `folder`, or only those of `names`."""
     for name, file, published in chosen("encoding", names, folder):
         encoding = build(file)
         layers = nn.ModuleList(encoding.for_layers(math.lcm(2, encoding.layers_in_pattern)))
@@ -127,15 +127,15 @@ def entries(names: Sequence[str] = (), folder: Path | None = None) -> Iterator[E
 
 
 def build(file: Path, *overrides: str) -> PositionalEncoding:
-    """The encoding of a config file in the default model, under a causal mask where it is defined only so."""
+    """The encoding of a config file in the default model, with a causal mask if the encoding needs one."""
     config = configured("encoding", file, f"model.causal={str(needs_causal(file)).lower()}", *overrides)
     encoding = make(config, "encoding")
-    encoding.trained_at(config.dataset.length)  # of `pattern`, whose items are its tokens
+    encoding.trained_at(config.dataset.length)  # in `pattern`, length is the number of tokens
     return encoding
 
 
 def needs_causal(file: Path) -> bool:
-    """Whether the encoding of a config file, or a part of it, is defined under a causal mask only."""
+    """Whether the encoding of a config file, or a part of it, needs a causal mask."""
     node = node_of(file)
     target = node.get("_target_")
     if isinstance(target, str) and getattr(locate("encoding", target), "causal_only", False):
@@ -174,12 +174,12 @@ def page(found: Sequence[EncodingEntry]) -> str:
     lines = heading(
         "encodings",
         f"Parameters are those of the default model ({MODEL}); their formulas have L layers, and d = D/H. *In each "
-        "layer* says whether all layers share them or each has its own, which `model.encoding_per_layer` changes. "
-        "*With a cache* says whether a causal model decodes token by token to what one pass gives. What does not "
-        "depend on the extent is alone what it is packed with others or padded; what does not depend on the position "
-        "either is the same at any offset. Tests hold all of this. "
-        "*Proof* names the implementations that a test compares each encoding with to 1e-5, or `formula`: the paper's "
-        "formula in numpy, written independently.",
+        "layer* says whether all layers share them or each has its own; `model.encoding_per_layer` changes this. "
+        "*With a cache* says whether a causal model that decodes token by token gives the same as one pass. If an "
+        "encoding does not depend on the extent, padding and packed neighbours change nothing. If it also does not "
+        "depend on the position, an offset changes nothing. Tests check all of this. "
+        "*Proof* names the implementations with which a test compares the encoding to 1e-5; `formula` is the paper's "
+        "formula, written independently in numpy.",
     )
     lines += ["![every encoding's logit between equal tokens against their distance](encodings.png)", ""]
     rows = {entry.name: row(entry) for entry in found}
@@ -193,7 +193,7 @@ def page(found: Sequence[EncodingEntry]) -> str:
 
 
 def print_card(entry: EncodingEntry, folder: Path) -> None:
-    """One encoding in words and in a picture; of a mixture over layers each part has its own."""
+    """Print an encoding's facts and draw its picture. A mixture over layers has no picture; its parts have."""
     from posenc.figures import cards
 
     console = Console()
@@ -230,7 +230,7 @@ def show(
     config_dir: Path | None = None,
     pictures: Path = Path("runs", "catalog"),
 ) -> None:
-    """`python -m posenc encodings`: the table, the page, one picture of all, or a card of each that is named."""
+    """Print the table, the page or the cards of `names`, or draw all encodings in one picture."""
     torch.manual_seed(0)
     found = list(entries(names, config_dir))
     if gallery:

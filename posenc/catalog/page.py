@@ -1,4 +1,4 @@
-"""What the pages of encodings and of tasks share: the files of a config group, what each of them builds, tables."""
+"""Code that the pages of encodings, tasks and recipes share: files of a config group, their configs, and tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -18,11 +18,11 @@ from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
 
 PAGE_LETTERS = 150
-"""Characters in a line of a table where the output is not a terminal."""
+"""Characters in a line of a table if the output is not a terminal."""
 
 
 def options(group: str, own: Path | None = None) -> dict[str, Path]:
-    """The files of a group by the name of their option, those of the user's config folder `own` too."""
+    """{option: file} of a config group, with the files of the user's config folder `own`."""
     if own is not None and not (own / group).is_dir():
         raise ConfigError(f"--config-dir {own} has no folder `{group}`.")
     folders = [CONFIGS, *([own.resolve()] if own else [])]
@@ -30,7 +30,7 @@ def options(group: str, own: Path | None = None) -> dict[str, Path]:
 
 
 def chosen(group: str, names: Sequence[str] = (), own: Path | None = None) -> Iterator[tuple[str, Path, str]]:
-    """The options of a group, only `names` if there are any: name, file, and what the file's first line says of it."""
+    """(name, file, text of the file's first line) of each option of a group, or only of `names`."""
     files = options(group, own)
     files |= {name: CONFIGS / group / f"{name}.yaml" for name in names if group == "encoding" and is_mixture(name)}
     for name in names:
@@ -41,18 +41,17 @@ def chosen(group: str, names: Sequence[str] = (), own: Path | None = None) -> It
 
 
 def node_of(file: Path) -> DictConfig:
-    """What an option's file holds, not resolved. Raises ConfigError where that is no group of options."""
+    """The content of an option's file, not resolved. Raises ConfigError if it is a list."""
     node = OmegaConf.load(file) if file.exists() else OmegaConf.create(mixture(file.stem))
     if not isinstance(node, DictConfig):
-        raise ConfigError(f"{file} holds a list; a config file holds options, such as _target_: mine.MyEncoding.")
+        raise ConfigError(f"{file} contains a list; a config file contains options, such as _target_: mine.MyEncoding.")
     return node
 
 
 def configured(group: str, file: Path, *overrides: str) -> DictConfig:
-    """The config that `python train.py GROUP=NAME OVERRIDES` has, for an option's file.
+    """The config of `python train.py GROUP=NAME OVERRIDES`, where `file` is the file of the option NAME.
 
-    Composing takes Hydra a fifth of a second, so an option without defaults of its own is put into a config that is
-    composed once.
+    Hydra needs 0.2 s to compose a config. So a file without a defaults list is put into a config that is composed once.
     """
     node = node_of(file)
     if "defaults" in node or any(word.startswith(f"{group}.") for word in overrides):
@@ -71,7 +70,7 @@ def _composed(*overrides: str) -> DictConfig:
 
 
 def console() -> Console:
-    """A terminal, or lines of a width in which a table fits."""
+    """A console that is wide enough for a table."""
     made = Console()
     made.width = made.width if made.is_terminal else PAGE_LETTERS
     return made
@@ -80,7 +79,7 @@ def console() -> Console:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str], whole: Sequence[str]
 ) -> None:
-    """A table in the terminal; columns in `right` stand there, those in `whole` are not wrapped."""
+    """Print a table. `right`: columns aligned right; `whole`: columns that are not wrapped."""
     table = terminal.table(title)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=column in whole)
@@ -90,13 +89,13 @@ def print_table(
 
 
 def heading(what: str, text: str) -> list[str]:
-    """The first lines of the page of all encodings or of all tasks."""
+    """The first lines of a page."""
     made = f"Made by `python -m posenc {what} --markdown > docs/{what}.md`; a test holds that it is up to date."
     return [f"# The {what}", "", "[Documentation](README.md)", "", f"{made} {text}", ""]
 
 
 def markdown_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
-    """The lines of a table whose first column, the keys of `rows`, links to the headings of that name."""
+    """The lines of a table. Each cell of the first column links to the heading named by the row's key."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for name, (first, *cells) in rows.items():
         lines.append(f"| [{first}](#{name}) | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

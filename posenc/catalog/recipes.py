@@ -1,4 +1,4 @@
-"""The recipes: `python -m posenc recipes` says layer by layer what each released model does with position."""
+"""`python -m posenc recipes` says layer by layer how each released model encodes position."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,38 +15,38 @@ from posenc.config.mixtures import name_of
 
 COLUMNS = ("recipe", "layers × encoding", "window", "base", "logit scale", "block", "source")
 BLOCK = ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap")
-"""What `block` says of the model, where it is not null or false."""
+"""The options of the model in the column `block`, except those that are null or false."""
 
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """One `recipe=NAME`: its file's comment, and the config that it makes."""
+    """One `recipe=NAME`: the comment in its file, and its config."""
 
     name: str
     comment: tuple[str, ...]
     config: DictConfig
     words: tuple[str, ...]
-    """The encoding of each layer of the pattern, as `encoding=` has it."""
+    """The encoding of each layer of the pattern, as written in `encoding=`."""
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """The first line of the comment."""
         return self.comment[0]
 
     @property
     def prose(self) -> str:
-        """Where it comes from, and what is left out."""
+        """The rest of the comment: where the recipe comes from, and what it leaves out."""
         return " ".join(self.comment[1:])
 
     @property
     def source(self) -> str:
-        """The first link."""
+        """The first link of the comment."""
         found = re.search(r"https://[^\s,;]*[^\s,;.]", self.prose)
         return found[0] if found else "–"
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Its row in the table."""
+        """The recipe's row in the table."""
         model = self.config.model
         encodings = _counted([word.partition("@")[0] for word in self.words])
         bases = [self._node(word).get("base") for word in self.words]
@@ -61,7 +61,7 @@ class RecipeEntry:
 
 
 def entries(names: Sequence[str] = ()) -> Iterator[RecipeEntry]:
-    """The recipes of configs/recipe, by name; only `names` if there are any."""
+    """The recipes of configs/recipe, or only those of `names`."""
     files = options("recipe")
     for name in names:
         checks.one_of("catalogue", sorted(files), recipe=name)
@@ -82,14 +82,14 @@ def _encoding(file: Path) -> str:
 
 
 def _said(value: Any, nothing: str = "–") -> str:
-    """A value of the model; of a list the values of its layers."""
+    """A value of the model as text. A list has one value for each layer."""
     value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     values = value if isinstance(value, list) else [value]
     return _counted([nothing if each is None else str(each).lower() if each is True else str(each) for each in values])
 
 
 def _counted(values: Sequence[str]) -> str:
-    """`5 × near, far`: neighbours that are equal are counted; of one value for all layers, the value."""
+    """Counts equal neighbours, as in `5 × near, far`. A value that all layers share is not counted."""
     groups = [(value, len([*same])) for value, same in groupby(values)]
     if len(groups) == 1:
         return groups[0][0]
@@ -100,11 +100,11 @@ def page(found: Sequence[RecipeEntry]) -> str:
     """The page docs/recipes.md."""
     lines = heading(
         "recipes",
-        "A recipe is what a released model does with position, at the size of the experiment: which encoding, window, "
-        "base and logit scale each layer has, in the block that it is published with. `5 × a, b` is a pattern of six "
-        "layers, which repeats; one value holds for all layers. A window counts keys to the left of the query. The "
-        "block is that of `model=llama` but for what the column says. All recipes have 12 layers, which every pattern "
-        "fills.",
+        "A recipe encodes position as a released model does, in a model of the experiment's size: each layer has the "
+        "released encoding, window, base and logit scale, and the published block. `5 × a, b` is a pattern of six "
+        "layers, which repeats; a single value holds for all layers. A window counts keys to the left of the query. "
+        "The block is that of `model=llama`, except for the options in the column *block*. All recipes have 12 layers, "
+        "a multiple of every pattern.",
     )
     cells = {entry.name: entry.cells for entry in found}
     lines += markdown_table(COLUMNS, {name: (*row[:-1], f"[source]({row[-1]})") for name, row in cells.items()})
@@ -115,7 +115,7 @@ def page(found: Sequence[RecipeEntry]) -> str:
 
 
 def show(names: Sequence[str], markdown: bool = False) -> None:
-    """`python -m posenc recipes`: the table, the page, or in full each recipe that is named."""
+    """Print the table, the page, or the table and comments of `names`."""
     found = list(entries(names))
     if markdown:
         print(page(found), end="")

@@ -1,4 +1,4 @@
-"""The tasks: `python -m posenc tasks` lists them with what is achievable, `... rel_pattern` explains one."""
+"""`python -m posenc tasks` lists the tasks with their ceilings; `python -m posenc tasks rel_pattern` explains one."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ class TaskEntry:
 
     @property
     def words(self) -> str:
-        """What it asks, its law and its source, and what is published about it."""
+        """The task's docstring and published results."""
         published = fill(f"Published: {self.task.published}", 116, break_on_hyphens=False)
         return f"{inspect.getdoc(type(self.task))}\n\n{published}"
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Its row in the table."""
+        """The task's row in the table."""
         length = self.task.length[1]
         shown = ("–" if ceiling is None else f"{ceiling:.3f}" for ceiling in self.task.ceilings(length))
         answers = "a token" if self.task.per_token else "a sequence"
@@ -36,7 +36,7 @@ class TaskEntry:
 
 
 def entries(names: Sequence[str] = ()) -> Iterator[TaskEntry]:
-    """The tasks of configs/dataset, by name; only `names` if there are any."""
+    """The tasks of configs/dataset, or only those of `names`."""
     for name, file, question in chosen("dataset", names):
         yield TaskEntry(name, make(configured("dataset", file), "dataset"), question)
 
@@ -45,8 +45,9 @@ def page(found: Sequence[TaskEntry]) -> str:
     """The page docs/tasks.md."""
     lines = heading(
         "tasks",
-        "Ceilings are of accuracy at the default length: the best of any model that sees only the bag of tokens, and "
-        "of any model. Where both are equal no encoding can help, and skill is undefined.",
+        "A ceiling is the highest possible accuracy at the default length. *Order-blind* is the ceiling of models that "
+        "see only the bag of tokens, *order-aware* that of any model. If both are equal, no encoding can help, and "
+        "skill is undefined.",
     )
     lines += markdown_table(COLUMNS, {entry.name: entry.cells for entry in found})
     for entry in found:
@@ -56,7 +57,7 @@ def page(found: Sequence[TaskEntry]) -> str:
 
 
 def show(names: Sequence[str], markdown: bool = False) -> None:
-    """`python -m posenc tasks`: the table, the page, or in full each task that is named."""
+    """Print the table, the page, or the text of each task in `names`."""
     found = list(entries(names))
     if markdown:
         print(page(found), end="")

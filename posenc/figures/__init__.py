@@ -1,1 +1,1 @@
-"""Figures of matplotlib that several rooms draw."""
+"""Figures that several packages draw with matplotlib."""

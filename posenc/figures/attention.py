@@ -1,4 +1,4 @@
-"""Figures of what attention and an encoding do. Tensors in, a matplotlib Figure out; nothing is global."""
+"""Figures of attention weights, biases and position vectors. Functions take tensors and return a matplotlib Figure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from posenc.figures.marks import End, colourbar, dress, end_labels, heat, sheet
 from posenc.figures.style import CARD, CEILING, DPI, WIDTH, look, shades
 
 MAX_CURVES = 12
-"""Heads whose lines are named; of more, the first and the last."""
+"""The largest number of heads whose lines are all named; of more heads, only the first and the last are."""
 
 
 @look()
 def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -> Figure:
-    """One map for each layer (row) and head (column): how much each query (down) attends to each key (across)."""
+    """One map of the weights (query down, key across) for each layer (row) and head (column)."""
     rows, columns = len(weights), len(weights[0])
     width = min(WIDTH, 2.1 * columns + 1)
     figure, axes = sheet(rows * columns, columns, (width - 0.9) / columns + 0.15, title, width)
@@ -40,14 +40,13 @@ def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -
 
 @look()
 def attention_card(weights: Float[Tensor, "H N N"], title: str) -> Figure:
-    """The maps of one layer as small as TensorBoard shows a picture."""
+    """The maps of one layer, in the size of a picture in TensorBoard."""
     columns = min(4, len(weights), max(2, round(len(weights) ** 0.5)))
     figure, axes = sheet(len(weights), columns, CARD / columns + 0.1, title, CARD)
     for head, axis in enumerate(axes):
         heat(axis, weights[head].float().cpu().numpy(), 0, float(weights.max()), "magma")
         axis.set_title(f"head {head}", weight="normal")
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
     figure.supxlabel("key position →", fontsize="medium")
     figure.supylabel("← query position", fontsize="medium")
     figure.set_dpi(DPI)
@@ -56,7 +55,7 @@ def attention_card(weights: Float[Tensor, "H N N"], title: str) -> Figure:
 
 @look()
 def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"]) -> Figure:
-    """Logit against signed distance, one line a head."""
+    """Logit against signed distance, one line for each head."""
     figure, (axis,) = sheet(1, 1, 2.5, width=CARD)
     ends = heads(axis, distances.tolist(), table)
     axis.axvline(0, color=CEILING, lw=0.8, zorder=1)
@@ -67,7 +66,7 @@ def bias_profile(table: Float[Tensor, "H M"], distances: Float[Tensor, " M"]) ->
 
 
 def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any) -> list[End]:
-    """One line a head; where each ends on the right."""
+    """Draw one line for each head. Returns the right ends of the named lines."""
     values, colours = rows.float().cpu().numpy(), shades(len(rows))
     for row, colour in zip(values, colours, strict=True):
         axis.plot(x, row, color=colour, lw=1.4, **how)
@@ -78,7 +77,7 @@ def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any
 
 @look()
 def position_similarity(vectors: Float[Tensor, "N D"]) -> Figure:
-    """Cosine of the vectors of every two positions."""
+    """The map of `similarity`, in the size of a picture in TensorBoard."""
     figure, (axis,) = sheet(1, 1, 2.9, width=CARD)
     similarity(axis, vectors)
     figure.set_dpi(DPI)
@@ -86,7 +85,7 @@ def position_similarity(vectors: Float[Tensor, "N D"]) -> Figure:
 
 
 def similarity(axis: Axes, vectors: Float[Tensor, "N D"]) -> None:
-    """Draw on `axis` the cosine of each position vector (down) with each other (across)."""
+    """Draw the cosine between any two position vectors."""
     unit = vectors.float() / vectors.float().norm(dim=-1, keepdim=True).clamp(min=1e-12)
     image = heat(axis, (unit @ unit.T).cpu().numpy(), -1, 1, "RdBu_r")
     dress(axis, axis.get_title(loc="left"), "position", "position")

@@ -1,4 +1,4 @@
-"""Pictures of encodings: a card of one, a gallery of all."""
+"""Pictures of encodings: the card of one encoding and the gallery of all."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from posenc.figures.style import CEILING, SMALL, TEXT, WIDTH, look, shades
 
 @look()
 def encoding_card(name: str, portrait: Portrait) -> Figure:
-    """Left: the logit between equal tokens against their distance. Right: what makes it so."""
+    """Left: the logit between equal tokens against their distance. Right: vectors, rotations or logits behind it."""
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
     ends = heads(left, portrait.distances.tolist(), portrait.logits)
@@ -23,13 +23,13 @@ def encoding_card(name: str, portrait: Portrait) -> Figure:
         similarity(right, portrait.vectors)
         right.set_title("similarity of position vectors")
     elif portrait.turned is not None:
-        turned = portrait.turned.float().T.cpu().numpy()
+        turned = portrait.turned.T.numpy()
         top = float(np.abs(turned).max())
         image = heat(right, turned, -top, top, "RdBu_r", aspect="auto")
-        dress(right, "a key of ones, after its turn", "position", "component")
+        dress(right, "a key of ones after rotation", "position", "component")
         colourbar(image, right)
     else:
-        matrix = portrait.matrix.float().cpu().numpy()
+        matrix = portrait.matrix.numpy()
         image = heat(right, matrix, float(matrix.min()), float(matrix.max()))
         dress(right, "logits, mean of the heads", "key position", "query position")
         colourbar(image, right)
@@ -38,7 +38,7 @@ def encoding_card(name: str, portrait: Portrait) -> Figure:
 
 @look()
 def encoding_gallery(portraits: Mapping[str, Portrait], columns: int = 5) -> Figure:
-    """Every encoding's logit between equal tokens against their distance, one small chart each."""
+    """For each encoding one small chart of the logit between equal tokens against their distance."""
     figure, axes = sheet(len(portraits), columns, 1.2)
     for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
         for row, colour in zip(portrait.logits.float().cpu().numpy(), shades(len(portrait.logits)), strict=True):

@@ -1,4 +1,4 @@
-"""Figures of test scores against length and against the place in the sequence."""
+"""Figures of test scores against length, and against position in the sequence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from posenc.figures.style import ACCENT, CEILING, SHADE, SMALL, look, shades
 
 @look()
 def length_curves(result: Mapping[str, Any]) -> Figure:
-    """Accuracy beside its ceilings, and skill, against the test length; the trained range is shaded.
+    """Left: accuracy and its ceilings against the test length. Right: skill, or bits per target if no ceiling is known.
 
-    `result` is what result.json holds. Where no ceiling is known, bits a target beside the references stand right.
-    Bars are 95 % intervals over test sequences, cut at what is possible.
+    `result` is the content of result.json. The trained range is shaded. Bars are 95 % intervals over test sequences,
+    cut at the possible values.
     """
     rows = {int(length): row for length, row in result["test"].items()}
     figure, (left, right) = sheet(2, 2, 3.0, _finding(result, rows))
@@ -32,9 +32,8 @@ def length_curves(result: Mapping[str, Any]) -> Figure:
         level(right, (0, 1))
         beside += [End(max(skill), y, name, CEILING) for y, name in ((0, "order-blind"), (1, "best possible"))]
     else:
-        beside = [
-            _bars(right, {n: (row["bits"], row.get("bits_standard_error") or 0.0) for n, row in rows.items()}, "bits")
-        ]
+        bits = {n: (row["bits"], row.get("bits_standard_error") or 0.0) for n, row in rows.items()}
+        beside = [_bars(right, bits, "bits")]
         level(right, result["references"].values())
         beside += [End(max(rows), y, name.replace("_", " "), CEILING) for name, y in result["references"].items()]
     right.set_ylabel("skill" if skill else "bits a target (lower is better)")
@@ -45,7 +44,7 @@ def length_curves(result: Mapping[str, Any]) -> Figure:
 
 
 def _bars(axis: Axes, points: Mapping[int, tuple[float, float]], name: str) -> End:
-    """A line with intervals of 1.96 standard errors, scores at most 1 and bits at least 0; its end."""
+    """Draw values with intervals of ±1.96 standard errors, cut at 1 (bits: at 0). Returns the end of the line."""
     xs, ys = list(points), np.array([value for value, _ in points.values()])
     errors = 1.96 * np.array([error for _, error in points.values()])
     low, high = ys - errors, ys + errors
@@ -56,7 +55,7 @@ def _bars(axis: Axes, points: Mapping[int, tuple[float, float]], name: str) -> E
 
 
 def _finding(result: Mapping[str, Any], rows: Mapping[int, Mapping[str, float]]) -> str:
-    """What the run keeps, trained and longest, and what it is a run of."""
+    """The score at the trained length and at the longest, with the run's encoding, task, positions and seed."""
     metric = "skill" if any("skill" in row for row in rows.values()) else "bits"
     known = {n: row[metric] for n, row in rows.items() if metric in row}
     inside = [n for n in known if n <= result["trained_lengths"][1]] or [min(known)]
@@ -67,7 +66,7 @@ def _finding(result: Mapping[str, Any], rows: Mapping[int, Mapping[str, float]])
 
 
 def _length_axis(axis: Axes, result: Mapping[str, Any], lengths: Sequence[int]) -> None:
-    """Length on a logarithmic axis: trained range shaded, lengths at which the encoding is undefined crossed out."""
+    """Set up the length axis. A dashed line marks each length at which the encoding is undefined."""
     lost = [int(length) for length in result["undefined"]]
     length_axis(axis, sorted({*lengths, *lost}), tuple(result["trained_lengths"]), "test length")
     for length in lost:
@@ -79,12 +78,13 @@ def _length_axis(axis: Axes, result: Mapping[str, Any], lengths: Sequence[int]) 
 
 @look()
 def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: str) -> Figure:
-    """Bits a target against its place in the sequence, one line a test length, averaged over octaves' eighths.
+    """Bits per target against position, one line for each test length, averaged over eighths of octaves.
 
-    `trained` is how many tokens the longest sequence of training has; a task may read more of them than its length.
-    `rows` are those of by_position.csv. A model whose line keeps falling past the trained length uses the longer
-    context; one whose line rises does not extrapolate. A band is a 95 % interval over test sequences, as wide as if the
-    places that a point averages were all alike, which is the widest that they can make it.
+    rows     the rows of by_position.csv
+    trained  tokens in the longest training sequence, which may be more than the task's length
+
+    If a line falls beyond `trained`, the model uses the longer context; if it rises, the model does not extrapolate. A
+    band is a 95 % interval over test sequences. It is an upper limit: errors of averaged positions count as equal.
     """
     lengths = sorted({int(row["length"]) for row in rows})
     drawn = []
@@ -109,7 +109,7 @@ def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: st
 
 
 def pooled(place: np.ndarray, value: np.ndarray, weight: np.ndarray, octave: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means over bins of equal width on a logarithmic axis, `octave` of them an octave."""
+    """Weighted means of place and of value over logarithmic bins, with `octave` bins in each octave."""
     bins = np.floor(np.log2(place) * octave).astype(int)
     kept = np.unique(bins)
     mean = [[np.average(each[bins == b], weights=weight[bins == b]) for b in kept] for each in (place, value)]

@@ -1,4 +1,4 @@
-"""What every picture is made of: a sheet of panels, names where lines end, lengths, ceilings, one row an arm."""
+"""Parts of all figures: panels, labels at the ends of lines, length axes, ceilings, rows of arms."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ from posenc.figures.vectors import TIP
 
 DOTTED = (0, (1.2, 2))
 LETTERS = 104
-"""Of a title in one line."""
+"""Characters in one line of a title that is `WIDTH` wide."""
 
 
 class End(NamedTuple):
-    """A name beside the end of a line: where the line ends, what to write, and its colour."""
+    """The end of a line, and the text and colour of its label."""
 
     x: float
     y: float
@@ -29,7 +29,7 @@ class End(NamedTuple):
 
 
 def sheet(panels: int, columns: int, height: float, title: str = "", width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    """So many panels, `columns` a row, each `height` inches high, under a title that states the finding."""
+    """A figure of `panels` panels, with `columns` in a row, each `height` inches high, under a title."""
     columns = max(1, min(columns, panels))
     rows = -(-panels // columns)
     figure = Figure(figsize=(width, 1), layout="constrained")
@@ -41,7 +41,7 @@ def sheet(panels: int, columns: int, height: float, title: str = "", width: floa
 
 
 def entitle(figure: Figure, title: str) -> float:
-    """Write the finding above all panels; its height in inches."""
+    """Write the title above all panels. Returns its height in inches."""
     if not title:
         return 0.0
     lines = textwrap.wrap(title, int(LETTERS * figure.get_figwidth() / WIDTH))
@@ -50,28 +50,28 @@ def entitle(figure: Figure, title: str) -> float:
 
 
 def shown(name: str) -> str:
-    """A name as a label; matplotlib hides those that begin with _."""
+    """A name as a label. A thin space precedes _, since matplotlib hides labels that begin with _."""
     return "\u2009" + name if name.startswith("_") else name
 
 
 def tip(name: str, *lines: str) -> str:
-    """The gid of an artist that belongs to `name` and says these lines under the pointer."""
+    """The gid of an artist that belongs to `name` and has these lines as its tooltip."""
     return TIP + "\n".join((name, *lines))
 
 
 def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
-    """Write the names right of the axes, each as near to its line's end as the others let it.
+    """Write labels right of the axes, without overlap, as near to the ends of their lines as possible.
 
-    height  of the axes in inches, roughly: how far two lines of type are apart on it
+    height  approximate height of the axes in inches, which gives the distance of two lines of text
     """
     if not ends:
         return
     gap = SMALL * 1.22 / 72 / height
-    axis.autoscale_view()  # sets the limits, where they follow from the lines
+    axis.autoscale_view()  # sets limits that follow from the lines
     where = (axis.transScale + axis.transLimits).transform([(end.x, end.y) for end in ends])
     order = np.argsort(where[:, 1], kind="stable")
     lines = np.array([1 + ends[k].text.count("\n") for k in order])
-    gaps = gap * (lines[:-1] + lines[1:]) / 2  # a name is centred at its place
+    gaps = gap * (lines[:-1] + lines[1:]) / 2  # a label is centred at its place
     for k, place in zip(order, spread(np.clip(where[order, 1], 0, 1), gaps), strict=True):
         end, moved = ends[k], abs(place - where[k, 1]) > gap / 2 or where[k, 0] < 0.85
         line = {"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
@@ -83,7 +83,7 @@ def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
 
 
 def name_lines(axis: Axes, height: float = 2.2) -> None:
-    """Write the label of each line where it ends; `height` as in `end_labels`."""
+    """Write the label of each line at its end; `height` as in `end_labels`."""
     ends: list[End] = []
     for line in axis.lines:
         points = np.column_stack([np.asarray(values, dtype=float) for values in line.get_data()])
@@ -95,17 +95,17 @@ def name_lines(axis: Axes, height: float = 2.2) -> None:
 
 
 def power(exponent: float) -> str:
-    """A power of ten as text, since no text of a figure is read as a formula."""
+    """A power of ten as text, because figures do not parse formulas."""
     return "10" + f"{exponent:g}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def spread(places: np.ndarray, gaps: float | np.ndarray) -> np.ndarray:
-    """The nearest places in [0, 1], in least squares, that keep their order and are `gaps` apart.
+    """The places in [0, 1], nearest to `places` in least squares, that keep their order and are `gaps` apart.
 
     gaps  one number, or one for each pair of neighbours
 
-    Isotonic regression of the places less their steps, by pooling adjacent violators, then cut to what is left of
-    [0, 1], which solves the bounded problem (Barlow et al. 1972). Too many places for [0, 1] go on above it.
+    Pooling adjacent violators gives the isotonic regression of the places minus the sums of gaps; clipping it solves
+    the bounded problem (Barlow et al. 1972). If [0, 1] has no room for all places, the last are above 1.
     """
     steps = np.concatenate([[0.0], np.cumsum(np.broadcast_to(gaps, len(places) - 1))])
     blocks: list[list[float]] = []  # [sum, count] of places that move together
@@ -121,7 +121,7 @@ def spread(places: np.ndarray, gaps: float | np.ndarray) -> np.ndarray:
 def length_axis(
     axis: Axes, lengths: Sequence[float], trained: tuple[float, float] | None, name: str = "length"
 ) -> None:
-    """Lengths on a logarithmic axis; the trained range is shaded."""
+    """Set up a logarithmic axis of lengths with the trained range shaded."""
     low, high = min(lengths), max(lengths)
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_locator(FixedLocator(_apart(lengths)))
@@ -136,7 +136,7 @@ def length_axis(
 
 
 def _apart(lengths: Sequence[float]) -> list[float]:
-    """Those whose names have room: a tenth of the axis between two."""
+    """The lengths whose labels fit on the axis, at least a tenth of it apart."""
     room = np.log2(max(lengths) / min(lengths)) / 10
     shown: list[float] = []
     for length in lengths:
@@ -146,21 +146,21 @@ def _apart(lengths: Sequence[float]) -> list[float]:
 
 
 def level(axis: Axes, values: Iterable[float], which: str = "y") -> None:
-    """What is achievable or a reference, across the axes."""
+    """Draw dotted lines across the axes, for ceilings or references."""
     for value in values:
         draw = axis.axhline if which == "y" else axis.axvline
         draw(value, color=CEILING, lw=0.9, ls=DOTTED, zorder=1)
 
 
 def ceiling(axis: Axes, points: Sequence[tuple[float, float]], name: str) -> End:
-    """What is achievable at each length, and its name for `end_labels`."""
+    """Draw a ceiling, given as (length, value). Returns its end for `end_labels`."""
     xs, ys = zip(*sorted(points), strict=True)
     axis.plot(xs, ys, color=CEILING, lw=1.0, ls=DOTTED, zorder=1, gid=tip(name))
     return End(xs[-1], ys[-1], name, CEILING)
 
 
 def one_range(axes: Sequence[Axes], kinds: Sequence[str], which: str) -> None:
-    """The same range wherever the same thing is measured."""
+    """Give all axes of one kind the same range."""
     for kind in set(kinds):
         group = [axis for axis, other in zip(axes, kinds, strict=True) if other == kind]
         ends = [axis.get_xlim() if which == "x" else axis.get_ylim() for axis in group]
@@ -169,7 +169,7 @@ def one_range(axes: Sequence[Axes], kinds: Sequence[str], which: str) -> None:
 
 
 def row_axis(axis: Axes, names: Sequence[str], labelled: bool = True) -> None:
-    """One row a name, from the top."""
+    """Set up one row for each name, from the top."""
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_yticks(range(len(names)), [shown(name) if labelled else "" for name in names])
     axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -177,14 +177,14 @@ def row_axis(axis: Axes, names: Sequence[str], labelled: bool = True) -> None:
 
 
 def dress(axis: Axes, title: str, x: str, y: str = "") -> None:
-    """Title and names of the axes."""
+    """Set the title and the labels of the axes."""
     axis.set_title(title)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
 
 
 def heat(axis: Axes, values: np.ndarray, low: float, high: float, cmap: str = "viridis", **how: Any) -> AxesImage:
-    """A map of numbers without grid and frame."""
+    """Draw a heat map without grid and frame."""
     image = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, interpolation="nearest", **how)
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
@@ -192,7 +192,7 @@ def heat(axis: Axes, values: np.ndarray, low: float, high: float, cmap: str = "v
 
 
 def colourbar(image: AxesImage, axes: Axes | Sequence[Axes], name: str = "", **how: Any) -> None:
-    """What the colours of a map mean."""
+    """Draw the colour bar of a heat map."""
     figure = image.get_figure(root=True)
     assert isinstance(figure, Figure)
     bar = figure.colorbar(image, ax=axes, pad=0.02, **how)
@@ -201,7 +201,7 @@ def colourbar(image: AxesImage, axes: Axes | Sequence[Axes], name: str = "", **h
 
 
 def note(axis: Axes, text: str, colour: str = FAINT) -> None:
-    """A word in the lower right corner."""
+    """Write a text in the lower right corner."""
     axis.annotate(
         text, (1, 0), (-2, 3), xycoords="axes fraction", textcoords="offset points", fontsize=SMALL, color=colour,
         ha="right", va="bottom",

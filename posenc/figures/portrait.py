@@ -1,4 +1,4 @@
-"""What an encoding does to a sequence of equal tokens: the numbers behind its picture."""
+"""The numbers in the picture of an encoding: its effect on a sequence of equal tokens."""
 
 import copy
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ from posenc.positions.positions import Positions
 
 LENGTH, CONTENTS, DIM, HEADS = 65, 64, 64, 4
 FLAT = 1e-6
+"""Smaller differences count as none."""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """Logits between equal tokens, averaged over random contents; `random`: with weights N(0, 1), as it starts flat.
+    """Logits between equal tokens, averaged over random contents.
 
-    distances  key − query, for the query in the middle, or the last one under a causal mask
-    logits     (H, M) what each head's logit is at these distances, from its mean
-    matrix     (N, N) the mean of the heads' logits for each query and key
-    vectors    (N, D) what is added to the token embeddings, if anything is
-    turned     (N, c) a key of ones after `rotate`, if that changes it with position
-    causal     whether the encoding is defined under a causal mask only
+    distances  (M,) key − query, for the query in the middle, or for the last one under a causal mask
+    logits     (H, M) logits of each head at these distances, minus their mean
+    matrix     (N, N) logits of each query and key, averaged over heads
+    vectors    (N, D) the vectors added to the token embeddings; None if there are none
+    turned     (N, c) a key of ones after `rotate`; None if position does not change it
+    random     whether the weights are N(0, 1) instead of the initial ones, which give equal logits
+    causal     whether the encoding needs a causal mask
     """
 
     distances: Float[Tensor, " M"]
@@ -39,14 +41,14 @@ class Portrait:
 
 @torch.no_grad()
 def portray(encoding: PositionalEncoding, causal: bool) -> Portrait:
-    """The portrait of an encoding built for the default model."""
+    """The portrait of an encoding that was built for the default model."""
     portrait = _portray(encoding, causal, random=False)
     if float(portrait.logits.abs().max()) > FLAT or not any(True for _ in encoding.parameters()):
         return portrait
-    loud = copy.deepcopy(encoding)
-    for parameter in loud.parameters():
+    varied = copy.deepcopy(encoding)
+    for parameter in varied.parameters():
         nn.init.normal_(parameter)
-    return _portray(loud, causal, random=True)
+    return _portray(varied, causal, random=True)
 
 
 def _portray(encoding: PositionalEncoding, causal: bool, random: bool) -> Portrait:

@@ -1,9 +1,9 @@
-"""The visual language: one colour and marker for each encoding, and one type, ink and width for all pictures.
+"""The style of all figures: colours and markers of encodings, fonts, line colours and widths. See docs/figures.md.
 
-docs/figures.md shows it. An encoding has the hue of its family in every figure, report and page; two arms in one
-figure never share a colour. Any two colours of one ground differ by ΔE ≥ 12 (CIE 1976, D65) as seen by normal,
-deuteranopic and protanopic eyes, and stand out from the ground by a contrast ≥ 3 (WCAG 2.1); tests/test_style.py
-computes both. Nothing here imports matplotlib before something is drawn.
+An encoding has the hue of its family in every figure, report and page; two arms in one figure never share a colour. On
+each background any two colours differ by ΔE ≥ 12 (CIE 1976, D65) for normal, deuteranopic and protanopic eyes, and
+have a contrast ≥ 3 with the background (WCAG 2.1); tests/test_style.py computes both. matplotlib is imported only when
+something is drawn.
 """
 
 import io
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 8.3
-"""Inches of every picture. README and GitHub show it at 830 px, so that a point is 1.39 px."""
+"""Width of every picture in inches. README and GitHub show it 830 px wide, so a point is 1.39 px."""
 CARD = 3.5
-"""Inches of a picture for TensorBoard, which shows it about 330 px wide: a point is 1.31 px."""
+"""Width of a picture for TensorBoard in inches. TensorBoard shows it about 330 px wide, so a point is 1.31 px."""
 DPI = 200
 SMALL, TEXT, TITLE = 7.0, 8.0, 9.5
-"""Points; the smallest type is 9.7 px where a picture is shown 830 px wide."""
+"""Font sizes in points. The smallest is 9.7 px if a picture is 830 px wide."""
 
 GROUND, INK, FAINT, GRID, SHADE = "#ffffff", "#1f2933", "#687380", "#e4e7eb", "#edf1f7"
 CEILING = "#7b8794"
-"""What is achievable, and other references: dotted, in a grey of their own."""
+"""The colour of ceilings and other references, which are dotted."""
 QUIET = "#8a94a0"
-"""Arms that are not in front."""
+"""The colour of arms beyond the first `FRONT`."""
 ACCENT, SECOND = "#2c6ccc", "#b26305"
-"""Two quantities of one model; no encodings."""
+"""The colours of two quantities of one model."""
 WHITE = "#fefefe"
-"""Letters on dark cells, whatever the ground is."""
+"""The colour of text on dark cells, on any background."""
 FRONT = 8
-"""Arms in colour; more are drawn grey behind them."""
+"""The number of arms in colour. Other arms are grey and behind them."""
 NEUTRAL = "#5b6470"
 
 COLOURS = {
@@ -54,7 +54,7 @@ COLOURS = {
     "own": ("#72550d", "#47492c", "#433f06"),
     "none": (NEUTRAL,),
 }
-"""The shades of each family on a light ground, the farthest apart first."""
+"""The shades of each family on a light background; the first differ most."""
 ON_DARK = {
     "rotary": ("#34a0fa", "#326f89", "#0c61dc", "#7ebcf1", "#536fa8", "#2265c5", "#6c8da0", "#5d7ed1"),
     "absolute": ("#6dae64", "#bffa78", "#a9d5c5", "#6a7659", "#c1f7ac"),
@@ -64,15 +64,15 @@ ON_DARK = {
     "own": ("#a38933", "#d8dab7", "#e6c97b"),
     "none": ("#9ba7ae",),
 }
-"""The same on a dark ground, shade for shade."""
+"""The shades on a dark background, in the order of `COLOURS`."""
 DARK = {
     GROUND: "#14181d", INK: "#e6eaee", FAINT: "#a0abb7", GRID: "#2a323b", SHADE: "#1f2730", CEILING: "#8b96a3",
     QUIET: "#707b88",
 } | {light: dark for name in COLOURS for light, dark in zip(COLOURS[name], ON_DARK[name], strict=True)}  # fmt: skip
-"""{colour on a light ground: on a dark one}."""
+"""{colour on a light background: colour on a dark background}."""
 
 FAMILIES: dict[str, list[str]] = tomllib.loads(files("posenc.figures").joinpath("families.toml").read_text())
-"""{family: its encodings}. A place in its family is an encoding's shade."""
+"""{family: its encodings}. The k-th encoding of a family has the k-th shade."""
 SHADES = sum(len(shades) for name, shades in COLOURS.items() if name != "none")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 DASHES = ("solid", "dashed", "dotted", "dashdot")
@@ -80,7 +80,7 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 @dataclass(frozen=True)
 class Style:
-    """How an arm is drawn, in matplotlib's names; `quiet`: not in front, so grey and without a name at its line."""
+    """How an arm is drawn, in matplotlib's names. A quiet arm is grey and its line has no label."""
 
     colour: str
     marker: str
@@ -89,10 +89,10 @@ class Style:
 
 
 def home(encoding: str) -> tuple[str, int]:
-    """(family, place in it) of an encoding.
+    """(family, index in the family) of an encoding.
 
-    One that is in no family has that of the longest encoding whose name it contains (`rope_mine`: `rope`), else the
-    family `own`; its place comes from its name, so that it keeps its colour.
+    A user's encoding has the family of the longest known name that its name contains (`rope_mine`: `rope`), otherwise
+    the family `own`. Its index is a checksum of its name, so that its colour is always the same.
     """
     for family, members in FAMILIES.items():
         if encoding in members:
@@ -104,10 +104,9 @@ def home(encoding: str) -> tuple[str, int]:
 
 
 def styles(arms: Mapping[str, str], most: int = FRONT) -> dict[str, Style]:
-    """The style of each arm; `arms` is {arm: encoding}, the most important first.
+    """The style of each arm; `arms` is {arm: encoding}, the most important first. Only the first `most` have colours.
 
-    An arm has its encoding's colour. Where two would share one, the later takes the next shade of its family that is
-    free, or of another family where all are taken. Only the first `most` arms are in front.
+    An arm has its encoding's colour. If that is taken, it has the next free shade of its family, or of another family.
     """
     front = list(arms)[: min(most, SHADES)]
     taken: set[str] = set()
@@ -131,7 +130,7 @@ def styles(arms: Mapping[str, str], most: int = FRONT) -> dict[str, Style]:
 
 
 def tones(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name: that of its encoding, else one of each hue in turn, those of no family here first."""
+    """A colour for each name. Names that are no encoding get one hue after the other, beginning with unused hues."""
     names = list(names)
     known = {name: name for name in names if home(name)[0] != "own"}
     found = {name: style.colour for name, style in styles(known, SHADES).items()}
@@ -143,7 +142,7 @@ def tones(names: Iterable[str]) -> dict[str, str]:
 
 
 def shades(count: int) -> list[str]:
-    """Colours of things in an order, such as heads, layers or lengths: dark to light, of one scale (viridis)."""
+    """Colours of ordered things such as heads, layers or lengths: viridis, from dark to light."""
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
@@ -152,11 +151,11 @@ def shades(count: int) -> list[str]:
 
 @contextmanager
 def look(name: str = "") -> Iterator[None]:
-    """Type and inks of all pictures; names are never read as formulas, and a glyph may be missing.
+    """Inside, matplotlib draws in posenc's style, parses no formulas, and warns of no missing glyph.
 
-    name  makes the ids inside an SVG differ from those of another one on the same page
+    name  part of the ids in an SVG, so that SVGs on one page have different ids
     """
-    import matplotlib as mpl  # seconds, which a training need not pay
+    import matplotlib as mpl  # a late import, because it takes seconds
 
     settings: dict[Any, Any] = {
         "font.size": TEXT, "axes.titlesize": TEXT, "axes.titlelocation": "left", "axes.titleweight": "bold",
@@ -176,7 +175,7 @@ def look(name: str = "") -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write `path`.png and `path`.svg, the same bytes from the same numbers."""
+    """Write `path`.png and `path`.svg. Equal figures give equal bytes."""
     with look(path.name):
         png, svg = pictures(figure)
     write_bytes(path.with_name(f"{path.name}.png"), png)
@@ -184,7 +183,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def pictures(figure: "Figure") -> tuple[bytes, str]:
-    """A figure as PNG and as SVG, laid out once for both."""
+    """A figure as PNG and as SVG, with one layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

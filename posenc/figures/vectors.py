@@ -1,4 +1,4 @@
-"""What becomes of an SVG as matplotlib writes it: smaller, with words under the pointer, and in the page's colours."""
+"""Changes to matplotlib's SVG: smaller files, tooltips, and the colours of the page."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from zlib import crc32
 
 TIP = "tip:"
-"""An artist whose gid starts so has the rest of it as its tooltip; the first line is the name that it belongs to."""
+"""The prefix of a gid whose rest is the artist's tooltip. The tooltip's first line is the name of the artist's arm."""
 TAG = re.compile(r"<[^<>]*>")
 NUMBER = re.compile(r"(?<![#\w.])(-?\d+\.\d\d)\d+")
 TURN = re.compile(r' transform="rotate\(-?0 [^"]*"')
@@ -14,11 +14,11 @@ USES = re.compile(r'(<g[^<>]*)>\s*((?:<use [^<>]*style="([^"]*)"/>\s*)+)</g>')
 
 FONT = re.compile(r"font-family: [^;\"]*;? ?")
 FAMILY = "'DejaVu Sans', Verdana, Arial, sans-serif"
-"""What a picture says once instead of with each text."""
+"""The fonts of a picture, written once instead of in each text."""
 
 
 def finish(svg: str) -> str:
-    """The same picture with tooltips, coordinates of two decimals and the style of equal marks said once."""
+    """Add tooltips, round coordinates to two decimals, and write equal styles once."""
     svg = re.sub(rf'<g id="{TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = TAG.sub(lambda tag: FONT.sub("", tag[0]), re.sub(r"<!--.*?-->|<g/>", "", svg, flags=re.DOTALL))
@@ -29,7 +29,7 @@ def finish(svg: str) -> str:
 
 
 def _classes(svg: str) -> str:
-    """Styles that stand there often, as classes named after what they say, so that pictures can share a page."""
+    """Make classes of frequent styles, named by checksums of the styles so that pictures can share a page."""
     often = [style for style, number in Counter(re.findall(r' style="([^"]*)"', svg)).items() if number > 2]
     names = {style: f"s{crc32(style.encode()):x}" for style in often}
     rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
@@ -46,7 +46,7 @@ def _hoist(group: re.Match[str]) -> str:
 
 
 def inline(svg: str, title: str, dark: Mapping[str, str]) -> str:
-    """The SVG as an element of a page, whose colours follow the page's: --c2d6acc is what #2d6acc is there."""
+    """The SVG as an element of a page. Colours become the page's variables: #2d6acc becomes var(--c2d6acc)."""
     start = svg.index("<svg")
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[start:], flags=re.DOTALL)
     head, _, rest = body.partition(">")
