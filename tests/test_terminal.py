@@ -1,12 +1,15 @@
 """A table in a narrow terminal keeps every letter and number."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from posenc import terminal
+from posenc.catalog.page import print_table
 from posenc.jobs.summary import print_run, print_sweep
 from posenc.published import registry
+from tests.commands import ROOT, python
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
@@ -88,3 +91,28 @@ def test_a_sentence_is_broken_between_words_and_in_a_terminal_alone(
     assert " ".join(lines).split() == text.split()
     assert (len(lines) > 1) == inside
     assert all(len(line) <= 80 or line.strip() == path for line in lines) == inside
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["encodings", "recipes"])
+def test_a_catalogue_at_80_columns_has_every_name_and_only_whole_words(command: str) -> None:
+    said = python("-m", "posenc", command, COLUMNS="80").stdout
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    page = (ROOT / "docs" / f"{command}.md").read_text()
+    names = re.findall(r"^## (\w+)$", page, re.MULTILINE)
+    assert {*names} <= {line.split()[0] for line in lines if line.strip()}
+    head = next(k for k, line in enumerate(lines) if "──" in line)
+    cells = [line for line in lines[head + 1 :] if line.startswith(" ")]
+    assert {*re.findall(r"\w+", " ".join(cells))} <= {*re.findall(r"\w+", page)}
+
+
+def test_a_file_has_every_column(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table("title", ["name", "far"], [("rope", "x" * 300)], right=(), spare=("far",))
+    assert "x" * 300 in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table("title", ["name", "far"], [("rope", "x" * 300)], right=(), spare=("far",))
+    said = capsys.readouterr().out
+    assert "xx" not in said
+    assert said.splitlines()[-1] == "80 columns have no room for: far."

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from posenc.catalog.page import chosen, configured, console, heading, markdown_table, node_of, print_table
+from posenc import terminal
+from posenc.catalog.page import chosen, configured, heading, markdown_table, node_of, print_table
 from posenc.checks import ConfigError
 from posenc.config import CONFIGS
 from posenc.config.allowed import locate
@@ -25,6 +26,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.variants import VARIANTS
 from posenc.figures.portrait import portray
 from posenc.runs.writing import write_picture
+from posenc.terminal import TRAIN
 
 PICTURES = Path("runs/catalog")
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
@@ -159,6 +161,9 @@ COLUMNS = (
     "source",
 )
 
+SPARE = ("source", "proof", "published", "with a cache", "past training", "in each layer", "enters at")
+"""What a narrow terminal leaves out, in this order; the card of an encoding has it."""
+
 
 def row(entry: EncodingEntry) -> tuple[str, ...]:
     """An entry's cells."""
@@ -201,7 +206,7 @@ def print_card(entry: EncodingEntry, folder: Path) -> None:
     console.print(f"  {escape(entry.formula)}\n", highlight=False)
     console.print(escape(entry.prose) + "\n", highlight=False)
     model = MODEL.replace("2 layers", f"{entry.depth} layers")
-    use = f"python train.py encoding={entry.name}{' model.causal=true' if entry.causal else ''}"
+    use = f"{TRAIN} encoding={entry.name}{' model.causal=true' if entry.causal else ''}"
     facts = {
         **({"is made of": entry.encoding.made_of} if entry.encoding.made_of else {}),
         "enters at": entry.enters,
@@ -211,6 +216,7 @@ def print_card(entry: EncodingEntry, folder: Path) -> None:
         "longer inputs": entry.reach,
         "with a cache": entry.decodes,
         "proof": ", ".join(entry.proof) or "–",
+        "published": entry.published,
         "source": entry.source,
         "use": use if entry.depth == 2 else f"{use} model.num_layers={entry.depth}",
     }
@@ -220,7 +226,7 @@ def print_card(entry: EncodingEntry, folder: Path) -> None:
         write_picture(picture, cards.encoding_card(entry.name, portray(entry.encoding, entry.causal)), dpi=120)
         facts["picture"] = str(picture)
     for label, text in facts.items():
-        console.print(f"{label:<14}{escape(text)}", highlight=False, soft_wrap=True)
+        terminal.say(f"{label:<14}{text}")
 
 
 def show(
@@ -247,6 +253,5 @@ def show(
             print_card(entry, pictures)
     elif not gallery:
         title = f"{len(found)} encodings · parameters for {MODEL}"
-        whole = ("encoding", "parameters", "source")
-        print_table(title, COLUMNS, map(row, found), right=("parameters",), whole=whole)
-        console().print("One card: python -m posenc encodings NAME", highlight=False)
+        print_table(title, COLUMNS, map(row, found), right=("parameters",), spare=SPARE)
+        terminal.say("One card with all of it: python -m posenc encodings NAME")

@@ -1,5 +1,6 @@
 """Code that the pages of encodings, tasks and recipes share: files of a config group, their configs, and tables."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
@@ -8,6 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 
@@ -17,8 +19,10 @@ from posenc.config import CONFIGS
 from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
 
-PAGE_LETTERS = 150
+PAGE_LETTERS = 180
 """Characters in a line of a table if the output is not a terminal."""
+GAP = 2
+"""Spaces between two columns."""
 
 
 def options(group: str, own: Path | None = None) -> dict[str, Path]:
@@ -69,23 +73,48 @@ def _composed(*overrides: str) -> DictConfig:
         return compose("train", overrides=list(overrides))
 
 
-def console() -> Console:
-    """A console that is wide enough for a table."""
-    made = Console()
-    made.width = made.width if made.is_terminal else PAGE_LETTERS
-    return made
-
-
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str], whole: Sequence[str]
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Sequence[str],
+    spare: Sequence[str],
 ) -> None:
-    """Print a table. `right`: columns aligned right; `whole`: columns that are not wrapped."""
+    """Print a table without cutting or breaking a word.
+
+    right  columns aligned right
+    spare  columns to leave out in a narrow terminal, one after the other, until the longest words of the rest fit; a
+           line under the table names the columns left out
+    """
+    shown, screen = Console(), list(rows)
+    narrow = shown.is_terminal or "COLUMNS" in os.environ
+    shown.width = shown.width if narrow else PAGE_LETTERS
+    words = {
+        name: _letters([word for cell in (name, *cells) for word in cell.split()])
+        for name, *cells in zip(columns, *screen, strict=True)
+    }
+    left_out: list[str] = []
+    while narrow and sum(words.values()) + GAP * len(words) > shown.width and len(left_out) < len(spare):
+        left_out.append(spare[len(left_out)])
+        del words[left_out[-1]]
+    room = max(0, shown.width - GAP * len(words) - sum(words.values()))
+    cells = {name: _letters([row[columns.index(name)] for row in screen]) for name in words}
+    wanted = {name: max(0, cells[name] - width) for name, width in words.items()}
     table = terminal.table(title)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in whole)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console().print(table)
+    for name, width in words.items():
+        share = min(wanted[name], room * wanted[name] // max(1, sum(wanted.values())))
+        table.add_column(name, justify="right" if name in right else "left", width=width + share)
+    for row in screen:
+        table.add_row(*(escape(cell) for name, cell in zip(columns, row, strict=True) if name in words))
+    shown.width = max(shown.width, sum(words.values()) + GAP * len(words))
+    shown.print(table)
+    if left_out:
+        names = ", ".join(sorted(left_out, key=columns.index))
+        terminal.say(f"{shown.width} columns have no room for: {names}.")
+
+
+def _letters(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=1)
 
 
 def heading(what: str, text: str) -> list[str]:

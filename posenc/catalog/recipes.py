@@ -9,11 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from posenc import checks
+from posenc import checks, terminal
 from posenc.catalog.page import configured, heading, markdown_table, node_of, options, print_table
 from posenc.config.mixtures import name_of
+from posenc.terminal import TRAIN
 
 COLUMNS = ("recipe", "layers × encoding", "window", "base", "logit scale", "block", "source")
+SPARE = ("source", "block", "base", "logit scale", "window")
+"""What a narrow terminal leaves out, in this order; `recipes NAME` has it."""
 BLOCK = ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap")
 """The options of the model in the column `block`, except those that are null or false."""
 
@@ -120,7 +123,12 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
     if markdown:
         print(page(found), end="")
         return
+    if names:
+        for entry in found:
+            facts = dict(zip(COLUMNS[1:], entry.cells[1:], strict=True))
+            said = [f"{entry.name}: {entry.title}. {entry.prose}", *(f"{key:<18}{text}" for key, text in facts.items())]
+            terminal.say("\n".join([*said, f"{'use':<18}{TRAIN} recipe={entry.name}", ""]))
+        return
     title = f"{len(found)} recipes · a pattern of layers repeats"
-    print_table(title, COLUMNS, (entry.cells for entry in found), right=(), whole=COLUMNS[:1])
-    for entry in found if names else ():
-        print(f"{entry.name}: {entry.title}. {entry.prose}\n")
+    print_table(title, COLUMNS, (entry.cells for entry in found), right=(), spare=SPARE)
+    terminal.say("One recipe in full: python -m posenc recipes NAME")

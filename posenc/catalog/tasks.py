@@ -5,11 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
+from posenc import terminal
 from posenc.catalog.page import chosen, configured, heading, markdown_table, print_table
 from posenc.config.make import make
 from posenc.tasks.base import Task
 
 COLUMNS = ("task", "asks", "answers", "length", "order-blind", "order-aware")
+SPARE = ("length", "answers", "order-aware", "order-blind")
+"""What a narrow terminal leaves out, in this order."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
         print(page(found), end="")
     elif names:
         for entry in found:
-            print(f"{entry.name}: {entry.question}\n\n{entry.words}\n")
+            terminal.say(f"{entry.name}: {entry.question}\n\n{entry.words}\n")
     else:
         title = f"{len(found)} tasks · ceilings of accuracy at the default length"
-        print_table(title, COLUMNS, (entry.cells for entry in found), right=COLUMNS[3:], whole=COLUMNS[:1])
+        print_table(title, COLUMNS, (entry.cells for entry in found), right=COLUMNS[3:], spare=SPARE)
+        terminal.say("One task in full: python -m posenc tasks NAME")
