@@ -52,6 +52,10 @@ def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, n
     study.figure(found, judged).canvas.draw()
     assert all(table.row_count for table in study.tables(found))
     assert study.summary(found)
+    if name == "length_extrapolation":
+        places = found.along("sink_rate", study.names[0])
+        assert {int(at) for at in places} == {1, 2}  # layers are counted from 1
+        assert found.sample("sink_rate", study.names[0], 1.01)  # in the trained length
     assert all(np.isfinite(row[-1]) for row in found.rows())
     assert Measurements.read(found.csv()).csv() == found.csv()
 

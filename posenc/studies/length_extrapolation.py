@@ -42,7 +42,8 @@ class LengthExtrapolation(Study):
         aulc, k50        of that curve, `at` 0 (posenc.statistics.length); k50 is the largest k where skill stays
                          above one half, and 0 where it starts below
         target_mass      attention of the asking query on the key that holds the answer, of the best head of all layers
-        head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100
+        head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100;
+                         layers are counted from 1
     """
 
     norms: Sequence[str]
@@ -101,7 +102,7 @@ class LengthExtrapolation(Study):
         assert sources is not None
         masses = [float(target_mass(record.weights, sources).max()) for record in seen.attention]
         yield "target_mass", arm, k, seed, max(masses)
-        for layer, (record, mass) in enumerate(zip(seen.attention, masses, strict=True)):
+        for layer, (record, mass) in enumerate(zip(seen.attention, masses, strict=True), 1):
             place = layer + k / 100
             yield "layer_target_mass", arm, place, seed, mass
             yield "sink_rate", arm, place, seed, float(sink_rate(record.weights).mean())

@@ -30,7 +30,7 @@ class RankCollapse(Study):
 
     Without skip, MLP and norm unless an arm says otherwise: pure attention, as in the theorem. Quantities by layer
     (`at`, 0 is what the first block reads): log10_dong_ratio (mean over sequences, so the ratio's mean is geometric),
-    token_cosine, effective_rank, attention_entropy (of the layer that reads h_at). By seed (`at` 0): order, the slope
+    token_cosine, effective_rank, attention_entropy (of layer at, from 1). By seed (`at` 0): order, the slope
     of log r_{l+1} on log r_l (see posenc.diagnostics.decay). Phase diagram: phase_log10_dong_ratio after the last layer
     and phase_entropy in it, arm "gain <β>", `at` the skip strength γ; pre-norm, attention only.
 
@@ -87,7 +87,7 @@ class RankCollapse(Study):
             found.add("log10_dong_ratio", name, layer, seed, ratio)
             found.add("token_cosine", name, layer, seed, float(token_cosine(stream).mean()))
             found.add("effective_rank", name, layer, seed, float(effective_rank(stream).mean()))
-        for layer, record in enumerate(seen.attention):
+        for layer, record in enumerate(seen.attention, 1):
             entropy = attention_entropy(record.weights, record.logits)
             found.add("attention_entropy", name, layer, seed, float(entropy.mean()))
         found.add("order", name, 0, seed, decay(10.0 ** np.array(ratios), self.flat).order)
