@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from posenc.__main__ import main as door
 from posenc.callbacks import progress
+from posenc.jobs import outcome as outcome_of_run
 from posenc.statistics import simulation
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.loggers.metrics_file import open_logs
@@ -198,3 +199,22 @@ def test_a_command_that_prints_fails_where_its_output_is_lost(
             except SystemExit as end:
                 status = int(end.code or 0)
             assert status == int(full)
+
+
+def test_a_result_names_the_commit_of_the_code(tmp_path: Path) -> None:
+    """A plus sign says that files differ from it. A repository around posenc is another project's."""
+    own = tmp_path / "own"
+    own.mkdir()
+    git = ["git", "-C", str(own), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"], ["tag", "v1"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    commit = outcome_of_run.commit.__wrapped__
+    assert commit(own) == head[:12]
+    (own / "file").touch()
+    subprocess.run([*git, "add", "file"], check=True)
+    assert commit(own) == head[:12] + "+"
+    (own / "site-packages").mkdir()
+    assert commit(own / "site-packages") is None
+    (tmp_path / "broken" / ".git").mkdir(parents=True)
+    assert commit(tmp_path / "broken") is None

@@ -1,6 +1,7 @@
 """The record of a run that has ended: its cost, the reason of a failure, and its figures."""
 
 import platform
+import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from posenc.config import CONFIGS
 from posenc.config.build import Parts
 from posenc.runs.processes import place
 from posenc.runs.result import chosen, write_result
@@ -96,11 +98,25 @@ def measured(parts: Parts) -> dict[str, Any]:
 _version = cache(metadata.version)
 
 
+@cache
+def commit(folder: Path = CONFIGS.parent) -> str | None:
+    """The commit of the code, with a plus sign if files differ from it. None if posenc is installed without git."""
+    if not (folder / ".git").exists():  # a repository around it would be another project's
+        return None
+    ask = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # there is no git, or it does not trust the folder
+        return None
+
+
 def versions() -> dict[str, Any]:
     """Versions that a result may depend on besides its config."""
+    from_git = commit()
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in ("posenc", "torch", "lightning", "hydra-core")},
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
+        **({} if from_git is None else {"commit": from_git}),
     }

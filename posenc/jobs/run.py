@@ -44,6 +44,7 @@ def run(
     folder, stop = found.folder, GracefulStop()
     parts, signum, began = None, None, time.perf_counter()
     memory.keep_freed()
+    outcome.commit()  # keeps what it finds: files may change while the run trains
     with thread_limit(threads_of(config)):
         try:
             with stop.listening():

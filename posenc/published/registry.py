@@ -33,6 +33,7 @@ class Entry:
     about: frozenset[str]
     verdict: Verdict | None = None
     date: str = "–"
+    commit: str = "–"
 
 
 def claim_of(file: Path) -> PublishedClaim:
@@ -53,7 +54,8 @@ def entries(results: Path = RESULTS) -> Iterator[Entry]:
             continue
         found = Measurements.read(reading.read_table(folder / TABLE).decode("utf-8"))
         record = reading.read_json(folder / VERDICT)
-        yield Entry(file.stem, claim, about, claim.verdict(found), str(record.get("date", "–")))
+        when, commit = (str(record.get(key, "–")) for key in ("date", "commit"))
+        yield Entry(file.stem, claim, about, claim.verdict(found), when, commit)
 
 
 def _about(file: Path, claim: PublishedClaim) -> frozenset[str]:
@@ -103,11 +105,13 @@ def page(found: list[Entry]) -> str:
         "Each row is a file, `configs/claim/NAME.yaml`: what was published, how it is measured here, and what would",
         "refute it. `python train.py claim=NAME` runs its sweep and judges it; the verdict words are those of",
         "[the studies](../studies/README.md#what-a-verdict-says). [own_claim.md](../own_claim.md) says how to add one.",
+        "The commit is that of the code that made the runs, with a plus sign if files differed from it. Runs before",
+        "2026-11-30 did not record it.",
         "",
         f"{tally(found)[0].upper()}{tally(found)[1:]}.",
         "",
-        "| claim | what it says | verdict | found | minutes | date |",
-        "|---|---|---|---|---|---|",
+        "| claim | what it says | verdict | found | minutes | date | commit |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in sorted(found, key=lambda one: one.verdict is None):
         judged = one.verdict is not None
@@ -115,5 +119,5 @@ def page(found: list[Entry]) -> str:
         verdict = f"**{one.verdict.outcome}**" if one.verdict is not None else "not judged yet"
         numbers = told(one.verdict) if one.verdict is not None else "–"
         says = f"{one.claim.judged.statement} ([source]({one.claim.source}))"
-        lines.append(f"| {name} | {says} | {verdict} | {numbers} | {one.claim.minutes:g} | {one.date} |")
+        lines.append(f"| {name} | {says} | {verdict} | {numbers} | {one.claim.minutes:g} | {one.date} | {one.commit} |")
     return "\n".join(lines)

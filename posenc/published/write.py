@@ -32,12 +32,23 @@ def judge(
     found, notes = claim.measured(runs)
     verdict = claim.verdict(found)
     seconds = sum(run.measured("wall_seconds") or 0 for run in runs)
-    record = {"claim": name, "command": command, "date": date.today().isoformat(), "hours": round(seconds / 3600, 2)}
+    record = {
+        "claim": name,
+        "command": command,
+        "date": date.today().isoformat(),
+        "commit": " ".join(sorted({made for run in runs if (made := _commit(run))})) or "–",
+        "hours": round(seconds / 3600, 2),
+    }
     write_text(folder / TABLE, _read_by(claim, found).csv())
     write_text(folder / VERDICT, json.dumps(record | asdict(verdict) | {"notes": notes}, indent=2) + "\n")
     write_picture(folder / FIGURE, draw(claim, verdict, found), dpi=150)
     write_text(folder / PAGE, page(claim, verdict, found, notes, record))
     return verdict, notes
+
+
+def _commit(run: Run) -> str | None:
+    """The commit of the code that made the run; None for a run that does not say it."""
+    return (run.result.get("versions") or {}).get("commit")
 
 
 def _once(runs: Iterable[Run]) -> list[Run]:
@@ -131,7 +142,8 @@ def page(
     lines += ["", f"Judged: {verdict.contrast}" + (f"; gate: {verdict.gate}" if verdict.gate else "") + "."]
     lines += [f"Of the runs: {'; '.join(notes)}."] if notes else []
     lines += ["", f"Written after the runs: {claim.afterwards}"] if claim.afterwards else []
-    lines += ["", f"`{record['command']}`, {record['hours']:g} hours in all runs, {record['date']}."]
+    code = f", commit {record['commit']}" if record.get("commit", "–") != "–" else ""
+    lines += ["", f"`{record['command']}`, {record['hours']:g} hours in all runs, {record['date']}{code}."]
     if claim.reasons:
         lines += ["", "Why it may come out otherwise, and what to change:", ""]
         lines += [f"{k}. {one['why']}: `{one['setting']}`" for k, one in enumerate(claim.reasons, 1)]
