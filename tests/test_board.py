@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from posenc.callbacks.tensorboard import TensorBoardExtras
 from posenc.figures.attention import attention_card, bias_profile, position_similarity
 from posenc.figures.style import DPI
 from posenc.training.loggers.board import Board, tag
 from posenc.training.loggers.metrics_file import open_logs
+from tests.conftest import CONFIGS
 
 ROW = {
     "validation/accuracy": 0.7, "validation/accuracy_standard_error": 0.01, "ceiling/order_blind": 0.5,
@@ -89,3 +93,16 @@ def test_the_type_of_a_picture_is_nine_pixels_in_a_card(heads: int) -> None:
     for figure in pictures:
         assert smallest_type(figure) >= 9
         assert figure.dpi == DPI
+
+
+def test_hparams_list_what_was_chosen_and_no_default() -> None:
+    rows = []
+    for words in ([], ["model.dim=32", "encoding=rope"]):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", overrides=["name=x", *words], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        node = config.callbacks.tensorboard
+        assert words or {name: node.hparams[name] for name in node.usual} == node.usual  # still the defaults
+        rows.append(TensorBoardExtras(node.hparams, figures=False, usual=node.usual).hparams)
+    assert rows[0] == {"encoding": "learned_relative", "dataset": "pattern", "seed": 0, "lr": 0.003}
+    assert rows[1] == rows[0] | {"encoding": "rope", "dim": 32}

@@ -14,11 +14,14 @@ from posenc.config import allowed, effect, shape
 from posenc.config.make import KINDS, make
 from tests.conftest import CONFIGS, Launch
 
+FREE = ("callbacks.tensorboard.hparams", "callbacks.tensorboard.usual")
+"""Options with keys of any name."""
+
 
 def leaves(node: object, path: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         for key, child in node.items():
-            if not str(key).startswith("_") and not path.startswith("callbacks.tensorboard.hparams"):
+            if not str(key).startswith("_") and not path.startswith(FREE):
                 yield f"{path}{key}"
                 yield from leaves(child, f"{path}{key}.")
 

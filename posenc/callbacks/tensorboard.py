@@ -25,12 +25,17 @@ class TensorBoardExtras(L.Callback):
     """Charts by layer, attention maps, bias profiles, similarity of position vectors, and a row of the HPARAMS tab.
 
     hparams  the values by which the HPARAMS tab compares runs
+    usual    values of these that are not listed, because they are the defaults of train.py
     figures  whether to draw figures, which takes half a second. A sweep does not; `python -m posenc analyze` can later
     """
 
-    def __init__(self, hparams: Mapping[str, Any], figures: bool = True) -> None:
+    def __init__(
+        self, hparams: Mapping[str, Any], figures: bool = True, usual: Mapping[str, Any] | None = None
+    ) -> None:
         checks.boolean(self, figures=figures)
-        self.hparams, self.figures = dict(hparams), figures
+        usual = usual or {}
+        self.hparams = {name: value for name, value in hparams.items() if name not in usual or usual[name] != value}
+        self.figures = figures
 
     @staticmethod
     def _writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
