@@ -116,3 +116,13 @@ def test_a_file_has_every_column(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     said = capsys.readouterr().out
     assert "xx" not in said
     assert said.splitlines()[-1] == "80 columns have no room for: far."
+
+
+def test_runs_that_fail_alike_are_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = {"dataset": "copy", "encoding": "rope", "status": "failed", "error": "length must be at least 21, got 4."}
+    runs = [(tmp_path / f"seed{seed}", failed | {"seed": seed}) for seed in range(3)]
+    print_sweep(tmp_path, [*runs, (tmp_path / "seed3", failed | {"seed": 3, "error": "another"})])
+    said = capsys.readouterr().out
+    assert "3 runs, such as seed0: length must be at least 21, got 4.\n" in said
+    assert "seed3: another\n" in said
+    assert said.count("at least 21") == 1

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from posenc import terminal
@@ -54,11 +53,10 @@ def varied(folder: Path) -> str:
 
 def print_run(folder: Path, result: Result) -> None:
     """Print a table of one run: scores and ceilings at every test length, and the cost."""
-    console = Console()
     if result["error"]:
-        console.print(_status(result) + _error(result), soft_wrap=True)
+        terminal.say(_status(result) + _error(result), markup=True)
         if (folder / "traceback.txt").exists():
-            console.print(f"traceback   {escape(str(folder / 'traceback.txt'))}", soft_wrap=True, highlight=False)
+            terminal.say(f"traceback   {folder / 'traceback.txt'}")
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
         table = terminal.table(escape(f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"))
@@ -87,26 +85,22 @@ def print_run(folder: Path, result: Result) -> None:
             table.add_row(length, "undefined")
         terminal.show(table)
         for name, value in result["references"].items():
-            console.print(f"{_number(value, 3)} {escape(name.replace('_', ' '))}", highlight=False)
+            terminal.say(f"{_number(value, 3)} {name.replace('_', ' ')}")
         for length, reason in result["undefined"].items():
-            console.print(f"length {escape(length)} is not tested: {escape(reason)}", soft_wrap=True, highlight=False)
+            terminal.say(f"length {length} is not tested: {reason}")
         if result["length_generalization"] and len(result["test"]) > 1:
             terminal.say(_beyond(result["length_generalization"]))
     if result.get("start_from"):
-        console.print(
-            f"started from the weights of {escape(str(result['start_from']))}", soft_wrap=True, highlight=False
-        )
+        terminal.say(f"started from the weights of {result['start_from']}")
     if result.get("evaluated"):
-        said = f"evaluated   {result['evaluated']['run']}; nothing was trained"
-        console.print(escape(said), soft_wrap=True, highlight=False)
+        terminal.say(f"evaluated   {result['evaluated']['run']}; nothing was trained")
     if "parameters" in result:
         rate = f" · {result['tokens_per_second']:,} tokens/s" if result["tokens_per_second"] else ""
-        console.print(
+        terminal.say(
             f"{result['parameters']:,} parameters ({result['encoding_parameters']:,} in the encoding) · "
-            f"{result['steps']:,} steps in {result['seconds']:.1f} s{rate}",
-            soft_wrap=True,
+            f"{result['steps']:,} steps in {result['seconds']:.1f} s{rate}"
         )
-    console.print(f"result      {escape(str(folder / 'result.json'))}", soft_wrap=True, highlight=False)
+    terminal.say(f"result      {folder / 'result.json'}")
     if not result.get("evaluated"):  # an evaluation logs nothing
         print_tensorboard(folder)
 
@@ -118,14 +112,13 @@ def print_tensorboard(folder: Path) -> None:
     """
     if not any(folder.rglob(f"{EVENTS}*")):
         return
-    console = Console()
     if any((folder / OVERVIEW).rglob(f"{EVENTS}*")):
         folder = folder / OVERVIEW
     script = shutil.which("tensorboard")
     own = script is not None and Path(script).parent == Path(sys.executable).parent
     words = ["tensorboard"] if own else [sys.executable, "-m", "tensorboard.main"]
     command = shlex.join([*words, "--logdir", str(folder)])
-    console.print(f"TensorBoard {escape(command)}", soft_wrap=True, highlight=False)
+    terminal.say(f"TensorBoard {command}")
     runs = len({path.parent for path in folder.rglob(f"{EVENTS}*")})
     if runs > SELECTED:
         terminal.say(
@@ -179,13 +172,21 @@ def print_sweep(root: Path, runs: Iterable[tuple[Path, Result]]) -> None:
             terminal.numbers(table, name)
     for row in zip(*kept.values(), strict=True):
         table.add_row(*row)
-    console = Console()
     terminal.say(f"\n[bold]{' · '.join(title)}[/bold]", markup=True)
     terminal.show(table)
+    for error, names in _errors(root, runs).items():
+        told = names[0] if len(names) == 1 else f"{len(names)} runs, such as {names[0]}"
+        terminal.say(f"{told}: {error}")
+
+
+def _errors(root: Path, runs: Iterable[tuple[Path, Result]]) -> dict[str, list[str]]:
+    """{error: names of the runs that failed with it}."""
+    found: dict[str, list[str]] = {}
     for folder, result in runs:
         if result["error"]:
             name = folder.relative_to(root) if folder.is_relative_to(root) else folder
-            console.print(f"{escape(str(name))}{_error(result)}", soft_wrap=True, highlight=False)
+            found.setdefault(result["error"], []).append(str(name))
+    return found
 
 
 def _rank(run: tuple[Path, Result]) -> tuple[Any, ...]:
