@@ -50,6 +50,27 @@ def options(group: str) -> list[str]:
     return sorted({path.stem for root in (CONFIGS, *OWN) for path in (root / group).glob("*.yaml")})
 
 
+SAMPLE = {
+    "encoding": {"none", "sinusoidal", "learned_absolute", "rope", "alibi", "t5", "shaw", "forgetting"},
+    "dataset": {"pattern", "flip_flop", "copy", "sorting", "text"},
+}
+"""Of tests over all encodings or tasks, those of these belong to the fast part. The mark `every` keeps all in it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test over all encodings or tasks, the fast part runs the sample, and an encoding of the user's."""
+    rest = {path.stem for group in SAMPLE for path in (CONFIGS / group).glob("*.yaml")}
+    rest -= set[str]().union(*SAMPLE.values())
+    for item in items:
+        values = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        alike = rest.intersection(value for value in values if isinstance(value, str))
+        if alike and not item.get_closest_marker("every"):
+            item.add_marker(pytest.mark.slow)
+
+
 def search() -> list[str]:
     """Overrides with which Hydra finds the folders in `OWN`."""
     return [f"hydra.searchpath={[f'file://{folder}' for folder in OWN]}"]

@@ -108,6 +108,7 @@ def test_the_command_shows_that_intervals_hold_what_they_promise(capsys: pytest.
     assert all(float(success) > 88 for _, _, success in rare)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "one_task", "nine_tasks", "improvement"),
     [(3, 0.75, 0.86, 0.63), (5, 0.90, 0.91, 0.81), (12, 0.93, 0.93, 0.88)],

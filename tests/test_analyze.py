@@ -104,6 +104,7 @@ def test_two_runs_give_numbers_figures_and_text(
     assert not (trained / "bias" / "analysis").exists()
 
 
+@pytest.mark.slow
 def test_an_analysis_is_replaced_by_its_own_files_only(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_an_analysis_is_replaced_by_its_own_files_only(
     assert "is not of an analysis and is not replaced" in refusal(capsys, run)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_analysed_is_answered_in_words(
     run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,7 @@ def test_mass_on_the_answer_where_the_task_says_where_it_stands(composed: Callab
     )
 
 
+@pytest.mark.slow
 def test_layers_count_from_one_and_heads_from_zero_in_the_table_and_in_figures(
     composed: Callable[..., DictConfig],
 ) -> None:

@@ -14,6 +14,7 @@ from posenc.trained.change import changed, each_evaluation
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_a_choice_keeps_what_the_run_and_it_have_in_common(
     composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ JOBS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [JOBS, JOBS[::-1]])
 def test_jobs_are_composed_as_if_the_files_were_read_anew(order: tuple[list[str], ...]) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -82,6 +82,7 @@ def test_longer_evaluation_sets_are_smaller_and_read_in_smaller_batches() -> Non
     assert SequenceData(ReverseDataset(), 0, eval_tokens=2**16).size(32) == 1024  # reads 64 tokens
 
 
+@pytest.mark.slow
 def test_text_evaluates_on_test_bytes() -> None:
     task = TextDataset(length=24)
     tokens, _ = evaluation_set(task, "test", 24, 20)

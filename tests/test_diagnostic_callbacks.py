@@ -108,6 +108,7 @@ def test_training_does_not_notice_and_resumes(command: Launch, tmp_path: Path, c
             assert whole[-1][f"{name}/layer_{layer}"] == pytest.approx(value, rel=1e-4, abs=1e-5), (name, layer)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_autograd_before_clipping(command: Launch, tmp_path: Path, composed: Any) -> None:
     more = ("encoding=t5", *SMALL, *TWO, "trainer.max_steps=1", "trainer.gradient_clip=0.01")
     assert command(*more, f"hydra.run.dir={tmp_path / 'r'}") == (0, "")

@@ -44,6 +44,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 def test_no_key_is_added_that_nothing_reads(composed: Callable[..., DictConfig]) -> None:
     """As `++KEY=1`."""
     config = composed("logger=default", "name=x", "callbacks=quiet", "logger.csv.save_dir=x", "~logger.tensorboard")
@@ -88,6 +89,7 @@ def check(*words: str) -> None:
     effect.check(config, config.hydra)
 
 
+@pytest.mark.slow
 def test_a_study_refuses_what_it_does_not_read() -> None:
     for word in ("encoding=fire", "dataset=copy", "trainer.max_steps=5", "data.batch_size=4", "~logger"):
         key = word.partition("=")[0].lstrip("~")
@@ -99,6 +101,7 @@ def test_a_study_refuses_what_it_does_not_read() -> None:
     check("experiment=gradient_flow", "dataset=copy")  # its trained arms read it
 
 
+@pytest.mark.slow
 def test_a_file_without_its_package_line(command: Launch, tmp_path: Path) -> None:
     (tmp_path / "configs" / "experiment").mkdir(parents=True)
     (tmp_path / "configs" / "experiment" / "mine.yaml").write_text("trainer:\n  max_steps: 2\n")

@@ -88,6 +88,7 @@ def by_hand(run: Path, task: Task, length: int, scaled: Any = None) -> tuple[flo
     return float(right), float(torch.nn.functional.cross_entropy(logits[asked], targets[asked]))
 
 
+@pytest.mark.slow
 def test_a_repetition_gives_the_runs_own_numbers_and_leaves_it_alone(
     runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_repetition_gives_the_runs_own_numbers_and_leaves_it_alone(
     assert files(runs) == done
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_weights_under_the_change(runs: Path) -> None:
     """Computed again from the logits alone; YaRN's length is the one that was trained, at every test length."""
     main([
@@ -154,6 +156,7 @@ def test_an_evaluation_of_other_weights_is_made_anew(runs: Path) -> None:
     assert found["test"] != result(runs / "run0")["test"]
 
 
+@pytest.mark.slow
 def test_evaluations_are_arms_of_their_own(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["evaluate", f"{runs}/run*", "--set", "encoding=rope,rope_linear"])
     table, counted = runs.parent / "comparison_summary.csv", []

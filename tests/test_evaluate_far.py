@@ -21,6 +21,7 @@ MAPS = {
 }
 
 
+@pytest.mark.slow
 def test_far_keys_have_other_distances_and_the_trained_length_decides_which(
     trained: Path,  # noqa: F811
 ) -> None:
@@ -37,6 +38,7 @@ def test_far_keys_have_other_distances_and_the_trained_length_decides_which(
         assert found[name]["3"]["loss"] == pytest.approx(found["rope"]["3"]["loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_tokens_that_were_learned_are_those_of_one_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

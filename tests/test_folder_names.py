@@ -51,6 +51,7 @@ TWINS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.text())
 def test_a_folder_name_is_one_folder_and_no_other_values(text: str) -> None:

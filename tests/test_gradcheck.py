@@ -220,6 +220,7 @@ def test_every_function_is_checked() -> None:
     assert sorted(found) == sorted(f"{each.__module__}.{each.__qualname__}" for each in FUNCTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 @given(case=cases)
 @example(Case(2, 2, 4, 3, Mask(), ("plain",) * 4, "transposed", "rows", True, 0))  # torch's kernel, its bias fixed

@@ -180,6 +180,7 @@ def test_a_folder_of_a_former_posenc_is_recognised(command: Launch, tmp_path: Pa
     assert result(tmp_path / "early")["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_data_that_changed_are_another_run(command: Launch, tmp_path: Path) -> None:
     corpus = tmp_path / "c.txt"
     corpus.write_text("the cat sat on the mat. " * 100)
@@ -224,6 +225,7 @@ def test_a_result_of_another_layout_is_not_touched(command: Launch, tmp_path: Pa
         compare([tmp_path], None, 0.01)
 
 
+@pytest.mark.slow
 def test_a_value_that_no_run_can_have_is_a_row(command: Launch, tmp_path: Path) -> None:
     swept = ("-m", "force=false,maybe", *S, f"hydra.sweep.dir={tmp_path}")
     assert command(*swept)[0] == 1

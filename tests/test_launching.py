@@ -123,6 +123,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
     raise AssertionError(words)
 
 
+@pytest.mark.slow
 def test_what_hydra_refuses_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {
         "+seed=1": "seed has a value already; write seed=1, without +.",

@@ -68,6 +68,7 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_unwritable_and_occupied_folders(command: Launch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     status, errors = command(f"hydra.run.dir={tmp_path / 'file' / 'run'}")

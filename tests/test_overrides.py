@@ -167,6 +167,7 @@ def test_a_sweep_without_runs_is_refused(give: Give, word: str) -> None:
     assert "the sweep has no runs" in outcome.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["~logger", "~callbacks"])
 def test_what_only_watches_may_be_left_out(give: Give, word: str) -> None:
     assert judge(give(*SMALL, word, "hydra.run.dir=run")) == TRAINED
@@ -189,6 +190,7 @@ def test_a_corpus_that_cannot_be_read_leaves_nothing(give: Give, monkeypatch: py
     assert "book.txt cannot be written or read (Permission denied)" in outcome.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mistake", "message"), MISTAKES, ids=[mistake[:60] for mistake, _ in MISTAKES])
 def test_a_mistake_that_was_found_so(give: Give, mistake: str, message: str) -> None:
     outcome = give(*SMALL, *mistake.split(), "hydra.run.dir=run")

@@ -82,15 +82,11 @@ ROWS = (ROOT / "docs" / "own_model.md").read_text().partition("| the graph takes
 WINDOW, ONE_LENGTH = (
     [name for name in options("encoding") if f"`{name}`" in row] for row in ROWS if row.startswith("| any batch, ")
 )
-GRAPHS = [
-    pytest.param(name, marks=() if name in ("none", "rope", "alibi", "shaw", "cope") else pytest.mark.slow)
-    for name in options("encoding")
-    if name not in ONE_LENGTH
-]
+GRAPHS = [name for name in options("encoding") if name not in ONE_LENGTH]
 
 
 def encoder_under(composed: Callable[..., Any], entry: EncodingEntry) -> Any:
-    words = ("dataset=majority", "model.dim=16", "model.num_heads=2", "model.num_layers=2")
+    words = ("dataset=majority", "model.dim=16", "model.num_heads=2", "model.num_layers=1")
     config = composed(*words, f"encoding={entry.name}", f"model.causal={str(entry.causal).lower()}")
     encoder = build_module(config, make(config, "dataset")).eval().encoder
     for parameter in encoder.parameters():
@@ -98,6 +94,7 @@ def encoder_under(composed: Callable[..., Any], entry: EncodingEntry) -> Any:
     return encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_takes_any_batch_and_length(
     page: dict[str, Any], composed: Callable[..., Any], catalogue: dict[str, EncodingEntry], name: str

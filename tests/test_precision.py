@@ -26,6 +26,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", ["mean", "per_token"])
 @pytest.mark.parametrize("N", [9, KEEP_UP_TO + 1, PRODUCTS_UP_TO + 1])
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])

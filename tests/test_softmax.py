@@ -34,6 +34,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Mask, softmax: 
     return above / below @ v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cap", "sinks"), CASES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kernel_that_knows_them_gives_the_formula(kind: str, cap: float | None, sinks: bool) -> None:

@@ -71,6 +71,7 @@ def asked(bias: Bias | None, learned: bool) -> tuple[Bias | None, list[Tensor]]:
     return replace(bias, **leaves), [*leaves.values()]
 
 
+@pytest.mark.slow
 @given(
     q=layouts,
     k=layouts,

@@ -76,6 +76,7 @@ def nodes(node: Any) -> Iterator[dict]:
             yield from nodes(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
 @pytest.mark.parametrize("name", [*STUDIES, "position_fading", "locality", "length_extrapolation"])
 def test_yaml_mirrors_the_constructors(composed: Compose, name: str, profile: str) -> None:
@@ -167,6 +168,7 @@ def test_rank_collapse_shows_what_the_theory_says(found: Any) -> None:
         assert orders[arm] == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.slow
 def test_rank_collapse_keeps_its_numbers(found: Any) -> None:
     """Regression: log10 of the ratio, means of three seeds; the digits given hold on any machine."""
     numbers = found("rank_collapse")[1]
@@ -205,6 +207,7 @@ def test_counted_operations_obey_the_formula(found: Any) -> None:
     assert numbers.sample("bytes_slope", "fused", 2048)[0] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_bytes_obey_the_formula_where_attention_is_written_out(found: Any) -> None:
     """4 N·(L·(16 D + H N) + D) to within 5 %."""
     numbers = found("quadratic_cost", *COUNTED)[1]

@@ -114,6 +114,7 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(
     assert "reads and writes layout 2" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

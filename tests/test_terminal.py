@@ -62,6 +62,7 @@ def test_a_table_of_one_run_is_not_cut(
     assert "…" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80])
 def test_the_claims_in_a_narrow_terminal_keep_their_names_and_verdicts(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -29,6 +29,7 @@ from posenc.tasks.lookup import Lookup
 from posenc.tasks.places import RelativePattern
 from posenc.tasks.recall import Induction, Needle
 from posenc.tasks.regular import Parity
+from tests.spread_cases import add
 
 Compose = Callable[..., DictConfig]
 FEW = {
@@ -58,13 +59,6 @@ def test_a_study_measures_what_its_claims_need_and_draws_it(composed: Compose, n
         assert found.sample("sink_rate", study.names[0], 1.01)  # in the trained length
     assert all(np.isfinite(row[-1]) for row in found.rows())
     assert Measurements.read(found.csv()).csv() == found.csv()
-
-
-def add(case: tuple[int]) -> list[tuple[int, int]]:
-    """Work that a process can be sent; the threads it computes with come back too."""
-    if case[0] < 0:
-        raise ConfigError("less than nothing")
-    return [(case[0], torch.get_num_threads())]
 
 
 @pytest.mark.slow
@@ -121,6 +115,7 @@ def first() -> Any:
     return fit(encoder(SinusoidalPositionalEncoding(16), LOOKUP), LOOKUP, 0, RECIPE)
 
 
+@pytest.mark.slow
 def test_a_training_learns_and_is_a_function_of_its_seed(first: Any) -> None:
     task, recipe = LOOKUP, RECIPE
     again, other = (fit(encoder(SinusoidalPositionalEncoding(16), task, s), task, s, recipe) for s in (0, 1))
@@ -216,6 +211,7 @@ def test_the_size_at_which_a_curve_reaches_nine_tenths() -> None:
     assert log2_size(logs, np.array([0.1, 0.8, 1.0])) == pytest.approx(11)
 
 
+@pytest.mark.slow
 def test_trainability_counts_successes_and_picks_the_best_rate() -> None:
     recipe = Recipe(steps=100, batch_size=64, lr=1.0, warmup_steps=10, eval_size=200)
     arms = {"pre": Arm(SinusoidalPositionalEncoding(16))}

@@ -38,6 +38,7 @@ def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     status, errors = command("encoding=t5", *WATCHED, f"hydra.run.dir={folder}", "dataset.test_lengths=[32,40]")
@@ -61,6 +62,7 @@ def test_a_run_leaves_what_the_contract_says(command: Launch, tmp_path: Path) ->
     assert weights(folder).keys() == weights(folder, "best").keys()
 
 
+@pytest.mark.slow
 def test_a_length_past_an_encoding_is_an_empty_cell_with_its_reason(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ("encoding=learned_absolute", "encoding.max_length=50", "dataset.length=[21,24]", *SMALL)
@@ -82,6 +84,7 @@ def test_a_length_past_an_encoding_is_an_empty_cell_with_its_reason(command: Lau
         assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_scores_of_every_place_and_the_corpus_are_on_record(command: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ("dataset=text", "encoding=rope", "dataset.length=16", "dataset.test_lengths=[16,24]", *SMALL)

@@ -70,6 +70,7 @@ def test_changes_are_those_of_the_two_tables_the_largest_first(run: Path) -> Non
     assert f"differs by {SMALL:g} or more" in list(sentences(before, before))[1]
 
 
+@pytest.mark.slow
 def test_an_analysis_opens_with_where_the_run_fails(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def test_skew(N: int) -> None:
         assert torch.equal(out[..., m, n], table[..., m, n - m + N - 1])
 
 
+@pytest.mark.slow
 @proves(FORMULA, "shaw", "shaw_keys", "music_transformer")
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("attention", IMPLEMENTATIONS)

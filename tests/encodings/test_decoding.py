@@ -76,6 +76,7 @@ def refuses(encoder: Encoder) -> bool:
     return reason is not None
 
 
+@pytest.mark.every
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_token_by_token_and_in_chunks_is_one_pass(small: Build, name: str) -> None:
     encoder, tokens = model(small(name)), torch.randint(11, (2, N))

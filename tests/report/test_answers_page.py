@@ -29,6 +29,7 @@ def test_the_page_is_made_from_the_ledger(found: list[Cell]) -> None:
     assert (ROOT / "docs" / "answers" / PAGE).read_text() == page(found, LEDGER.name)
 
 
+@pytest.mark.slow
 def test_the_page_for_a_browser_has_the_standings_of_the_ledger(found: list[Cell]) -> None:
     text = (ROOT / "docs" / "answers" / web.PAGE).read_text()
     assert text == web.render(found, LEDGER.name)

@@ -36,6 +36,7 @@ def test_a_clear_winner(run: Make, root: Path) -> None:
     assert first.label == ""
 
 
+@pytest.mark.slow
 def test_twelve_seeds_inside_delta_are_a_tie_and_equality_takes_more(run: Make, root: Path) -> None:
     """A tightening: twelve seeds that agree still allow one failure in five, so they are not called equal any more."""
     fill(run, 12, 0.001, none=0.1, rope=0.9, t5=0.9)

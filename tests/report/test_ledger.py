@@ -13,8 +13,7 @@ from posenc.report.numbers.compare import compare
 from posenc.report.reading import ledger
 from posenc.report.reading.read import read
 from posenc.runs.identity import config_hash
-from tests.commands import TRAIN, python
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Launch
 from tests.report.conftest import Make
 
 
@@ -129,24 +128,23 @@ def test_a_result_of_the_ledger_tells_what_the_run_told(sweep: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_sweep_does_not_run_what_its_ledger_has(tmp_path: Path) -> None:
+def test_a_sweep_does_not_run_what_its_ledger_has(command: Launch, tmp_path: Path) -> None:
     words = [
         "-m", "encoding=none,rope", "dataset=sorting", "dataset.length=8", "trainer.max_steps=2", "data.eval_size=64",
         "trainer.precision=32-true", "threads=1",
     ]  # fmt: skip
-    first = python(TRAIN, *words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}")
-    assert first.returncode == 0, first.stderr
+    assert command(*words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}") == (0, "")
     book = tmp_path / "runs.csv"
     ledger.add(book, [tmp_path / "first"])
-    second = python(TRAIN, *words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}")
-    assert second.returncode == 0, second.stderr
-    assert "1 of 2 runs were finished before" in second.stdout
+    assert command(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}") == (0, "")
+    (plan,) = (json.loads(path.read_text()) for path in (tmp_path / "second" / ".sweeps").glob("*.json"))
+    assert [job["skipped"] for job in plan["jobs"]] == [True, False]
     assert [path.parent.parent.name for path in (tmp_path / "second").rglob("result.json")] == ["rope"]
     with (tmp_path / "second" / "comparison_summary.csv").open() as file:
         assert {row["encoding"] for row in csv.DictReader(file)} == {"none", "rope"}
-    auto = python(TRAIN, *words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
-    assert auto.returncode == 2
-    assert "add trainer.precision=32-true" in auto.stderr
+    status, said = command(*words[2:], "encoding=none", "trainer.precision=auto", f"ledger={book}")
+    assert status == 2
+    assert "add trainer.precision=32-true" in said
 
 
 @pytest.mark.parametrize(

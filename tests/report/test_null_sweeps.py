@@ -60,6 +60,7 @@ def test_the_whole_way_from_runs_says_no_more() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "rate"), [(normal, 1.0), (solved, 0.6), (solved, 0.9)])
 def test_of_two_equal_arms_a_report_seldom_names_a_winner(law, rate: float) -> None:
     rng = np.random.default_rng(0)

@@ -51,6 +51,7 @@ def test_an_arm_is_the_mean_of_its_seeds_beside_what_is_achievable(run: Make, ro
     assert found["pictures"].Tags()["images"] == ["score_by_length/pattern", "every_seed/pattern"]
 
 
+@pytest.mark.slow
 def test_what_all_arms_share_is_no_column(run: Make, root: Path, tmp_path: Path) -> None:
     for encoding in ("rope", "none"):
         run(encoding, 0, 0.5)
@@ -60,6 +61,7 @@ def test_what_all_arms_share_is_no_column(run: Make, root: Path, tmp_path: Path)
     assert choices(written(root, tmp_path / "b")["copy/rope"]) == {"encoding": "rope", "dataset": "copy"}
 
 
+@pytest.mark.slow
 def test_of_sixty_arms_on_three_data_sets_tensorboard_selects_all(run: Make, root: Path, tmp_path: Path) -> None:
     for dataset in ("pattern", "copy", "sorting"):
         for k in range(60 if dataset == "pattern" else 2):
@@ -78,6 +80,7 @@ def test_rooms(wanted: list[int], given: list[int]) -> None:
     assert _rooms(wanted, 39) == given
 
 
+@pytest.mark.slow
 def test_a_second_overview_replaces_the_first_and_no_file_of_others(run: Make, root: Path, tmp_path: Path) -> None:
     run("rope", 0, 0.5)
     assert "rope" in written(root, tmp_path / "o")

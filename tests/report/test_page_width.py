@@ -4,6 +4,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from posenc.report import write
 from tests.report.conftest import Make
 
@@ -52,6 +54,7 @@ def _piece(cell: list[tuple[str, bool]]) -> float:
     return LETTER * max(map(len, words), default=0)
 
 
+@pytest.mark.slow
 def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path) -> None:
     """Two position schemes, arms named by a value, intervals in three columns, lost runs: every column is there."""
     for positions in ("contiguous", "randomized"):

@@ -46,6 +46,7 @@ def made(**changed: Any) -> PublishedClaim:
     return PublishedClaim(**WORDS, judged=Claim(**CLAIM | changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_is_a_sweep_that_trains_its_arms(composed: Callable[..., DictConfig], file: Path) -> None:
     claim, config = registry.claim_of(file), composed(f"claim={file.stem}", "profile=smoke")
@@ -95,6 +96,7 @@ def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: P
     assert (tmp_path / "claim.png").stat().st_size > 1e4
 
 
+@pytest.mark.slow
 def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, tmp_path: Path) -> None:
     for seed in range(10):
         run("none", seed, {32: 1.0, 64: 0.2})
@@ -126,6 +128,7 @@ def test_runs_of_no_arm_leave_a_page_that_says_so(run: Make, root: Path, tmp_pat
     assert verdict.note in (tmp_path / "claim.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_of_a_folder_that_a_table_has_too_is_one_run(run: Make, root: Path, tmp_path: Path) -> None:
     for seed in range(10):
         run("rope", seed, {32: 1.0, 64: 0.8})
@@ -167,6 +170,7 @@ def test_a_run_of_two_arms_is_refused(run: Make, root: Path) -> None:
         both.measured(read_runs(root))
 
 
+@pytest.mark.slow
 def test_the_registry_recomputes_verdicts(
     run: Make, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,11 +223,13 @@ def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     assert [again[key] for key in ("seeds", "estimate")] == [3, pytest.approx(verdict["estimate"], abs=1e-6)]
 
 
+@pytest.mark.slow
 def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     registry.show(markdown=True)
     assert (ROOT / "docs" / "claims" / "README.md").read_text() == capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_readme_has_the_tally() -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
     found = [*registry.entries()]

@@ -102,6 +102,7 @@ def test_what_cannot_be_answered_is_said(book: Path, asks: str | None, more: dic
         recommend.show(book, asks, **more)
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_more_than_their_seed_are_no_cell(book: Path, run: Make, root: Path) -> None:
     other = identified(run("t5", 11, 0.9, dataset="rel_pattern", sweep="other", config={"model.causal": False}))
     ledger.add(book, [root / "other"])
@@ -113,6 +114,7 @@ def test_runs_that_differ_in_more_than_their_seed_are_no_cell(book: Path, run: M
         cells(book)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     write(book, tmp_path / "answers")
     text = (tmp_path / "answers" / page.PAGE).read_text()
@@ -129,6 +131,7 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     assert "60 runs of one thread each, 10 seeds a cell; 0.2 hours" in text
 
 
+@pytest.mark.slow
 def test_the_page_says_nothing_of_a_length_that_not_all_were_tested_at(book: Path) -> None:
     found = cells(book)
     for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():
@@ -138,6 +141,7 @@ def test_the_page_says_nothing_of_a_length_that_not_all_were_tested_at(book: Pat
     assert "nobody has learned" not in page.page(found, "runs.csv")
 
 
+@pytest.mark.slow
 def test_a_cell_without_skill_at_a_length_is_drawn_without_it(book: Path) -> None:
     found = cells(book)
     for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():
@@ -147,6 +151,7 @@ def test_a_cell_without_skill_at_a_length_is_drawn_without_it(book: Path) -> Non
     assert '<td class="n" data-v="" title=""><b>–</b>' in web.render(found, "runs.csv")
 
 
+@pytest.mark.slow
 def test_the_page_for_a_browser_rounds_once(book: Path) -> None:
     found = cells(book)
     for run in next(cell for cell in found if (cell.dataset, cell.encoding) == ("flip_flop", "t5")).runs.values():

@@ -68,6 +68,7 @@ def test_a_table_says_what_its_runs_say(table: Path, root: Path) -> None:
     assert theirs.long.to_csv(index=False) == ours.long.to_csv(index=False) == table.read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_repeats_one_of_the_table_counts_once_and_one_that_contradicts_it_is_refused(
     table: Path, run: Make, root: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_table_of_an_older_layout_names_its_arms_itself(table: Path, tmp_path:
     assert [one.kind for one in theirs.findings] == [one.kind for one in ours.findings]
 
 
+@pytest.mark.slow
 def test_without_an_output_a_table_alone_is_refused(table: Path, tmp_path: Path) -> None:
     before = table.read_bytes()
     with pytest.raises(ConfigError, match="is a table: give --output"):

@@ -33,6 +33,7 @@ def trial(rng: np.random.Generator) -> dict[str, str]:
     })  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_right_encodings_are_named_in_19_of_20_simulated_ledgers() -> None:
     """No encoding that is worse by more than δ is taken, none that is not is to be avoided, the two best are taken.
 
@@ -52,6 +53,7 @@ def test_the_right_encodings_are_named_in_19_of_20_simulated_ledgers() -> None:
     assert 0.2 < np.mean([kinds["often"] == NOT_WORSE for kinds in found]) < 0.5
 
 
+@pytest.mark.slow
 def test_with_forty_seeds_a_failure_in_ten_is_not_taken() -> None:
     rng = np.random.default_rng(1)
     often = [np.where(rng.random(40) < 0.9, 0.96, 0.1) for _ in range(60)]
@@ -59,6 +61,7 @@ def test_with_forty_seeds_a_failure_in_ten_is_not_taken() -> None:
     assert np.mean([kind == NOT_WORSE for kind in kinds]) <= 0.05
 
 
+@pytest.mark.slow
 def test_no_difference_makes_no_loser() -> None:
     """Eight equal encodings on four tasks at four lengths: in 5 % of ledgers at most is one of them to be avoided."""
     rng = np.random.default_rng(2)

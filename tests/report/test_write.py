@@ -66,6 +66,7 @@ class Elements(HTMLParser):
         self.inside = ""
 
 
+@pytest.mark.slow
 def test_everything_is_written_whole_and_the_same_again(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     assert write([sweep], other).page == other / "index.html"
@@ -88,6 +89,7 @@ def test_everything_is_written_whole_and_the_same_again(sweep: Path, tmp_path_fa
         assert pair in summary or not pair.endswith("png")
 
 
+@pytest.mark.slow
 def test_names_are_text_everywhere(run: Make, root: Path) -> None:
     arms = [
         NASTY,
@@ -121,6 +123,7 @@ def test_names_are_text_everywhere(run: Make, root: Path) -> None:
     assert not re.search(r"(?<!\\)\]\(javascript", summary)
 
 
+@pytest.mark.slow
 def test_the_page_names_no_other_place(sweep: Path) -> None:
     parsed = Elements(write([sweep], sweep / "out").page.read_text())
     assert all(re.match(r"#|data:|figures/\w+\.(png|svg|csv)$", address) for address in parsed.addresses)
@@ -145,6 +148,7 @@ def test_of_sixty_arms_eight_are_in_colour_and_the_page_is_small(run: Make, root
     assert write([root]).page.stat().st_size < 1_500_000
 
 
+@pytest.mark.slow
 def test_one_arm_one_length_and_no_number_give_figures(run: Make, root: Path) -> None:
     run("rope", 0, {32: 0.9})
     run("t5", 0, {32: float("nan")}, dataset="copy")

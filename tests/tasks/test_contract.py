@@ -31,6 +31,7 @@ def task(request: pytest.FixtureRequest, composed: Callable[..., DictConfig]) ->
 every_task = pytest.mark.parametrize("task", TASKS, indirect=True)
 
 
+@pytest.mark.every
 @every_task
 @pytest.mark.parametrize("more", [0, 1, 30])
 def test_tokens_and_targets_have_the_promised_form(task: Task, more: int) -> None:

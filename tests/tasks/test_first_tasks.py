@@ -209,6 +209,7 @@ def test_unigram_entropy_by_hand(tmp_path: Path) -> None:
     assert reference == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_default_corpus_is_real_text() -> None:
     task = TextDataset()
     assert len(task._splits["train"]) > 1_000_000
@@ -252,6 +253,7 @@ def corpus(causal: bool) -> TextDataset:
     return TextDataset(length=64, causal=causal)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 60), st.floats(0.01, 1), st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_masked_bytes_are_hidden_and_asked_for(length: int, mask: float, seed: int) -> None:

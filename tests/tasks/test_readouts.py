@@ -77,6 +77,7 @@ def test_the_ceiling_is_what_the_bag_and_the_token_at_the_readout_allow(task: Ta
         assert blind == pytest.approx(found, abs=4 * error + abs(lacks)), length
 
 
+@pytest.mark.slow
 def test_the_last_token_of_a_pattern_is_one_token_less_to_guess_by() -> None:
     task = PositionAwarePatternDataset(length=24)
     blind, _ = task.ceilings(24, readout="last")

@@ -8,6 +8,7 @@ from posenc.catalog.tasks import page as markdown
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_the_page_in_the_docs_is_the_catalogues() -> None:
     """Every line of every task that the page holds is as `python -m posenc tasks --markdown` prints it."""
     page = (ROOT / "docs" / "tasks.md").read_text()
