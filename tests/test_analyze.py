@@ -129,11 +129,11 @@ def test_what_cannot_be_analysed_is_answered_in_words(
     run: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is not a folder; give the folder of a run" in refusal(capsys, tmp_path / "nothing")
-    assert f"give one below it, such as {run}" in refusal(capsys, tmp_path)
+    assert f"give the folder of a run, such as {run}" in refusal(capsys, tmp_path)
     lost = tmp_path / "lost"
     lost.mkdir()
     (lost / "result.json").write_bytes((run / "result.json").read_bytes())
-    assert "has no .hydra/config.yaml, without which no model is built; put it back" in refusal(capsys, lost)
+    assert "lacks .hydra/config.yaml, so the model cannot be rebuilt; put the file back" in refusal(capsys, lost)
     table = trained / "table"
     said = refusal(capsys, table, "--length=30")
     assert "not defined at --length 30" in said
@@ -185,10 +185,10 @@ SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has neither checkpoints/last.ckpt nor"),
     "broken checkpoint": (spoil_weights, "last.ckpt is not a whole checkpoint of posenc"),
     "another architecture": (spoil_architecture, "belongs to another architecture"),
-    "no result": (lambda run: (run / "result.json").unlink(), "did not complete (there is no result.json"),
+    "no result": (lambda run: (run / "result.json").unlink(), "has no result.json: the run was killed"),
     "a cut result": (lambda run: (run / "result.json").write_text("{"), "is not JSON"),
     "diverged": (spoil_status, "did not complete (status diverged: loss nan at step 4)"),
-    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "is no run of posenc"),
+    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "lacks .hydra/config.yaml"),
     "no YAML": (lambda run: (run / ".hydra" / "config.yaml").write_text("a: [1"), "cannot be read"),
     "another project": (
         lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: other.Model\n"),
@@ -198,7 +198,7 @@ SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda run: (run / ".hydra" / "config.yaml").write_text("model:\n  _target_: posenc.model.encoder.Encoder\n"),
         "lacks dataset, encoding, positions",
     ),
-    "a study": (lambda run: (run / "study.json").write_text("{}"), "holds a study"),
+    "a study": (lambda run: (run / "study.json").write_text("{}"), "contains a study"),
 }
 
 

@@ -180,7 +180,7 @@ def test_evaluations_are_arms_of_their_own(runs: Path, capsys: pytest.CaptureFix
     assert "a ledger holds runs that were trained" in change.notes[0].text
     capsys.readouterr()
     here = runs / "evaluations" / "run1" / "encoding=rope"
-    assert "is an evaluation, which has no weights of its own" in refusal(capsys, here)
+    assert "is an evaluation, which has no weights; give the run" in refusal(capsys, here)
 
 
 def test_a_sweep_names_its_completed_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,23 +190,23 @@ def test_a_sweep_names_its_completed_runs(runs: Path, capsys: pytest.CaptureFixt
     main(["evaluate", *map(str, runs.iterdir())])  # a shell's runs/*, with evaluations among them
     assert "1 run did not complete" in capsys.readouterr().out
     assert [path.name for path in (runs / "evaluations").iterdir()] == ["run0"]
-    assert "only a run that did is loaded" in refusal(capsys, runs / "run1")
+    assert "only completed runs can be loaded" in refusal(capsys, runs / "run1")
     assert "is not a folder" in refusal(capsys, runs / "nothing*")
 
 
 REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("encoding=t5",), "encoding=t5: .*run0 has no parameters encoder.encodings.0.*, and an evaluation changes no"),
-    (("model.mlp_ratio=2",), r"has encoder.blocks.0\S* of shape \(64,\), and this needs \(32,\)"),
-    (("model.norm=none",), "has parameters encoder.*norm.*, which this would leave out"),
-    (("dataset=parity", "dataset.length=8"), "dataset.length=8: the length of training is that of the run; --lengths"),
-    (("dataset=induction",), r"dataset=induction: .* has \d+ tokens, and .*run0 was trained on 5; choose a task"),
+    (("encoding=t5",), "encoding=t5: .*run0 has no parameters encoder.encodings.0.*An evaluation changes no"),
+    (("model.mlp_ratio=2",), r"has encoder.blocks.0\S* of shape \(64,\), but this config needs \(32,\)"),
+    (("model.norm=none",), "has parameters encoder.*norm.*, which this config does not use"),
+    (("dataset=parity", "dataset.length=8"), "dataset.length=8: an evaluation cannot change the training length"),
+    (("dataset=induction",), r"dataset=induction: .* has \d+ tokens, but .*run0 was trained on 5; choose a task"),
     (("optimizer.lr=1",), "optimizer.lr is read by training alone, and an evaluation trains nothing; leave it out"),
     (("seed=3",), "seed is read by training alone"),
     (("model.dropout=0.5",), "model.dropout is read by training alone"),
     (("trainer.max_steps=3",), "trainer.max_steps is read by training alone"),
-    (("model=encoder",), "takes another option of dataset, encoding, positions alone"),
+    (("model=encoder",), "can only change the groups dataset, encoding, positions"),
     (("encodin=rope",), "encodin is a key that nothing reads; leave it out. Did you mean encoding"),
-    (("~encoding",), "deletes something, and an evaluation changes values"),
+    (("~encoding",), "deletes a key, but an evaluation can only change values"),
     (("encoding=rop",), "encoding=rop does not exist; the options are"),
     (("encoding.facto=3",), "encoding.facto does not exist: the options are"),
     (("encoding._target_=os.system",), "the record names _target_=os.system"),
@@ -239,8 +239,8 @@ def spoil_trainer(run: Path) -> None:
 
 SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has neither checkpoints/last.ckpt nor"),
-    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "has no .hydra/config.yaml"),
-    "no result": (lambda run: (run / "result.json").unlink(), "did not complete"),
+    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "lacks .hydra/config.yaml"),
+    "no result": (lambda run: (run / "result.json").unlink(), "has no result.json"),
     "code": (spoil_trainer, "the record names _target_=os.system"),
     "in the way": (
         lambda run: shutil.copytree(run, run.parent / "evaluations" / "run0" / "as_trained"),

@@ -60,5 +60,5 @@ def test_tokens_that_were_learned_are_those_of_one_text(
     for of in ("bits", "bits_standard_error"):
         assert float(first[of.replace("bits", "bits_per_byte")]) == pytest.approx(float(first[of]) / size, rel=1e-4)
     said = refusal(capsys, run, "--set", f"dataset.path={tmp_path / 'other'}")
-    assert "has learned its tokens from its own text" in said
+    assert "were learned from its own text and do not fit another text" in said
     assert "train with dataset.tokenizer=FILE.json" in said

@@ -102,11 +102,11 @@ def test_nothing_is_overwritten(taken: Path, tmp_path: Path, capsys: pytest.Capt
     assert (taken / "config.json").stat().st_mtime_ns == before
     facts = json.loads((taken / "config.json").read_text())
     (taken / "config.json").write_text(json.dumps(facts | {"run": "another"}))
-    unchanged(taken, "holds another export, and nothing is overwritten; choose another folder with --output")
+    unchanged(taken, "contains another export. Nothing is overwritten; choose another folder with --output")
     (tmp_path / "mine").mkdir()
-    unchanged(tmp_path / "mine", "exists and is no export, and nothing is overwritten")
+    unchanged(tmp_path / "mine", "exists and is no export. Nothing is overwritten")
     (tmp_path / "mine" / "precious").write_text("mine")
-    unchanged(tmp_path / "mine", "exists and is no export, and nothing is overwritten")
+    unchanged(tmp_path / "mine", "exists and is no export. Nothing is overwritten")
 
 
 def changed(**facts: Any) -> Callable[[Path], Any]:
@@ -142,13 +142,13 @@ SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no weights": (lambda taken: (taken / "model.safetensors").unlink(), "cannot be read .* export the run again"),
     "no JSON": (rewritten(lambda data: data[:-9], "config.json"), "config.json cannot be read"),
     "many levels": (rewritten(lambda data: b"[" * 60 + b"]" * 60, "config.json"), "it is nested too deeply"),
-    "another's config": (rewritten(lambda data: b"{}", "config.json"), "is no export of posenc, nor does its folder"),
+    "another's config": (rewritten(lambda data: b"{}", "config.json"), "is neither an export of posenc nor a run"),
     "another layout": (changed(posenc_export=2), "has layout 2; this posenc reads layout 1"),
     "another depth": (configured("model", num_layers=3), "does not fit its config.json: .* tensors differ, such as"),
     "no length": (changed(trained_tokens=None), "trained_tokens must be a whole number ≥ 1, got None"),
     "no groups": (changed(config={}), "lacks weights or config.encoding, config.model, config.positions, config.seed"),
     "code": (configured("encoding", _target_="os.system", command="true"), "if the run is yours, .* trust=True"),
-    "a value of this machine": (configured("encoding", base="${oc.env:HOME}"), r"holds \$\{, which would be resolved"),
+    "a value of this machine": (configured("encoding", base="${oc.env:HOME}"), r"contains \$\{, which could read"),
     "an option that is none": (configured("encoding", nothing=1), "encoding.nothing does not exist"),
 }
 

@@ -65,7 +65,7 @@ def test_a_checkpoint_alone_goes_on_with_its_run_and_with_no_other(command: Laun
     moved.write_bytes((first / "checkpoints" / "last.ckpt").read_bytes())
     status, errors = command(*SMALL, f"ckpt_path={moved}", f"hydra.run.dir={folder / 'other'}")
     assert status == 2
-    assert "lies in no run folder" in errors
+    assert "is in no run folder" in errors
 
 
 @pytest.mark.slow

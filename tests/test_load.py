@@ -81,7 +81,7 @@ def another_class(run: Path) -> None:
 
 SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has neither checkpoints/last.ckpt nor"),
-    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "has no .hydra/config.yaml"),
+    "no config": (lambda run: shutil.rmtree(run / ".hydra"), "lacks .hydra/config.yaml"),
     "another version": (old_layout, "this posenc reads and writes layout 2; use the posenc that wrote it"),
     "no folder": (shutil.rmtree, "is not a folder; give the folder of a run"),
     "code": (another_class, "it may run anything; if the run is yours, .* posenc.load with trust=True"),
@@ -101,7 +101,7 @@ def test_weights_without_their_run_are_refused(run: Path, tmp_path: Path) -> Non
     alone = tmp_path / "alone" / "last.ckpt"
     alone.parent.mkdir()
     (run / "checkpoints" / "last.ckpt").rename(alone)
-    with pytest.raises(ConfigError, match="lies in no run folder, so that nothing says which model it belongs to"):
+    with pytest.raises(ConfigError, match="is in no run folder, so its model is unknown"):
         posenc.load(alone)
 
 

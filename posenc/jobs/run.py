@@ -111,8 +111,8 @@ def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[P
             )
         if config.get("start_from") is None and run_folder(checkpoint) is None and not found.resume:
             raise ConfigError(
-                f"ckpt_path={checkpoint} lies in no run folder, so that nothing says which run it belongs to; copy it "
-                f"with its folder, or begin a new run with its weights: start_from={checkpoint}."
+                f"ckpt_path={checkpoint} is in no run folder, so its run is unknown; copy it with its run folder, or "
+                f"begin a new run with its weights: start_from={checkpoint}."
             )
     if found.resume:
         own, steps, wrong = usable(found.resume, parts.module)

@@ -1,1 +1,1 @@
-"""What is done with a run that has been trained."""
+"""Loads, tests and exports finished runs."""

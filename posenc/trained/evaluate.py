@@ -1,4 +1,4 @@
-"""A trained run, tested under a changed config: its weights as they are, nothing trained."""
+"""Tests the weights of a finished run under a changed config, without training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,17 +31,17 @@ OF_TRAINING = (
     "seed", "start_from", "start_digest", "trained_lengths", "trained_tokens", "parameters", "encoding_parameters",
     "steps", "seconds",
 )  # fmt: skip
-"""What the result of an evaluation takes over from that of the run."""
+"""Keys of the run's result that the result of an evaluation copies."""
 OF_THE_SEED = ("seed", "start_from", "ckpt_path")
-"""Settings in which runs of one arm may differ."""
+"""Settings that may differ between the runs of one arm."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be tested: a run, and the words that change its config.
+    """A run to test, and the overrides that change its config.
 
-    lengths  of the test; None: those of the run
-    trust    the run is the user's own (posenc.config.allowed)
+    lengths  the test lengths; None: those of the run
+    trust    whether the run is the user's own, and may build any class (posenc.config.allowed)
     """
 
     run: Record
@@ -51,7 +51,7 @@ class Evaluation:
 
     @cached_property
     def config(self) -> DictConfig:
-        """The changed config. `evaluated` marks it, says what was trained, and makes it no run's."""
+        """The changed config. The key `evaluated` says what was trained, and distinguishes it from a run's config."""
         config = changed(self.run.config, self.words, self.lengths)
         used = self.run.result.get("precision")
         if config.trainer.precision == "auto" and isinstance(used, str):
@@ -73,7 +73,7 @@ class Evaluation:
 
     @property
     def changes(self) -> dict[str, list[Any]]:
-        """{key: [of the run, of the evaluation]} of what the words have changed."""
+        """{key: [value in the run, value in the evaluation]} of all changed keys."""
         recorded = self._recorded
         if recorded["trainer"]["precision"] == "auto":
             recorded["trainer"]["precision"] = self.run.result.get("precision", "auto")
@@ -82,11 +82,11 @@ class Evaluation:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What the result says before anything is tested."""
+        """The part of the result that is known before the test."""
         result = self.run.result
         named = {group: result.get(group, "none") for group in ("encoding", "positions", "dataset")}
         asked = choices(self.words)
-        named |= {} if "encoding" in asked else {"recipe": result.get("recipe")}  # it is one with its own encoding
+        named |= {} if "encoding" in asked else {"recipe": result.get("recipe")}  # a recipe includes its encoding
         return {
             "schema": result["schema"], "status": "completed", "error": None,
             **named, **asked, **{key: result[key] for key in OF_TRAINING if key in result},
@@ -105,7 +105,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ready:
-    """All that a test is made of."""
+    """The objects of a test."""
 
     module: SequenceModule
     data: SequenceData
@@ -113,15 +113,15 @@ class Ready:
 
 
 def build(evaluation: Evaluation, folder: Path) -> Ready:
-    """Everything that is tested, ready; every mistake in it is a ConfigError before the test begins."""
+    """Build the objects of the test. Raises ConfigError for every mistake, before the test begins."""
     run, config, trust = evaluation.run, evaluation.config, evaluation.trust
     task: Task = make(config, "dataset", trusted=trust)
     if len({OmegaConf.select(each, "dataset.path") for each in (config, run.config)}) == 1:
         run.check_data(evaluation.record["data_digest"] or task.digest)
     elif task.learns_tokens:
         raise ConfigError(
-            f"{' '.join(evaluation.words)}: {run.folder} has learned its tokens from its own text, and of another they "
-            "mean something else; train with dataset.tokenizer=FILE.json to test on several."
+            f"{' '.join(evaluation.words)}: the tokens of {run.folder} were learned from its own text and do not fit "
+            "another text; train with dataset.tokenizer=FILE.json to test on several texts."
         )
     module = build_module(config, task, trust, trained_by=str(run.checkpoint))
     _give_weights(module, evaluation)
@@ -131,12 +131,12 @@ def build(evaluation: Evaluation, folder: Path) -> Ready:
     trainer = make_trainer(folder, **how)
     make_ready(module.eval(), data, trainer)
     if not module.test_lengths:
-        raise ConfigError(f"{run.folder} is defined at none of these lengths: {min(module.undefined.items())[1]}")
+        raise ConfigError(f"{run.folder} is undefined at all test lengths: {min(module.undefined.items())[1]}")
     return Ready(module, data, trainer)
 
 
 def test(parts: Ready) -> dict[str, Any]:
-    """The scores, and what stands beside them."""
+    """Run the test. Returns the scores, the ceilings and the precision."""
     try:
         scores = run_test(parts.module, parts.data, parts.trainer)
     except (RuntimeError, MemoryError) as error:
@@ -147,7 +147,7 @@ def test(parts: Ready) -> dict[str, Any]:
 
 
 def _give_weights(module: SequenceModule, evaluation: Evaluation) -> None:
-    """Load the weights of the run, all of them and no others; else one sentence."""
+    """Load the weights of the run. Raises ConfigError unless its parameters are exactly those of the module."""
     run = evaluation.run
     try:
         theirs = read_weights(str(run.checkpoint), module, named=False)["state_dict"]
@@ -157,15 +157,15 @@ def _give_weights(module: SequenceModule, evaluation: Evaluation) -> None:
     for name, what in (("encoder.tokens.weight", "tokens"), ("encoder.head.weight", "classes")):
         if name in own and name in theirs and len(own[name]) != len(theirs[name]):
             raise ConfigError(
-                f"{asked}: {module.task} has {len(own[name])} {what}, and {run.folder} was trained on "
-                f"{len(theirs[name])}; choose a task with as many."
+                f"{asked}: {module.task} has {len(own[name])} {what}, but {run.folder} was trained on "
+                f"{len(theirs[name])}; choose a task with {len(theirs[name])} {what}."
             )
     shapes = [{name: getattr(each, "shape", None) for name, each in state.items()} for state in (own, theirs)]
     odd = sorted((name for name in {*own, *theirs} if shapes[0].get(name) != shapes[1].get(name)), key=str)
     if odd:
         raise ConfigError(
-            f"{asked}: {run.folder} {_difference(odd[0], *shapes)}, and an evaluation changes no parameter; train with "
-            f"it, start_from={run.checkpoint} if the parameters allow."
+            f"{asked}: {run.folder} {_difference(odd[0], *shapes)}. An evaluation changes no parameter; train a run "
+            f"instead, with start_from={run.checkpoint} if the parameters fit."
         )
     module.load_state_dict(theirs)
 
@@ -175,5 +175,5 @@ def _difference(name: str, own: Mapping[str, Any], theirs: Mapping[str, Any]) ->
     if name not in theirs:
         return f"has no parameters {said}"
     if name not in own:
-        return f"has parameters {said}, which this would leave out"
-    return f"has {said} of shape {tuple(theirs[name] or ())}, and this needs {tuple(own[name])}"
+        return f"has parameters {said}, which this config does not use"
+    return f"has {said} of shape {tuple(theirs[name] or ())}, but this config needs {tuple(own[name])}"

@@ -1,4 +1,4 @@
-"""`python -m posenc export RUN`: the encoder of a finished run, to take away without the run."""
+"""`python -m posenc export RUN` exports the encoder of a finished run."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,9 @@ FOLDER = "export"
 
 
 def write(run: Path, folder: Path | None = None, trust: bool = False) -> Path:
-    """Export the last weights of a finished run into `folder`, by default RUN/export; where they are now.
+    """Export the last weights of a finished run into `folder`, by default RUN/export. Returns the folder.
 
-    Raises ConfigError, before anything is written, where there is no such run or the folder holds anything else.
+    Raises ConfigError, before anything is written, if there is no such run or the folder contains anything else.
     """
     found = record_of_run(run)
     task: Task = make(found.config, "dataset", trusted=trust)
@@ -37,7 +37,7 @@ def write(run: Path, folder: Path | None = None, trust: bool = False) -> Path:
 
 
 def show(run: Path, output: Path | None = None, trust: bool = False) -> None:
-    """Export a run and say how it is read."""
+    """Export a run, and print how to load the export."""
     folder = write(run, output, trust)
     for name in (exported.WEIGHTS, exported.CONFIG):
         print(folder / name)

@@ -1,18 +1,18 @@
-"""An encoder in a folder of its own, without its run: model.safetensors and config.json, written and read back.
+"""Writes and reads an export: a folder with an encoder's model.safetensors and config.json, which needs no run.
 
-config.json holds plain values, under these names:
+The keys of config.json, with plain values:
 
     posenc_export   the layout of the file, 1
-    posenc          the version that trained it
-    run             the digest of the run's config (`config_hash` of its result.json)
-    weights         BLAKE2b of model.safetensors
-    encoding, positions, dataset    what the run chose, by name; those of the config, where it has no result
-    vocab_size, num_outputs         of the task, in tokens and classes
-    trained_tokens  how many tokens the longest training sequence had, the read-out's included
+    posenc          the version of posenc that trained the run
+    run             the digest of the run's config (`config_hash` in its result.json)
+    weights         the BLAKE2b digest of model.safetensors
+    encoding, positions, dataset    the names of the run's options
+    vocab_size, num_outputs         the numbers of tokens and of classes of the task
+    trained_tokens  the number of tokens of the longest training sequence, with the read-out's
     config          the groups `encoding`, `model` and `positions` of the run's config, and its seed
 
-Anybody may have written such a folder, so it is read with limits, and builds nothing but classes of posenc's unless the
-user trusts it (posenc.config.allowed). https://huggingface.co/docs/safetensors
+Anybody may have written an export. So sizes are limited, and only classes of posenc are built unless the user trusts
+the folder (posenc.config.allowed). https://huggingface.co/docs/safetensors
 """
 
 import hashlib
@@ -38,35 +38,35 @@ from posenc.training.checkpoint_file import Damaged
 
 WEIGHTS, CONFIG, LAYOUT = "model.safetensors", "config.json", "posenc_export"
 GROUPS = ("encoding", "model", "positions", "seed")
-"""What of a run's config makes its encoder."""
+"""The keys of a run's config that build its encoder."""
 HEAD, ENTRY = 2**16, 2**9
-"""Bytes of a safetensors file beside its numbers, at most: in all, and for each tensor and its name."""
+"""Upper limits of the bytes in a safetensors file besides the numbers: in all, plus those of each tensor's entry."""
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether the folder is to be read as an export, and not as a run."""
+    """Whether the folder is an export and not a run."""
     return (folder / CONFIG).exists() and not (folder / ".hydra").exists()
 
 
 def write(folder: Path, encoder: Encoder, facts: Mapping[str, Any]) -> None:
-    """Write the encoder's weights and what config.json says beside. An equal export stays as it is.
+    """Write the encoder's weights, and config.json with `facts`. An equal export is kept.
 
-    Raises ConfigError where the folder holds anything else.
+    Raises ConfigError if the folder contains anything else.
     """
     data = save({name: x.detach().clone().contiguous() for name, x in encoder.state_dict().items()})
     text = json.dumps({LAYOUT: 1, **facts, "weights": _digest(data)}, indent=2) + "\n"
-    files = {WEIGHTS: data, CONFIG: text.encode()}  # in this order: a folder with a config is whole
+    files = {WEIGHTS: data, CONFIG: text.encode()}  # config.json last, so that a folder with it is complete
     if folder.exists() or folder.is_symlink():
-        if not _holds(folder, files):
-            what = "holds another export" if is_exported(folder) else "exists and is no export"
-            raise ConfigError(f"{folder} {what}, and nothing is overwritten; choose another folder with --output.")
+        if not _contains(folder, files):
+            what = "contains another export" if is_exported(folder) else "exists and is no export"
+            raise ConfigError(f"{folder} {what}. Nothing is overwritten; choose another folder with --output.")
         return
     folder.mkdir(parents=True)
     for name, content in files.items():
         write_bytes(folder / name, content)
 
 
-def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+def _contains(folder: Path, files: Mapping[str, bytes]) -> bool:
     try:
         return all(read_bytes(folder / name, len(content)) == content for name, content in files.items())
     except (OSError, ValueError):
@@ -78,7 +78,7 @@ def _digest(data: bytes) -> str:
 
 
 def read(folder: Path, trust: bool = False) -> tuple[Encoder, PositionScheme, dict[str, Any]]:
-    """The encoder in evaluation mode on the CPU, where it places tokens, and its config. Raises ConfigError."""
+    """The encoder in evaluation mode on the CPU, its position scheme, and its config. Raises ConfigError."""
     facts = _facts(folder / CONFIG)
     config = renamed(facts["config"], now)
     encoder, positions = build_encoder(DictConfig(config), facts["vocab_size"], facts["num_outputs"], trust)
@@ -105,7 +105,7 @@ def _form(tensor: Tensor | None) -> Any:
 
 
 def read_weights(path: Path, most: int, digest: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file of at most so many bytes. Raises Damaged, or OSError."""
+    """The tensors of a safetensors file of at most `most` bytes. Raises Damaged or OSError."""
     try:
         data = read_bytes(path, most)
         if digest is not None and _digest(data) != digest:
@@ -113,27 +113,27 @@ def read_weights(path: Path, most: int, digest: str | None = None) -> dict[str, 
         return load(data)
     except (Damaged, OSError):
         raise
-    except Exception as error:  # safetensors raises its own type, and others for kinds of numbers that torch lacks
+    except Exception as error:  # safetensors raises its own type, and others for dtypes that torch lacks
         raise Damaged(reading.plain_text(str(error))[:120] or "it is no file of safetensors") from error
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What config.json says, in the form that `read` needs."""
+    """The content of config.json, after checks. Raises ConfigError."""
     try:
         facts = reading.read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({reading.plain_text(str(error))}).") from error
     if not isinstance(facts, dict) or LAYOUT not in facts:
-        raise ConfigError(f"{path} is no export of posenc, nor does its folder hold a run; give the folder of one.")
+        raise ConfigError(f"{path.parent} is neither an export of posenc nor a run; give the folder of one.")
     if facts[LAYOUT] != 1:
         raise ConfigError(
-            f"{path} has layout {facts[LAYOUT]!r:.20}; this posenc reads layout 1: use one that wrote it."
+            f"{path} has layout {facts[LAYOUT]!r:.20}; this posenc reads layout 1. Use the version that wrote it."
         )
     config = facts.get("config")
     if not isinstance(config, dict) or not {*GROUPS} <= {*config} or not isinstance(facts.get("weights"), str):
         raise ConfigError(f"{path} lacks weights or config.{', config.'.join(GROUPS)}; export the run again.")
     if "${" in json.dumps(config):
-        raise ConfigError(f"{path} holds ${{, which would be resolved with what this machine knows; it is not read.")
+        raise ConfigError(f"{path} contains ${{, which could read values of this machine, so it is refused.")
     sizes: dict[str, Any] = {key: facts.get(key) for key in ("vocab_size", "num_outputs", "trained_tokens")}
     checks.positive(str(path), **sizes)
     return facts

@@ -1,4 +1,4 @@
-"""A finished run, rebuilt from its folder alone."""
+"""Rebuilds the model of a finished run from its folder."""
 
 import json
 import os
@@ -26,17 +26,17 @@ from posenc.training.checkpoints import check_weights
 from posenc.training.module import SequenceModule
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
-"""In this order: the scores in result.json are those of the last weights."""
+"""The order of preference: the scores in result.json are those of the last weights."""
 LOOKED = 1000
-"""Folders that are looked through for a run to name in a message."""
+"""The largest number of folders that are searched for a run to suggest in a message."""
 NEEDED_GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run says of itself, before anything is built: its folder, config, result, and where its weights are.
+    """A run's folder, config, result and checkpoint file, before anything is built.
 
-    result  empty where a checkpoint was named, of which training may not have come to its end
+    result  empty if the user named a checkpoint, whose training may be unfinished
     """
 
     folder: Path
@@ -45,11 +45,11 @@ class Record:
     checkpoint: Path
 
     def check_data(self, digest: str | None) -> None:
-        """Raise ConfigError if data with this digest, to which its config leads now, are not those of the run."""
+        """Raise ConfigError if `digest`, of the data that the config names now, is not that of the run's data."""
         if self.result.get("data_digest") not in (None, digest):
             raise ConfigError(
-                f"{self.folder} was trained on other data: what dataset.path names had the digest "
-                f"{self.result['data_digest']} then and has {digest} now; put the former data back."
+                f"{self.folder} was trained on other data: the data at dataset.path had the digest "
+                f"{self.result['data_digest']} and now have {digest}; put the former data back."
             )
 
     def module(self, task: Task, trust: bool = False) -> SequenceModule:
@@ -65,7 +65,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that came to its end: its folder, record, weights."""
+    """A finished run: its folder, its result, and the module with the weights of `checkpoint`."""
 
     folder: Path
     result: Mapping[str, Any]
@@ -79,9 +79,9 @@ class Finished:
 
 
 def load(folder: Path, trust: bool = False) -> Finished:
-    """The run in `folder` in evaluation mode on the CPU. Raises ConfigError where there is none, or not all of it.
+    """The run in `folder`, in evaluation mode on the CPU. Raises ConfigError if there is no complete run.
 
-    trust  the run is the user's own: build whatever its config names, which may run any code (posenc.config.allowed)
+    trust  whether the run is the user's own, and may build any class, which may run any code (posenc.config.allowed)
     """
     found = record_of_run(folder)
     task: Task = make(found.config, "dataset", trusted=trust)
@@ -93,13 +93,13 @@ def load(folder: Path, trust: bool = False) -> Finished:
 def load_encoder(run: str | Path, *, trust: bool = False) -> Encoder:
     """`posenc.load`: the encoder of a trained run with its weights, in evaluation mode on the CPU.
 
-    run    a run folder, or one of its checkpoints; of a folder the last weights, whose scores are in result.json. Or
-           the folder of an export (posenc.trained.exported), which has the groups of a config that make the encoder
+    run    a run folder (its last weights, whose scores are in result.json), a checkpoint in one, or the folder of an
+           export (posenc.trained.exported)
     trust  as in `load`
 
-    `encoder(tokens)` places tokens as the run's position scheme does, unless positions are given; `encoder.config` is
-    the run's config as plain values. Nothing of the data but their vocabulary matters here, and they may have changed.
-    Raises ConfigError where there is no such run, or not all of it.
+    `encoder(tokens)` uses the run's position scheme, unless positions are given; `encoder.config` is the run's config
+    as plain values (of an export, `exported.GROUPS`). The data may have changed, if their vocabulary is the same.
+    Raises ConfigError if there is no complete run.
     """
     path = Path(run)
     if exported.is_exported(path):
@@ -119,7 +119,7 @@ def _placing(encoder: Encoder, positions: PositionScheme, config: Any) -> Encode
 def _placed(
     scheme: PositionScheme, encoder: Encoder, args: tuple[Any, ...], given: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call of the encoder, with positions where there are none."""
+    """Add positions to the arguments of the encoder, unless they are given."""
     tokens = args[0] if args else given["tokens"]
     if len(args) > 1 or given.get("positions") is not None:
         return args, given
@@ -127,13 +127,13 @@ def _placed(
 
 
 def record_of_run(folder: Path) -> Record:
-    """The record of the run in `folder`, which has come to its end and has a checkpoint. Raises ConfigError."""
+    """The record of the finished run in `folder`. Raises ConfigError if there is none or it has no checkpoint."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
     result = _result(folder)
     if result.get("evaluated") is not None:
-        raise ConfigError(f"{folder} is an evaluation, which has no weights of its own; give the run that it is of.")
+        raise ConfigError(f"{folder} is an evaluation, which has no weights; give the run that it evaluated.")
     name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
     if name is None:
         raise ConfigError(
@@ -144,12 +144,12 @@ def record_of_run(folder: Path) -> Record:
 
 
 def record_of_checkpoint(path: Path) -> Record:
-    """The record of the run that wrote a checkpoint. Raises ConfigError where it lies in no run folder."""
+    """The record of the run that wrote a checkpoint. Raises ConfigError if the checkpoint is in no run folder."""
     folder = run_folder(str(path))
     if folder is None:
         raise ConfigError(
-            f"{path} lies in no run folder, so that nothing says which model it belongs to; copy it with its folder: "
-            "the model is in .hydra/config.yaml, the weights are in checkpoints/."
+            f"{path} is in no run folder, so its model is unknown; copy it with its run folder, since the model is in "
+            ".hydra/config.yaml and the weights are in checkpoints/."
         )
     return Record(folder, _config(folder), {}, path.absolute())
 
@@ -157,24 +157,19 @@ def record_of_checkpoint(path: Path) -> Record:
 def _config(folder: Path) -> DictConfig:
     path = folder / ".hydra" / "config.yaml"
     if (folder / STUDY).is_file():
-        raise ConfigError(f"{folder} holds a study, which keeps no models; its numbers are in study.csv.")
+        raise ConfigError(f"{folder} contains a study, which keeps no models; its numbers are in study.csv.")
     if not path.exists() and not path.is_symlink():
         if (folder / RESULT).is_file():
-            raise ConfigError(
-                f"{folder} is no run of posenc, for it has no .hydra/config.yaml, without which no model is built; "
-                "put it back."
-            )
+            raise ConfigError(f"{folder} lacks .hydra/config.yaml, so the model cannot be rebuilt; put the file back.")
         below = next((Path(here) for here, _, files in islice(os.walk(folder), LOOKED) if RESULT in files), None)
-        hint = (
-            "give the folder of a run, such as runs/<name>" if below is None else f"give one below it, such as {below}"
-        )
-        raise ConfigError(f"{folder} is no run of posenc, for it has no .hydra/config.yaml; {hint}.")
+        hint = f"a run, such as {'runs/<name>' if below is None else below}"
+        raise ConfigError(f"{folder} is no run of posenc: it has no .hydra/config.yaml; give the folder of {hint}.")
     try:
         config = reading.read_config(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}), so the model cannot be rebuilt.") from error
     if not _ours(config):
-        raise ConfigError(f"{folder} is a run of another project: its .hydra/config.yaml builds no model of posenc.")
+        raise ConfigError(f"{folder} is a run of another project: its .hydra/config.yaml names no model of posenc.")
     lacking = [group for group in NEEDED_GROUPS if group not in config]
     if lacking:
         raise ConfigError(f"{path} lacks {', '.join(lacking)}, so the model cannot be rebuilt.")
@@ -187,27 +182,27 @@ def _ours(config: DictConfig) -> bool:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    again = "the command that started it goes on with it"
     try:
         result = reading.plain_text(reading.read_json(folder / RESULT))
     except FileNotFoundError as error:
-        why = f"there is no {RESULT}: it was killed, or is still running"
-        raise ConfigError(f"{folder} did not complete ({why}); {again}.") from error
+        raise ConfigError(
+            f"{folder} has no {RESULT}: the run was killed or is still running. Its command continues a killed run."
+        ) from error
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{folder / RESULT} is not JSON, probably cut off while it was copied.") from error
+        raise ConfigError(f"{folder / RESULT} is not JSON; perhaps its end was lost in a copy.") from error
     except ValueError as error:
         raise ConfigError(f"{folder / RESULT} cannot be read ({error}).") from error
     why = other_layout(result) if isinstance(result, dict) else None
     if why is not None:
-        raise ConfigError(f"{folder / RESULT} is not read: {why}.")
+        raise ConfigError(f"{folder / RESULT} cannot be read: {why}.")
     lacking = [
         key for key in ("encoding", "dataset", "seed", "status") if not isinstance(result, dict) or key not in result
     ]
     if lacking:
-        raise ConfigError(f"{folder / RESULT} does not say {', '.join(lacking)}; it is no result of posenc.")
+        raise ConfigError(f"{folder / RESULT} lacks {', '.join(lacking)}; it is no result of posenc.")
     if not is_result(result):
-        raise ConfigError(f"{folder / RESULT} holds values that no result of posenc has.")
+        raise ConfigError(f"{folder / RESULT} contains values that no result of posenc has.")
     if result["status"] != "completed":
         why = f"status {result['status']}" + (f": {result['error']}" if result.get("error") else "")
-        raise ConfigError(f"{folder} did not complete ({why}); only a run that did is loaded.")
+        raise ConfigError(f"{folder} did not complete ({why}); only completed runs can be loaded.")
     return result
