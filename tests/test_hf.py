@@ -246,7 +246,7 @@ def test_a_cache_goes_on_without_gaps() -> None:
     name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     held = {name: transformers.DynamicCache()}
     model(tokens, **held)
-    with pytest.raises(ConfigError, match="must stand one place after another"):
+    with pytest.raises(ConfigError, match="must have consecutive positions"):
         model(tokens, **held, position_ids=torch.tensor([[3, 5, 6]]))
     x = torch.ones(1, 4, 3, 8)
     with pytest.raises(ConfigError, match="one position for each token"):
@@ -257,7 +257,7 @@ def test_a_cache_goes_on_without_gaps() -> None:
     ("encoding", "message"),
     [
         (lambda: ForgettingPositionalBias(D, H, True), "the layers' inputs are not in transformers' cache"),
-        (lambda: DynamicNTKRotaryPositionalEncoding(D, H, 8), "cannot go on token by token: each token turns"),
+        (lambda: DynamicNTKRotaryPositionalEncoding(D, H, 8), "cannot decode token by token: each token turns"),
         (lambda: RotaryPositionalEncoding(2 * D, H), "was built for dim=64; build it with dim=32"),
         (lambda: T5RelativePositionalBias(8, True), "was built for num_heads=8; build it with num_heads=4"),
         (lambda: T5RelativePositionalBias(H, False), "was built for causal=False; build it with causal=True"),
@@ -275,13 +275,13 @@ def test_what_does_not_fit_is_refused(encoding: Callable[[], PositionalEncoding]
 
 def test_models_and_folders_of_another_kind_are_refused(tmp_path: Path) -> None:
     bloom = transformers.BloomForCausalLM(transformers.BloomConfig(hidden_size=D, n_head=H, n_layer=1, vocab_size=V))
-    with pytest.raises(ConfigError, match="neither a rotary module nor a table wpe"):
+    with pytest.raises(ConfigError, match="no rotary module and no table wpe"):
         hf.use(bloom, rope())
     model = hf.use(llama(), rope())
-    with pytest.raises(ConfigError, match="a static cache is longer than what it holds"):
+    with pytest.raises(ConfigError, match="a static cache is longer than its content"):
         generated(model, torch.ones(1, 3, dtype=torch.long), cache_implementation="static")
     llama().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="names no encoding of posenc"):
+    with pytest.raises(ConfigError, match="the config names no encoding of posenc"):
         hf.load(tmp_path)
     with pytest.raises(ConfigError, match=r"no encoding Mine; load\(folder, encoding=...\) takes your own"):
         hf.described({"class": "Mine"})

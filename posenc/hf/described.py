@@ -1,4 +1,4 @@
-"""How an encoding is written into a model's config, and its weights into the model's files."""
+"""Stores an encoding in a model's config, and its weights in the model's files."""
 
 import inspect
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.encodings.mixture import Mixture
 
 NAME = "posenc"
-"""Of the attention implementation, of the encodings in the model and of their description in its config."""
+"""The name of the attention implementation, of the module of encodings, and of their description in the config."""
 
 
 def describe(encoding: PositionalEncoding) -> dict[str, Any]:
-    """The name of its class and its arguments, which it keeps as attributes; those of the parts of a mixture too."""
+    """The name of an encoding's class, and its arguments, which are its attributes; of a mixture also its parts."""
     names = inspect.signature(type(encoding).__init__).parameters
     given = {name: getattr(encoding, name) for name in names if name not in ("self", "parts")}
     if isinstance(encoding, Mixture):
@@ -26,7 +26,7 @@ def describe(encoding: PositionalEncoding) -> dict[str, Any]:
 
 
 def described(description: dict[str, Any]) -> PositionalEncoding:
-    """The encoding of posenc that was described so. Raises ConfigError for another."""
+    """The encoding that `describe` described. Raises ConfigError if it is none of posenc's."""
     given = dict(description)
     kind = getattr(posenc.encodings, given.pop("class"), None)
     kind = PositionalEncoding if description["class"] == PositionalEncoding.__name__ else kind
@@ -39,7 +39,7 @@ def described(description: dict[str, Any]) -> PositionalEncoding:
 
 @contextmanager
 def known_keys(kind: Any) -> Iterator[None]:
-    """Inside, transformers does not report the encoding's weights as such that it does not expect."""
+    """Inside, transformers does not report the encoding's weights as unexpected."""
     before = kind._keys_to_ignore_on_load_unexpected
     kind._keys_to_ignore_on_load_unexpected = [*(before or ()), rf"(^|\.){NAME}\."]
     try:
@@ -49,20 +49,20 @@ def known_keys(kind: Any) -> Iterator[None]:
 
 
 def _twins(encodings: nn.Module) -> dict[str, str]:
-    """Names of parameters that layers share, each with the first name of the same."""
+    """{name: first name} of each parameter that layers share, except under its first name."""
     first: dict[int, str] = {}
     named = ((name, first.setdefault(id(p), name)) for name, p in encodings.named_parameters(remove_duplicate=False))
     return {name: own for name, own in named if name != own}
 
 
 def name_once(encodings: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """A hook of state_dict: safetensors holds no tensor twice."""
+    """A hook of state_dict, which removes repeated parameters, because safetensors refuses to save a tensor twice."""
     for name in _twins(encodings):
         state.pop(prefix + name, None)
 
 
 def name_again(encodings: nn.Module, state: dict[str, Any], prefix: str, *more: Any) -> None:
-    """A hook of load_state_dict."""
+    """A hook of load_state_dict, which restores repeated parameters."""
     for name, own in _twins(encodings).items():
         if prefix + own in state:
             state[prefix + name] = state[prefix + own]

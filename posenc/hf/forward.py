@@ -1,4 +1,4 @@
-"""What happens in each forward pass of a model with an encoding: where its tokens stand, and attention."""
+"""The forward pass of a model with an encoding: positions of tokens, and attention."""
 
 import inspect
 from dataclasses import replace
@@ -26,9 +26,9 @@ def attend(
     scaling: float | None = None, dropout: float = 0.0, position_ids: Tensor | None = None,
     softcap: float | None = None, s_aux: Tensor | None = None, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """What transformers' AttentionInterface asks: (B, H, M, d) queries, keys and values not turned, → (B, M, H, d).
+    """The function for transformers' AttentionInterface: queries, keys and values (B, H, M, d) → (B, M, H, d).
 
-    The model's scale counts after the encoding has turned q and before it reads q for a bias, as `logit_gain` does.
+    The model's scale is applied between `rotate` and `bias` of the encoding, as `logit_gain` is.
     """
     asked: LayerEncoding | None = module.__dict__.get(NAME)
     if asked is None:  # cross-attention
@@ -55,11 +55,11 @@ def attend(
 
 
 class Places:
-    """Where the tokens of a pass stand, by its position ids, which are looked at once a pass.
+    """The positions of the tokens of a pass. They are computed from position ids once in each pass.
 
-    now     what was last asked of the module that is switched off: some models hand their ids to nobody else
-    seen    the pass's mask of (B, N), which is False at padding, if it has one
-    before  the layers, by their numbers in a cache, whose encoding reads the token before, with the encoding's name
+    now     the ids last given to the module that is switched off; some models pass their ids only to this module
+    seen    the mask (B, N) of the pass, False at padding; None without one
+    before  {layer's number in a cache: name of its encoding}, if the encoding reads the token before a key
     """
 
     def __init__(self) -> None:
@@ -71,23 +71,23 @@ class Places:
         self.low, self.high, self.steps = 0, 0, True
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A pre-hook of the model: what it was given. Raises ConfigError for a cache that drops what is read."""
+        """A pre-hook of the model, which stores the mask. Raises ConfigError for an unsuitable cache."""
         given = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
         cache, seen = given.get("cache", given.get("past_key_values")), given.get("attention_mask")
         if isinstance(cache, StaticCache):
             raise ConfigError(
-                "posenc.hf: a static cache is longer than what it holds; leave cache_implementation dynamic."
+                "posenc.hf: a static cache is longer than its content; leave cache_implementation dynamic."
             )
         for layer, slides in enumerate(getattr(cache, "is_sliding", ())):
             if slides and layer in self.before:
                 raise ConfigError(
-                    f"posenc.hf: {self.before[layer]} reads the token before, which a sliding cache drops; pass a "
-                    "DynamicCache() without a config, or use_cache=False."
+                    f"posenc.hf: {self.before[layer]} reads the token before a key, which a sliding cache drops; pass "
+                    "a DynamicCache() without a config, or use_cache=False."
                 )
         self.ids, self.seen = None, seen if isinstance(seen, Tensor) and seen.ndim == 2 else None
 
     def of(self, ids: Tensor | None, keys: int | None = None) -> Positions:
-        """Of new tokens as queries, and of so many keys, of which they are the last."""
+        """Positions of new tokens as queries, and of `keys` keys, the last of which are the new tokens."""
         ids = self.now if ids is None else ids
         if ids is None or ids.ndim != 2:
             raise ConfigError("posenc.hf: a model must have one position for each token, of shape (batch, length).")
@@ -100,15 +100,15 @@ class Places:
         if not before:
             return Positions(ids, self.high + 1, consecutive=self.steps, known=True)
         if not self.steps:
-            raise ConfigError("posenc.hf: tokens after those of a cache must stand one place after another.")
-        past = (ids[:, :1] - torch.arange(before, 0, -1, device=ids.device)).clamp(min=0)  # 0: of padding
+            raise ConfigError("posenc.hf: tokens after those of a cache must have consecutive positions.")
+        past = (ids[:, :1] - torch.arange(before, 0, -1, device=ids.device)).clamp(min=0)  # padding gets 0
         whole = torch.cat((past, ids), 1)
         return Positions(whole, self.high + 1, consecutive=self.low >= before, known=True).last(ids.shape[1])
 
     def told(self, positions: Positions, mask: Tensor | None) -> Positions:
-        """The same with documents, for the encoding: attention itself has the model's mask.
+        """Add documents to `positions`, for the encoding. Attention itself uses the model's mask.
 
-        Padding is what a token hides from itself, or the mask of (B, N) where a cache holds tokens.
+        Padding is taken from the diagonal of `mask`, or from `seen` if there is a cache.
         """
         keys, N = positions.at_keys, positions.at_keys.length
         if positions.keys is None:
@@ -124,9 +124,9 @@ class Places:
 
 
 class LayerEncoding:
-    """The encoding that a layer asks. It is no module of that layer, so that a model names its weights once.
+    """The encoding of a layer. It is not a submodule of the layer, so that its weights have one name in the model.
 
-    answered  whether `attend` has run since the layer's attention last ended
+    answered  whether `attend` has run in the current call of the layer's attention
     """
 
     def __init__(self, encodings: nn.ModuleList, index: int, places: Places) -> None:
@@ -148,7 +148,7 @@ def _check_mask(mask: Tensor, queries: int, keys: int) -> None:
 
 
 def embed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """A pre-hook of a layer or of its attention: position joins the hidden states."""
+    """A pre-hook of a layer or of its attention, which embeds position in the hidden states."""
     asked: LayerEncoding = module.__dict__[NAME]
     positions = asked.places.of(kwargs.get("position_ids"))
     if args:
@@ -157,22 +157,22 @@ def embed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
 
 
 def check_answered(module: nn.Module, args: Any, out: Any) -> None:
-    """A hook of a layer's attention, which may compute attention by itself, or by what it was told since."""
+    """A hook of a layer's attention. Raises ConfigError if the layer computed attention without `attend`."""
     asked: LayerEncoding = module.__dict__[NAME]
     if not asked.answered:
         raise ConfigError(
             f"posenc.hf: {type(module).__name__} computed attention without its encoding; call "
-            f'model.set_attn_implementation("{NAME}"), or take a model of the shape of Llama, Qwen or GPT-2.'
+            f'model.set_attn_implementation("{NAME}"), or take a model such as Llama, Qwen or GPT-2.'
         )
     asked.answered = False
 
 
 def at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """A pre-hook of a rotary module, or of a table of positions, which may be shorter than the sequence."""
+    """A pre-hook of a rotary module or of a table of positions, which sets all position ids to 0."""
     at = 0 if isinstance(module, nn.Embedding) else 1
     ids = kwargs.get("position_ids", args[at] if len(args) > at else None)
     if not isinstance(ids, Tensor):
-        raise ConfigError(f"posenc.hf: {type(module).__name__} is not asked for positions, and cannot be switched off.")
+        raise ConfigError(f"posenc.hf: {type(module).__name__} gets no position ids, and cannot be switched off.")
     module.__dict__[NAME].now, zeros = ids, torch.zeros_like(ids)
     if "position_ids" in kwargs:
         return args, kwargs | {"position_ids": zeros}
@@ -180,10 +180,10 @@ def at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def turn_nothing(module: nn.Module, args: Any, out: Any) -> Any:
-    """A hook of a rotary module, whose answer at 0 is c times 1, and 0, in whatever form: without c."""
+    """A hook of a rotary module. Its outputs at position 0 are a scale c and 0, in any form; c is replaced by 1."""
     return torch.sgn(out) if isinstance(out, Tensor) else tuple(torch.sgn(part) for part in out)
 
 
 def add_nothing(module: nn.Module, args: Any, out: Tensor) -> Tensor:
-    """A hook of a table of positions."""
+    """A hook of a table of positions, which returns zeros."""
     return torch.zeros_like(out)

@@ -1,4 +1,4 @@
-"""An encoding is put into a model, and a model with one is read."""
+"""Gives a model an encoding, and loads a model that has one."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,19 +16,19 @@ from posenc.hf.forward import LayerEncoding, Places, add_nothing, at_zero, atten
 from posenc.model.layers import assign
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-LIKE = "take a model of the shape of Llama, Qwen or GPT-2"
+LIKE = "take a model such as Llama, Qwen or GPT-2"
 
 
 def use(model: Model, encoding: PositionalEncoding) -> Model:
-    """Give a model this encoding in the place of its own, and return it; a model that is refused is left as it was.
+    """Replace a model's positions by this encoding, and return the model. A refused model is left unchanged.
 
-    Each layer has weights of its own, or all share them, as the encoding says. Raises ConfigError for an encoding that
-    was built for another width or number of heads, that reads the layers' inputs, or that cannot go on with a cache;
-    and for a model whose positions are of another kind, or whose attention cannot be exchanged.
+    The encoding decides whether all layers share its weights. Raises ConfigError for an encoding that was built for
+    another width or number of heads, that reads the layers' inputs, or that cannot use a cache; and for a model whose
+    positions or whose attention cannot be replaced.
     """
     base, name = model.base_model, type(model).__name__
     if NAME in base._modules:
-        raise ConfigError(f"{name} has an encoding of posenc; load it again to give it another.")
+        raise ConfigError(f"{name} has an encoding of posenc already; load the model again to give it another.")
     attentions: list[Any] = [
         module
         for module in base.modules()
@@ -39,10 +39,7 @@ def use(model: Model, encoding: PositionalEncoding) -> Model:
     rotary = [module for module in base.modules() if "RotaryEmbedding" in type(module).__name__]
     table = getattr(base, "wpe", None)
     if not attentions or (not rotary and table is None):
-        raise ConfigError(
-            f"{name}: its positions are neither a rotary module nor a table wpe, so that they cannot be switched off; "
-            f"{LIKE}."
-        )
+        raise ConfigError(f"{name} has no rotary module and no table wpe of positions to switch off; {LIKE}.")
     layers = assign(model, encoding, len(attentions), None, None)
     text = model.config.get_text_config()
     _check(name, encoding, attentions[0], text)
@@ -51,7 +48,7 @@ def use(model: Model, encoding: PositionalEncoding) -> Model:
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
     if getattr(attentions[0], "config", text)._attn_implementation != NAME:
-        raise ConfigError(f"{name}: it computes attention by itself and asks no AttentionInterface; {LIKE}.")
+        raise ConfigError(f"{name}: it computes attention without AttentionInterface; {LIKE}.")
     encodings, places = nn.ModuleList(layers.encodings).to(model.device), Places()
     encodings.register_state_dict_post_hook(name_once)
     encodings.register_load_state_dict_pre_hook(name_again)
@@ -76,25 +73,25 @@ def use(model: Model, encoding: PositionalEncoding) -> Model:
 
 
 def load(folder: str | Path, encoding: PositionalEncoding | None = None, **options: Any) -> Any:
-    """The model that `save_pretrained` wrote into a folder, with its encoding; `options` go to `from_pretrained`.
+    """Load a model with its encoding from a folder of `save_pretrained`; `options` go to `from_pretrained`.
 
-    encoding  one built as that of the model, if its class is not posenc's own; None: the config describes it
+    encoding  an encoding built like the model's, if its class is your own; None: the one that the config describes
     """
     config = AutoConfig.from_pretrained(folder)
     description = getattr(config, NAME, None)
     if description is None:
-        raise ConfigError(f"{folder}: its config names no encoding of posenc; load it with transformers.")
+        raise ConfigError(f"{folder}: the config names no encoding of posenc; load the model with transformers.")
     kind: Any = getattr(transformers, (config.architectures or [""])[0])
     with known_keys(kind):
         model = kind.from_pretrained(folder, **options)
     use(model, described(description) if encoding is None else encoding)
-    held = {}
+    weights = {}
     for file in sorted(Path(folder).glob("*.safetensors")):
         for key, value in load_file(file).items():
-            own = key.removeprefix(f"{model.base_model_prefix}.").removeprefix(f"{NAME}.")
-            if own != key.removeprefix(f"{model.base_model_prefix}."):
-                held[own] = value
-    model.base_model.get_submodule(NAME).load_state_dict(held)
+            name = key.removeprefix(f"{model.base_model_prefix}.")
+            if name.startswith(f"{NAME}."):
+                weights[name.removeprefix(f"{NAME}.")] = value
+    model.base_model.get_submodule(NAME).load_state_dict(weights)
     return model
 
 
@@ -102,26 +99,24 @@ def _check(name: str, encoding: PositionalEncoding, attention: Any, config: Any)
     for leaf in encoding.leaves:
         why = "the layers' inputs are not in transformers' cache" if leaf.reads_input else leaf.one_pass
         if why:
-            raise ConfigError(f"{name}: {type(leaf).__name__} cannot go on token by token: {why}.")
+            raise ConfigError(f"{name}: {type(leaf).__name__} cannot decode token by token: {why}.")
     heads = config.num_attention_heads
     head = getattr(attention, "head_dim", None) or getattr(attention, "head_size", None)
     if head is None:
-        raise ConfigError(f"{name}: its queries, keys and values have no one width head_dim; {LIKE}.")
+        raise ConfigError(f"{name}: its queries, keys and values do not share one width head_dim; {LIKE}.")
     width = config.hidden_size if encoding.hooks == ("embed",) else heads * head
     for argument, value in {"dim": width, "num_heads": heads, "causal": bool(attention.is_causal)}.items():
         theirs = getattr(encoding, argument, value)
         if theirs != value:
-            raise ConfigError(
-                f"{name}: {type(encoding).__name__} was built for {argument}={theirs}; build it with {argument}="
-                f"{value}."
-            )
+            built = f"{type(encoding).__name__} was built for {argument}={theirs}"
+            raise ConfigError(f"{name}: {built}; build it with {argument}={value}.")
 
 
 def _blocks(name: str, base: nn.Module, attentions: list[nn.Module]) -> list[nn.Module]:
-    """The layers of the model, one around each attention."""
+    """The layers of the model, each of which contains one attention."""
     for stack in (module for module in base.modules() if isinstance(module, nn.ModuleList)):
         if len(stack) == len(attentions) and all(
             any(inner is one for inner in block.modules()) for block, one in zip(stack, attentions, strict=True)
         ):
             return list(stack)
-    raise ConfigError(f"{name}: its layers are in no list, each with one attention; {LIKE}.")
+    raise ConfigError(f"{name} has no ModuleList of layers with one attention in each; {LIKE}.")
