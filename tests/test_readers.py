@@ -210,7 +210,7 @@ def test_lines_of_a_ledger_that_are_no_answers_are_said(tmp_path: Path, capsys: 
     found = Ledger.open(path, "this")
     assert found is not None
     assert found.known == {'["t", [1]]': [("a", 2)]}
-    assert "4 lines hold no answers" in capsys.readouterr().out
+    assert "4 of 6 lines are no answers; their cases are computed again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

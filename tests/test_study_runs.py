@@ -79,14 +79,14 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(
         patch.setattr(GradientFlow, "profile", stopped)
         status, _, errors = command(*few, f"hydra.run.dir={folder}")
     assert status == 130
-    assert errors == f"what was found is kept: the same command with hydra.run.dir={folder} goes on\n"
+    assert errors == f"the answers are kept: continue with the same command and hydra.run.dir={folder}\n"
     assert {path.name for path in folder.iterdir()} == {"answers.jsonl"}
     status, _, errors = command(*few, "study.seeds=3", f"hydra.run.dir={folder}")
     assert status == 2
-    assert "holds the beginning of another study" in errors
+    assert "contains the beginning of another study" in errors
     status, told, _ = command(*few, f"hydra.run.dir={folder}")
     assert status == 0
-    assert f"going on in {folder}; answers known so far: 1" in told
+    assert f"continuing in {folder}; answers so far: 1" in told
     assert "INVALID" in told  # the claims about what trains, which this command leaves out
     assert command(*few, f"hydra.run.dir={whole}")[0] == 0
     assert (folder / "study.csv").read_text() == (whole / "study.csv").read_text()

@@ -1,5 +1,5 @@
-"""Questions about deep stacks: freshly initialised encoders in float64, many seeds; small trainings where it must be.
+"""Studies of deep encoders: at initialisation in float64 with many seeds, and after short trainings.
 
-A study is one file and its figure another; an experiment's yaml names its arms, its claims and how much of it each
-profile measures. `python train.py experiment=rank_collapse profile=quick`.
+A study is one file. The yaml of its experiment names its arms, its claims and the size of each profile:
+`python train.py experiment=rank_collapse profile=quick`.
 """

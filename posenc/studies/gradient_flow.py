@@ -1,4 +1,4 @@
-"""Gradient flow: what reaches which layer in the first backward pass, and how that depends on depth."""
+"""Gradient flow: the gradient that reaches each layer in the first backward pass, and its dependence on depth."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,25 +28,27 @@ from posenc.studies.method.trainability import Trainability
 from posenc.studies.method.trained import Row
 
 ROUNDING = -15
-"""log10 below which a ratio of gradients in float64 is rounding errors."""
+"""log10 of the smallest ratio of gradients in float64 that is not a rounding error."""
 
 
 @dataclass(eq=False)
 class GradientFlow(Study):
     """Norms of the first gradient by layer, matrix, depth, norm placement and initialisation.
 
-    Cross-entropy against random targets, one for each token. An arm of the table is "<arm> <initialisation>".
+    The loss is cross-entropy against random targets, one for each token. Arms are named "<arm> <initialisation>".
 
         last_gradient  log10 ‖∂loss/∂W‖_F of the last block's mlp_out, `at` the depth L
-        slope          of log last_gradient on log L, by seed, `at` 0: the theory of Xiong et al. 2020
+        slope          slope of log last_gradient on log L, `at` 0: the theory of Xiong et al. 2020
                        (https://arxiv.org/abs/2002.04745) says −1/2 for pre-norm and 0 for post-norm
-        stream         log10 ‖∂loss/∂h_l‖ / ‖∂loss/∂h_L‖, `at` l, in `profile_depth` layers; 0: perfect flow
-        query, ...     log10 of each matrix's gradient, `at` the block (from 1)
-        query_to_value their log ratio: −∞ under rank collapse (Noci et al. 2022, https://arxiv.org/abs/2206.03126)
+        stream         log10 ‖∂loss/∂h_l‖ / ‖∂loss/∂h_L‖, `at` l, in `profile_depth` layers; 0: equal gradients
+        query, ...     log10 of the norm of each matrix's gradient, `at` the block (from 1)
+        query_to_value log10 of query / value: −∞ under rank collapse (Noci et al. 2022,
+                       https://arxiv.org/abs/2206.03126)
 
-    depths           L for `slope`, of the arms in `sloped`
+    depths           depths L for `slope`
+    sloped           arms for `slope`
     initialisations  names in posenc.model.initialise
-    trainability     what trains (posenc.studies.method.trainability); None: the first gradient alone
+    trainability     trainings (posenc.studies.method.trainability); None: only the first gradient
     """
 
     dim: int
@@ -78,7 +80,7 @@ class GradientFlow(Study):
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
-        """The profiles of all arms, then the last layer's gradient at every depth; then what trains."""
+        """The profiles of all arms, then the last layer's gradient at every depth, then the trainings."""
         found, seeds = Measurements(), range(seed, seed + self.seeds)
         for work, arms in ((self.profile, [*self.arms]), (self.slope, self.sloped)):
             cases = list(product(arms, self.initialisations, seeds))
@@ -158,7 +160,7 @@ class GradientFlow(Study):
             yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """Gradient of the stream by layer, under the first initialisation."""
+        """Gradient of the residual stream by layer, for the first initialisation."""
         start = self.initialisations[0]
         curves(axis, found, "stream", {name: f"{name} {start}" for name in self.arms})
         axis.set_ylim(-3, 3)
@@ -166,9 +168,9 @@ class GradientFlow(Study):
         label(axis, f"layer of {self.profile_depth}", "log10 of the gradient, relative to the last layer's")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """Profile over layers, last layer against depth, queries beside values; below it what trains, if measured.
+        """Gradients by layer, of queries over values, and against depth; below them the trainings, if measured.
 
-        Colour is the arm, line style the initialisation (the first of them in the profiles).
+        Colours are arms and line styles initialisations; profiles show the first initialisation.
         """
         figure = Figure(figsize=(WIDTH, 6.0 if self.trainability is None else 9.2), layout="constrained")
         part = figure
@@ -191,7 +193,7 @@ class GradientFlow(Study):
                 named = f"{plain(arm)} ({text} in layer {place:g})"
                 band(axis, rows, colours[arm], marker="o", ms=2.5, label=named)
             level(axis, (0,))
-            axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # what leaves the panel is told in the legend
+            axis.set_ylim(floor, -floor if quantity == "stream" else 2)  # the labels have values outside the panel
             dress(axis, title, f"layer of {self.profile_depth}", "log10")
             axis.set_xticks(range(0, self.profile_depth + 1, max(1, self.profile_depth // 6)))
             name_lines(axis)
@@ -201,7 +203,7 @@ class GradientFlow(Study):
         return figure
 
     def _depths(self, axis: Axes, found: Measurements, colours: Mapping[str, str]) -> None:
-        """The last layer's gradient against depth beside the slope of −1/2."""
+        """The last layer's gradient against depth, beside a line of slope −1/2."""
         slopes = self.summary(found)
         for arm in self.sloped:
             for each, style in zip(self.initialisations, STYLES, strict=False):

@@ -1,4 +1,4 @@
-"""Length extrapolation: what is left of skill past the training length, and what becomes of attention there."""
+"""Length extrapolation: skill and attention beyond the training length."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 PROBES = 128
-"""Sequences over which attention is averaged."""
+"""The number of sequences over which attention is averaged."""
 
 
 @dataclass(eq=False)
 class LengthExtrapolation(Study):
-    """Skill and attention at multiples of the training length, for each encoding under each placement of the norm.
+    """Skill and attention at multiples of the training length, for each encoding with each placement of the norm.
 
-    An arm of the table is "<arm> <norm>"; `at` is k = test length / training length unless it is said otherwise. No row
-    where an encoding is not defined.
+    Arms are named "<arm> <norm>"; `at` is k = test length / training length, unless stated otherwise. Lengths at which
+    an encoding is undefined have no row.
 
         skill            on the test set
-        aulc, k50        of that curve, `at` 0 (posenc.statistics.length); k50 is the largest k where skill stays
-                         above one half, and 0 where it starts below
-        target_mass      attention of the asking query on the key that holds the answer, of the best head of all layers
-        head_similarity, sink_rate, layer_target_mass   of each layer (mean of heads; best head), `at` layer + k/100;
-                         layers are counted from 1
+        aulc, k50        of the skill, `at` 0 (posenc.statistics.length); k50 is the largest k up to which skill stays
+                         above one half, or 0 if it starts below
+        target_mass      attention of the asking query on the key with the answer, in the best head of all layers
+        head_similarity, sink_rate   means over the heads of a layer, `at` layer (from 1) + k/100
+        layer_target_mass            target_mass of the layer's best head, `at` layer + k/100
     """
 
     norms: Sequence[str]
@@ -59,7 +59,7 @@ class LengthExtrapolation(Study):
         checks.positive(self, layers=self.layers)
         task = self.task
         if task.sources(task.sample(torch.Generator(), 1, task.length[1])[0]) is None:
-            raise ConfigError(f"LengthExtrapolation: {task} has no one place that answers; use dataset=induction.")
+            raise ConfigError(f"LengthExtrapolation: {task} has no single key with the answer; use dataset=induction.")
         self.norms = [*self.norms]
         self.multiples = [length / task.length[1] for length in task.test_lengths]
         self.options = answering(task, dim=self.dim, num_heads=self.num_heads, num_layers=self.layers)
@@ -67,18 +67,18 @@ class LengthExtrapolation(Study):
 
     @property
     def names(self) -> list[str]:
-        """The arms of the table."""
+        """The names of the arms in the table."""
         return [f"{name} {norm}" for name, norm in product(self.arms, self.norms)]
 
     def measure(self, seed: int) -> Measurements:
-        """All trainings."""
+        """Train every arm with every seed."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.arms, self.norms))
         found.extend(sorted(self.workers.spread(self.train, cases, "trainings")))
         return found
 
     def train(self, case: tuple[int, str, str]) -> list[Row]:
-        """Train one arm and look at it at every length."""
+        """Train one arm, and measure it at every length."""
         seed, name, norm = case
         encoder = self.arms[name].build(seed, **(self.options | {"norm": norm})).float()
         trained = fit(encoder, self.task, seed, self.recipe)
@@ -94,7 +94,7 @@ class LengthExtrapolation(Study):
         return rows
 
     def _attention(self, module: SequenceModule, arm: str, seed: int, length: int) -> Iterator[Row]:
-        """What attention does at one length."""
+        """The rows about attention at one length."""
         tokens, _ = evaluation_set(self.task, "test", length, PROBES)
         with torch.no_grad(), capture(module.encoder) as seen:
             module(tokens)
@@ -113,7 +113,7 @@ class LengthExtrapolation(Study):
         return {arm: {name: found.mean(name, arm, 0) for name in ("aulc", "k50")} for arm in self.names}
 
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """One row an arm."""
+        """One row for each arm."""
         title = f"Skill on {self.task} at multiples of the training length {self.task.length[1]}"
         last = f"{self.multiples[-1]:g}×"
         heads = *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}"
@@ -126,7 +126,7 @@ class LengthExtrapolation(Study):
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """Skill against length of each encoding, under the first placement of the norm."""
+        """Skill of each encoding against length, for the first placement of the norm."""
         curves(axis, found, "skill", {name: f"{name} {self.norms[0]}" for name in self.arms})
         axis.set_xscale("log", base=2)
         axis.set_xticks(self.multiples, [f"{k:g}×" for k in self.multiples])
@@ -134,7 +134,7 @@ class LengthExtrapolation(Study):
         label(axis, "length, in training lengths", "skill")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """Colour is the encoding, line style the norm; every seed a dot beside the line through the means."""
+        """Colours are encodings and line styles norms; dots are seeds and lines their means."""
         figure, (skill, target, similarity, sink) = sheet(4, 2, 2.8)
         colours, styles = tones(self.arms), dict(zip(self.norms, STYLES, strict=False))
         for axis, quantity, title in (
@@ -169,7 +169,7 @@ class LengthExtrapolation(Study):
 
 
 def _between_heads(record: LayerRecord) -> float:
-    """Mean cosine of the attention of two different heads; 1 where there is one head."""
+    """The mean cosine between the attention of two different heads; 1 if there is one head."""
     similarity = head_similarity(record.weights)
     H = len(similarity)
     return float((similarity.sum() - similarity.trace()) / (H * (H - 1))) if H > 1 else 1.0

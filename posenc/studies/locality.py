@@ -1,4 +1,4 @@
-"""Locality: how many examples does a stack need to learn what stands next to what, and who needs fewer?"""
+"""Locality: the number of examples that an encoder needs to learn which tokens are neighbours."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,28 +26,27 @@ from posenc.studies.method.trained import Recipe, Row, fit
 from posenc.tasks.places import RelativePattern
 
 MARKS = "o>s^"
-"""One for each reach."""
+"""The marker of each reach."""
 
 
 @dataclass(eq=False)
 class Locality(Study):
-    """Skill against the size of the training set, for patterns of reach r, of encodings and of two other mixers.
+    """Skill against the size N of the training set, for patterns of reach r, encodings and two other mixers.
 
-    The task is `rel_pattern` (posenc.tasks.places.RelativePattern) with the four offsets ±r and ±(r + 1): two marked
-    tokens, and how they stand to each other; absolute places say nothing. Everybody is trained for the same number of
-    steps whatever the size N, so that data are not confounded with compute, on N fixed sequences, and tested on fresh
-    ones. An arm of the table is "<arm> r=<r>":
+    The task is `rel_pattern` (posenc.tasks.places.RelativePattern) with the four offsets ±r and ±(r + 1). Its label is
+    the distance of two marked tokens; absolute positions do not help. An arm trains on N fixed sequences, and is tested
+    on new ones. The number of steps does not depend on N, so that only the data differ. Arms are named "<arm> r=<r>":
 
         skill      on the test set, `at` log2 N
-        n90        log2 of the N at which the skill reaches .9, between two sizes by a straight line; `at` 0. One more
-                   than the largest log2 N where it never does. An arm of which one seed has it at the smallest N
-                   already has no n90, since a smaller N was not tried: two such arms would differ by exactly 0
+        n90        log2 of the N at which skill reaches .9, interpolated linearly; `at` 0. It is 1 + log2 of the largest
+                   N if skill never reaches .9. If one seed reaches .9 at the smallest N, the arm has no n90, because a
+                   smaller N was not tried
         area       mean skill over log2 N (trapezoid), `at` 0
-        distance   mean attention distance of the most local head, over all layers, at the largest N, `at` 0; as a share
-                   of that of uniform attention
+        distance   mean attention distance of the most local head of all layers at the largest N, as a share of that of
+                   uniform attention, `at` 0
 
-    reaches   r
-    sizes     N
+    reaches   the values of r
+    sizes     the values of N
     """
 
     dim: int
@@ -76,7 +75,7 @@ class Locality(Study):
         check_arms(self.arms, **self.options)
 
     def measure(self, seed: int) -> Measurements:
-        """All trainings; then what they say about the number of examples."""
+        """Train every arm, then compute `area` and `n90`."""
         found = Measurements()
         cases = list(product(range(seed, seed + self.seeds), self.reaches, self.arms, self.sizes))
         found.extend(sorted(self.workers.spread(self.train, cases, "trainings")))
@@ -93,7 +92,7 @@ class Locality(Study):
         return found
 
     def train(self, case: tuple[int, int, str, int]) -> list[Row]:
-        """One training."""
+        """Train one arm at one reach on one size."""
         seed, reach, name, size = case
         task, arm = self.tasks[reach], arm_at(name, reach)
         trained = fit(self.arms[name].build(seed, **self.options).float(), task, seed, self.recipe, train_size=size)
@@ -113,7 +112,7 @@ class Locality(Study):
         return {arm: found.mean("n90", arm, 0) for arm in found.arms("n90")}
 
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """One row an arm and reach."""
+        """One row for each arm and reach."""
         heads = *(f"N {size}" for size in self.sizes), "N90", "distance"
         table = terminal.table("Skill by size of the training set", "arm", *heads)
         local = found.arms("distance")
@@ -135,7 +134,7 @@ class Locality(Study):
         label(axis, "training sequences", f"skill, offsets ±{self.reaches[0]} and ±{self.reaches[0] + 1}")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """Every seed a dot, a line through the means; right, N90 of each arm at each reach."""
+        """Dots are seeds and lines their means; the last panel has N90 of each arm at each reach."""
         figure, (*panels, needed) = sheet(len(self.reaches) + 1, 2, 2.9)
         colours, logs = tones(self.arms), np.log2(self.sizes)
         for axis, reach in zip(panels, self.reaches, strict=True):
@@ -163,7 +162,7 @@ class Locality(Study):
         needed.set_xticks([*logs, never], [*(f"{size:,}" for size in self.sizes), "more"])
         needed.set_yticks(range(len(self.arms)), [plain(arm) for arm in self.arms])
         needed.invert_yaxis()
-        needed.legend(loc="center left", bbox_to_anchor=(1.25, 0.5)).set_in_layout(False)  # in the empty place
+        needed.legend(loc="center left", bbox_to_anchor=(1.25, 0.5)).set_in_layout(False)  # in the empty panel
         dress(needed, "", "training sequences needed for a skill of .9")
         return figure
 
@@ -174,7 +173,7 @@ def arm_at(name: str, reach: int) -> str:
 
 
 def log2_size(logs: np.ndarray, skills: np.ndarray) -> float | None:
-    """log2 of the size at which a curve first reaches .9, None where it starts there; see Locality."""
+    """log2 of the size at which skill first reaches .9, or None if it is the smallest size; see Locality."""
     above = np.flatnonzero(skills >= SOLVED)
     if not above.size:
         return float(logs[-1] + 1)

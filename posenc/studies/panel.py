@@ -1,7 +1,4 @@
-"""Finished studies on one picture, the chart that stands for each and its first verdict.
-
-python -m posenc panel runs/rank_collapse_quick_... runs/locality_quick_... --output panel.png
-"""
+"""`python -m posenc panel FOLDER ...` draws finished studies in one picture: a chart and the first verdict of each."""
 
 import textwrap
 from collections.abc import Sequence
@@ -23,27 +20,23 @@ from posenc.studies.method.base import Study
 
 PANEL_COLUMNS = 2
 STUDY_LIMIT = 16 * 2**20
-"""Bytes of a study.csv; they have some hundred thousand."""
+"""Upper limit of the bytes of study.csv, which usually has some hundred thousands."""
 
 
 def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[dict[str, str]]]:
-    """The study of a finished run, its numbers and its verdicts.
+    """The study in a folder, its measurements and its verdicts.
 
-    trust  the run is the user's own: build whatever its config names (posenc.config.allowed)
+    trust  whether the folder is the user's own, and may build any class (posenc.config.allowed)
     """
     if not (folder / STUDY).is_file():
-        raise ConfigError(f"{folder} is not the folder of a finished study; it would hold {STUDY}.")
+        raise ConfigError(f"{folder} is not the folder of a finished study, because it has no {STUDY}.")
     lost = [name for name in (".hydra/config.yaml", "study.csv", "verdict.json") if not (folder / name).is_file()]
     if lost:
         raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
     try:
         config = reading.read_config(folder / ".hydra" / "config.yaml")
         judged = reading.read_json(folder / "verdict.json")
-        if (
-            not isinstance(judged, list)
-            or not judged
-            or not all({"statement", "outcome"} <= set(one) for one in judged)
-        ):
+        if not isinstance(judged, list) or not judged or not all({"statement", "outcome"} <= {*one} for one in judged):
             raise ValueError("no verdict")
         judged = [{key: str(reading.plain_text(one[key])) for key in ("statement", "outcome")} for one in judged]
         found = Measurements.read(reading.read_table(folder / "study.csv", STUDY_LIMIT).decode("utf-8"))
@@ -57,7 +50,7 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
 
 @look()
 def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
-    """One chart a folder, two in a row; above each what came out and the first claim; `trust` as in `read`."""
+    """One chart for each folder, with the first outcome and claim as its title; `trust` as in `read`."""
     figure, axes = sheet(len(folders), PANEL_COLUMNS, 3.3)
     for axis, folder in zip(axes, folders, strict=True):
         study, found, judged = read(folder, trust)
@@ -68,7 +61,7 @@ def draw(folders: Sequence[Path], trust: bool = False) -> Figure:
 
 
 def show(folders: Sequence[Path], output: Path = Path("panel.png"), trust: bool = False) -> None:
-    """`python -m posenc panel`: draw it, print where it is."""
+    """Draw the picture, and print its path."""
     write_picture(output, draw(folders, trust), dpi=150)
     print(output)
 

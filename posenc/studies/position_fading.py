@@ -1,4 +1,4 @@
-"""Position fading: how much of the stream is position, layer by layer, and how deep is it still used?"""
+"""Position fading: the share of position in the residual stream by layer, and the layers that use it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,25 +32,25 @@ SHARES = ("position", "token", "sequence", "residual")
 
 @dataclass(eq=False)
 class PositionFading(Study):
-    """Shares of the stream's variance and position probes by layer, at the start and trained; where position is used.
+    """Shares of the residual stream's variance, position probes, and the use of position, by layer.
 
-    At the start, in float64, tokens uniform and independent, `layers` layers, every arm; `at` is the layer, 0 what the
-    first block reads:
+    Before training, every arm has `layers` layers in float64 and reads uniform independent tokens. `at` is the layer; 0
+    is the input of the first block:
 
         position, token, sequence, residual   shares of variance, ω² (posenc.diagnostics.position_share)
-        probe   mean distance of a linear probe's answer from the true position, 1 is a guess's
-        fade    slope of log10(position share / token share) over the layers, `at` 0. Token identity fades as well, so
-                position is measured against it: below 0 means that position fades faster. The layers end before the
-                first one whose share is below the correction for chance that ω² subtracts, (K − 1)/(BN) for K groups:
-                no floor stands in for what so few sequences cannot tell from 0. Fewer than three layers have no slope;
-                if that happens to one seed, the arm has no fade, and a claim about it is INVALID
+        probe   mean distance between a linear probe's answer and the true position, as a share of a guess's
+        fade    slope of log10(position share / token share) over the layers, `at` 0; below 0, position fades faster
+                than token identity. It ends before the first layer in which a share is below the correction for chance
+                that ω² subtracts, (K − 1)/(BN) for K groups. With fewer than three layers there is no slope; if this
+                happens to one seed, the arm has no fade, and a claim about it is INVALID
 
-    Trained on `task`, arms of `trained`, at each of `depths`; an arm of the table is "<arm> depth <L>", or "<arm>" with
-    `at` the depth where one number is all there is:
+    The arms of `trained` are trained on `task` at each of `depths`:
 
         skill   on the test set
-        used    skill lost when h_l loses the mean of each position (posenc.diagnostics.position_mean), `at` l / L
-        trained_position, trained_token, trained_probe   as above, on the task's sequences, `at` l / L
+        used    skill lost if h_l loses the mean of each position (posenc.diagnostics.position_mean)
+        trained_position, trained_token, trained_probe   as above, on the task's sequences
+
+    `skill` has the arm "<arm>", `at` the depth L; the others have "<arm> depth <L>", `at` l / L.
     """
 
     dim: int
@@ -83,20 +83,20 @@ class PositionFading(Study):
         check_arms(self.trained, **self.trained_options)
 
     def measure(self, seed: int) -> Measurements:
-        """Every arm on every seed at the start; then the trainings, the deepest first, since they take longest."""
+        """Measure all arms before training, then train. The deepest models come first, because they take longest."""
         found = Measurements()
         starts = list(product(self.arms, range(seed, seed + self.seeds)))
         trainings = list(product(self.depths[::-1], range(seed, seed + self.trained_seeds), self.trained))
         rows = self.workers.spread(self.start, starts, "at the start")
         rows += self.workers.spread(self.train, trainings, "trainings")
         fades = Counter(arm for quantity, arm, *_ in rows if quantity == "fade")
-        lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # of some seeds: survivors
+        lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # the other seeds are a selection
         found.extend(sorted(row for row in rows if row[:2] not in lost))
         return found
 
     @torch.no_grad()
     def start(self, case: tuple[str, int]) -> list[Row]:
-        """Everything about one arm and seed before training."""
+        """The rows of one arm and seed before training."""
         name, seed = case
         encoder = self.arms[name].build(seed, **(self.options | {"num_layers": self.layers}))
         tokens = draw_tokens(seed, self.batch, self.length, self.vocab_size)
@@ -111,7 +111,7 @@ class PositionFading(Study):
         return rows if slope is None else [*rows, ("fade", name, 0, seed, slope)]
 
     def _layers(self, encoder: Encoder, tokens: torch.Tensor) -> Iterator[tuple[int, dict[str, float], float]]:
-        """(layer, shares, relative distance of the probe) of every stream."""
+        """(layer, shares, relative distance of the probe) of every layer."""
         with torch.no_grad(), capture(encoder) as seen:
             encoder(tokens)
         half = len(tokens) // 2
@@ -122,7 +122,7 @@ class PositionFading(Study):
             yield layer, position_share(wide, tokens), score.distance / guessing_distance(tokens.shape[1])
 
     def train(self, case: tuple[int, int, str]) -> list[Row]:
-        """Train one arm at one depth; where position is, and where it is used."""
+        """Train one arm at one depth, and measure it."""
         depth, seed, arm = case
         encoder = self.trained[arm].build(seed, **(self.trained_options | {"num_layers": depth})).float()
         trained = fit(encoder, self.task, seed, self.recipe)
@@ -152,8 +152,8 @@ class PositionFading(Study):
         }
 
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """One row an arm at the start; one row a trained arm."""
-        title = f"At the start: shares of variance and probe at layers 0 and {self.layers}"
+        """A table of the arms before training, and a table of the trained arms."""
+        title = f"Before training: shares of variance and probe at layers 0 and {self.layers}"
         heads = "position 0", f"{self.layers}", "token 0", f"{self.layers}", "probe 0", f"{self.layers}", "fade"
         table = terminal.table(title, "arm", *heads)
         known = found.arms("fade")
@@ -163,7 +163,7 @@ class PositionFading(Study):
             table.add_row(plain(name), *(f"{number:.3f}" for number in numbers), fade)
         table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
         yield table
-        title = f"Trained on {self.task}: skill, and what the position mean is worth, by layer of the deepest"
+        title = f"Trained on {self.task}: skill, and skill lost without the position mean, by layer of the deepest"
         skills = (f"skill {depth}" for depth in self.depths)
         table = terminal.table(title, "arm", *skills, "used at 0", "1/4", "1/2", "3/4", "1")
         for name in self.trained:
@@ -174,16 +174,16 @@ class PositionFading(Study):
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """The probe of position by layer, at the start, of the arms with position at the input."""
+        """The probe of position by layer before training, of the arms with position at the input."""
         places = {name: _place(arm) for name, arm in self.arms.items()}
         shown = {norm: name for name, (norm, place) in places.items() if place == "at the input"}
         curves(axis, found, "probe", shown)
         label(axis, "layer (position at the input)", "distance of a linear probe's answer, 1: a guess")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """Position against token, at the start; the probe, at the start; skill by depth; use by layer.
+        """Position over token and the probe before training; skill by depth and use by layer after training.
 
-        The first curve of an arm ends where one seed has a share of 0 or less, which has no logarithm.
+        The first curve of an arm ends where one seed has a share of 0 or less, because it has no logarithm.
         """
         arms = {name: _place(arm) for name, arm in self.arms.items()}
         figure, (share, probe, skill, used) = sheet(4, 2, 2.9)
@@ -219,7 +219,7 @@ class PositionFading(Study):
 
 
 def _place(arm: Arm) -> tuple[str, str]:
-    """How an arm normalises, and where position enters it."""
+    """(placement of the norm, where position enters) of an arm, in words."""
     norm = f"{arm.options['norm']}-norm" if arm.options.get("residual", True) else "no skip"
     norm = {"none-norm": "no norm"}.get(norm, norm)
     return norm, {"input": "at the input", "every_layer": "every layer", "attention": "in attention"}[
@@ -228,9 +228,9 @@ def _place(arm: Arm) -> tuple[str, str]:
 
 
 def fade(shares: Sequence[tuple[float, float]], chance: tuple[float, float]) -> float | None:
-    """Slope a layer of log10(position share / token share), up to the first pair with one below `chance`.
+    """Slope of log10(position share / token share) by layer, up to the first layer with a share below `chance`.
 
-    None where fewer than three layers are left: two points have a slope whatever they are.
+    None if fewer than three layers are left.
     """
     known = list(takewhile(lambda pair: pair[0] > chance[0] and pair[1] > chance[1], shares))
     if len(known) < 3:

@@ -1,4 +1,4 @@
-"""Quadratic cost: from which length on does self-attention cost the square of it, in operations, bytes, time?"""
+"""Quadratic cost: operations, bytes and time of self-attention against length."""
 
 import math
 import textwrap
@@ -38,21 +38,21 @@ LETTERS = 24
 
 @dataclass(eq=False)
 class QuadraticCost(Study):
-    """Operations, bytes kept for backward and milliseconds of one sequence against its length N, for each arm.
+    """Operations, bytes kept for backward, and milliseconds of one sequence against its length N, for each arm.
 
-        operations  F = L·(24 N D² + c N² D),   c = 4 without a bias that multiplies;   N* = 24 D / c, 6 D
+        operations  F = L·(24 N D² + c N² D),   c = 4 without a bias that multiplies
+        crossover   N* = 24 D / c, the length at which both terms are equal
         slope       ∂log F/∂log N = 1 + N/(N + N*)
-        bytes       explicit attention, float32: 4 N·(L·(16 D + H N) + D);   the halves meet at N = 16 D / H
+        bytes       explicit attention, float32: 4 N·(L·(16 D + H N) + D);   the terms are equal at N = 16 D / H
 
-    24 D²: q, k, v and output 8, MLP 16, a multiplication and an addition counted as two; Korthikanti et al. 2022
-    (https://arxiv.org/abs/2205.05198) count alike. Counted by torch on tensors without data, exactly: `flops` and
-    `bytes` with their local slopes between 7/8 N and 9/8 N. The counter does not know torch's fused attention for the
-    CPU, so operations are counted where attention is two matrix products; bytes are those of the implementation that
-    would run. `ms` is the processor time of a forward pass without gradient, a round in the place of a seed, arms
-    interleaved.
+    24 D² is 8 D² for q, k, v and output, and 16 D² for the MLP; a multiplication and an addition are two operations, as
+    in Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198). torch counts `flops` and `bytes` exactly, on tensors
+    without data; their local slopes are between 7/8 N and 9/8 N. The counter does not know torch's fused attention for
+    the CPU, so operations are those of explicit attention; bytes are those of the kernel that would run. `ms` is the
+    processor time of a forward pass without gradient; its seeds are rounds in which arms take turns.
 
     products   c of each arm
-    lengths    N, multiples of 8; timed up to `timed`
+    lengths    the values of N, multiples of 8; those up to `timed` are timed
     """
 
     seeds: int = field(init=False, default=1)
@@ -80,7 +80,7 @@ class QuadraticCost(Study):
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
-        """Count every arm at every length, then time them in turn."""
+        """Count for every arm at every length, then time the arms in turn."""
         found = Measurements()
         encoders = {name: arm.build(seed, **self.options).float() for name, arm in self.arms.items()}
         for name, encoder in track(encoders.items(), "counting", transient=True):
@@ -102,17 +102,17 @@ class QuadraticCost(Study):
         return found
 
     def formula(self, arm: str, length: int) -> float:
-        """F of the class docstring."""
+        """The operations F of an arm."""
         options = self.options | self.arms[arm].options
         dim = options["dim"]
         return options["num_layers"] * (24 * length * dim**2 + self.products[arm] * length**2 * dim)
 
     def crossover(self, arm: str) -> float:
-        """N*: where the quadratic half of the operations is as large as the linear one."""
+        """The crossover N* of an arm."""
         return 24 * (self.options | self.arms[arm].options)["dim"] / self.products[arm]
 
     def summary(self, found: Measurements) -> dict[str, Any]:
-        """The worst misfit of the formula, and each arm's crossover."""
+        """The crossover of each arm, and the largest relative error of the formula."""
         return {
             name: {
                 "crossover": self.crossover(name),
@@ -122,7 +122,7 @@ class QuadraticCost(Study):
         }
 
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """One row an arm, at the shortest and the longest length."""
+        """One row for each arm, with values at the shortest and at the longest length."""
         low, high, timed = self.lengths[0], self.lengths[-1], max(n for n in self.lengths if n <= self.timed)
         title = "Cost against length: slope of operations, bytes for backward, time"
         heads = "N*", "misfit", f"slope {low}", f"{high}", f"MiB {high}", "slope", f"ms {timed}"
@@ -137,18 +137,18 @@ class QuadraticCost(Study):
                 f"{found.mean('bytes_slope', name, high):.2f}",
                 f"{min(found.sample('ms', name, timed).values()):.1f}",
             )
-        table.caption = "N*: where the quadratic half is as large as the rest; misfit: of the formula of operations"
+        table.caption = "N*: length with equal linear and quadratic terms; misfit: error of the formula of operations"
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """Local slopes of operations and of bytes kept for backward."""
+        """Local slopes of operations."""
         curves(axis, found, "flops_slope", {f"operations: {name}": name for name in self.arms})
         axis.set_xscale("log", base=2)
         axis.axhline(2, color=CEILING, lw=0.8, zorder=0)
         label(axis, "length N", "local slope: 1 linear, 2 quadratic")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """Four panels; an arm has one colour in all of them. The first three hold the arms of the study's size."""
+        """Operations, bytes and times of the arms of the study's size, and the local slopes of all arms."""
         size = {name: self.options | arm.options for name, arm in self.arms.items()}
         alike = [name for name in size if all(size[name][key] == self.options[key] for key in ("dim", "num_layers"))]
         colours = tones(found.arms("flops"))
@@ -171,7 +171,7 @@ class QuadraticCost(Study):
 
 
 def count_flops(encoder: Encoder, length: int) -> int:
-    """Operations of one forward pass over one sequence, on tensors without data."""
+    """The operations of one forward pass over one sequence."""
     bare = deepcopy(encoder).to("meta")
     with FlopCounterMode(display=False) as counter:
         bare(torch.zeros(1, length, dtype=torch.long, device="meta"))
@@ -179,7 +179,7 @@ def count_flops(encoder: Encoder, length: int) -> int:
 
 
 def count_bytes(encoder: Encoder, length: int) -> int:
-    """Bytes of all that one forward pass keeps for backward, each storage once, parameters left out."""
+    """The bytes that one forward pass keeps for backward, without parameters; each storage counts once."""
     kept: dict[int, Tensor] = {}
 
     def pack(x: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ def count_bytes(encoder: Encoder, length: int) -> int:
 
 @torch.no_grad()
 def milliseconds(encoder: Encoder, length: int) -> float:
-    """Processor time of one forward pass over one sequence: of all threads, whatever else the machine does."""
+    """The processor time of one forward pass over one sequence, summed over all threads."""
     tokens = torch.zeros(1, length, dtype=torch.long)
     began = time.process_time()
     encoder(tokens)
@@ -212,7 +212,7 @@ def _least(found: Measurements, quantity: str, arm: str) -> dict[float, float]:
 
 
 def _groups(curves: Mapping[str, Curve], tolerance: float) -> dict[str, str]:
-    """One arm for all whose curves nowhere differ by more than `tolerance` times their value, and all their names."""
+    """{first arm: names of the group} of groups of arms whose curves differ by less than `tolerance`, relative."""
     groups: list[list[str]] = []
     for arm, curve in curves.items():
         for group in groups:
@@ -238,7 +238,7 @@ def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours, height: flo
 
 
 def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers: Mapping[str, float]) -> None:
-    """Operations solid, bytes dotted, the formula of operations as crosses."""
+    """Draw the slopes of operations (solid), of bytes (dotted) and of the formula of operations (crosses)."""
     axis.set_ylim(0.7, 2.45)  # above 2 stand the names of the crossovers
     for quantity, style, what in (("flops_slope", "-", "operations"), ("bytes_slope", ":", "bytes")):
         curves = {arm: _least(found, quantity, arm) for arm in colours}
@@ -263,7 +263,7 @@ def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers:
 
 
 def _guides(axis: Axes, curve: Curve) -> None:
-    """Where slopes 1 and 2 would lead from the first point and to the last."""
+    """Draw a line of slope 1 from the first point and a line of slope 2 to the last point."""
     n, values = np.array([*curve], dtype=float), [*curve.values()]
     axis.plot(n, values[0] * (n / n[0]), color=CEILING, lw=0.9, ls="--", zorder=0)
     axis.plot(n, values[-1] * (n / n[-1]) ** 2, color=CEILING, lw=0.9, ls="--", zorder=0)

@@ -1,4 +1,4 @@
-"""Rank collapse: does a stack of self-attention make its tokens alike, how fast, and what prevents it?"""
+"""Rank collapse: whether self-attention makes tokens equal, how fast, and what prevents it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,16 +26,18 @@ from posenc.studies.method.curves import band, curves, label, plain
 
 @dataclass(eq=False)
 class RankCollapse(Study):
-    """The ratio of Dong by layer for each arm, the order of its decay, and a phase diagram of two knobs.
+    """The ratio of Dong by layer for each arm, the order of its decay, and a phase diagram of two options.
 
-    Without skip, MLP and norm unless an arm says otherwise: pure attention, as in the theorem. Quantities by layer
-    (`at`, 0 is what the first block reads): log10_dong_ratio (mean over sequences, so the ratio's mean is geometric),
-    token_cosine, effective_rank, attention_entropy (of layer at, from 1). By seed (`at` 0): order, the slope
-    of log r_{l+1} on log r_l (see posenc.diagnostics.decay). Phase diagram: phase_log10_dong_ratio after the last layer
-    and phase_entropy in it, arm "gain <β>", `at` the skip strength γ; pre-norm, attention only.
+    Arms are pure attention, as in the theorem, unless their options add skip connections, an MLP or norms.
 
-    panels     title of a panel of the figure to the arms in it
-    flat       a decay that leaves more than this of r in a layer is none
+        log10_dong_ratio, token_cosine, effective_rank   means over sequences, `at` the layer; 0 is the input
+        attention_entropy   of layer `at`, from 1
+        order               slope of log r_{l+1} on log r_l (posenc.diagnostics.decay), `at` 0
+        phase_log10_dong_ratio, phase_entropy   after and in the last of `phase_layers` layers of pre-norm attention
+                            without an MLP, arm "gain <β>", `at` the skip strength γ
+
+    panels     {title of a panel: its arms}
+    flat       the largest factor r_{l+1} / r_l that counts as decay
     gains      logit gains β
     skips      skip strengths γ of x ← γ x + attention(LN x)
     """
@@ -68,7 +70,7 @@ class RankCollapse(Study):
         }  # fmt: skip
 
     def measure(self, seed: int) -> Measurements:
-        """Every arm on every seed, then the phase diagram."""
+        """Measure every arm with every seed, then the phase diagram."""
         found = Measurements()
         pure = {"norm": "none", "residual": False, "mlp_ratio": 0, "num_layers": self.layers}
         runs = list(product(self.arms.items(), range(seed, seed + self.seeds)))
@@ -103,7 +105,7 @@ class RankCollapse(Study):
         found.add("phase_entropy", f"gain {gain:g}", skip, seed, float(entropy))
 
     def decays(self, found: Measurements) -> dict[str, Decay]:
-        """The decay of each arm's ratio, its geometric mean over the seeds."""
+        """The decay of each arm's ratio, averaged geometrically over seeds."""
         means = {
             name: [10 ** found.mean("log10_dong_ratio", name, at) for at in range(self.layers + 1)]
             for name in self.arms
@@ -111,12 +113,12 @@ class RankCollapse(Study):
         return {name: decay(row, self.flat) for name, row in means.items()}
 
     def summary(self, found: Measurements) -> dict[str, Any]:
-        """Kind, factor, growth, order and residuals of each arm's decay."""
+        """The attributes of each arm's decay."""
         return {name: vars(fit) for name, fit in self.decays(found).items()}
 
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """One row an arm."""
-        title = "Ratio of Dong by layer: 0 where all tokens are one vector"
+        """One row for each arm."""
+        title = "Ratio of Dong by layer: 0 if all tokens are equal"
         last = self.layers
         heads = "after 3", f"after {last}", "decay", "misfit: 1, 2", "order"
         table = terminal.table(title, "arm", *heads, left=["decay"])
@@ -133,7 +135,7 @@ class RankCollapse(Study):
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """Ratio of Dong by layer of the first panel's arms and of the last arm."""
+        """Ratio of Dong by layer, of the first panel's arms and of the last arm."""
         names = [*next(iter(self.panels.values())), [*self.arms][-1]]
         curves(axis, found, "log10_dong_ratio", {name: name for name in names})
         axis.set_ylim(-13, 0.5)
@@ -146,12 +148,12 @@ class RankCollapse(Study):
         for axis, (title, arms) in zip(axes, self.panels.items(), strict=False):
             _curves(axis, found, decays, arms)
             dress(axis, title, "layer")
-            axis.set_ylabel("ratio of Dong: 0 where all tokens are one vector")
+            axis.set_ylabel("ratio of Dong: 0 if all tokens are equal")
         self._phase(axes[-1], found)
         return figure
 
     def _phase(self, axis: Axes, found: Measurements) -> None:
-        """Colour: how alike the tokens are after the last layer. Lines: entropy of the attention in it."""
+        """Colours are the ratio of Dong after the last layer; lines are the entropy of its attention."""
 
         def grid(quantity: str) -> np.ndarray:
             return np.array(
@@ -176,7 +178,7 @@ def _power(log10: float) -> str:
 
 
 def _curves(axis: Axes, found: Measurements, decays: Mapping[str, Decay], arms: Sequence[str]) -> None:
-    """log10 of the ratio: one exponential is a straight line, two a plunge."""
+    """Draw log10 of the ratio. A straight line is one exponential; a line that falls faster and faster is two."""
     for arm, colour in tones(arms).items():
         rows = found.frame("log10_dong_ratio", arm).iloc[: decays[arm].layers + 1]
         band(axis, rows, colour, 0.2, marker="o", ms=3, label=f"{plain(arm)} ({decays[arm].kind.split()[0]})")

@@ -1,1 +1,1 @@
-"""What all studies share: arms, starts, training, verdicts, processes."""
+"""Code that all studies share: arms, training, verdicts, processes."""

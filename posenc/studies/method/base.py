@@ -1,4 +1,4 @@
-"""What every study is: it measures, draws, tells, and has claims to be judged by."""
+"""The base class of studies, and their arms."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -27,8 +27,8 @@ from posenc.tasks.base import Task
 class Arm:
     """One way to build an encoder.
 
-    encoding  its positional encoding; none if not given
-    options   options of posenc.model.encoder.Encoder in which it differs from the rest of the study
+    encoding  the positional encoding; none if not given
+    options   options of posenc.model.encoder.Encoder that replace those of the study
     """
 
     def __init__(self, encoding: PositionalEncoding | None = None, options: Mapping[str, Any] | None = None) -> None:
@@ -38,68 +38,68 @@ class Arm:
             checks.one_of(self, inspect.signature(Encoder).parameters, option=name)
 
     def build(self, seed: int, **options: Any) -> Encoder:
-        """The encoder in float64, its weights drawn from the streams of `seed`; `options` give way to the arm's own."""
+        """The encoder in float64, with weights from the streams of `seed`. The arm's options replace `options`."""
         encoder = Encoder(deepcopy(self.encoding), **(options | self.options))
         initialise(encoder, seed)
         return encoder.double()
 
 
 def answering(task: Task, **options: Any) -> dict[str, Any]:
-    """Options of posenc.model.encoder.Encoder that `task` decides, and these."""
+    """`options`, and the options of posenc.model.encoder.Encoder that `task` decides."""
     return {
         "vocab_size": task.vocab_size, "num_outputs": task.num_outputs, "readout": task.readout, "causal": task.causal
     } | options  # fmt: skip
 
 
 def check_arms(arms: Mapping[str, Arm], **options: Any) -> None:
-    """Build each arm with one layer, so that what does not fit together says so before any work starts."""
+    """Build each arm with one layer, so that options that do not fit together raise ConfigError before any work."""
     for arm in arms.values():
         arm.build(0, **(options | {"num_layers": 1}))
 
 
 @dataclass(eq=False)
 class Study(ABC):
-    """Measures something of freshly made encoders; what it measures is a function of its options and the seeds.
+    """Measures encoders. The measurements depend only on the options and the seeds.
 
-    arms    name to Arm
-    claims  what is to be judged (posenc.statistics.claims)
-    seeds   how many: seed, seed + 1, ...
+    arms    {name: Arm}
+    claims  the claims to judge (posenc.statistics.claims)
+    seeds   the number of seeds: seed, seed + 1, ...
     """
 
     workers = Workers()
-    """Over what a study spreads its work (posenc.studies.method.workers)."""
+    """The processes that do the work (posenc.studies.method.workers)."""
 
     arms: Mapping[str, Arm]
     claims: Sequence[Claim]
     seeds: int
 
     def __post_init__(self) -> None:
-        """Check what all studies have."""
+        """Check the options of all studies."""
         checks.positive(self, seeds=self.seeds)
         self.arms, self.claims = dict(self.arms), list(self.claims)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker is sent: not the other workers, nor what they found."""
+        """The state for a worker, without the other workers and their answers."""
         return {name: value for name, value in vars(self).items() if name != "workers"}
 
     @abstractmethod
     def measure(self, seed: int) -> Measurements:
-        """All the numbers, from `seeds` seeds on from this one."""
+        """All measurements, of `seeds` seeds beginning with `seed`."""
 
     @abstractmethod
     def tables(self, found: Measurements) -> Iterator[Table]:
-        """What to read in the terminal."""
+        """The tables for the terminal."""
 
     @abstractmethod
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
-        """What to look at."""
+        """The figure of the study."""
 
     @abstractmethod
     def headline(self, axis: Axes, found: Measurements) -> None:
-        """The one chart that stands for the study among others (python -m posenc panel)."""
+        """Draw the chart of the study for `python -m posenc panel`."""
 
     def summary(self, found: Measurements) -> dict[str, Any]:
-        """What study.json holds beside the verdicts: nothing, unless a study says more."""
+        """The summary in study.json; empty by default."""
         return {}
 
 

@@ -1,11 +1,11 @@
-"""One study, from a composed config to a folder with its numbers, its figure and its verdicts.
+"""Runs the study of a config, and writes its numbers, figure and verdicts into a folder.
 
-<run folder>/.hydra/config.yaml  the resolved record of what was run
-             study.csv           every number: quantity, arm, at, seed, value
+<run folder>/.hydra/config.yaml  the resolved config
+             study.csv           all measurements: quantity, arm, at, seed, value
              figure.png, .svg    the figure
-             verdict.json        the claims, what came out, and the intervals
+             verdict.json        the claims with verdicts and intervals
              study.json          status, summary, cost, versions; written last, atomically
-             answers.jsonl       what is known so far of a study that is not finished (posenc.studies.method.workers)
+             answers.jsonl       the answers of an unfinished study (posenc.studies.method.workers)
 """
 
 import json
@@ -50,7 +50,7 @@ OUTCOME_COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: 
 
 
 def conduct(config: DictConfig, folder: Path) -> None:
-    """Measure, judge, draw, write, print. What goes wrong before anything is measured leaves no folder."""
+    """Measure, judge, draw, write, print. An error before the first measurement leaves no folder."""
     seed = check_seed(config.seed)
     with lock_folder(folder, wait=False):
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -58,7 +58,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
         study: Study = make(config, "study", Study)
         known = _finished(folder, identity)
         if known is not None and not config.force:
-            print("this study is finished: what follows is its result; force=true measures it anew")
+            print("this study is finished, and its result follows; force=true measures it again")
             _show(study, known, verdicts(study.claims, known))
             return
         ledger = _ledger(folder, identity, again=known is not None)
@@ -85,7 +85,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
             "summary": study.summary(found),
             "wall_seconds": round(seconds, 3),
             "processor_seconds": round(processor, 3),
-            "resumed": resumed,  # then the seconds are of the rest
+            "resumed": resumed,  # if true, the seconds are those since the study was resumed
             "versions": {
                 "python": platform.python_version(),
                 **{name: metadata.version(name) for name in ("posenc", "torch", "hydra-core")},
@@ -94,14 +94,14 @@ def conduct(config: DictConfig, folder: Path) -> None:
             },
         }
         write_text(folder / STUDY, json.dumps(record, indent=2) + "\n")
-        (folder / ANSWERS).unlink()  # it is in study.csv
+        (folder / ANSWERS).unlink()  # study.csv has these answers
     console = _show(study, found, judged)
     cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
     console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
 
 
 def _show(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Console:
-    """Tables and verdicts in the terminal."""
+    """Print tables and verdicts."""
     console = Console()
     for table in study.tables(found):
         terminal.show(table)
@@ -110,14 +110,14 @@ def _show(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Conso
 
 
 def _finished(folder: Path, identity: str) -> Measurements | None:
-    """What this study has found in this folder before. Raises ConfigError for a record of another posenc."""
+    """The measurements of this study, if it is finished. Raises ConfigError for a record of another layout."""
     try:
         record = reading.read_json(folder / STUDY)
         why = other_layout(record) if isinstance(record, dict) else None
         if why is not None:
-            raise ConfigError(f"{folder / STUDY} is not touched: {why}, or choose another hydra.run.dir.")
+            raise ConfigError(f"{folder / STUDY} is kept: {why}, or choose another hydra.run.dir.")
         if not isinstance(record, dict) or record.get("config_hash") != identity:
-            return None  # it is refused as another's
+            return None  # `_ledger` refuses it as another study
         return Measurements.read(reading.read_table(folder / "study.csv").decode("utf-8"))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
@@ -126,21 +126,21 @@ def _finished(folder: Path, identity: str) -> Measurements | None:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Processor seconds of this process and of its finished children."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 @look()
 def draw(study: Study, found: Measurements, judged: Sequence[Verdict]) -> Figure:
-    """The figure of a study under its first verdict, and how many of all its claims came out how."""
+    """The figure of a study with `finding` as its title."""
     figure = study.figure(found, judged)
     figure.set_figheight(figure.get_figheight() + entitle(figure, finding(judged)))
     return figure
 
 
 def finding(judged: Sequence[Verdict]) -> str:
-    """The outcome first, then the claim with what was measured, then the outcomes of all claims."""
+    """The first verdict with its claim and measurement, then the number of claims with each outcome."""
     if not judged:
         return ""
     first = judged[0]
@@ -156,42 +156,42 @@ def finding(judged: Sequence[Verdict]) -> str:
 
 
 def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
-    """The answers of this study so far; a folder that holds something else is refused.
+    """The answers of this study so far. Raises ConfigError if the folder contains anything else.
 
-    again  this very study is finished here and is measured anew; its result stays until the new one is written
+    again  whether this study is finished in the folder and is measured again; its result stays until then
     """
     if not again and any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
             f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
-            "(or hydra.sweep.dir), or delete it."
+            "(or hydra.sweep.dir), or delete the folder."
         )
     ledger = Ledger.open(folder / ANSWERS, identity, is_row)
     if ledger is None:
         raise ConfigError(
-            f"{folder} holds the beginning of another study, which would be lost; choose another hydra.run.dir, or "
-            "delete it."
+            f"{folder} contains the beginning of another study, which would be lost; choose another hydra.run.dir, or "
+            "delete the folder."
         )
     if ledger.known:
-        print(f"going on in {folder}; answers known so far: {len(ledger.known)}", flush=True)
+        print(f"continuing in {folder}; answers so far: {len(ledger.known)}", flush=True)
     return ledger
 
 
 @contextmanager
 def _kept(ledger: Ledger, folder: Path) -> Iterator[None]:
-    """If it is stopped: say how to go on, or leave nothing where nothing was found."""
+    """Inside, an exception prints how to continue, or removes the ledger if it has no answers."""
     try:
         yield
     except BaseException:
         if ledger.known:
             where = f"hydra.run.dir={shlex.quote(str(folder))}"
-            print(f"what was found is kept: the same command with {where} goes on", file=sys.stderr, flush=True)
+            print(f"the answers are kept: continue with the same command and {where}", file=sys.stderr, flush=True)
         else:
             (folder / ANSWERS).unlink()
         raise
 
 
 def tell(console: Console, judged: Sequence[Verdict]) -> None:
-    """Each claim in two lines: the outcome and the sentence; the numbers that it rests on."""
+    """Print two lines for each claim: the outcome with the statement, and the evidence."""
     for verdict in judged:
         colour = OUTCOME_COLOURS.get(verdict.outcome, "cyan")
         console.print(f"[bold {colour}]{verdict.outcome}[/]  {verdict.statement}", highlight=False)
@@ -199,7 +199,7 @@ def tell(console: Console, judged: Sequence[Verdict]) -> None:
 
 
 def evidence(verdict: Verdict) -> str:
-    """The contrast, its estimate and interval, what would have mattered, and what to know besides."""
+    """The contrast with its estimate, interval, smallest effect, gate and note."""
     text = verdict.contrast
     if verdict.estimate is not None:
         text += f": difference {verdict.estimate:.3g}"

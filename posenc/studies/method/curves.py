@@ -1,4 +1,4 @@
-"""What the charts of all studies share: colours, curves over the seeds, names of axes."""
+"""Code that the charts of all studies share: curves of means over seeds, and labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,30 +11,30 @@ from posenc.figures.style import tones
 from posenc.statistics.measurements import Measurements
 
 STYLES = ("-", "--", ":", "-.")
-"""Of lines."""
+"""Line styles."""
 
 
 def plain(name: str) -> str:
-    """A name of the table as a figure writes it."""
+    """A name of the table in the form for figures."""
     return name.replace("_", " ")
 
 
 def curves(axis: Axes, found: Measurements, quantity: str, arms: Mapping[str, str]) -> None:
-    """Mean over the seeds against `at`, one line for each arm, named by the mapping's keys."""
+    """Means over seeds against `at`, one line for each arm; `arms` is {label: arm in the table}."""
     for name, colour in tones(arms).items():
         mean = found.frame(quantity, arms[name]).mean(axis=1)
         axis.plot(mean, color=colour, lw=1.7, marker="o", ms=3, label=plain(name))
 
 
 def band(axis: Axes, rows: pd.DataFrame, colour: str, opacity: float = 0.15, lw: float = 1.7, **look: Any) -> None:
-    """Mean over the seeds (the columns), and their standard deviation as a band; `look` is that of the line."""
+    """The mean over seeds (columns), with a band of one standard deviation; `look` are options of the line."""
     mean, deviation = rows.mean(axis=1, skipna=False), rows.std(axis=1, ddof=0, skipna=False)
     axis.plot(mean, color=colour, lw=lw, **look)
     axis.fill_between(mean.index, mean - deviation, mean + deviation, color=colour, alpha=opacity, lw=0)
 
 
 def label(axis: Axes, x: str, y: str) -> None:
-    """Names of the axes, and of the lines where they end."""
+    """Label the axes and the ends of lines."""
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     name_lines(axis)

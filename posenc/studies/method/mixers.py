@@ -1,4 +1,4 @@
-"""What can stand in the place of self-attention: a convolution and a recurrent layer of about its size."""
+"""Replacements of self-attention with about as many weights: a convolution and a recurrent layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from posenc.studies.method.base import Arm
 
 
 class Convolution(nn.Module):
-    """y = W · conv(x), a convolution over 3 tokens, padded with zeros: 4 D² weights, as attention has."""
+    """y = W · conv(x), a convolution over 3 tokens, padded with zeros. It has 4 D² weights, as attention has."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Convolution(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """N(0, 1/fan_in), as everything in posenc."""
+        """N(0, 1/fan_in), as all matrices of posenc."""
         dim, _, width = self.convolution.weight.shape
         nn.init.normal_(self.convolution.weight, std=(width * dim) ** -0.5)
 
@@ -33,7 +33,7 @@ class Convolution(nn.Module):
 
 
 class Recurrence(nn.GRU):
-    """A GRU (Cho et al. 2014, https://arxiv.org/abs/1406.1078) in both directions, half the width each: 4.5 D²."""
+    """A GRU (Cho et al. 2014, https://arxiv.org/abs/1406.1078) in both directions, D/2 units each: 4.5 D² weights."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim // 2, batch_first=True, bidirectional=True)
@@ -47,7 +47,7 @@ MIXERS: dict[str, type[nn.Module]] = {"convolution": Convolution, "recurrence": 
 
 
 class MixerArm(Arm):
-    """An encoder without encoding in which another mixer of tokens takes the place of every attention; see MIXERS."""
+    """An encoder without encoding, in which one of `MIXERS` replaces every attention."""
 
     def __init__(self, mixer: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(options=options)
@@ -55,8 +55,8 @@ class MixerArm(Arm):
         self.mixer = MIXERS[mixer]
 
     def build(self, seed: int, **options: Any) -> Encoder:
-        """As `Arm.build`; the rest of the encoder has the weights that it would have with attention."""
-        encoder = super().build(seed, **options).float()  # weights are drawn in float32, as everywhere
+        """As `Arm.build`. The other parts of the encoder have the same weights as with attention."""
+        encoder = super().build(seed, **options).float()  # because weights are drawn in float32
         for block in encoder.blocks:
             branches = block.branches
             assert isinstance(branches, nn.ModuleList)

@@ -1,4 +1,4 @@
-"""Which depths train at which learning rates: one training for each cell and seed."""
+"""Trainability: success of short trainings by depth and learning rate."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +24,16 @@ from posenc.tasks.base import Task
 
 @dataclass(eq=False)
 class Trainability:
-    """Success against learning rate, depth and arm; an arm of the table is "<arm> lr <rate>", `at` the depth.
+    """Success by learning rate, depth and arm. Arms are named "<arm> lr <rate>"; `at` is the depth.
 
-        success    1 where the skill on the test set reaches .9 after `recipe.steps` steps, else 0
-        skill      that skill; 0 where the loss left the finite numbers
-        diverged   1 where it did
+        success    1 if skill on the test set is at least .9 after `recipe.steps` steps, otherwise 0
+        skill      skill on the test set; 0 if the training diverged
+        diverged   1 if the loss became NaN or infinite, otherwise 0
+        chosen_lr  log10 of the best learning rate of a depth, for "<arm>"
 
-    Also "<arm> best lr": the success at the learning rate that is best for that depth, by seed. The rate is chosen on
-    `choosing_seeds` seeds after those that are tested, since the best of several rates on the tested seeds themselves
-    would look better than it is: most successes, then the highest mean skill. `chosen_lr` holds it, log10, `at` the
-    depth. Gradients are clipped at norm 1, as in every run: without, more would diverge.
+    "<arm> best lr" has the success at the best rate of each depth: the rate with most successes, then with the highest
+    mean skill. `choosing_seeds` further seeds choose it, because the best rate on the tested seeds would be biased.
+    Gradients are clipped at norm 1, as in every run.
     """
 
     arms: Mapping[str, Arm]
@@ -58,7 +58,7 @@ class Trainability:
         check_arms(self.arms, **self.options)
 
     def measure(self, found: Measurements, seed: int, workers: Workers) -> None:
-        """All trainings, the deepest first, since they take longest."""
+        """Train every cell. The deepest models come first, because they take longest."""
         tested = range(seed, seed + self.seeds)
         choosing = range(tested.stop, tested.stop + self.choosing_seeds)
         found.extend(self._trained(tested, workers, "trainings"))
@@ -75,12 +75,12 @@ class Trainability:
         return sorted(workers.spread(self.train, cases, title))
 
     def _merit(self, found: Measurements, name: str, depth: int, rate: float) -> tuple[float, float]:
-        """Successes, then the sum of skill, at one learning rate."""
+        """The number of successes, and the sum of skills, at one learning rate."""
         successes, skills = (found.sample(q, cell(name, rate), depth).values() for q in ("success", "skill"))
         return sum(successes), sum(skills)
 
     def train(self, case: tuple[int, int, str, float]) -> list[Row]:
-        """One training."""
+        """Train one arm at one depth and learning rate."""
         depth, seed, name, rate = case
         encoder = self.arms[name].build(seed, **(self.options | {"num_layers": depth})).float()
         trained = fit(encoder, self.task, seed, self.recipe, lr=rate)
@@ -92,13 +92,13 @@ class Trainability:
         ]
 
     def rows(self, found: Measurements) -> Iterator[tuple[str, list[str]]]:
-        """(arm and learning rate, successes of all seeds at each depth), to be read in the terminal."""
+        """(arm with learning rate, successes at each depth), as rows of a table in the terminal."""
         for name, rate in product(self.arms, self.rates):
             samples = [found.sample("success", cell(name, rate), depth).values() for depth in self.depths]
             yield cell(name, rate), [f"{sum(sample):.0f}/{len(sample)}" for sample in samples]
 
     def draw(self, figure: SubFigure, found: Measurements) -> None:
-        """One heat map an arm: the mean skill, and how many of the seeds succeeded."""
+        """One heat map for each arm, with the mean skill and the number of successful seeds."""
         axes = figure.subplots(1, len(self.arms), squeeze=False)[0]
         image = None
         for axis, name in zip(axes, self.arms, strict=True):

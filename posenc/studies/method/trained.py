@@ -1,4 +1,4 @@
-"""Trainings inside a study: the same data, loss, optimizer and schedule as a run of train.py, and nothing on disk."""
+"""Trainings inside a study, with the data, loss, optimizer and schedule of train.py, but without files."""
 
 import logging
 from dataclasses import dataclass
@@ -20,17 +20,15 @@ from posenc.training.evaluation.sets import evaluation_set
 from posenc.training.module import SequenceModule
 
 Row = tuple[str, str, float, int, float]
-"""quantity, arm, at, seed, value, as posenc.statistics.measurements.Measurements takes them."""
+"""(quantity, arm, at, seed, value), a row of posenc.statistics.measurements.Measurements."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How each arm of a study is trained: AdamW, linear warm-up, cosine to zero, gradients clipped at norm 1.
+    """How the arms of a study are trained: AdamW, linear warm-up, cosine to zero, gradients clipped at norm 1.
 
-    steps, batch_size    of training
-    lr                   the peak learning rate
-    warmup_steps         steps up to it
-    eval_size            sequences in each test set
+    lr            the peak learning rate, reached after `warmup_steps`
+    eval_size     sequences in each test set
     """
 
     steps: int
@@ -48,11 +46,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training.
+    """The result of a training.
 
-    module    the trained module
-    skills    test length to skill; a diverged training has 0 everywhere, what an untrained guess has
-    diverged  whether the loss left the finite numbers
+    skills    {test length: skill}; of a diverged training 0, the skill of a guess
+    diverged  whether the loss became NaN or infinite
     """
 
     module: SequenceModule
@@ -63,16 +60,16 @@ class Trained:
 def fit(
     encoder: Encoder, task: Task, seed: int, recipe: Recipe, *, lr: float | None = None, train_size: int | None = None
 ) -> Trained:
-    """Train `encoder` on `task` by the recipe, with another peak learning rate or a finite training set if given."""
+    """Train `encoder` on `task`. `lr` replaces that of the recipe; `train_size` limits the training set."""
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # a notice for each of a hundred trainings
+        logging.getLogger(name).setLevel(logging.WARNING)  # silences the notices of every training
     optimizer = partial(AdamW, lr=recipe.lr if lr is None else lr, weight_decay=0.01)
     module = SequenceModule(encoder, PositionScheme(), task, optimizer, seed, recipe.warmup_steps)
     dry_run(module, torch.device("cpu"))
     if skill(1.0, *module.ceilings[task.length[1]]) is None:
         raise ConfigError(
-            f"{task} has no skill under this mask and read-out, which a study compares (its ceilings are "
-            f"{module.ceilings[task.length[1]]}); choose another dataset, or its own mask and read-out."
+            f"{task} has no skill under this mask and read-out, because its ceilings are "
+            f"{module.ceilings[task.length[1]]}; choose another dataset, or the dataset's own mask and read-out."
         )
     data = SequenceData(task, seed, batch_size=recipe.batch_size, eval_size=recipe.eval_size, train_size=train_size)
     data.test_lengths = module.test_lengths
@@ -102,7 +99,7 @@ def fit(
 
 @torch.no_grad()
 def skill_now(module: SequenceModule, length: int, size: int) -> float:
-    """The skill of a module as it is now, hooks and all, on the first `size` sequences of a test set."""
+    """The skill of a module with its hooks, on the first `size` sequences of a test set."""
     tokens, targets = evaluation_set(module.task, "test", length, size)
     right = (module(tokens).argmax(-1) == targets)[targets != IGNORE].double().mean()
     value = skill(float(right), *module.ceilings[length])

@@ -1,7 +1,4 @@
-"""Many small trainings on all cores: one process a core, one thread each, so that the numbers depend on neither.
-
-What was worked out is written down at once, so that a study that is stopped goes on where it was.
-"""
+"""Runs many small trainings on all cores, and writes each answer at once so that a stopped study can be resumed."""
 
 import json
 import multiprocessing
@@ -24,20 +21,20 @@ from posenc.runs.files import open_file, read_bytes
 from posenc.runs.writing import write_text
 
 ANSWERS_LIMIT = 4 * 2**20
-"""Bytes of the answers of a study that is not finished; they have some thousand."""
+"""Upper limit of the bytes of answers.jsonl, which usually has some thousands."""
 Case = tuple[Any, ...]
-"""What one piece of work is told: strings and numbers."""
+"""The arguments of one piece of work: strings and numbers."""
 Row = tuple[Any, ...]
-"""One of its answers: the same."""
+"""One row of an answer: strings and numbers."""
 Work = Callable[[Any], Sequence[Row]]
 
 
 @dataclass
 class Ledger:
-    """The answers of a study that is not finished, kept in a file if it has one.
+    """The answers of an unfinished study, also written to a file if `path` is given.
 
-    The file has a line for the identity of the study, then one for each case; a line that was cut off in the middle
-    counts as not written.
+    The first line of the file is the identity of the study; each other line is the answer to one case. Incomplete lines
+    are ignored.
     """
 
     path: Path | None = None
@@ -45,9 +42,9 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path, identity: str, is_row: Callable[[Row], bool] | None = None) -> "Ledger | None":
-        """Begin a file or go on with one; None where it belongs to another study.
+        """Create a file or read an existing one. Returns None if it belongs to another study.
 
-        is_row  whether something is a row of an answer; by default all that holds strings and numbers is
+        is_row  whether a value is a row of an answer; by default any row of strings and numbers is
         """
         ledger = cls(path)
         try:
@@ -56,19 +53,18 @@ class Ledger:
             write_text(path, json.dumps(identity) + "\n")
             return ledger
         except ValueError as error:
-            raise ConfigError(f"{path} cannot be gone on with ({error}); delete it to begin the study anew.") from error
+            raise ConfigError(f"{path} cannot be read ({error}); delete it to begin the study again.") from error
         if _parsed(first) != identity:
             return None
         answers = [_answer(_parsed(line), is_row or _plain) for line in lines]
         ledger.known = dict(filter(None, answers))
-        odd = answers[:-1].count(None)  # a last one that is torn is what a kill leaves
+        odd = answers[:-1].count(None)  # a killed study leaves an incomplete last line
         if odd:
-            told = "1 line holds no answer and is" if odd == 1 else f"{odd} lines hold no answers and are"
-            print(f"{path}: {told} left out; what they were about is worked out again.", flush=True)
+            print(f"{path}: {odd} of {len(lines)} lines are no answers; their cases are computed again.", flush=True)
         return ledger
 
     def add(self, title: str, case: Case, rows: Sequence[Row]) -> None:
-        """Write down what a case answered."""
+        """Write the answer to a case."""
         self.known[_key(title, case)] = [*rows]
         if self.path is None:
             return
@@ -91,7 +87,7 @@ def _plain(row: Row) -> bool:
 
 
 def _answer(found: Any, is_row: Callable[[Row], bool]) -> tuple[str, list[Row]] | None:
-    """Key and rows of a line that was parsed, or nothing where it is no such thing."""
+    """(key, rows) of a parsed line, or None if the line is no answer."""
     match found:
         case [str(title), list(case), list(rows)] if all(isinstance(row, list) and is_row(tuple(row)) for row in rows):
             return _key(title, case), [tuple(row) for row in rows]
@@ -104,21 +100,20 @@ def _key(title: str, case: Sequence[Any]) -> str:
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes that work is spread over.
+    """Processes that share work.
 
-    processes  how many; None: one for each core
-    ledger     where answers are written down and found again; None: nowhere
+    processes  the number of processes; None: one for each core
+    ledger     the record of answers; None: answers are not kept
     """
 
     processes: int | None = None
     ledger: Ledger | None = None
 
     def spread(self, work: Work, cases: Sequence[Case], title: str) -> list[Row]:
-        """All that work(case) answers for every case, in their order.
+        """The rows of work(case) for every case, in order.
 
-        `work` and the cases are pickled. Each process computes with one thread, also where it is this one
-        (processes=1): the order in which sums are taken, and so every bit, is the same however many there are. Ctrl-C
-        ends them all.
+        `work` and the cases are pickled. Each process, also this one if processes=1, computes with one thread, so that
+        sums have the same order, and results are bit-equal for any number of processes. Ctrl-C ends all of them.
         """
         ledger = Ledger() if self.ledger is None else self.ledger
         missing = [case for case in cases if _key(title, case) not in ledger.known]
@@ -146,7 +141,7 @@ class Workers:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch computes with one thread: a second gains nothing on small tensors, and spins on busy cores."""
+    """Inside, torch computes with one thread, because a second thread gains nothing on small tensors."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -156,7 +151,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """What each process does first: one thread; Ctrl-C is the parent's to answer, and nobody outlives it."""
+    """Set up a process: it has one thread, ignores Ctrl-C (the parent handles it), and ends with the parent."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -166,5 +161,5 @@ def _begin() -> None:
 def _end_with_the_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()  # returns when it is gone, however it went
+    parent.join()  # returns when the parent has ended, also after a kill
     os._exit(1)
