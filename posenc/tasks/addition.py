@@ -44,9 +44,9 @@ class ReversedAdditionDataset(TransductionTask):
     """
 
     published = (
-        "trained up to 40 digits, without index hints, no model generalises, be it with RoPE, FIRE, KerpleLog or "
-        "no encoding (Zhou et al. 2024). Positions counted within each number take it from 20 digits to 100, where "
-        "up to 99 % are right (McLeish et al. 2024, https://arxiv.org/abs/2405.17399)."
+        "without index hints no model trained up to 40 digits generalises, with RoPE, FIRE, KerpleLog or no encoding "
+        "(Zhou et al. 2024). With positions counted within each number, models trained up to 20 digits get up to 99 % "
+        "right at 100 digits (McLeish et al. 2024, https://arxiv.org/abs/2405.17399)."
     )
 
     causal: bool = True
@@ -63,14 +63,13 @@ class ReversedAdditionDataset(TransductionTask):
         return torch.cat((a, plus, b, equals), dim=1), add(a, b)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """With slots measured, on up to 8192 sequences: the standard error is about 0.0006, below 8 digits up to 0.004.
+        """With slots: measured on up to 8192 sequences. The standard error is about 0.0006, below 8 digits up to 0.004.
 
-        Slots look alike, so one digit is named in all n + 1: the one of which most are expected, given the bag. Two
-        digits of a bag give the exact law of a column's sum; that columns are drawn without replacement is neglected in
-        the carry alone, P(carry into place k + 1) = P(sum ≥ 10) + P(sum = 9)·P(carry into place k).
+        Slots look alike, so the best model names one digit in all n + 1: the one that is expected most often, given the
+        bag. The law of a column's sum is exact. The carry neglects that columns are drawn without replacement:
+        P(carry into place k + 1) = P(sum ≥ 10) + P(sum = 9)·P(carry into place k).
 
-        Under teacher forcing None: what the bag of the numbers and of the answer so far says about the next digit sums
-        over all numbers that agree with them, and no closed form is known to us.
+        Under teacher forcing: None, because no closed form is known to us.
         """
         if self.causal:
             return None
@@ -111,9 +110,9 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
     """
 
     published = (
-        "trained up to 40 digits, the best of ten runs with FIRE at randomised positions exceeds 98 % at 100 "
-        "digits; RoPE, KerpleLog and no encoding fall off beyond 60. Seeds and the order of the data matter as "
-        "much (Zhou et al. 2024)."
+        "trained up to 40 digits, the best of ten runs with FIRE and randomised positions exceeds 98 % at 100 digits; "
+        "RoPE, KerpleLog and no encoding get worse above 60. Seeds and the order of the data matter as much (Zhou et "
+        "al. 2024)."
     )
 
     num_indices: int = 100

@@ -13,6 +13,7 @@ from posenc.streams import generator as stream
 from posenc.tasks.base import Task
 from posenc.tasks.copying import ReverseDataset
 from posenc.tasks.parts.expressions import draw_expressions, leaf_signs, signed_sum_ceiling, value_frequencies
+from posenc.tasks.parts.published import FAILS_BEYOND_40
 from posenc.tasks.parts.transduction import TransductionTask, terminate
 
 
@@ -28,10 +29,8 @@ class ReverseString(ReverseDataset):
     """
 
     published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). Randomised positions raise "
-        "accuracy at such lengths by 12.0 % on average over the fifteen tasks (Ruoss et al. 2023, "
-        "https://arxiv.org/abs/2305.16843)."
+        f"{FAILS_BEYOND_40}. Randomised positions raise accuracy at such lengths by 12.0 % on average over the fifteen "
+        "tasks (Ruoss et al. 2023, https://arxiv.org/abs/2305.16843)."
     )
 
     alphabet: int = 2
@@ -39,7 +38,7 @@ class ReverseString(ReverseDataset):
 
 
 class StackManipulation(TransductionTask):
-    """A stack from bottom to top, then actions: 2 pops, 3 pushes 0, 4 pushes 1. Which symbols are left, from the top?
+    """A stack from bottom to top, then actions (2 pops, 3 pushes 0, 4 pushes 1): which symbols are left, from the top?
 
         0 1 1 0 PUSH1 POP POP    → 0 1 1 is left, so 1 1 0 END
         1 1 0 POP POP POP        → END
@@ -52,10 +51,7 @@ class StackManipulation(TransductionTask):
     both POP and END, as here. Random guess: 1/3 (five symbols, of which three are ever an answer).
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
-    )
+    published = f"{FAILS_BEYOND_40}."
 
     num_outputs = 5
     min_length = 2
@@ -64,7 +60,7 @@ class StackManipulation(TransductionTask):
         return length + 1
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        """A symbol is left if the height never falls below it afterwards: place it by the lowest height to come."""
+        """A symbol is left if the height never falls below it afterwards. The lowest later height decides this."""
         height = torch.randint(1, length, (batch, 1), generator=generator)
         bits = torch.randint(2, (batch, length), generator=generator)
         actions = torch.randint(2, 5, (batch, length), generator=generator)
@@ -72,23 +68,23 @@ class StackManipulation(TransductionTask):
         x = torch.where(acting, actions, bits)
         popping = x == 2
         walk = (1 - 2 * popping.long()).cumsum(1)
-        # A walk that may not fall below 0 stands at walk − min(0, the lowest walk so far).
+        # If a walk cannot fall below 0, its height is walk − min(0, the lowest walk so far).
         level = walk - walk.cummin(1).values.clamp(max=0)
         lowest = level.flip(1).cummin(1).values.flip(1)
         left = ~popping & (lowest >= level)
         final = level[:, -1:]
-        slots = torch.where(left, final - level, length)  # the top first; what is gone, behind everything
+        slots = torch.where(left, final - level, length)  # the top first; removed symbols go to the last slot
         symbols = torch.where(acting, x - 3, x)
         y = torch.zeros(batch, length + 1, dtype=torch.int64).scatter_(1, slots, symbols)
         return x, terminate(y, final[:, 0], length + 1)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Exact given the bag; up to length 32 a sum over all bags, beyond a mean over 50 000 drawn ones ("measured").
+        """Exact up to length 32, a sum over all bags; above, a mean over 50 000 drawn bags ("measured").
 
-        The most frequent of 0, 1 and END is answered in all slots. Of a bag with stack height s, p pops and u pushes
-        the bits that are left are, by exchangeability, a share of each kind that (s, p, u) fixes. Let D be how far pops
-        get ahead of pushes: P(D ≥ j) = C(p + u, u + j) / C(p + u, u) for j > p − u by reflection, else 1. Of the stack
-        s − min(s, D) are left, of the pushes u − p + D. None under a causal mask: each slot sees another bag.
+        The best model answers the most frequent of 0, 1 and END in all slots. For stack height s, p pops and u pushes,
+        (s, p, u) fixes the expected share of bits that are left, by exchangeability. Let D be the largest lead of pops
+        over pushes: P(D ≥ j) = C(p + u, u + j) / C(p + u, u) for j > p − u by reflection, else 1. Then s − min(s, D)
+        bits of the stack and u − p + D pushes are left. None under a causal mask: each slot sees another bag.
         """
         if self.causal:
             return None
@@ -104,7 +100,7 @@ class StackManipulation(TransductionTask):
         return float(weight @ answered / (weight @ (stack + pushed + 1)))
 
     def _expected_lead(self, p: np.ndarray, u: np.ndarray, cap: np.ndarray) -> np.ndarray:
-        """E min(D, cap), the sum of P(D ≥ j) over j = 1 .. cap ≤ p; its binomial coefficients are a binomial's tail."""
+        """E min(D, cap), the sum of P(D ≥ j) over j = 1 .. cap ≤ p, from the tail of a binomial law."""
         tail = binom.sf(np.maximum(u, p), p + u, 0.5) - binom.sf(u + cap, p + u, 0.5)
         return np.clip(p - u, 0, cap) + np.maximum(tail, 0) / binom.pmf(u, p + u, 0.5)
 
@@ -146,11 +142,11 @@ class _OfExpressions(Task):
         super().__post_init__()
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Of expressions of + and −, or of equations (the sum is x), measured on 8192 of them at length 32.
+        """For expressions of + and −, or equations. Measured on 8192 of them at length 32; see `signed_sum_ceiling`.
 
-        See `signed_sum_ceiling`. Given the tree, a shuffle of an expression's digits is as likely. In an equation x is
-        ±(value − Σ ±digits), and all digits of the bag, the value's among them, are independent and uniform. None with
-        the last token: a digit or a bracket, which says something of the tree, or the value.
+        Given the tree, all orders of an expression's digits are equally likely. In an equation x is
+        ±(value − Σ ±digits), and all digits of the bag, with those of the value, are independent and uniform. None if
+        the model sees the last token, which says something about the tree or is the value.
         """
         if self.readout == "last":
             return None
@@ -175,16 +171,13 @@ class ModularArithmeticBrackets(_OfExpressions):
 
         ((−2)*((3)+1))    −2 · 4 = −8 → 2
 
-    Tokens: the digits, then + − * ( ), without * if not `mult`. Law: see `draw_expressions`, the same as the source's
-    (whose alphabet also holds two tokens that this task never uses, and whose experiments set `mult`). With `mult` a
-    product makes 0 more frequent than the other values: see `references`. Source: Delétang et al. 2023
-    (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
+    Tokens: the digits, then + − * ( ), without * if not `mult`. Law: see `draw_expressions`; it is the law of the
+    source, whose alphabet has two more tokens, and whose experiments set `mult`. With `mult`, products make 0 more
+    frequent than other values: see `references`. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098).
+    Random guess: 1/5, 1 over the modulus.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
-    )
+    published = f"{FAILS_BEYOND_40}."
 
     mult: bool = True
 
@@ -198,12 +191,7 @@ class ModularArithmeticBrackets(_OfExpressions):
         return draw_expressions(generator, batch, length, self.num_outputs, self.operators)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Without * measured, see `signed_sum_ceiling`: given the tree, a shuffle of the digits is as likely.
-
-        With *: None. The law of an expression given its bag is a sum over trees that nobody has in closed form, and no
-        bag is drawn twice, so that it cannot be measured. `references` has a lower bound. None with the last token, a
-        digit or a bracket, which says something of the tree.
-        """
+        """Without *: measured. With *: None, since no closed form is known; `references` has a lower bound."""
         return None if self.mult else super().order_blind_ceiling(length)
 
     def references(self) -> dict[str, float]:
@@ -218,16 +206,12 @@ class SolveEquation(_OfExpressions):
         (x+(3−1))=1    x + 2 = 1 (mod 5) → 4
 
     Tokens: the digits, then + − ( ) x =. Law: an expression of n − 2 tokens without * (see `draw_expressions`), "=" and
-    its value; a place in the expression is drawn uniformly, and the first digit there or after it (from the end on to
-    the start) becomes x. So x is uniform, and it is the only solution. The same as the source: Delétang et al. 2023
+    its value. A position in the expression is drawn uniformly, and the first digit from there on (cyclically) becomes
+    x. So x is uniform, and it is the only solution. This is the law of the source: Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a stack "
-        "does not either."
-    )
+    published = f"{FAILS_BEYOND_40}; a recurrent network with a stack does not either."
 
     min_length = 3
 
@@ -236,7 +220,7 @@ class SolveEquation(_OfExpressions):
         drawn, value = draw_expressions(generator, batch, n, M, 2)
         place = torch.randint(n, (batch, 1), generator=generator)
         expression, onwards = drawn.numpy(), np.arange(n) >= place.numpy()
-        # 2 at the digits from there on, 1 at those before: the first of the largest becomes x.
+        # Digits from there on get 2, earlier digits 1; the first largest number becomes x.
         x = np.arange(batch), ((expression < M) * (1 + onwards)).argmax(1)
         answer, expression[x] = expression[x], M + 4
         tokens = np.full((batch, length), M + 5)

@@ -11,6 +11,7 @@ from posenc.streams import generator as stream
 from posenc.tasks.base import IGNORE, Task
 from posenc.tasks.copying import CopyDataset, Rearrangement, SortDataset
 from posenc.tasks.parts import bits
+from posenc.tasks.parts.published import FAILS_BEYOND_40
 from posenc.tasks.parts.transduction import END, TransductionTask, terminate
 
 
@@ -26,9 +27,7 @@ class DuplicateString(CopyDataset):
     """
 
     published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); decoding symbol by symbol it "
-        "does, which the authors put down to relative encodings."
+        f"{FAILS_BEYOND_40}; one that decodes symbol by symbol does, which the authors attribute to relative encodings."
     )
 
     alphabet: int = 2
@@ -48,10 +47,7 @@ class OddsFirst(Rearrangement):
     alphabet.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
-    )
+    published = f"{FAILS_BEYOND_40}."
 
     alphabet: int = 2
 
@@ -89,16 +85,13 @@ class MissingDuplicate(Task):
         0 1 1 0 0 2 1 0    → 1   (0110)
         1 0 1 1 2 1 3      → 0   (101)
 
-    Law: uniform bits, the hole uniform among all places. Both classes have probability ½. But the other bits come in
-    pairs: an odd number of ones means that a one is missing. So the bag determines the answer, by a parity, and skill
-    is undefined; a model that finds the twin of the hole need not count. Source: "missing duplicate string" of Delétang
-    et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: ½.
+    Law: uniform bits, and a uniform position of the hole. Both classes have probability ½. The other bits are in pairs,
+    so an odd number of ones means that a one is missing. So the bag determines the answer by its parity, and skill is
+    undefined; a model that finds the other copy of the hole need not count. Source: "missing duplicate string" of
+    Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: ½.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023)."
-    )
+    published = f"{FAILS_BEYOND_40}."
 
     vocab_size: int = field(default=4, init=False)
 
@@ -119,7 +112,7 @@ class _OfBits(TransductionTask):
     """Tasks on bits. Only the number of ones in the input's bag matters; the order-blind ceiling is measured."""
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Measured, to some 0.004: for each number of ones in the input, the most frequent answer in all slots.
+        """Measured, with an error of about 0.004: for each number of ones, the most frequent answer in all slots.
 
         None under a causal mask, where each slot sees another bag.
         """
@@ -146,10 +139,10 @@ class _BinaryOperation(_OfBits):
         first = torch.randint(1, length - 1, (batch,), generator=generator)
         lengths = torch.stack((first, length - 1 - first))
         drawn = bits.draw_positive(generator, lengths, length - 2)
-        # Row after row the bits of both numbers fill all places but that of the sign.
+        # In each row the bits of both numbers fill all positions except that of the sign.
         x = np.full((batch, length), END)
-        held = np.arange(length - 2) < lengths.T.numpy()[..., None]
-        x[np.arange(length) != first.numpy()[:, None]] = drawn.numpy().swapaxes(0, 1)[held]
+        used = np.arange(length - 2) < lengths.T.numpy()[..., None]
+        x[np.arange(length) != first.numpy()[:, None]] = drawn.numpy().swapaxes(0, 1)[used]
         number = self.result(*drawn)[:, : length - 1]  # all higher bits are zero
         return torch.from_numpy(x), terminate(number, bits.width(number), self.output_length(length))
 
@@ -166,11 +159,7 @@ class BinaryAddition(_BinaryOperation):
     (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023). For what helps in decimal see "
-        "`reversed_addition`."
-    )
+    published = f"{FAILS_BEYOND_40}. Results for decimal numbers: `reversed_addition`."
 
     result = staticmethod(bits.add)
 
@@ -189,11 +178,7 @@ class BinaryMultiplication(_BinaryOperation):
     2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape "
-        "does not either."
-    )
+    published = f"{FAILS_BEYOND_40}; a recurrent network with a tape does not either."
 
     result = staticmethod(bits.multiply)
 
@@ -209,11 +194,7 @@ class ComputeSqrt(_OfBits):
     (https://arxiv.org/abs/2207.02098), whose example gives 101 for 37 by a slip. Random guess: ½.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a recurrent network with a tape "
-        "does not either."
-    )
+    published = f"{FAILS_BEYOND_40}; a recurrent network with a tape does not either."
 
     num_outputs = 2
 

@@ -12,7 +12,7 @@ from posenc.tasks.base import Task
 
 
 def occurrences(tokens: Tensor, vocab_size: int) -> Tensor:
-    """(B, V): how often each value occurs in each sequence."""
+    """(B, V): the number of occurrences of each value in each sequence."""
     counts = torch.zeros(len(tokens), vocab_size, dtype=torch.int64)
     return counts.scatter_add_(1, tokens, torch.ones_like(tokens))
 

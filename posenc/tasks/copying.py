@@ -34,11 +34,10 @@ class Rearrangement(TransductionTask):
         return x, self.rearranged(x)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact. With slots, the most frequent symbol in all of them: E[max_s count_s] / n.
+        """Exact. With slots the best model names the most frequent symbol in all of them: E[max_s count_s] / n.
 
-        Under teacher forcing the symbols before a slot are known too, so such a model sees a second bag and names the
-        most frequent of the m symbols that are left, a uniform bag as well: the mean over m = 1, ..., n of
-        E[max_s count_s(m)] / m, of which the last is 1.
+        Under teacher forcing it also knows the symbols so far, and names the most frequent of the m symbols that are
+        left, which are uniform too: the mean of E[max_s count_s(m)] / m over m = 1, ..., n.
         """
         if self.causal:
             return mean_largest_share(length, self.alphabet)
@@ -52,14 +51,13 @@ class CopyDataset(Rearrangement):
         3 1 1 7  →  3 1 1 7                    copies: 1
         3 1 1 7  →  3 1 1 7 3 1 1 7            copies: 2
 
-    Law: symbols are uniform and independent, so they repeat; with an alphabet of two (`copy_repeats`) the symbols
-    before a place occur at many others too, and only the place itself says which comes next. Random guess: 1/alphabet.
+    Law: symbols are uniform and independent, so they repeat. With an alphabet of two (`copy_repeats`) the last symbols
+    occur at many positions, and only the position says which symbol comes next. Random guess: 1/alphabet.
 
-    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466). Their code has five variants: copy_multi_char
-    (this task with 100 symbols), copy_multi_char_2x (two copies, [NEXT] between them) and three in which one symbol
-    fills the whole input and the answer (once, twice, or another symbol in its stead), which ask for its length alone.
-    Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) tell copies with repeated symbols from copies without.
-    Deviations: 20 symbols, no mark between copies, and the length of the answer is given.
+    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), copy_multi_char (100 symbols) and
+    copy_multi_char_2x (two copies, [NEXT] between them) of their code; the other three variants have one symbol and ask
+    only for its number. Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) distinguish copies with and without
+    repeated symbols. Deviations: 20 symbols, no mark between copies, and the length of the answer is given.
     """
 
     published = (
@@ -81,9 +79,8 @@ class CopyDataset(Rearrangement):
         return x.repeat(1, self.copies)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact, as for one copy; but where another copy begins, the token just read is the input's last symbol.
-
-        Under teacher forcing that leaves n − 1 symbols for the first one, not n.
+        """Exact. Under teacher forcing a new copy begins after the input's last symbol, so only n − 1 symbols are left
+        for its first one; the rest is as for one copy.
         """
         once = super().order_blind_ceiling(length)
         if not self.causal or self.copies == 1:
@@ -128,8 +125,8 @@ class SortDataset(Rearrangement):
     """
 
     published = (
-        "over the source's ten tasks, this one among them, models without encoding rank first beyond the training "
-        "lengths, before T5's bias and ALiBi; RoPE and sinusoidal rank last."
+        "over the source's ten tasks, which include this one, models without encoding rank first beyond the training "
+        "lengths, before T5's bias and ALiBi; RoPE and sinusoidal encodings rank last."
     )
 
     causal: bool = True
@@ -148,12 +145,12 @@ class SumModDataset(Task):
 
         3 9 1 8  → 1        (21 mod 10)
 
-    Law: digits are uniform over 1, ..., modulus − 1, as in the source's code, and so is the class but for a term that
-    falls with length: P(class 0) = 1/q + (1 − 1/q)·(−1/(q − 1))ⁿ for modulus q. Random guess: 1/q.
-    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), the form without a scratchpad, whose answer is
-    one symbol after the input: a query token at the end here. Token 0 does not occur.
+    Law: digits are uniform over 1, ..., modulus − 1, as in the source's code. With length the class becomes uniform:
+    P(class 0) = 1/q + (1 − 1/q)·(−1/(q − 1))ⁿ for modulus q. Random guess: 1/q.
+    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), without a scratchpad. Their answer is a symbol
+    after the input, here it is the class at a query token. Token 0 does not occur.
 
-    The bag determines the answer, so both ceilings are 1 and skill is undefined: a control, like parity.
+    The bag determines the answer, so both ceilings are 1 and skill is undefined: the task is a control, like parity.
     """
 
     published = "beyond the training lengths accuracy falls with every encoding (Kazemnejad et al. 2023)."

@@ -14,7 +14,7 @@ from posenc.tasks.parts.left_to_right import LeftToRight
 class _PrefixTask(LeftToRight):
     """The answer at each token depends only on how often each token has occurred so far."""
 
-    determined_by = "bag"  # that of the tokens up to here, so skill is undefined
+    determined_by = "bag"  # the bag of the tokens so far, so skill is undefined
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -24,15 +24,15 @@ class ShuffleDyckDataset(_PrefixTask):
         num_pairs: 1     tokens   ( ( ) ) ( )        num_pairs: 2     tokens   ( [ ) ( ] )
                          answer   1 1 1 0 1 0                         answer   1 3 2 3 1 0
 
-    Opening is always legal, so the set of legal next symbols is the set of pairs that may be closed: the class is
-    Σ 2^i over the pairs i that are open, one of 2^num_pairs; tokens 2i and 2i + 1 open and close pair i. dyck_1 is
-    Dyck-1, shuffle_2 is Shuffle-2: each pair is balanced by itself, whatever the others do.
+    Opening is always legal, so only the pairs that may be closed matter: the class is Σ 2^i over the open pairs i, one
+    of 2^num_pairs; tokens 2i and 2i + 1 open and close pair i. dyck_1 is Dyck-1, shuffle_2 is Shuffle-2: each pair is
+    balanced independently of the others.
 
     Law: at each token a pair is chosen uniformly; if it is open, it opens again or closes with probability ½ each,
     otherwise it opens. Its depth is the absolute value of a symmetric random walk. Random guess: 2^−num_pairs, but the
-    classes are not balanced: depth 0 becomes rare as √(1/length).
-    Source: Bhattamishra et al. 2020 (https://arxiv.org/abs/2009.11264), where a sequence is right if all its answers
-    are: exact_match. Deviations: sequences are beginnings of words, not whole words, and no grammar draws them.
+    classes are not balanced: depth 0 has a probability of about √(1/length).
+    Source: Bhattamishra et al. 2020 (https://arxiv.org/abs/2009.11264), who count a sequence as right if all its
+    answers are (exact_match). Deviations: sequences are beginnings of words, and no grammar draws them.
 
     The counts of the symbols so far determine the answer, so both ceilings are 1, skill is undefined, and a causal mask
     is enough. The source claims that positional encodings hurt above the training lengths.
@@ -74,18 +74,18 @@ class InductiveCountingDataset(_PrefixTask):
         tokens   7 a a a a a        max_count: 100
         answer   – 8 9 10 11 12
 
-    Numbers are the tokens and classes 0, ..., max_count; a is the token after them. Law: one number, then length − 1
-    a's; the number is uniform among those from which the last count is at most max_count, so that short sequences show
-    every number and long ones ask for more steps. Random guess: 1/(max_count + 1).
-    Source: Chang & Bisk 2025 (https://arxiv.org/abs/2405.20131), counting with a shifted start, by which the numbers
-    beyond the training length are no new tokens; with max_count 100 length 51 is the law of their training data (50
-    steps from 0, ..., 50) and length 101 their longest test.
+    Numbers are the tokens and classes 0, ..., max_count; a is the token max_count + 1. Law: one number, then
+    length − 1 a's; the number is uniform among those from which the last count is at most max_count. So short sequences
+    show every number, and long ones have more steps. Random guess: 1/(max_count + 1).
+    Source: Chang & Bisk 2025 (https://arxiv.org/abs/2405.20131), counting with a shifted start, so that numbers above
+    the training length are not new tokens. With max_count 100, length 51 has the law of their training data (50 steps
+    from 0, ..., 50), and length 101 is their longest test.
 
     The bag so far (which number, how many a's) determines the answer: both ceilings are 1, skill is undefined.
     """
 
     published = (
-        "recurrent networks count on beyond the training lengths; transformers need an encoding for it, and which "
+        "recurrent networks count beyond the training lengths; transformers need an encoding for this, and the best "
         "one depends on the form of the task (Chang & Bisk 2025)."
     )
 

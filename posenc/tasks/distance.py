@@ -12,15 +12,15 @@ from posenc.tasks.places import MarkedPair
 
 
 class _Binned(MarkedPair):
-    """The distance of the two falls into one of `bins`, those of the longest training length n at every length.
+    """The class is the bin of the markers' distance. The longest training length n defines the `bins` of all lengths.
 
-    first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has one label. The last bin holds all greater distances too.
+    first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has one label. The last bin also has all greater distances.
     """
 
     bins: int
 
     def ends(self, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """The distances first(c) .. last(c) of each bin that a sequence of `length` tokens can show."""
+        """The distances first(c) .. last(c) of each bin that is possible at this length."""
         B = self.bins
         first = 1 + (np.arange(B) * (self.length[1] - 1) + B - 1) // B
         last = np.append(first[1:] - 1, MAX_LENGTH)
@@ -28,7 +28,7 @@ class _Binned(MarkedPair):
         return first[shown], np.minimum(last[shown], length - 1)
 
     def interval(self, generator: Generator, bin_: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """A distance, uniform within its bin, and the left end, uniform among those that fit."""
+        """A distance, uniform within its bin, and the position of the left marker, uniform among those that fit."""
         low, high = (each[bin_] for each in self.ends(length))
         uniform = torch.rand(2, len(bin_), generator=generator, dtype=torch.float64).numpy()
         distance = low + (uniform[0] * (high + 1 - low)).astype(np.int64)
@@ -49,13 +49,11 @@ class DistanceDataset(_Binned):
 
         2 5 0 9 8 1 1 3 0 2 7     5 at place 1, 8 at place 4: distance 3 → class 1
 
-    Law: the class is uniform, then the distance uniform within its bin, then the place of the left marker uniform among
-    those that fit, then which marker is left is a coin flip; the background is uniform over the other tokens. Bins are
-    as equal as the n − 1 distances of the longest training length n allow, and the same at every length: distance d
-    belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋), so longer sequences add distances to the last bin, and shorter
-    ones show fewer classes. The note from which posenc started allowed more markers and equal places. So no model could
-    be better than 50.5 %, and its order-blind ceiling was 31.4 %, not 1/K.
-    Random guess: 1/K.
+    Law: the class is uniform, the distance is uniform within its bin, the place of the left marker is uniform among
+    those that fit, and either marker is left with probability ½; the background is uniform over the other tokens.
+    Distance d belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋) for the longest training length n, so longer sequences
+    add distances to the last bin, and shorter ones have fewer classes. Random guess: 1/K.
+    The note from which posenc started allowed more markers and equal places; its ceilings were 31.4 and 50.5 %.
     """
 
     published = "nothing that we know of; posenc's own."
@@ -87,11 +85,9 @@ class SignedDistance(_Binned):
         2 5 0 9 8 1 1 3 0 2 7     5 at place 1, 8 at place 4: distance +3 → class 2
         2 8 0 9 1 1 1 5 0 2 7     5 at place 7, 8 at place 1: distance −6 → class 0
 
-    Law: that of `distance` with the side as part of the class: the class is uniform, then the distance uniform within
-    its bin, then the place of the left marker uniform among those that fit; the background is uniform over the other
-    tokens. On each side distance d ≥ 1 belongs to bin min(B − 1, ⌊(d − 1)·B / (n − 1)⌋) of B = K/2, n the longest
-    training length, at every length. Source: `distance`, made asymmetric so that a model blind to reversal cannot pass
-    ½. Random guess: 1/K.
+    Law: as in `distance`, but the class also says which marker is left. On each side distance d ≥ 1 belongs to bin
+    min(B − 1, ⌊(d − 1)·B / (n − 1)⌋) of B = K/2, for the longest training length n. Source: `distance`, made asymmetric
+    so that a model that is blind to reversal cannot exceed ½. Random guess: 1/K.
     """
 
     published = "nothing that we know of; posenc's own."
@@ -115,8 +111,8 @@ class SignedDistance(_Binned):
         return self.mark(tokens, left + distance * ~eight_right, left + distance * eight_right), targets
 
     def at_the_end(self, length: int) -> np.ndarray:
-        return np.kron(np.eye(2), self.right_at_the_end(length)[:, None])  # first the classes where the 5 is right
+        return np.kron(np.eye(2), self.right_at_the_end(length)[:, None])  # first the classes with the 5 on the right
 
     def references(self) -> dict[str, float]:
-        """distance_only: the best accuracy of a rule that sees |j − i| and nothing else."""
+        """distance_only: the best accuracy of a rule that sees only |j − i|."""
         return {"distance_only": 0.5}

@@ -24,7 +24,7 @@ def elements(group: str) -> list[Permutation]:
 
 
 def generators(group: str) -> list[Permutation]:
-    """Two generators: a swap and a turn of all n (S_n); a turn of three and the longest even turn (A_n)."""
+    """Two generators: a swap and a cycle of all n (S_n); a cycle of three and the longest even cycle (A_n)."""
     n = int(group[1])
     if group[0] == "S":
         return [_turn(n, range(2)), _turn(n, range(n))]
@@ -32,7 +32,7 @@ def generators(group: str) -> list[Permutation]:
 
 
 def _turn(n: int, places: range) -> Permutation:
-    """Each of the places to the next one, the last to the first."""
+    """The cycle that moves each of `places` to the next one, and the last to the first."""
     return tuple(places[(i - places[0] + 1) % len(places)] if i in places else i for i in range(n))
 
 
@@ -55,14 +55,14 @@ class StateTracking(Task):
     depend on later tokens. Random guess: 1/|G|.
 
     Source: Liu et al. 2023 (https://arxiv.org/abs/2210.10749) for generators, Merrill et al. 2024
-    (https://arxiv.org/abs/2404.08819) for elements. The word problem of S5 and of A5 is complete for NC¹, those of S3,
-    S4 and A4 are solvable groups' and need no more than TC⁰.
+    (https://arxiv.org/abs/2404.08819) for elements. The word problems of S5 and A5 are complete for NC¹. S3, S4 and A4
+    are solvable groups, whose word problems need no more than TC⁰.
     """
 
     published = (
-        "transformers of constant depth, whatever they add for position alone, cannot track S5 at every length unless "
-        "TC⁰ = NC¹ (Merrill et al. 2024). PaTH, whose products of reflections depend on the tokens, can track states "
-        "that RoPE cannot (Yang et al. 2025, https://arxiv.org/abs/2505.16381)."
+        "with any encoding that depends on position alone, transformers of constant depth cannot track S5 at every "
+        "length unless TC⁰ = NC¹ (Merrill et al. 2024). PaTH, whose products of reflections depend on the tokens, can "
+        "track states that RoPE cannot (Yang et al. 2025, https://arxiv.org/abs/2505.16381)."
     )
 
     vocab_size: int = field(init=False)
@@ -94,11 +94,11 @@ class StateTracking(Task):
         return tokens, torch.from_numpy(states.T.copy())
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Exact for two letters; None for all elements, whose bags are too many to sum over.
+        """Exact for two letters; None for all elements, which have too many bags to sum over.
 
-        The bag of the letters before the last, and the last, which the token itself is. With f_t(k, g) the probability
-        that t letters have k of the second kind and product g, the best guess at letter t + 1 is right with
-        Σ_k max_g f_t(k, g), since the last letter only renames the states.
+        The model sees its own letter and the bag of the letters before it. Let f_t(k, g) be the probability that t
+        letters have k of the second kind and product g. Then the best guess at letter t + 1 has the probability
+        Σ_k max_g f_t(k, g), because the last letter only renames the states.
         """
         if self.letters == "elements":
             return None
@@ -109,7 +109,7 @@ class StateTracking(Task):
         for _ in range(length):
             total += f.max(1).sum()
             first, second = np.zeros_like(f), np.zeros_like(f)
-            first[:, step[:, 0]] = f / 2  # a letter sends states to different ones
+            first[:, step[:, 0]] = f / 2  # a letter maps different states to different states
             second[1:, step[:, 1]] = f[:-1] / 2
             f = first + second
         return float(total / length)

@@ -1,4 +1,4 @@
-"""What stands at the place that the last token names?"""
+"""The value at the place that the last token names."""
 
 from dataclasses import dataclass, field
 
@@ -14,34 +14,33 @@ from posenc.tasks.recall import at_the_end
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Lookup(Task):
-    """n values and a query token that names a place: which value stands there?
+    """Given n values and a query token that names a place: which value is at this place?
 
         hops 1     place   0  1  2  3  4  query
                    token   7  3  9  3  0  @2        → 9
 
         hops 2     place   0  1  2  3  4  query
-                   token   3  0  4  2  1  @2        → 1 (4 stands at place 2, and 1 at place 4)
+                   token   3  0  4  2  1  @2        → 1 (4 is at place 2, and 1 at place 4)
 
-    A sequence has `length` tokens: n = length − 1 values, then the query. With more hops than one the value found names
-    the next place, `hops` times in all, and what stands at the last place is the answer.
+    A sequence has `length` tokens: n = length − 1 values, then the query. With several hops the value names the next
+    place, `hops` times in all; the last value is the answer.
 
     Law: the query is uniform over the n places. The values are uniform and independent over `num_values` symbols; if
-    num_values is null they are a uniformly random permutation of the n places (needed for more hops than one).
+    num_values is null they are a uniformly random permutation of the n places (needed for several hops).
 
-    Tokens: the values come first; then one token for each place that a query may name, so `max_length` must be at least
-    the longest length. At lengths beyond training the query is uniform over all n places still: tokens of places that
-    training never named are at their start values then, and no model can tell them apart.
+    Tokens: the values, then one token for each place that a query may name, so `max_length` must be at least the
+    longest length. At lengths beyond training, queries also name places that training never named. The embeddings of
+    their tokens are untrained, and no model can distinguish them.
 
-    Source: our own, by the definition of indexing; several hops are the composition of a function with itself
-    (Peng et al. 2024, https://arxiv.org/abs/2402.08164, who compose two different functions). Permutations are a
-    deviation from arbitrary functions: all bags are the same, which makes the ceiling exact for any number of hops.
-    Random guess: 1/num_values, or 1/n for permutations.
+    Source: our own. Several hops are the composition of a function with itself; Peng et al. 2024
+    (https://arxiv.org/abs/2402.08164) compose two different functions. Deviation: the functions are permutations, so
+    that all bags are equal, and the ceiling is exact. Random guess: 1/num_values, or 1/n for permutations.
     """
 
     published = (
-        "nothing that we know of on this law. One layer cannot compose functions of large domains (Peng et al. "
-        "2024). Asked for the token at a given offset from a named one, RoPE reaches 11 %, PoPE 95 % "
-        "(Gopalakrishnan et al. 2025, https://arxiv.org/abs/2509.10534)."
+        "nothing that we know of on this law. One layer cannot compose functions of large domains (Peng et al. 2024). "
+        "If the question is the token at an offset from a named one, RoPE reaches 11 % and PoPE 95 % (Gopalakrishnan "
+        "et al. 2025, https://arxiv.org/abs/2509.10534)."
     )
 
     vocab_size: int = field(init=False)
@@ -60,7 +59,7 @@ class Lookup(Task):
             checks.positive(self, minimum=2, num_values=self.num_values)
             if self.hops > 1:
                 raise ConfigError(
-                    f"{self}: with hops={self.hops} the values are places themselves; set num_values=null, not "
+                    f"{self}: with hops={self.hops} the values must be places; set num_values=null, not "
                     f"{self.num_values}."
                 )
         self.num_outputs = self.max_length - 1 if self.num_values is None else self.num_values
@@ -86,17 +85,17 @@ class Lookup(Task):
         return torch.cat((values, self.num_outputs + query), dim=1), found[:, 0]
 
     def sources(self, tokens: Tensor) -> Tensor | None:
-        """The place that the query names; with several hops there is more than one."""
+        """The place that the query names. None with several hops, which need several places."""
         return None if self.hops > 1 else at_the_end(tokens[:, -1] - self.num_outputs, tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact; the query token is in the bag, but not what stands where.
+        """Exact.
 
-        Independent values: each of the n is equally likely to be the one asked for, so the best guess is the most
-        frequent value and the ceiling E[largest count]/n. Permutations: the bag says which place q is asked for and
-        nothing else. `hops` steps lead back to q if the length of its cycle, uniform over 1..n, divides `hops`, and are
-        equally likely to lead to any other place if not; guessing q is right with probability
-        (divisors of hops up to n)/n, any other place with an (n − 1)-th of the rest.
+        Independent values: each of the n is equally likely to be the answer, so the best guess is the most frequent
+        value and the ceiling is E[largest count]/n. Permutations: the bag only shows the queried place q. `hops` steps
+        lead back to q if the length of its cycle, uniform over 1..n, divides `hops`; otherwise all other places are
+        equally likely. So q is right with probability (divisors of hops up to n)/n, and any other place with an
+        (n − 1)-th of the rest.
         """
         n = length - 1
         if self.num_values is not None:

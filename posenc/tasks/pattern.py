@@ -1,4 +1,4 @@
-"""Which of three pairs of values stands at its places?"""
+"""Which of three pairs of values is at its positions?"""
 
 import math
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ PATTERNS = (((3, 5), (7, 8)), ((5, 3), (10, 9)), ((15, 7), (20, 4)))
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PositionAwarePatternDataset(Task):
-    """The class is the pattern that the sequence matches: two values at two fixed positions.
+    """The class is the pattern that the sequence matches, two values at two fixed positions.
 
         class 0: 5 at 3,  8 at 7      position  0  1  2  3  4  5  6  7  8  9 10 ...
         class 1: 3 at 5,  9 at 10     token    11  0  8  5 17  2 19  8  3  5  5 ...   → class 0
         class 2: 7 at 15, 4 at 20
 
-    Law: the class is uniform; the tokens are uniform and independent given that the sequence matches that class and no
-    other (a background that matches another class is drawn again, then the pattern is written in). Every token is an
-    ordinary token. Source: the note that posenc grew from. Random guess: 1/3.
+    Law: the class is uniform. The tokens are uniform and independent, given that the sequence matches this class and no
+    other: a background that matches another class is drawn again. Source: the note from which posenc started. Random
+    guess: 1/3.
 
-    A bag of tokens says a good deal: a class's values occur at least once. And no attention is needed: token, position
-    and a per-token MLP with mean pooling solve it, so it favours encodings that enter at the embedding.
+    The bag of tokens helps, because the values of the class occur at least once. Attention is not needed: an MLP on
+    token and position with mean pooling solves the task, which favours encodings that enter at the embedding.
     """
 
     published = "nothing that we know of; posenc's own."
@@ -48,7 +48,7 @@ class PositionAwarePatternDataset(Task):
         self._places, self._values = cells[..., 0], cells[..., 1]
 
     def matches(self, tokens: Tensor) -> Tensor:
-        """(B, 3): does the sequence hold the class's two values at their places?"""
+        """(B, 3): whether the sequence has the two values of each class at their positions."""
         return (tokens[:, self._places] == self._values).all(-1)
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
@@ -63,15 +63,15 @@ class PositionAwarePatternDataset(Task):
         """Exact, by the counts of the six pattern values.
 
         Let p_c = (count of c's first value)·(count of its second), n_j = n(n−1)...(n−j+1). Of all orders of a bag, the
-        share that matches class c is p_c/n_2; both c and c', p_c·p_c'/n_4; all three, p_0·p_1·p_2/n_6. So
+        share p_c/n_2 matches class c, p_c·p_c'/n_4 both c and c', p_0·p_1·p_2/n_6 all three. So
             P(bag | c) = P_uniform(bag) / Z · [p_c/n_2 − p_c·(sum of the others)/n_4 + p_0·p_1·p_2/n_6],
-            Z = V⁻² (1 − V⁻²)²,
-        the largest of the three belongs to the largest p_c, and the ceiling is ⅓ Σ_bag max_c P(bag | c). Expectations
-        over uniform bags are taken by generating functions: pairs of counts (a, b) with a·b ≤ t have the polynomial
+            Z = V⁻² (1 − V⁻²)².
+        The largest of the three belongs to the largest p_c, and the ceiling is ⅓ Σ_bag max_c P(bag | c). Expectations
+        over uniform bags come from generating functions: pairs of counts (a, b) with a·b ≤ t have the polynomial
         F_t(z) = Σ z^(a+b) / (a! b!), and P(all p_c ≤ t) = n!/Vⁿ [zⁿ] F_t(z)³ e^((V−6) z).
 
-        With the last token, that of the other n − 1: no pattern reaches the last place, so the token there is uniform
-        whatever the class. None at the least length, where one does.
+        If the model sees the last token, the ceiling is that of the other n − 1, because the last token is uniform in
+        every class. None at the smallest length, where a pattern includes the last position.
         """
         if self.readout == "last" and length == self.min_length:
             return None
@@ -80,9 +80,9 @@ class PositionAwarePatternDataset(Task):
 
 @cache
 def _ceiling(n: int, V: int) -> float:
-    """The order-blind ceiling for n tokens of which each class's two stand at its places; kept, as it takes long."""
-    # Poisson counts with mean n/V, conditioned on their total being n, are the multinomial; nothing over- or
-    # underflows, and counts of probability below 1e-20 can be left out: the sum of all of them is below rounding.
+    """The order-blind ceiling for n tokens. Cached, because it takes long."""
+    # Poisson counts of mean n/V, given that their total is n, are multinomial, and neither overflow nor underflow.
+    # Counts of probability below 1e-20 are left out, because their sum is below rounding.
     mean = n / V
     pmf = poisson.pmf(np.arange(n + 1), mean)
     pmf = pmf[: np.flatnonzero(pmf > 1e-20)[-1] + 1]

@@ -1,4 +1,4 @@
-"""Where do marked values stand? Questions about places whose bags of tokens say nothing."""
+"""Questions about the places of marked values. The bag of tokens does not help."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,15 +18,14 @@ MARKED_VALUES = (5, 8)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MarkedPair(Task):
-    """One 5 and one 8 among tokens that are neither; a subclass says where they stand.
+    """One 5 and one 8 in a background; a subclass chooses their places, and sets `num_outputs` and `min_length`.
 
-    The background is uniform and independent over the other values, so the bag (one 5, one 8, a background) has the
-    same law in every class. A subclass sets `num_outputs` and `min_length`.
+    The background is uniform and independent over the other values, so the bag has the same law in every class.
     """
 
     vocab_size: int = 20
 
-    determined_by = "sequence"  # each marked value occurs once, so its place can be read off
+    determined_by = "sequence"  # each marked value occurs once
 
     def __post_init__(self) -> None:
         why = f"the marked values are {MARKED_VALUES[0]} and {MARKED_VALUES[1]}"
@@ -35,7 +34,7 @@ class MarkedPair(Task):
         self._others = np.delete(np.arange(self.vocab_size), MARKED_VALUES)
 
     def background(self, generator: Generator, batch: int, length: int) -> np.ndarray:
-        """(batch, length): tokens that are neither."""
+        """(batch, length): tokens that are neither 5 nor 8."""
         return self._others[torch.randint(len(self._others), (batch, length), generator=generator).numpy()]
 
     def mark(self, tokens: np.ndarray, first: np.ndarray, second: np.ndarray) -> Tensor:
@@ -46,12 +45,12 @@ class MarkedPair(Task):
 
     @abstractmethod
     def at_the_end(self, length: int) -> np.ndarray:
-        """(C, 2): P(the last token is the 5 | class), and the same of the 8, for the classes at this length."""
+        """(C, 2): P(the last token is the 5 | class) and P(the last token is the 8 | class)."""
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/C, C the classes at this length: the bag has the same law in every class, and they are uniform.
+        """Exactly 1/C for C classes, because they are uniform and the bag has the same law in all.
 
-        With the last token, which is the 5, the 8 or neither: the sum of max_c P(it is that | c) over the three, by C.
+        If the model sees the last token, which is the 5, the 8 or neither: Σ max_c P(last token | c) / C over these.
         """
         marked = self.at_the_end(length)
         if self.readout != "last":
@@ -61,21 +60,21 @@ class MarkedPair(Task):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AbsolutePattern(MarkedPair):
-    """At which pair of absolute places do the 5 and the 8 stand?
+    """Which pair of absolute places do the 5 and the 8 have?
 
         class 0: 5 at 3,  8 at 7       place   0  1  2  3  4  5  6  7  8  9 10 ...
         class 1: 5 at 9,  8 at 13      token  11  0  6  5 17  2 19  8  3  2  1 ...   → class 0
         class 2: 5 at 16, 8 at 20
 
-    Law: the class is uniform over the C pairs in `places`; the background is uniform over the other values, so each of
-    the two occurs once. Source: our own; the values are the same in every class, unlike those of `pattern`, whose bags
-    give the class away. In the default places 8 always follows 5 at the same offset, so that only the distance from an
-    end of the sequence tells the classes apart. One of the two values is enough to answer. Random guess: 1/C.
+    Law: the class is uniform over the C pairs in `places`; the background is uniform over the other values. Source: our
+    own; unlike in `pattern`, all classes have the same values, so the bag does not show the class. In the default
+    places the offset from 5 to 8 is always the same, so only the distance from an end of the sequence shows the class.
+    One of the two values is enough to answer. Random guess: 1/C.
     """
 
     published = "nothing that we know of; posenc's own."
 
-    places: Any = ((3, 7), (9, 13), (16, 20))  # pairs; a tensor of them, (C, 2), once the task is made
+    places: Any = ((3, 7), (9, 13), (16, 20))  # after __post_init__: a tensor (C, 2)
 
     def __post_init__(self) -> None:
         places = self.places
@@ -88,7 +87,7 @@ class AbsolutePattern(MarkedPair):
             if len(pair) != 2 or pair[0] == pair[1]:
                 raise ConfigError(f"{self}: each of places must be two different places, got {list(pair)}.")
             if pairs.count(pair) > 1:
-                raise ConfigError(f"{self}: each class needs a pair of its own, got {list(pair)} twice; change places.")
+                raise ConfigError(f"{self}: each class needs a different pair, got {list(pair)} twice; change places.")
         self.places = torch.tensor(pairs)
         self.num_outputs, self.min_length = len(pairs), 1 + int(self.places.max())
         super().__post_init__()
@@ -102,13 +101,13 @@ class AbsolutePattern(MarkedPair):
         return (self.places == length - 1).double().numpy()
 
     def references(self) -> dict[str, float]:
-        """offset_only: the best accuracy of a rule that sees the offset from 5 to 8 and nothing else."""
+        """offset_only: the best accuracy of a rule that sees only the offset from 5 to 8."""
         return {"offset_only": len((self.places[:, 1] - self.places[:, 0]).unique()) / self.num_outputs}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class RelativePattern(MarkedPair):
-    """At which offset from the 5 does the 8 stand, wherever they are?
+    """Which offset does the 8 have from the 5?
 
         offsets −2, −1, +1, +2
 
@@ -116,13 +115,13 @@ class RelativePattern(MarkedPair):
         2 7 0 4 9 5 8 3    5 at place 5, 8 at place 6: offset +1 → class 2
 
     Law: the class is uniform over the C values in `offsets`, the place of the pair is uniform among those that fit, the
-    background is uniform over the other values. Source: our own. Absolute places alone say next to nothing: a rule
-    that sees one of the two places beats a guess only near the ends. Random guess: 1/C.
+    background is uniform over the other values. Source: our own. One of the two absolute places helps only near the
+    ends of the sequence. Random guess: 1/C.
     """
 
     published = "nothing that we know of; posenc's own."
 
-    offsets: Any = (-2, -1, 1, 2)  # a list; a tensor once the task is made
+    offsets: Any = (-2, -1, 1, 2)  # after __post_init__: a tensor
 
     def __post_init__(self) -> None:
         offsets = self.offsets
@@ -151,7 +150,7 @@ class RelativePattern(MarkedPair):
         return np.stack((marked * (self.offsets.numpy() < 0), marked * (self.offsets.numpy() > 0)), axis=1)
 
     def references(self) -> dict[str, float]:
-        """distance_only: the best accuracy of a rule that sees |offset| and nothing else, such as a symmetric bias."""
+        """distance_only: the best accuracy of a rule that sees only |offset|, such as a symmetric bias."""
         return {"distance_only": len(self.offsets.abs().unique()) / self.num_outputs}
 
 
@@ -163,7 +162,7 @@ class FirstOf(Task):
 
         9 6 2 7 7 0 5 3 8 1    → 2
 
-    Law: each marked value occurs once, at a uniformly random place of its own; the background is uniform over the
+    Law: the marked values occur once each, at uniformly random different places; the background is uniform over the
     values K and above. So all orders of the marked values are equally likely. Source: our own. Random guess: 1/K.
     """
 
@@ -172,7 +171,7 @@ class FirstOf(Task):
     vocab_size: int = 20
     num_classes: int = 4
 
-    determined_by = "sequence"  # each marked value occurs once, so the answer can be read off
+    determined_by = "sequence"  # each marked value occurs once
 
     def __post_init__(self) -> None:
         K = self.num_classes
@@ -183,7 +182,7 @@ class FirstOf(Task):
         super().__post_init__()
 
     def answer(self, places: Tensor) -> Tensor:
-        """(B,): the class, given the place of each marked value, (B, K)."""
+        """(B,): the class, from the places (B, K) of the marked values."""
         return places.argmin(1)
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
@@ -195,14 +194,14 @@ class FirstOf(Task):
         return tokens.scatter(1, places, torch.arange(K).expand_as(places)), self.answer(places)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K: given the bag (each marked value once, a background) all orders are equally likely.
+        """Exactly 1/K, because all orders of a bag are equally likely.
 
-        A marked value at the last token, with probability K/n, is not the first: 1/(K − 1) then.
+        If the model sees the last token, and it is a marked value (probability K/n), it is not the first: 1/(K − 1).
         """
         return self._blind(length, 1 / (self.num_outputs - 1))
 
     def _blind(self, length: int, marked_last: float) -> float:
-        """1/K, or `marked_last` where the read-out stands at the last token and that is a marked value."""
+        """1/K, or `marked_last` if the model sees the last token and it is a marked value."""
         K = self.num_outputs
         share = K / length if self.readout == "last" else 0.0
         return (1 - share) / K + share * marked_last
@@ -215,16 +214,15 @@ class LastOf(FirstOf):
 
         9 6 2 7 7 0 5 3 8 1    → 1
 
-    Law, source and random guess (1/K) as in `first_of`, whose mirror image it is: what differs is which end
-    of the sequence a causal model sees the answer from.
+    The mirror image of `first_of`, with the same law, source and random guess (1/K). The two differ for causal models.
     """
 
     published = "nothing that we know of; posenc's own."
 
     def answer(self, places: Tensor) -> Tensor:
-        """(B,): the class, given the place of each marked value, (B, K)."""
+        """(B,): the class, from the places (B, K) of the marked values."""
         return places.argmax(1)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K; a marked value at the last token, with probability K/n, is the answer."""
+        """Exactly 1/K. If the model sees the last token, and it is a marked value, it is the answer."""
         return self._blind(length, 1.0)

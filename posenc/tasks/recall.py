@@ -1,4 +1,4 @@
-"""What followed, what was marked, what was shown: recall of earlier tokens."""
+"""Recall of earlier tokens: by key, by the token before, by a marker, or in order."""
 
 from dataclasses import dataclass, field
 
@@ -14,12 +14,12 @@ from posenc.tasks.parts.transduction import TransductionTask
 
 
 def largest(x: np.ndarray, count: int) -> np.ndarray:
-    """(B, count): where the largest numbers of each row stand, the largest first. On short rows it beats topk."""
+    """(B, count): indices of the largest numbers of each row, the largest first. Faster than topk on short rows."""
     return x.argsort(axis=1)[:, : -count - 1 : -1]
 
 
 def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
-    """(B, N): only the last token reads, and what it reads stands at `source`."""
+    """(B, N): the `sources` of a task in which only the last token reads, at the key `source`."""
     sources = torch.full_like(tokens, -1)
     sources[:, -1] = source
     return sources
@@ -27,25 +27,25 @@ def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultiQueryRecall(Task):
-    """K keys with a value each; later each key comes again and asks for its value.
+    """K keys with one value each. Later each key is repeated, and the answer is its value.
 
         K = 2, vocabulary 12: keys 1 to 5, values 6 to 11, blank 0
 
         tokens    2  8  4  7  0  0  4  0  0  0  0  0  2  0  0  0
         targets   –  –  –  –  –  –  7  –  –  –  –  –  8  –  –  –
 
-    Law: K different keys from 1..V/2−1 and K different values from V/2..V−1, uniform, stand as pairs at the start; each
-    key comes back once, at an even distance 2g after the pairs, everything else is blank. The K different gaps g are
-    drawn one after the other with weights (g + 1)^(power − 1), g < (n − 2K)/2: a small `power` keeps most queries near
-    the pairs, power 1 makes them uniform.
+    Law: the sequence begins with pairs of K different keys from 1..V/2−1 and K different values from V/2..V−1, uniform.
+    Each key is repeated once, at an even distance 2g after the pairs; all other tokens are blanks. The K different gaps
+    g are drawn one after the other with weights (g + 1)^(power − 1), g < (n − 2K)/2: with a small `power` most queries
+    are near the pairs, with power 1 they are uniform.
 
-    Source: Arora et al. 2023 (https://arxiv.org/abs/2312.04927) and their code, HazyResearch/zoology, whose example
-    this is. Deviations: the vocabulary is 64 by default, not 8192; blanks stay blank (`random_non_queries` false); odd
-    lengths are allowed. Random guess among the values: 2/V; a target is the value's token.
+    Source: Arora et al. 2023 (https://arxiv.org/abs/2312.04927) and their code, HazyResearch/zoology, with its example.
+    Deviations: the default vocabulary is 64, not 8192; blanks stay blank (`random_non_queries` false); odd lengths are
+    allowed. Random guess among the values: 2/V; a target is the value's token.
     """
 
     published = (
-        "gated convolutions need the more width the longer the sequence, attention does not (Arora et al. 2023). "
+        "the width that gated convolutions need grows with length, that of attention does not (Arora et al. 2023). "
         "Nothing that we know of about encodings."
     )
 
@@ -56,7 +56,7 @@ class MultiQueryRecall(Task):
     readout: str = "per_token"
 
     per_token = True
-    determined_by = "sequence"  # keys differ, so the answer can be read off
+    determined_by = "sequence"  # keys differ
     blind_masks = (False, True)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class MultiQueryRecall(Task):
         uniform = torch.rand(batch, self.vocab_size - 1 + len(log_weights), generator=generator, dtype=torch.float64)
         of_keys, of_values, of_gaps = np.split(uniform.numpy(), (first_value - 1, self.vocab_size - 1), axis=1)
         keys, values = 1 + largest(of_keys, K), first_value + largest(of_values, K)
-        # The largest of log weights with Gumbel noise are drawn one after the other with these weights.
+        # The order of log weights plus Gumbel noise is a draw without replacement with these weights.
         asked = 2 * K + 2 * largest(log_weights - np.log(-np.log1p(-of_gaps)), K)
         tokens, targets = np.zeros((batch, length), dtype=np.int64), np.full((batch, length), IGNORE)
         tokens[:, 0 : 2 * K : 2], tokens[:, 1 : 2 * K : 2] = keys, values
@@ -82,27 +82,26 @@ class MultiQueryRecall(Task):
         return torch.from_numpy(tokens), torch.from_numpy(targets)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K: the bag shows K values, and each is equally likely to be that of the key in hand."""
+        """Exactly 1/K: the bag shows K values, and each is equally likely to belong to the key."""
         return 1 / self.num_pairs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Induction(Task):
-    """... A B ... A: what comes next? What followed A before.
+    """... A B ... A: the token that followed A before.
 
         7 2 5 9 9 2 0 3 1 5    → 9 (5 has occurred once, and 9 followed it)
 
-    Law: A is uniform, the last token, and occurs once before, at a uniformly random place of the first n − 2; all other
-    tokens, B among them, are uniform and independent over the other V − 1 values. Source: the induction heads of Olsson
-    et al. 2022 (https://arxiv.org/abs/2209.11895); a single query whose A occurs once, so that the answer is certain.
-    Random guess: 1/(V − 1).
+    Law: A is uniform. It is the last token, and occurs once before, at a uniformly random place of the first n − 2. All
+    other tokens, with B, are uniform and independent over the other V − 1 values. Source: the induction heads of Olsson
+    et al. 2022 (https://arxiv.org/abs/2209.11895), with a single query, so that the answer is certain. Random guess:
+    1/(V − 1).
     """
 
     published = (
-        "one layer cannot do it unless it is exponentially larger than two that can (Sanford et al. 2024, "
-        "https://arxiv.org/abs/2408.14332). RoPE builds heads that look at the token before from its highest "
-        "frequencies, for which there is no substitute without an encoding (Barbero et al. 2025, "
-        "https://arxiv.org/abs/2410.06205)."
+        "two layers solve it; one layer would have to be exponentially larger (Sanford et al. 2024, "
+        "https://arxiv.org/abs/2408.14332). With RoPE, heads attend to the previous token by its highest frequencies; "
+        "a model without encoding has no substitute (Barbero et al. 2025, https://arxiv.org/abs/2410.06205)."
     )
 
     vocab_size: int = 20
@@ -110,7 +109,7 @@ class Induction(Task):
     readout: str = "last"
 
     min_length = 3
-    determined_by = "sequence"  # A occurs once before, so the answer can be read off
+    determined_by = "sequence"  # A occurs once before
     blind_masks = (False, True)
 
     def __post_init__(self) -> None:
@@ -132,20 +131,18 @@ class Induction(Task):
         return at_the_end(1 + (tokens[:, :-1] == tokens[:, -1:]).int().argmax(1), tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact. At the last token, which is A, each of the m = n − 2 other tokens is equally likely to be the one
-        after the earlier A, so the best guess is the most frequent of them: E[largest count of m uniform symbols out of
-        V − 1]/m.
+        """Exact. If the model knows the last token A, each of the m = n − 2 other tokens is equally likely to be the
+        answer: E[largest count of m uniform symbols out of V − 1]/m.
 
-        A read-out that does not stand at the last token (mean, query) does not know A. Each of the k values that occur
-        twice is equally likely to be it, and one of them is followed by a token of another value. A value that occurs
-        M ≥ 3 times is the best guess still; if there is none, a value that occurs twice is right with probability
-        2(k − 1)/(k m) and one that occurs once with 1/m.
+        Other read-outs (mean, query) do not know A. Each of the k values that occur twice is equally likely to be A,
+        which is not the answer. A value that occurs M ≥ 3 times is still the best guess. If there is none, a value that
+        occurs twice is right with probability 2(k − 1)/(k m), and a value that occurs once with 1/m.
         """
         m, W = length - 2, self.vocab_size - 1
         largest = expected_largest_count(m, W)
         if self.readout == "last":
             return largest / m
-        pairs = np.arange(m // 2 + 1)  # values other than A that occur twice, the rest once
+        pairs = np.arange(m // 2 + 1)  # number of values other than A that occur twice, if the others occur once
         pairs = pairs[m - pairs <= W]
         log = gammaln(m + 1) - m * np.log(W) + gammaln(W + 1) - pairs * np.log(2)
         log = log - gammaln(pairs + 1) - gammaln(m - 2 * pairs + 1) - gammaln(W - m + pairs + 1)
@@ -156,21 +153,21 @@ class Induction(Task):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Needle(Task):
-    """Which value follows the marker? The question stands at the end, `distance` places after the value.
+    """Which value follows the marker? The question is at the end, `distance` places after the value.
 
         V = 10, ! is the marker, ? the question
 
         7 2 5 ! 9 9 2 0 3 ?    → 9 (at distance 5)
 
-    Law: the values are uniform and independent over V symbols; marker and question are tokens V and V + 1. `distance`
-    counts from the value to the question: a fixed number at every length, or null: uniform over all that fit. Source:
-    the passkey of Mohtashami & Jaggi 2023 (https://arxiv.org/abs/2305.16300) and its successors under the name needle
-    in a haystack, without the language around it. Random guess: 1/V.
+    Law: the values are uniform and independent over V symbols; marker and question are tokens V and V + 1. `distance`,
+    from the value to the question, is the same at every length; null: uniform over all distances that fit. Source: the
+    passkey of Mohtashami & Jaggi 2023 (https://arxiv.org/abs/2305.16300) and later "needle in a haystack" tests,
+    without language. Random guess: 1/V.
     """
 
     published = (
-        "softmax attention must spread as sequences grow, whatever it has learnt to find (Veličković et al. 2024, "
-        "https://arxiv.org/abs/2410.01104). Landmark tokens take a model of 7 billion parameters beyond 32,000 "
+        "softmax attention spreads over more tokens as sequences grow (Veličković et al. 2024, "
+        "https://arxiv.org/abs/2410.01104). With landmark tokens a model of 7 billion parameters works beyond 32,000 "
         "tokens (the source)."
     )
 
@@ -180,7 +177,7 @@ class Needle(Task):
     causal: bool = True
     readout: str = "last"
 
-    determined_by = "sequence"  # the marker occurs once, so the answer can be read off
+    determined_by = "sequence"  # the marker occurs once
     blind_masks = (False, True)
 
     def __post_init__(self) -> None:
@@ -211,17 +208,17 @@ class Needle(Task):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SelectiveCopy(TransductionTask):
-    """m data symbols among blanks: give them out in their order.
+    """m data symbols among blanks: write the data in order.
 
         m = 4, blank 0    input   0 3 0 0 7 1 0 0 0 3 0      output   3 7 1 3
 
     Law: the m places are uniform among all sets of m, the data are uniform and independent over `num_values` symbols.
-    `length` counts the input, blanks included; m is fixed at every length, so longer inputs have more blanks.
+    `length` counts the input with its blanks; m is the same at every length, so longer inputs have more blanks.
 
     Source: Gu & Dao 2023 (https://arxiv.org/abs/2312.00752), after the denoising task of Jing et al. 2019
-    (https://arxiv.org/abs/1706.02761): the copying task of recurrent models with random places. Theirs has 16 data
-    symbols in 4096 and 16 tokens: blank, 14 values and the one that the outputs are read at, as here by default.
-    Random guess among the values: 1/num_values.
+    (https://arxiv.org/abs/1706.02761), the copying task of recurrent models with random places. Gu & Dao have 16 data
+    symbols in 4096 places, and the same 16 tokens: a blank, 14 values and the slot. Random guess among the values:
+    1/num_values.
     """
 
     published = (
@@ -239,7 +236,7 @@ class SelectiveCopy(TransductionTask):
         super().__post_init__()
 
     def output_length(self, length: int) -> int:
-        """m, whatever the length of the input."""
+        """m at every length."""
         return self.num_data
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
@@ -249,10 +246,10 @@ class SelectiveCopy(TransductionTask):
         return torch.zeros(batch, length, dtype=torch.int64).scatter_(1, places, data), data
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact. Slots: one answer in all of them, the most frequent symbol, so E[largest count of m symbols]/m.
+        """Exact. With slots the best model names the most frequent symbol in all: E[largest count of m symbols]/m.
 
-        Teacher forcing shows the symbols so far, and with them the bag of those to come: the j-th is equally likely to
-        be any of the m − j + 1 that are left, so the mean over k = 1..m of E[largest count of k symbols]/k.
+        Under teacher forcing it knows the symbols so far, so the j-th is equally likely to be any of the m − j + 1 that
+        are left: the mean over k = 1..m of E[largest count of k symbols]/k.
         """
         shares = [expected_largest_count(k, self.num_values) / k for k in range(1, self.num_data + 1)]
         return sum(shares) / len(shares) if self.causal else shares[-1]

@@ -1,4 +1,4 @@
-"""The regular languages of Delétang et al. 2023: a finite automaton answers each of them."""
+"""The regular languages of Delétang et al. 2023. A finite automaton can solve each of them."""
 
 from dataclasses import dataclass, field
 
@@ -12,11 +12,12 @@ from posenc.checks import ConfigError
 from posenc.streams import generator as stream
 from posenc.tasks.base import Task
 from posenc.tasks.parts.counts import expected_largest_count
+from posenc.tasks.parts.published import FAILS_BEYOND_40
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class EvenPairs(Task):
-    """Class 0: "01" and "10" together occur an even number of times. That is: the first and last token are equal.
+    """Class 0: "01" and "10" together occur an even number of times, so the first and the last token are equal.
 
         0 0 1 1 1 0      → 0   one "01" and one "10"
         0 1 0 1 0 0 1    → 1   three "01" and two "10"
@@ -26,8 +27,8 @@ class EvenPairs(Task):
     """
 
     published = (
-        "with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500, for no "
-        "token but the first and the last matters (Delétang et al. 2023)."
+        "with the best of five encodings a transformer trained up to length 40 solves lengths 41 to 500, because only "
+        "the first and the last token matter (Delétang et al. 2023)."
     )
 
     vocab_size: int = field(default=2, init=False)
@@ -41,9 +42,9 @@ class EvenPairs(Task):
         return tokens, tokens[:, 0] ^ tokens[:, -1]
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact: of all orders of k ones and n − k zeros, 2k(n − k) / (n(n − 1)) have unequal ends.
+        """Exact: of all orders of k ones and n − k zeros, the share 2k(n − k) / (n(n − 1)) has unequal ends.
 
-        With the last token, the first is one of the other n − 1 bits, and the more frequent of them is the best guess.
+        If the model sees the last token, the best guess of the first is the most frequent of the other n − 1 bits.
         """
         if self.readout == "last":
             return expected_largest_count(length - 1, 2) / (length - 1)
@@ -54,26 +55,22 @@ class EvenPairs(Task):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Parity(Task):
-    """How many ones, modulo 2?
+    """Is the number of ones odd?
 
         1 0 1 0 1 0 0    → 1
         0 1 1 1 1        → 0
 
     Law: uniform bits. Both classes have probability ½. The bag determines the answer, so skill is undefined: the task
-    asks whether a model can count, not whether it knows the order. Source: "parity check" of Delétang et al. 2023
+    tests whether a model can count, not whether it knows the order. Source: "parity check" of Delétang et al. 2023
     (https://arxiv.org/abs/2207.02098). Random guess: ½.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023); a form of scratchpad made for it "
-        "helps (Zhou et al. 2023, https://arxiv.org/abs/2310.16028)."
-    )
+    published = f"{FAILS_BEYOND_40}; a special scratchpad helps (Zhou et al. 2023, https://arxiv.org/abs/2310.16028)."
 
     vocab_size: int = field(default=2, init=False)
 
     num_outputs = 2
-    determined_by = "bag"  # the number of ones is all that matters
+    determined_by = "bag"  # only the number of ones matters
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         tokens = torch.randint(2, (batch, length), generator=generator)
@@ -82,18 +79,18 @@ class Parity(Task):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CycleNavigation(Task):
-    """Where on a circle does a walk from place 0 end? Tokens: 0 a step left, 1 stay, 2 a step right.
+    """Where on a circle does a walk from position 0 end? Tokens: 0 is a step left, 1 is no step, 2 is a step right.
 
         move     +1 −1  0 −1 −1
         token     2  0  1  0  0    → 3, that is −2 on a circle of 5
 
-    Law: uniform moves; the classes are uniform up to the mixing of the walk. The bag determines the answer, so skill is
+    Law: uniform moves; in long sequences the classes become uniform. The bag determines the answer, so skill is
     undefined. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the circle.
     """
 
     published = (
-        "trained up to length 40, a transformer with the best of five encodings is right in 61.9 % of the cases at "
-        "lengths 41 to 500: uniform attention gives shares of the tokens, not their counts (Delétang et al. 2023)."
+        "with the best of five encodings a transformer trained up to length 40 has an accuracy of 61.9 % at lengths 41 "
+        "to 500, because uniform attention gives shares of tokens and not counts (Delétang et al. 2023)."
     )
 
     vocab_size: int = field(default=3, init=False)
@@ -116,20 +113,17 @@ OPERATORS = "+-*"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ModularArithmetic(Task):
-    """The value of an expression without brackets, modulo 5; * before + and −, from left to right.
+    """The value of an expression without brackets, modulo 5. * comes before + and −, otherwise left before right.
 
         1 + 2 * 3 = 7 → 2        1 − 1 − 1 = −1 → 4        0 * 1 + 4 * 3 − 2 = 10 → 0
 
     Tokens: the digits, then + − *. An expression has odd length, so at an even `length` it is one token shorter, as in
-    the source. Law: uniform digits, uniform `operators`; the value is uniform only in the limit of long expressions
-    (with *, 0 is somewhat more frequent). The source has a fourth operator token that it never draws.
+    the source. Law: uniform digits and `operators`. The value is uniform only in the limit of long expressions; with *,
+    0 is somewhat more frequent. The source has a fourth operator token that it never draws.
     Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
     """
 
-    published = (
-        "with none of five encodings (none, sinusoidal, RoPE, ALiBi, Transformer-XL's) does a transformer trained "
-        "up to length 40 generalise to lengths 41 to 500 (Delétang et al. 2023), where all recurrent networks do."
-    )
+    published = f"{FAILS_BEYOND_40}; all recurrent networks do."
 
     vocab_size: int = field(init=False)
     modulus: int = 5
@@ -157,9 +151,9 @@ class ModularArithmetic(Task):
         return torch.from_numpy(tokens), torch.from_numpy(self._value(digits.T, operators.T))
 
     def _value(self, digits: np.ndarray, operators: np.ndarray) -> np.ndarray:
-        """Of `digits` (k, ...) and `operators` (k − 1, ...): the sum of the terms, each closed by the next."""
+        """The value of `digits` (k, ...) and `operators` (k − 1, ...), as a sum of terms."""
         M = self.num_outputs
-        terms = digits.copy()  # up to each digit
+        terms = digits.copy()  # the term up to each digit
         sign = 1 - 2 * (operators == M + 1).astype(digits.dtype)
         begins = operators != M + 2
         for i in range(len(operators)):
@@ -167,11 +161,10 @@ class ModularArithmetic(Task):
         return ((terms[:-1] * begins).sum(0) + terms[-1]) % M
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Measured: for drawn bags, the frequencies of the values over 512 shuffles of digits and of operators.
+        """Measured: for drawn bags, the frequencies of values over 512 shuffles of digits and of operators.
 
-        The most frequent value in one half of the shuffles is scored on the other half, both ways, so that chance
-        favours nobody: the result is what a rule that exists attains, and lies some 0.01 below the best at most. With
-        the last token, which is a digit, that digit stays where it is.
+        The most frequent value in one half of the shuffles is scored on the other half, both ways, so that the result
+        is not biased upwards; it is at most about 0.01 too low. If the model sees the last token, that digit is fixed.
         """
         random = stream(0, f"{self}/blind/{self.num_outputs}/{self._drawn.tolist()}/{length}")
         k, shuffles = (length + 1) // 2, 512
@@ -180,7 +173,7 @@ class ModularArithmetic(Task):
         parts = []
         for part, last in ((tokens[:, ::2], self.readout == "last"), (tokens[:, 1::2], False)):
             draws = torch.rand((part.shape[1], shuffles), generator=random)
-            draws[part.shape[1] - last :] = 1  # more than any other: the last place of the order
+            draws[part.shape[1] - last :] = 1  # the largest number, so it stays last
             order = draws.argsort(0).numpy()
             parts.append(part.T.numpy().astype(np.int32)[order])  # (place, shuffle, bag)
         values = self._value(parts[0], parts[1])

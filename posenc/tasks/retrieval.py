@@ -1,4 +1,4 @@
-"""What stands at an offset from a marker, what goes with the largest, what goes with a key of several tokens."""
+"""Retrieval at an offset from a marker, with the largest priority, and by a key of several tokens."""
 
 from dataclasses import dataclass, field
 
@@ -14,25 +14,25 @@ from posenc.tasks.recall import at_the_end, largest
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OffsetIndexing(Task):
-    """The token k places left or right of the marker; the last token says which k.
+    """The token k places left or right of the marker; the last token names k.
 
-        max_offset 3, ! is the marker, [k] the question for offset k
+        max_offset 3, ! is the marker, [k] is the question for offset k
 
         7 2 5 ! 9 9 2 0 3 [−2]    → 2
         7 2 5 ! 9 9 2 0 3 [+3]    → 2
 
-    Law: values are uniform and independent over V symbols. k is uniform over −K..−1 and 1..K, K = `max_offset`, and the
-    marker over the places from which k leads to a value. Tokens: the values, the marker V, then the 2K questions in the
-    order of k. Random guess: 1/V.
+    Law: values are uniform and independent over V symbols. k is uniform over −K..−1 and 1..K, K = `max_offset`; the
+    marker is uniform over the places from which k leads to a value. Tokens: the values, the marker V, then the 2K
+    questions in the order of k. Random guess: 1/V.
 
-    Source: indirect indexing, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534), where the token at an
-    offset left or right of a named character of the string is asked for. Deviation: a marker names the place, so that
-    one token and not two different ones must be found by content.
+    Source: indirect indexing, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534), where the question is the
+    token at an offset from a named character. Deviation: a marker names the place, so that a model finds one token by
+    content, and not two different ones.
     """
 
     published = (
-        "RoPE reaches 11 %, PoPE 95 % on their law (Gopalakrishnan et al. 2025): in RoPE content and position turn "
-        "one phase."
+        "on their law RoPE reaches 11 % and PoPE 95 % (Gopalakrishnan et al. 2025), because in RoPE content and "
+        "position change the same phase."
     )
 
     vocab_size: int = field(init=False)
@@ -64,35 +64,34 @@ class OffsetIndexing(Task):
         return tokens, tokens.gather(1, marker + k)[:, 0]
 
     def sources(self, tokens: Tensor) -> Tensor:
-        """The place that is asked for, for the question."""
+        """The place of the answer, for the question."""
         question = tokens[:, -1] - self.num_values - 1
         k = torch.where(question < self.max_offset, question - self.max_offset, question - self.max_offset + 1)
         return at_the_end((tokens == self.num_values).int().argmax(1) + k, tokens)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact: each of the n − 2 values is equally likely to be asked for, so E[largest count]/(n − 2)."""
+        """Exact: each of the n − 2 values is equally likely to be the answer, so E[largest count]/(n − 2)."""
         return expected_largest_count(length - 2, self.num_values) / (length - 2)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MaxRetrieval(Task):
-    """Which class goes with the largest priority?
+    """Which class has the largest priority?
 
         priority class priority class priority class
            17      B      40      A       3      C        → A
 
-    Law: `length` items of two tokens each; their priorities are different and uniform among all sets of
-    `num_priorities`, their classes uniform and independent over `num_values`. Tokens: classes first, then priorities.
-    Random guess: 1/num_values.
+    Law: `length` items of two tokens each. Priorities are different and uniform over `num_priorities`, classes uniform
+    and independent over `num_values`. Tokens: classes first, then priorities. Random guess: 1/num_values.
 
-    Source: maximum retrieval, Veličković et al. 2024 (https://arxiv.org/abs/2410.01104). Deviations: there an item is
-    one vector of a real number and a class, for which no encoding could matter; here it is two tokens, of which the
-    second must be found by its place.
+    Source: maximum retrieval, Veličković et al. 2024 (https://arxiv.org/abs/2410.01104). Deviation: their item is one
+    vector with a real number and a class, so no encoding could matter. Here an item has two tokens, and a model finds
+    the second by its place.
     """
 
     published = (
-        "softmax attention must spread as items grow in number, and accuracy falls beyond what was trained; an "
-        "adaptive temperature helps (Veličković et al. 2024). Nothing that we know of about encodings."
+        "softmax attention spreads over more items as their number grows, and accuracy falls beyond the trained "
+        "number; an adaptive temperature helps (Veličković et al. 2024). Nothing that we know of about encodings."
     )
 
     vocab_size: int = field(init=False)
@@ -111,7 +110,7 @@ class MaxRetrieval(Task):
         super().__post_init__()
         if self.longest > self.num_priorities:
             raise ConfigError(
-                f"{self}: {self.longest} items need as many different priorities, and there are "
+                f"{self}: {self.longest} items need as many different priorities, but there are "
                 f"{self.num_priorities}; set dataset.num_priorities={self.longest}."
             )
 
@@ -123,35 +122,34 @@ class MaxRetrieval(Task):
         return tokens, classes.gather(1, priority.argmax(1, keepdim=True))[:, 0]
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact: each of the n classes is equally likely to go with the largest, so E[largest count]/n."""
+        """Exact: each of the n classes is equally likely to be the answer, so E[largest count]/n."""
         return expected_largest_count(length, self.num_values) / length
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultiTokenRecall(Task):
-    """Keys of several tokens with values of several; then some keys come again and ask for their values.
+    """Keys and values of several tokens. Later some keys are repeated, and the answers are their values.
 
         2 tokens each, keys over a b c, values over 0 to 3, blank _
 
         tokens    a c 3 1  b a 0 1  a b 2 2   b a _ _  a c _ _
         targets   – – – –  – – – –  – – – –   – 0 1 –  – 3 1 –
 
-    Law: with a = `key_tokens`, b = `value_tokens` and Q = `num_queries`, all (a + b)-tuples that fit stand one after
-    the other, blanks fill up the end. The last Q are queries: a key, then b blanks; the first token of the value is
-    asked for at the key's last, the next ones at blanks. The others are pairs: keys are different words of a letters
-    out of `key_letters`, uniform among all sets of so many, so that letters come again in other keys; values are
-    uniform and independent over `value_letters`. Queries are different pairs, uniform in every order. Random guess:
-    1/value_letters.
+    Law: a = `key_tokens`, b = `value_tokens`, Q = `num_queries`. A sequence has as many (a + b)-tuples as fit, then
+    blanks. The last Q tuples are queries: a key, then b blanks. The first token of the value is the answer at the key's
+    last token, the next ones are answers at blanks. The other tuples are pairs: keys are different words of a letters
+    out of `key_letters`, uniform, so that keys share letters; values are uniform and independent over `value_letters`.
+    Queries are different pairs, in uniform order. Random guess: 1/value_letters.
 
     Source: multi-query multi-token associative recall (MQMTAR), Vasylenko et al. 2025
-    (https://arxiv.org/abs/2506.16640): keys and values of 2 tokens, 4 queries. Deviations: there 256 letters serve keys
-    and values alike and values are drawn from 10,000 words, pairs stand apart, and the answers are written out after
-    all queries; here no answer is shown, as in `multi_query_recall`.
+    (https://arxiv.org/abs/2506.16640), with keys and values of 2 tokens and 4 queries. Deviations: they have one
+    alphabet of 256 letters, values from 10,000 words, gaps between pairs, and the answers after all queries. Here no
+    answer is shown, as in `multi_query_recall`.
     """
 
     published = (
-        "ALiBi on half of the heads and nothing on the others (NAPE), with adaptive entmax in the place of softmax, "
-        "reaches up to 1,000 times the trained length (Vasylenko et al. 2025)."
+        "with ALiBi on half of the heads and nothing on the others (NAPE), and adaptive entmax instead of softmax, "
+        "models generalise up to 1,000 times the trained length (Vasylenko et al. 2025)."
     )
 
     vocab_size: int = field(init=False)
@@ -174,7 +172,7 @@ class MultiTokenRecall(Task):
         if self.key_tokens > at_most:
             raise ConfigError(
                 f"MultiTokenRecall: {self.key_letters} letters make {self.key_letters}^{self.key_tokens} different "
-                f"keys, and at most {checks.MAX_NUMBERS:,} are possible; "
+                f"keys, but at most {checks.MAX_NUMBERS:,} are possible; "
                 + (f"lower dataset.key_tokens to {at_most}." if at_most else "lower dataset.key_letters.")
             )
         self.num_outputs = self.value_letters
@@ -212,6 +210,6 @@ class MultiTokenRecall(Task):
         return tokens, targets
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact: each of the m value tokens is equally likely to be the one asked for, so E[largest count]/m."""
+        """Exact: each of the m value tokens is equally likely to be the answer, so E[largest count]/m."""
         m = self._pairs(length) * self.value_tokens
         return expected_largest_count(m, self.value_letters) / m

@@ -17,11 +17,10 @@ class SortingDataset(Task):
         0 0 2 5 5 9    → 1 (sorted)
         0 2 0 5 5 9    → 0 (one descent, between places 1 and 2)
 
-    Law: tokens are drawn uniformly and independently, again until at least two values differ, and then sorted. For
-    class 0 (probability ½) two different neighbours are chosen uniformly and exchanged. So both classes have the same
-    bags, and only a comparison of neighbours tells them apart. The note from which posenc started compared sorted with
-    shuffled sequences. A linear trend separates those perfectly. It could also exchange two equal neighbours.
-    Random guess: ½.
+    Law: tokens are uniform and independent, given that at least two values differ, and then sorted. For class 0
+    (probability ½) two different neighbours are chosen uniformly and exchanged. So both classes have the same bags, and
+    only a comparison of neighbours distinguishes them. Random guess: ½.
+    The note from which posenc started compared sorted with shuffled sequences, which differ by a linear trend.
     """
 
     published = "nothing that we know of; posenc's own."
@@ -42,7 +41,7 @@ class SortingDataset(Task):
         while (rejected := tokens[:, 0] == tokens[:, -1]).any():
             tokens[rejected] = self._bags(generator, int(rejected.sum()), length)
         ascends = tokens[:, 1:] > tokens[:, :-1]
-        _, ascents = np.nonzero(ascends)  # their places, row after row
+        _, ascents = np.nonzero(ascends)  # places of ascents, row after row
         counts = np.count_nonzero(ascends, axis=1)
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         left = ascents[counts.cumsum() - 1 - (uniform * counts).astype(np.int64)]
@@ -59,8 +58,8 @@ class SortingDataset(Task):
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly ½: both classes have the same law of bags, so a bag says nothing about the class.
 
-        If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). This needs that the
-        largest value occurs once and that, of as many ascents as smaller values, the last is exchanged.
+        If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). This happens if the
+        largest value occurs once, and the last of the ascents, as many as smaller values, is exchanged.
         """
         return 1 / self.num_outputs + (self._last_exchanged(length) / 2 if self.readout == "last" else 0.0)
 

@@ -1,4 +1,4 @@
-"""Remembering: one bit over distractors, and the last symbols of a Markov source."""
+"""Memory of one bit among distractors, and of the last symbols of a Markov source."""
 
 from dataclasses import dataclass, field
 
@@ -21,21 +21,20 @@ WRITE, READ, SKIP = 2, 3, 4
 class FlipFlopDataset(LeftToRight):
     """Read the bit that was written last.
 
-        tokens   w 1 i 0 i 1 r 1 w 0 i 1 r 0        w write, i ignore, r read; each is followed by a bit
-        answer   – – – – – – 1 – – – – – 0 –        asked at r, before the bit appears
+        tokens   w 1 i 0 i 1 r 1 w 0 i 1 r 0        w write, i ignore, r read; a bit follows each of them
+        answer   – – – – – – 1 – – – – – 0 –        at r, before the bit
 
     Law: FFL(p) of the source. The first instruction is w and the last r; the others are i with probability `p_ignore`,
-    w and r with (1 − p_ignore) / 2 each. Bits after w and i are fair coins, the one after r is the memory. An odd
-    length ends with the last r. Random guess: ½, and both answers are equally frequent.
-    Source: Liu et al. 2023 (https://arxiv.org/abs/2306.00946): trained at p_ignore 0.8 with 512 tokens, tested at 0.98
-    (sparse: far reads; flip_flop_sparse) and 0.1 (dense: many distractors). Deviations: 32 tokens; a run is tested on
-    the law it is trained on; only reads are asked, all other next tokens being random.
+    w and r with (1 − p_ignore) / 2 each. Bits after w and i are uniform, the bit after r is the memory. An odd length
+    ends with the last r. Random guess: ½, and both answers are equally frequent.
+    Source: Liu et al. 2023 (https://arxiv.org/abs/2306.00946), who train at p_ignore 0.8 with 512 tokens, and test at
+    0.98 (sparse: far reads; flip_flop_sparse) and 0.1 (dense: many distractors). Deviations: 32 tokens; training and
+    test have the same law; only reads have targets, because all other next tokens are random.
     """
 
     published = (
-        "transformers keep a long tail of rare errors, a small LSTM has none (the source). CoPE, whose positions "
-        "depend on the context, solves it where popular encodings fail (Golovneva et al. 2024, "
-        "https://arxiv.org/abs/2405.18719)."
+        "transformers make rare errors, a small LSTM makes none (the source). CoPE, whose positions depend on the "
+        "context, solves it, other popular encodings do not (Golovneva et al. 2024, https://arxiv.org/abs/2405.18719)."
     )
 
     vocab_size: int = field(default=5, init=False)
@@ -58,7 +57,7 @@ class FlipFlopDataset(LeftToRight):
         tokens = np.empty((batch, 2 * steps), dtype=np.int64)
         tokens[:, ::2], tokens[:, 1::2] = SKIP, torch.randint(2, (batch, steps), generator=generator).numpy()
         targets = np.full_like(tokens, IGNORE)
-        # In one list of all rows: each begins with a write, so the last write before a read is of its own row.
+        # One list of all rows. Each row begins with a write, so the last write before a read is in the same row.
         flat, writes, reads = tokens.reshape(-1), 2 * np.flatnonzero(write), 2 * np.flatnonzero(active > write)
         flat[writes], flat[reads] = WRITE, READ
         flat[reads + 1] = flat[writes[writes.searchsorted(reads) - 1] + 1]
@@ -66,15 +65,15 @@ class FlipFlopDataset(LeftToRight):
         return torch.from_numpy(tokens[:, :length]), torch.from_numpy(targets[:, :length])
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact (terms of less than 1e-9 left out): the bag of the tokens up to the r tells how many bits were 1.
+        """Exact, without terms below 1e-9: the bag of the tokens up to the r shows how many bits were 1.
 
-        Leave the ignored steps out and let d_m(w, j) = P(w writes, j ones, memory 1) − P(..., memory 0) after m steps.
-        A read repeats the memory, a write draws it anew:
+        Without ignored steps, let d_m(w, j) = P(w writes, j ones, memory 1) − P(..., memory 0) after m steps. A read
+        repeats the memory, a write draws a new one:
 
             memory s:   f_m+1(w, j + s, s) = ½ f_m(w, j, s) + ½ · ½ Σ_s' f_m(w − 1, j, s')
 
-        k ignored steps add Binomial(k, ½) ones. The better guess is right with probability ½ + ½ Σ |d_m ∗ Binomial(k)|,
-        averaged over the reads. The number of reads differs between sequences; accuracy counts reads.
+        k ignored steps add Binomial(k, ½) ones. The best guess is right with probability ½ + ½ Σ |d_m ∗ Binomial(k)|,
+        averaged over all reads of all sequences.
         """
         steps, active = (length + 1) // 2, 1 - self.p_ignore
         weight = np.zeros((steps, steps))  # [m, k]: expected reads that m active and k ignored steps precede
@@ -87,7 +86,7 @@ class FlipFlopDataset(LeftToRight):
         gain = 0.0
         for m in range(1, steps):
             counted = np.flatnonzero(weight[m] > 1e-9)
-            signal = (f[1] - f[0])[1 : m + 1]  # d_m, then with one ignored step more each time round
+            signal = (f[1] - f[0])[1 : m + 1]  # d_m; each iteration adds one ignored step
             for k in range(counted[-1] + 1 if len(counted) else 0):
                 reach = signal[:, : m + k + 1]
                 if weight[m, k] > 1e-9:
@@ -107,19 +106,18 @@ class MarkovDataset(LeftToRight):
         order: 2     tokens   3 0 5 5 1        a row of `vocab_size` probabilities for each pair of symbols
                      answer   – 5 5 1 2        every symbol after the first two
 
-    Law: each row of the table is drawn once, from a Dirichlet law with parameter `concentration` in every component, by
-    `table_seed`, and rounded to whole 1024ths, none of them 0. Sequences start from the stationary law, so every place
-    has one law. The answer at a place is the symbol after it; none where fewer than k symbols have been seen.
-    Random guess: 1/vocab_size. It is the synthetic stand-in for text, whose entropy is known.
+    Law: `table_seed` fixes the table. Each row is drawn from a Dirichlet law with parameter `concentration` in every
+    component, and rounded to whole 1024ths, none of them 0. Sequences start from the stationary law, so every place has
+    the same law. The answer at a place is the next symbol, if k symbols have been seen. Random guess: 1/vocab_size.
+    The task is a substitute for text with a known entropy.
 
-    The source is noisy: the best model names the likeliest symbol given the last k, and its loss is the entropy rate,
-    which `references` gives in bits beside the entropy of single symbols. Below the latter, context is in use.
+    The best model names the likeliest symbol given the last k, and its loss is the entropy rate. `references` has this
+    rate and the entropy of single symbols in bits; a model below the latter uses context.
     """
 
     published = (
-        "nothing that we know of about encodings where all sequences share one table. Where each has its own, a "
-        "few layers learn sources of high order in context (Rajaraman et al. 2024, "
-        "https://arxiv.org/abs/2407.17686)."
+        "nothing that we know of about encodings if all sequences share one table. If each has its own, a few layers "
+        "learn sources of high order in context (Rajaraman et al. 2024, https://arxiv.org/abs/2407.17686)."
     )
 
     vocab_size: int = 8
@@ -151,7 +149,7 @@ class MarkovDataset(LeftToRight):
         self._start = torch.from_numpy(self.stationary)
 
     def _draw(self, contexts: int) -> tuple[np.ndarray, np.ndarray]:
-        """P(next | context) and the same in 1024ths: [context, next]; a context's last symbol is its last digit."""
+        """P(next | context) and its 1024ths, [context, next]; the last digit of a context is its last symbol."""
         free = self.PARTS - self.vocab_size
         stream = np.random.default_rng(stream_seed(self.table_seed, f"{self}/table"))
         cuts = stream.dirichlet(np.full(self.vocab_size, self.concentration), contexts).cumsum(1) * free
@@ -178,7 +176,7 @@ class MarkovDataset(LeftToRight):
         states[0] = context.numpy() * self.PARTS
         for state, drawn, following in zip(states[:-1], uniform, states[1:], strict=True):
             drawn += state
-            self._step.take(drawn, out=following, mode="clip")  # unlike "raise" it needs no buffer
+            self._step.take(drawn, out=following, mode="clip")  # "raise" would need a buffer
         sequence = np.empty((batch, length + 1), dtype=np.int64)
         sequence[:, :k] = context.numpy()[:, None] // V ** np.arange(k - 1, -1, -1) % V
         sequence[:, k:] = (states[1:] // self.PARTS % V).T
@@ -187,11 +185,10 @@ class MarkovDataset(LeftToRight):
         return torch.from_numpy(sequence[:, :-1].copy()), torch.from_numpy(targets)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Order 1: the order-aware ceiling, for a model knows the token that it reads. Above, None.
+        """Order 1: the order-aware ceiling, because a model knows the token that it reads. Higher orders: None.
 
-        The bag of the tokens up to here narrows down the symbols before the last: it gives them away at the first place
-        and says ever less after it. To sum over all orders of all bags is out of reach; `references` gives what the
-        last token alone achieves, which is a lower bound that long sequences approach.
+        The bag of the tokens so far says something about the symbols before the last, and a sum over all orders of all
+        bags is too large. `references` has the accuracy from the last token, a lower bound that becomes tight.
         """
         return self.order_aware_ceiling(length) if self.order == 1 else None
 
@@ -200,7 +197,7 @@ class MarkovDataset(LeftToRight):
         return float(self.stationary @ self.table.max(1))
 
     def references(self) -> dict[str, float]:
-        """Entropies in bits and accuracies: of the source, of single symbols, and given the last token alone."""
+        """Entropies in bits, of the source and of single symbols; accuracies without context and by the last token."""
         V = self.vocab_size
         joint = self.stationary[:, None] * self.table
         pairs = joint.reshape(-1, V, V).sum(0)  # [last token, next]

@@ -1,4 +1,4 @@
-"""Real text: predict the next byte or token, or those that are masked."""
+"""Real text: predict the next token, or masked tokens."""
 
 import copy
 import hashlib
@@ -21,41 +21,41 @@ from posenc.tasks.parts.near_copies import near_copies
 log = logging.getLogger(__name__)
 
 SHARES = {"test": 0.1, "validation": 0.1, "train": float("inf")}
-"""How much of the bytes each split takes, in this order; the last takes the rest."""
+"""The share of the bytes in each split. Splits are filled in this order; the last gets the rest."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TextDataset(Task):
-    """Language modelling: the next byte at each place, or, without a causal mask, bytes that are masked.
+    """Language modelling: the next byte at each place or, without a causal mask, the masked bytes.
 
         bytes            d e f   f ( x ) :
         causal: true     tokens   100 101 102 32 102 40 120 41       targets  101 102  32  32 102 40 120 41 58
         causal: false    tokens   100   M 102 32 102 40   M 41       targets   – 101 – – – – 120 –        (M = 256)
 
-    Windows start at uniformly random places of a split's files, which are joined by a zero byte. `path` is a file (any
-    bytes) or a folder (its files that are UTF-8); by default the source files of the Python standard library that runs
-    posenc, without its tests. A corpus of three files or more is split by file (in the order of a hash of their names:
-    a tenth of the bytes each for test and validation), a smaller one in contiguous parts. Files that are near copies,
-    such as the tables of character sets, go to one split together (posenc.tasks.parts.near_copies).
+    Windows start at uniform places of a split's files, which zero bytes separate. `path` is a file (any bytes)
+    or a folder (its UTF-8 files); by default the source files of the Python standard library that runs posenc,
+    without its tests. A corpus of three or more files is split by file, in the order of a hash of their names; test and
+    validation get a tenth of the bytes each. A smaller corpus is split into contiguous parts. Near copies, such as the
+    tables of character sets, are in one split (posenc.tasks.parts.near_copies).
 
-    Masked: in every window the share `mask` of the places, at least one, chosen without replacement; all are replaced
-    by M, not four fifths of them as in BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805).
+    Without a causal mask, the share `mask` of each window's places, at least one, is drawn without replacement and
+    replaced by M. Deviation from BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805): M replaces all of them,
+    not four fifths.
 
-    `tokenizer` makes tokens of bytes: `bytes` none but themselves; `bpe` byte pairs, `num_tokens` tokens learned on the
-    training split by the tokenizers library; a path is a tokenizer.json. `uint16` and `uint32` are the type of ids that
-    lie in train.bin, val.bin and, if there is one, test.bin of the folder `path`, as nanoGPT writes them; they stay on
-    disk, and only windows are read. Bits are bits a token then; bits a byte are those by `bytes_per_token`. Other text
-    has other byte pairs: to train or test on several, give one tokenizer.json.
+    `tokenizer` is `bytes`; `bpe`, which learns `num_tokens` byte pairs on the training split; or the path of a
+    tokenizer.json. `uint16` or `uint32` is the type of ids in train.bin, val.bin and, if it exists, test.bin of the
+    folder `path`, as nanoGPT writes them; ids stay on disk. Except for `bytes`, scores are bits per token; divide by
+    `bytes_per_token` for bits per byte. To train or test on several texts, give one tokenizer.json.
 
-    The order-blind and order-aware ceilings of text are unknown; `references` stand beside the result instead.
-    Random guess: 1/256, or 1/num_tokens.
+    The order-blind and order-aware ceilings of text are unknown; compare with `references` instead. Random guess:
+    1/256, or 1/num_tokens.
     """
 
     published = (
-        "ALiBi trained at 1024 equals at 2048 sinusoidal encodings trained there (Press et al. 2022, "
-        "https://arxiv.org/abs/2108.12409). Causal models can do without (Haviv et al. 2022, "
-        "https://arxiv.org/abs/2203.16634), masked ones the less the more is masked (Lasri et al. 2022, "
-        "https://arxiv.org/abs/2211.04427)."
+        "ALiBi trained at length 1024 equals, at 2048, sinusoidal encodings trained at 2048 (Press et al. 2022, "
+        "https://arxiv.org/abs/2108.12409). Causal models can work without encoding (Haviv et al. 2022, "
+        "https://arxiv.org/abs/2203.16634); masked models need one more, the more tokens are masked (Lasri et al. "
+        "2022, https://arxiv.org/abs/2211.04427)."
     )
 
     length: Any = 128
@@ -83,7 +83,7 @@ class TextDataset(Task):
         for name, data in self._splits.items():
             if len(data) < longest + 1:
                 raise ConfigError(
-                    f"{self}: the {name} split of {self.path or 'the corpus'} has {len(data)} tokens, a window of "
+                    f"{self}: the {name} split of {self.path or 'the corpus'} has {len(data)} tokens, but a window of "
                     f"length {longest} needs {longest + 1}; lower dataset.length and dataset.test_lengths, or give "
                     "more text."
                 )
@@ -109,13 +109,13 @@ class TextDataset(Task):
         return window.scatter(1, places, self.num_outputs), targets
 
     def references(self) -> dict[str, float]:
-        """Bits a byte of the test split without a model; of tokens, bits a token and how many bytes one has.
+        """Bits per byte of the test split without a model. With a tokenizer: bits per token, and bytes per token.
 
-        unigram_bits_per_byte  −Σ f log₂ f over the frequencies of the bytes: the best without any context
-        gzip_bits_per_byte     gzip -9 of the whole split, which looks back 32 KiB
+        unigram_bits_per_byte  −Σ f log₂ f over the frequencies of bytes, the best possible without context
+        gzip_bits_per_byte     gzip -9 of the whole split, with a window of 32 KiB
         gzip_bits_per_byte_in_context
-                               the same where gzip may look back no farther than the training length, or 512 bytes, the
-                               least that zlib can; its Huffman tables still see the whole split
+                               the same with a window of the training length, or of 512 bytes, the smallest of zlib; its
+                               Huffman tables still see the whole split
         """
         test = self._splits["test"]
         frequency = torch.from_numpy(self._tokens.frequencies("test"))
@@ -133,23 +133,23 @@ class TextDataset(Task):
 
 
 def deflated(data: bytes, log2_reach: int) -> float:
-    """Bits a byte of gzip -9, its header of 18 bytes left out, with a window of 2^log2_reach bytes."""
+    """Bits per byte of gzip -9 with a window of 2^log2_reach bytes, without the 18 bytes of its header."""
     coder = zlib.compressobj(level=9, wbits=-log2_reach, memLevel=9)
     return 8 * (len(coder.compress(data)) + len(coder.flush())) / len(data)
 
 
 MAX_NAMED = 10
-"""Skipped files that a warning names."""
+"""The largest number of skipped files that a warning names."""
 
 
 def _tokens(path: str | None, tokenizer: str, num_tokens: int | None) -> tuple[tokens.Tokens, str, str]:
-    """The tokens of each split, the digest of what was read, and what it was, in words."""
+    """The tokens of each split, the digest of the data, and a description."""
     if tokenizer in corpus.IDS:
         made = tokens.of_ids(path, tokenizer, num_tokens)
         return made, corpus.digest(path, tokenizer), f"ids of {made.count:,} tokens in {path}, on disk: "
     if tokenizer == "bytes" and num_tokens is not None:
         raise ConfigError(
-            f"dataset.num_tokens={num_tokens} is for dataset.tokenizer=bpe; bytes are 256, leave it null."
+            f"dataset.num_tokens={num_tokens} is for dataset.tokenizer=bpe; there are 256 bytes, so set it to null."
         )
     files = _read(path)
     if tokenizer != "bytes":
@@ -167,12 +167,12 @@ def _check_text(files: list[tuple[str, bytes]], tokenizer: str) -> None:
             data.decode()
         except UnicodeDecodeError as error:
             raise ConfigError(
-                f"dataset.tokenizer={tokenizer} reads UTF-8, and {name} is none; take dataset.tokenizer=bytes."
+                f"dataset.tokenizer={tokenizer} reads UTF-8, but {name} is not UTF-8; take dataset.tokenizer=bytes."
             ) from error
 
 
 def _read(path: str | None) -> list[tuple[str, bytes]]:
-    """The files of the corpus, and a warning that names those that are left out."""
+    """The files of the corpus. A warning names skipped files."""
     skipped: list[str] = []
     files = list(corpus.read(path, skipped))
     if skipped:
@@ -183,7 +183,7 @@ def _read(path: str | None) -> list[tuple[str, bytes]]:
 
 
 def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
-    """Bytes of each split: whole groups of near copies where there are three groups or more, else contiguous parts."""
+    """The bytes of each split: whole groups of near copies, or contiguous parts of fewer than three groups."""
     group = near_copies([data for _, data in files])
     groups = [[file for file, own in zip(files, group, strict=True) if own == one] for one in range(group.max() + 1)]
     if len(groups) < len(SHARES) <= len(files):
@@ -199,7 +199,7 @@ def _split(files: list[tuple[str, bytes]]) -> dict[str, bytearray]:
     splits: dict[str, bytearray] = {}
     for name, share in SHARES.items():
         taken: list[bytes] = []
-        left = len(SHARES) - len(splits) - 1  # the splits still to come need a group each
+        left = len(SHARES) - len(splits) - 1  # each later split needs at least one group
         while len(queue) > left and sum(map(len, taken)) < share * total:
             fits = [i for i, each in enumerate(queue) if sum(map(len, each)) <= 2 * share * total]
             smallest = min(range(len(queue)), key=lambda i: sum(map(len, queue[i])))

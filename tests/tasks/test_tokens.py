@@ -101,8 +101,8 @@ def test_test_bin_is_the_test_split(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"tokenizer": "bpe", "num_tokens": 256}, "num_tokens must be a whole number ≥ 257, got 256"),
-        ({"num_tokens": 300}, "bytes are 256, leave it null"),
-        ({"tokenizer": "bpx"}, "tokenizer=bpx is none of bytes, bpe, uint16, uint32 and no file"),
+        ({"num_tokens": 300}, "there are 256 bytes, so set it to null"),
+        ({"tokenizer": "bpx"}, "tokenizer=bpx is none of bytes, bpe, uint16, uint32, and is no"),
         ({"tokenizer": None}, "tokenizer must be bytes, bpe, uint16, uint32 or the path of a tokenizer.json, got None"),
         ({"tokenizer": "uint16"}, "must be a folder with train.bin and val.bin"),
     ],
@@ -114,13 +114,13 @@ def test_mistakes(text: str, options: dict[str, Any], message: str) -> None:
 
 def test_mistakes_in_files(text: str, tmp_path: Path) -> None:
     ids(tmp_path, train=500, val=200)
-    with pytest.raises(ConfigError, match=r"the train split has the id 29\d, and num_tokens is 10"):
+    with pytest.raises(ConfigError, match=r"the train split has the id 29\d, but num_tokens is 10"):
         TextDataset(path=text, tokenizer="uint16", num_tokens=10, length=64).sample(generator(0, "x"), 64, 64)
     (tmp_path / "val.bin").write_bytes(b"abc")
-    with pytest.raises(ConfigError, match="3 bytes, which are no numbers of 2 bytes each"):
+    with pytest.raises(ConfigError, match="3 bytes; it must have at least one number of 2 bytes"):
         TextDataset(path=text, tokenizer="uint16", length=16)
     (tmp_path / "picture").write_bytes(b"\xff\xfe" * 500)
-    with pytest.raises(ConfigError, match="reads UTF-8, and picture is none"):
+    with pytest.raises(ConfigError, match="reads UTF-8, but picture is not UTF-8"):
         TextDataset(path=str(tmp_path / "picture"), tokenizer="bpe", length=16)
     (tmp_path / "broken.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"broken\.json is no tokenizer\.json"):
@@ -134,7 +134,7 @@ def test_an_id_of_the_test_split_that_is_too_large_is_refused_before_training(tm
     np.zeros(500, "uint16").tofile(tmp_path / "train.bin")
     np.arange(200, dtype="uint16").tofile(tmp_path / "val.bin")  # its second half is the test split
     task = TextDataset(path=str(tmp_path), tokenizer="uint16", num_tokens=50, length=16)
-    with pytest.raises(ConfigError, match=r"the test split has the id 199, and num_tokens is 50; raise dataset\.num"):
+    with pytest.raises(ConfigError, match=r"the test split has the id 199, but num_tokens is 50; raise dataset\.num"):
         task.references()
 
 

@@ -1,1 +1,1 @@
-"""What several tasks are made of."""
+"""Code that several tasks share."""

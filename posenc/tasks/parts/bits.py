@@ -1,22 +1,21 @@
-"""Whole numbers of any size as rows of bits: exact, a batch at a time. Loops run over limbs or bits, never over rows.
+"""Exact arithmetic with whole numbers of any size, as rows of bits. Loops run over limbs or bits, not over rows.
 
-Bits are (B, W) of 0 and 1, least significant first ("little-endian") unless a function says otherwise, and of any type
-of whole numbers.
+Bits have the shape (B, W) and any integer dtype; the least significant comes first, unless a function says otherwise.
 """
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-LIMB = 16  # bits, numpy's <u2: products of two limbs, and sums of 2³¹ of them, fit into 63 bits
-ROOT_LIMB = 56  # bits: four times a limb, and one more bit, fit into 63 bits
-HEAD = 26  # bits of a root that floating point gives exactly: its square fits into 52 bits
+LIMB = 16  # bits, numpy's <u2; sums of 2³¹ products of two limbs fit into 63 bits
+ROOT_LIMB = 56  # bits; four times a limb plus one more bit fits into 63 bits
+HEAD = 26  # bits of a root that floating point gives exactly, because the square fits into 52 bits
 
 
 def draw_positive(generator: Generator, lengths: Tensor, width: int) -> Tensor:
-    """Uniform on [1, 2^L − 1] for each L of `lengths` (any shape): bits along a new last axis of `width`.
+    """Bits (*lengths, width) of numbers that are uniform on [1, 2^L − 1] for each L of `lengths`.
 
-    The highest bit that is set stands at L − 1 − g with P(g) ∝ 2^−g; those below it are fair coins.
+    The highest bit that is set is L − 1 − g with P(g) ∝ 2^−g; the bits below it are uniform.
     """
     bits = torch.randint(2, (*lengths.shape, width), generator=generator, dtype=torch.uint8).numpy()
     uniform = torch.rand(lengths.shape, generator=generator, dtype=torch.float64).numpy()
@@ -65,10 +64,7 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def square_root(bits: Tensor) -> Tensor:
-    """⌊√x⌋, its head in floating point, then digit by digit.
-
-    The most significant bit comes first, in x and in the answer of ⌈W/2⌉ bits.
-    """
+    """⌊√x⌋ in ⌈W/2⌉ bits, most significant bit first as in x: the first bits in floating point, then bit by bit."""
     B, W = bits.shape
     x = np.zeros((W + W % 2, B), dtype=np.int64)
     x[W % 2 :] = bits.numpy().T
@@ -97,5 +93,5 @@ def square_root(bits: Tensor) -> Tensor:
 
 
 def width(bits: Tensor) -> Tensor:
-    """(B,): how many bits each positive number needs."""
+    """(B,): the number of bits that each positive number needs."""
     return torch.from_numpy(bits.shape[1] - bits.numpy()[:, ::-1].argmax(1))

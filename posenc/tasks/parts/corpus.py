@@ -1,4 +1,4 @@
-"""The files that a task reads, and their digest. Needs no torch, so that a finished run is recognised at once."""
+"""The files that a task reads, and their digest. Needs no torch, so that finished runs are recognised quickly."""
 
 import hashlib
 import sysconfig
@@ -18,21 +18,22 @@ ASIDE = {"site-packages", "dist-packages", "test", "tests", "idlelib", "idle_tes
 
 IDS = ("uint16", "uint32")
 TOKENIZERS = ("bytes", "bpe", *IDS)
-"""What `dataset.tokenizer` may be, besides the path of a tokenizer.json."""
+"""The values of `dataset.tokenizer`, besides the path of a tokenizer.json."""
 ID_FILES = {"train": "train.bin", "validation": "val.bin", "test": "test.bin"}
 END = 2**20
-"""Bytes at each end of a file of ids that its digest counts."""
+"""The digest of a file of ids includes this many bytes at each end."""
 RULE = b"near copies in one split"
-"""How posenc.tasks.text divides files; another rule makes other data of the same files, so it changes the digest."""
+"""The rule by which posenc.tasks.text divides files. The digest includes it, because another rule gives other data."""
 
 
 def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each file, by name: of a file as it is, of a folder every file that is UTF-8 and not empty.
+    """(name, bytes) of each file, sorted by name.
 
-    path     None is the source files of the Python standard library that runs posenc: another Python, other files
-    skipped  gets the names of files that are unreadable or not UTF-8
+    path     a file; a folder, of which the UTF-8 files that are not empty are read; None: the source files of the
+             Python standard library that runs posenc, which depend on the version of Python
+    skipped  a list, to which the names of files are added that are unreadable or not UTF-8
 
-    A relative path counts from where the command was started. Raises ConfigError where there is nothing to read.
+    A relative path starts at the folder of the command. Raises ConfigError if there is nothing to read.
     """
     if path is None:
         root = Path(sysconfig.get_path("stdlib"))
@@ -69,13 +70,13 @@ def _content(file: Path, room: int, root: Path) -> bytes:
         return read_bytes(file, room, follow=True)
     except ValueError as error:
         raise ConfigError(
-            f"dataset.path: {root} has more than {MAX_BYTES:,} bytes, and a corpus is held in memory; give a "
+            f"dataset.path: {root} has more than {MAX_BYTES:,} bytes, and posenc keeps a corpus in memory; give a "
             "part of it."
         ) from error
 
 
 def id_files(path: Any) -> dict[str, Path]:
-    """train.bin, val.bin and, if there is one, test.bin of a folder, by split. Raises ConfigError without the first."""
+    """{split: file} of train.bin, val.bin and, if it exists, test.bin. Raises ConfigError if another one lacks."""
     root = Path(to_absolute_path(str(Path(str(path)).expanduser())))
     files = {name: root / file for name, file in ID_FILES.items() if (root / file).is_file()}
     if path is None or not files.keys() >= {"train", "validation"}:
@@ -86,7 +87,7 @@ def id_files(path: Any) -> dict[str, Path]:
 
 
 def tokenizer_file(path: Any) -> bytes:
-    """What a tokenizer.json holds. Raises ConfigError where it cannot be read."""
+    """The content of a tokenizer.json. Raises ConfigError if it cannot be read."""
     if not isinstance(path, str) or not path:
         raise ConfigError(
             f"dataset.tokenizer must be {', '.join(TOKENIZERS)} or the path of a tokenizer.json, got {path!r}."
@@ -95,14 +96,14 @@ def tokenizer_file(path: Any) -> bytes:
         return read_bytes(Path(to_absolute_path(str(Path(path).expanduser()))), MAX_BYTES, follow=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"dataset.tokenizer={path} is none of {', '.join(TOKENIZERS)} and no file that can be read: {error}"
+            f"dataset.tokenizer={path} is none of {', '.join(TOKENIZERS)}, and is no readable file: {error}"
         ) from error
 
 
 def digest(path: Any, tokenizer: Any = "bytes") -> str:
-    """That of the files that `path` names, and of the tokenizer's.
+    """The digest of the files at `path` and of the tokenizer's file.
 
-    Of ids on disk, which may be too many to read, sizes and both ends of the files count.
+    Files of ids may be too large to read, so their digest includes only their sizes and both ends.
     """
     if tokenizer in IDS:
         return digest_of(
@@ -121,7 +122,7 @@ def _ends(file: Path) -> tuple[str, int, str]:
 
 
 def digest_of(files: Iterable[tuple[str, bytes]], tokenizer: Any = "bytes") -> str:
-    """16 hexadecimal digits over the names and bytes of all files, and over the rule that divides them into splits."""
+    """16 hexadecimal digits of the names and bytes of all files, of the tokenizer's file, and of `RULE`."""
     state = hashlib.blake2b(RULE)
     for name, data in files:
         state.update(name.encode("utf-8", "surrogateescape") + b"\0" + data)
@@ -131,7 +132,7 @@ def digest_of(files: Iterable[tuple[str, bytes]], tokenizer: Any = "bytes") -> s
 
 
 def data_digest(dataset: Mapping[str, Any]) -> str | None:
-    """Of the files that a task reads, which the option `path` names; None where it has no such option."""
+    """The digest of the files that a task reads; None if the task has no option `path`."""
     options = {f"dataset.{key}": value for key, value in dataset.items()}
     if "dataset.path" not in options:
         return None

@@ -1,11 +1,11 @@
-"""How often the most frequent symbol of a uniform sequence occurs: what a bag of tokens gives away."""
+"""The expected number of occurrences of the most frequent symbol in a uniform sequence, for order-blind ceilings."""
 
 import numpy as np
 from scipy.stats import poisson
 
 
 def _power(pmf: np.ndarray, exponent: int, largest: int) -> np.ndarray:
-    """The law of the sum of `exponent` such counts, up to `largest`: a convolution power, by squaring."""
+    """The law of the sum of `exponent` counts with law `pmf`, up to `largest`: a convolution power, by squaring."""
     law = np.array([1.0])
     for bit in bin(exponent)[2:]:
         law = np.convolve(law, law)[: largest + 1]
@@ -17,7 +17,7 @@ def _power(pmf: np.ndarray, exponent: int, largest: int) -> np.ndarray:
 def expected_largest_count(length: int, alphabet: int) -> float:
     """E[max_s count_s] of `length` independent uniform symbols, exactly.
 
-    P(max ≤ t) = n!/Vⁿ [zⁿ] (Σ_{i≤t} zⁱ/i!)^V: V Poisson counts of mean n/V, cut at t, given that their total is n.
+    P(max ≤ t) = n!/Vⁿ [zⁿ] (Σ_{i≤t} zⁱ/i!)^V, from V Poisson counts of mean n/V, each at most t, with total n.
     """
     n, V = length, alphabet
     pmf = poisson.pmf(np.arange(n + 1), n / V)
@@ -33,9 +33,9 @@ def expected_largest_count(length: int, alphabet: int) -> float:
 
 
 def mean_largest_share(length: int, alphabet: int) -> float:
-    """The mean over m = 1, ..., n of E[max_s count_s] / m, of m uniform symbols.
+    """The mean of E[max_s count_s] / m, of m uniform symbols, over m = 1, ..., `length`.
 
-    As `expected_largest_count`; Poisson counts of one mean M/V serve all m in (M/2, M].
+    Computed as in `expected_largest_count`, with Poisson counts of one mean M/V for all m in (M/2, M].
     """
     total, top = 0.0, length
     while top:

@@ -1,4 +1,4 @@
-"""Random arithmetic expressions with brackets: a whole batch at once, level by level of the trees."""
+"""Random arithmetic expressions with brackets. A whole batch is drawn at once, one level of the trees after another."""
 
 import numpy as np
 import torch
@@ -15,26 +15,26 @@ def draw_expressions(
     Law of E(n), that of Delétang et al. 2023: E(1) = d, E(2) = −d, E(3) = (d), E(4) = (−d) with a uniform digit d, and
     for n ≥ 5 E(n) = (E(l) ∘ E(n − 3 − l)) with l uniform in 1 .. n − 4 and ∘ a uniform operator.
 
-    A tree is split from its root down, all the segments of one depth in one step, and evaluated from its leaves up. A
-    number is drawn for each position, and whatever stands there is its: a digit, an operator, or the "(" of a split.
+    Trees are split from the root down, all segments of one depth in one step, and evaluated from the leaves up. One
+    uniform number is drawn for each position; it decides the digit, the operator or the split there.
     """
     M = modulus
     minus, opening, closing = M + 1, M + operators, M + operators + 1
     uniform = torch.rand(batch * length, generator=generator, dtype=torch.float64).numpy()
 
-    size = np.zeros(batch * length, dtype=np.int64)  # of the segment that starts there
+    size = np.zeros(batch * length, dtype=np.int64)  # size of the segment that starts at a position
     parts, sizes, splits = np.arange(0, batch * length, length), np.full(batch, length), []
     size[parts] = sizes
     while len(start := parts[sizes >= 5]):
         n = size[start]
-        left = (uniform[start] * (n - 4)).astype(np.int64)  # the size of the left part, less one
+        left = (uniform[start] * (n - 4)).astype(np.int64)  # the size of the left part, minus one
         middle = start + 2 + left
         parts = np.concatenate((start, middle)) + 1
         size[parts] = sizes = np.concatenate((left, n - 5 - left)) + 1
         splits.append((start, middle, parts))
 
     operator = (uniform * operators).astype(np.int64)
-    tokens, values = M + operator, np.empty_like(size)  # of the segment that starts there
+    tokens, values = M + operator, np.empty_like(size)  # value of the segment that starts at a position
     bracket, leaf = np.flatnonzero(size >= 3), np.flatnonzero((size > 0) & (size < 5))
     tokens[bracket], tokens[bracket + size[bracket] - 1] = opening, closing
     n = size[leaf]
@@ -50,7 +50,7 @@ def draw_expressions(
 
 
 def value_frequencies(length: int, modulus: int, operators: int) -> np.ndarray:
-    """P(value = v) of the expressions above, exactly: the recursion of their law."""
+    """P(value = v) of the expressions of `draw_expressions`, exactly, by the recursion of their law."""
     M = modulus
     digit = np.arange(M)
     a, b = np.meshgrid(digit, digit, indexing="ij")
@@ -64,7 +64,7 @@ def value_frequencies(length: int, modulus: int, operators: int) -> np.ndarray:
 
 
 def leaf_signs(tokens: np.ndarray, modulus: int, is_leaf: np.ndarray) -> np.ndarray:
-    """(B, N): the sign ±1 with which each leaf of an expression of + and − counts, 0 elsewhere; read left to right."""
+    """(B, N): the sign ±1 of each leaf in an expression of + and −, 0 elsewhere."""
     M = modulus
     rows = np.arange(len(tokens))
     depth = np.zeros(len(tokens), dtype=np.int64)
@@ -81,15 +81,15 @@ def leaf_signs(tokens: np.ndarray, modulus: int, is_leaf: np.ndarray) -> np.ndar
 
 
 def signed_sum_ceiling(digits: np.ndarray, leaves: np.ndarray, negative: np.ndarray, bags: np.ndarray) -> float:
-    """How well Σ ±d (mod M) can be told from the bag: exact given the signs' law, which is learned from half the rows.
+    """The accuracy of the best guess of Σ ±d (mod M) from the bag, with the law of the signs from half of the rows.
 
-    digits    (B, M)  how many of each digit; given all else, every assignment of digits to leaves is equally likely
-    leaves    (B,)    how many digits there are
-    negative  (B,)    how many count negatively: not known, but distributed as in the rows with the same `bags`
-    bags      (B,)    what the rest of the bag says
+    digits    (B, M)  counts of each digit; all assignments of digits to leaves are equally likely
+    leaves    (B,)    number of digits
+    negative  (B,)    number of negative digits; unknown to the model, with the law of the rows with the same `bags`
+    bags      (B,)    a number for the rest of the bag
 
-    A row's guess is the likeliest value under the signs of the other half, and scores its probability under the row's
-    own: what a rule that exists attains.
+    A row's guess is the likeliest value under the signs of the other half; its score is the probability of this value
+    under the row's own signs, so the result is not biased upwards.
     """
     B, M = digits.shape
     K = int(leaves.max())
@@ -103,7 +103,7 @@ def signed_sum_ceiling(digits: np.ndarray, leaves: np.ndarray, negative: np.ndar
             ways = np.where((digits[:, value] > step)[:, None, None], more, ways)
     share = ways / np.maximum(ways.sum(2, keepdims=True), 1)
     total = digits @ np.arange(M)
-    doubled = 2 * np.arange(M)  # Σ ±d is `total` less twice the sum of the negative ones
+    doubled = 2 * np.arange(M)  # Σ ±d is `total` minus twice the sum of the negative digits
     lands = (total[:, None] - doubled) % M
     law = np.einsum("brs,bsv->brv", share, lands[..., None] == np.arange(M))
     _, bag = np.unique(bags, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Questions at every token, of which later tokens show the answers."""
+"""Tasks with a question at every token, whose answer later tokens show."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from posenc.tasks.base import Task
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LeftToRight(Task):
-    """Every token is asked about what stands up to it; without a causal mask later tokens would show the answer."""
+    """Every token is asked about the tokens so far. Later tokens show the answer, so the task needs a causal mask."""
 
     causal: bool = True
     readout: str = "per_token"
@@ -21,5 +21,5 @@ class LeftToRight(Task):
     def __post_init__(self) -> None:
         checks.boolean(self, causal=self.causal)
         if not self.causal:
-            raise ConfigError(f"{self}: later tokens would give the answer away; set dataset.causal=true.")
+            raise ConfigError(f"{self}: later tokens contain the answers; set dataset.causal=true.")
         super().__post_init__()

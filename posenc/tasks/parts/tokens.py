@@ -1,4 +1,4 @@
-"""From files to tokens: the bytes themselves, byte pairs that are learned, or ids that lie on disk and stay there."""
+"""Turns files into tokens: bytes, learned byte pairs, or ids on disk."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from posenc.checks import ConfigError
 from posenc.tasks.parts import corpus
 
 PAIRS = 1024
-"""Tokens of `bpe` where nothing is said: the 256 bytes and what is learned."""
+"""The default number of tokens of `bpe`, with the 256 bytes."""
 CHUNK = 2**22
-"""Ids of a file that are looked at in one go."""
+"""Ids that are read at once."""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The tokens of each split, whole numbers below `count`, in memory or on disk.
 
-    bytes  how many bytes of text the splits have; None: nobody knows
+    bytes  {split: its bytes of text}; None: unknown
     """
 
     splits: Mapping[str, np.ndarray]
@@ -28,7 +28,7 @@ class Tokens:
     bytes: Mapping[str, int] | None = None
 
     def frequencies(self, split: str) -> np.ndarray:
-        """How often each token occurs there, as shares. Raises ConfigError where an id is beyond the last."""
+        """The relative frequency of each token in a split. Raises ConfigError if an id is not below `count`."""
         counts = np.zeros(self.count)
         for part in _parts(self.splits[split]):
             self.check(int(part.max()), split)
@@ -36,10 +36,10 @@ class Tokens:
         return counts / counts.sum()
 
     def check(self, largest: int, split: str) -> None:
-        """Raise ConfigError where the largest id that was found in a split is beyond the last."""
+        """Raise ConfigError if `largest`, an id of a split, is not below `count`."""
         if largest >= self.count:
             raise ConfigError(
-                f"TextDataset: the {split} split has the id {largest}, and num_tokens is {self.count}; raise "
+                f"TextDataset: the {split} split has the id {largest}, but num_tokens is {self.count}; raise "
                 "dataset.num_tokens, or write null."
             )
 
@@ -51,11 +51,11 @@ def of_bytes(splits: Mapping[str, bytes | bytearray]) -> Tokens:
 
 
 def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens: int | None) -> Tokens:
-    """Tokens of a tokenizer.json, or of byte-level BPE learned on the training split, `num_tokens` of them.
+    """Tokens of a tokenizer.json, or `num_tokens` tokens of byte-level BPE that is learned on the training split.
 
-    Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909) on bytes, as in GPT-2, by the tokenizers library. A letter
-    that the end of a split cuts is left out. A tokenizer.json may say that texts are cut or filled up, which is for
-    classifiers; here they never are. Raises ConfigError where the library or the file is missing.
+    BPE: Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909) on bytes, as in GPT-2, by the tokenizers library. A
+    letter that the end of a split cuts is left out. Truncation and padding in a tokenizer.json are ignored. Raises
+    ConfigError if the library or the file is missing.
     """
     try:
         from tokenizers import Tokenizer
@@ -70,11 +70,11 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
         written = _learned(_texts(bytes(splits["train"])), asked)
     else:
         if num_tokens is not None:
-            raise ConfigError(f"dataset.num_tokens={num_tokens}: {tokenizer} says how many it has; leave it null.")
+            raise ConfigError(f"dataset.num_tokens={num_tokens}: {tokenizer} fixes the number; set it to null.")
         file = corpus.tokenizer_file(tokenizer)
         try:
             written = Tokenizer.from_str(file.decode()).to_str()
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # the library raises no narrower type
             raise ConfigError(f"dataset.tokenizer={tokenizer} is no tokenizer.json: {error}") from error
     count = 1 + max(Tokenizer.from_str(written).get_vocab().values(), default=-1)
     if not count:
@@ -86,13 +86,13 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
 
 
 def _texts(data: bytes) -> tuple[str, ...]:
-    """The files of a split, which zero bytes join."""
+    """The files of a split, which zero bytes separate."""
     return tuple(data.decode("utf-8", "ignore").split("\0"))
 
 
 @lru_cache(maxsize=1)
 def _learned(texts: tuple[str, ...], num_tokens: int) -> str:
-    """The tokenizer as json; once for all runs of a process, as the ids below."""
+    """The learned tokenizer as json. Cached, because many runs of one process need it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     learned = Tokenizer(models.BPE())
@@ -107,7 +107,7 @@ def _learned(texts: tuple[str, ...], num_tokens: int) -> str:
 
 @lru_cache(maxsize=3)
 def _encoded(written: str, data: bytes) -> np.ndarray:
-    """The ids of all texts of a split, with those of a zero byte between them."""
+    """The ids of all texts of a split, with a zero byte between them. Cached, because many runs need them."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(written)
@@ -121,8 +121,8 @@ def _encoded(written: str, data: bytes) -> np.ndarray:
 def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
     """The ids in train.bin, val.bin and test.bin of a folder, as nanoGPT writes them: numbers of one type, no header.
 
-    They stay on disk, and a window reads its own. Without test.bin, val.bin is halved: first validation, then test.
-    num_tokens  None: the largest id and one, for which all files are read through once
+    Ids stay on disk until a window reads them. Without test.bin, the first half of val.bin is validation, the second
+    is test. `num_tokens` None: the largest id plus one, for which all files are read once.
     """
     files = corpus.id_files(path)
     kind = np.dtype(dtype).newbyteorder("<")
@@ -131,7 +131,8 @@ def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
         size = file.stat().st_size
         if not size or size % kind.itemsize:
             raise ConfigError(
-                f"dataset.path: {file} has {size:,} bytes, which are no numbers of {kind.itemsize} bytes each."
+                f"dataset.path: {file} has {size:,} bytes; it must have at least one number of {kind.itemsize} bytes, "
+                "and only whole ones."
             )
         splits[name] = np.memmap(file, kind, "r")
     if "test" not in splits:

@@ -1,4 +1,4 @@
-"""From a sequence to a sequence: one law, posed to an encoder with slots or causally with teacher forcing."""
+"""Tasks from a sequence to a sequence, for an encoder with slots, or for a causal model with teacher forcing."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -19,27 +19,27 @@ END = 2
 class TransductionTask(Task):
     """Input x of n symbols, output y of m = `output_length(n)` symbols, both from an alphabet of `num_outputs` symbols.
 
-        causal: false    tokens   x1 x2 x3  _  _  _     an answer at each slot; _ is the token after the alphabet
+        causal: false    tokens   x1 x2 x3  _  _  _     slots: an answer at each _, the token after the alphabet
                          targets   –  –  – y1 y2 y3
 
-        causal: true     tokens   x1 x2 x3  _ y1 y2     teacher forcing: each output symbol follows the ones before
+        causal: true     tokens   x1 x2 x3  _ y1 y2     teacher forcing: the model reads the right symbols so far
                          targets   –  –  – y1 y2 y3
 
-    `length` is n; the model reads n + m tokens. The first is the set-up of Ruoss et al. 2023
-    (https://arxiv.org/abs/2305.16843), the second of Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466). Exact
-    match under teacher forcing equals exact match of greedy decoding: as long as every symbol so far was right, both
-    have read the same tokens, and at the first wrong one both have failed.
+    `length` is n; the model reads n + m tokens. Slots are the set-up of Ruoss et al. 2023
+    (https://arxiv.org/abs/2305.16843), teacher forcing that of Kazemnejad et al. 2023
+    (https://arxiv.org/abs/2305.19466). Exact match under teacher forcing equals exact match of greedy decoding: both
+    read the same tokens until the first wrong symbol, at which both fail.
 
-    Ceilings are of accuracy a symbol. With slots an order-blind model gives one answer in all of them, for they look
-    alike. Under teacher forcing it sees, at each symbol asked for, the bag of the input, the bag of the outputs so far
-    and the token just read; a task whose ceiling depends on that says so. A subclass sets `num_outputs`, the alphabet.
+    Ceilings are of the accuracy per symbol. With slots an order-blind model gives the same answer in all slots, because
+    they look alike. Under teacher forcing it sees the bag of the input, the bag of the outputs so far, and the last
+    token. A subclass sets `num_outputs`, the alphabet.
     """
 
     vocab_size: int = field(init=False)
     readout: str = "per_token"
 
     extra = 1
-    """Tokens beside the alphabet: the slot, which is the first of them, and what an input has more."""
+    """The number of tokens besides the alphabet: the slot, then further tokens of the input."""
     per_token = True
     determined_by = "sequence"  # the output is a function of the input
 
@@ -47,20 +47,20 @@ class TransductionTask(Task):
         self.vocab_size = self.num_outputs + self.extra
         super().__post_init__()
         self.needs_causal = True if self.causal else None
-        self.blind_masks = (self.causal,)  # slots under a causal mask are told apart by how many came before
+        self.blind_masks = (self.causal,)  # under a causal mask slots see different numbers of slots
         read = self.longest + self.output_length(self.longest)
         if read > MAX_LENGTH:
             raise ConfigError(
-                f"{self}: at length {self.longest} there are {read} tokens to read; at most {MAX_LENGTH} are possible."
+                f"{self}: at length {self.longest} a model reads {read} tokens; at most {MAX_LENGTH} are possible."
             )
 
     def output_length(self, length: int) -> int:
-        """m, for an input of n symbols; n unless the task says otherwise."""
+        """m, for an input of n symbols; by default n."""
         return length
 
     @abstractmethod
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B m"]]:
-        """`batch` inputs of `length` symbols and their outputs; IGNORE where nothing is asked, which is read as 0."""
+        """`batch` inputs of `length` symbols and their outputs. An output IGNORE is not asked, and is read as 0."""
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         """The pairs as tokens and targets, (B, n + m) each."""
@@ -72,13 +72,13 @@ class TransductionTask(Task):
 
 
 def terminate(symbols: Tensor, lengths: Tensor, width: int) -> Tensor:
-    """(B, width): the first `lengths` symbols of each row, END, and nothing to ask after it.
+    """(B, width): the first `lengths` symbols of each row, then END, then IGNORE.
 
         tokens    x1 x2 x3  _  _  _  _        y = 1 0, END
         targets    –  –  –  1  0  2  –
 
-    Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), who count accuracy up to END as here, but also
-    train on the zeros after it, which this does not.
+    Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), who also count accuracy up to END. Deviation: they
+    train on zeros after END too.
     """
     B, W = symbols.shape
     ends = lengths.numpy()[:, None]
