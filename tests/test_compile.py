@@ -36,7 +36,7 @@ def test_what_cannot_be_compiled_is_refused(command: Launch, tmp_path: Path, mon
     assert status == 2
     assert "Did you mean inductor?" in errors
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler and this machine has none; install g\\+\\+"):
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler, but this machine has none; install g\\+\\+"):
         backend_of(True)
     assert backend_of("aot_eager") == "aot_eager"
     assert backend_of(False) is backend_of(None) is None

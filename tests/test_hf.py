@@ -257,7 +257,7 @@ def test_a_cache_goes_on_without_gaps() -> None:
     ("encoding", "message"),
     [
         (lambda: ForgettingPositionalBias(D, H, True), "the layers' inputs are not in transformers' cache"),
-        (lambda: DynamicNTKRotaryPositionalEncoding(D, H, 8), "cannot decode token by token: each token turns"),
+        (lambda: DynamicNTKRotaryPositionalEncoding(D, H, 8), "cannot decode token by token: each new token rotates"),
         (lambda: RotaryPositionalEncoding(2 * D, H), "was built for dim=64; build it with dim=32"),
         (lambda: T5RelativePositionalBias(8, True), "was built for num_heads=8; build it with num_heads=4"),
         (lambda: T5RelativePositionalBias(H, False), "was built for causal=False; build it with causal=True"),

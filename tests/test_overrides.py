@@ -84,7 +84,7 @@ MISTAKES = [
     ("model.dim=1000000000", "dim must be a whole number ≤ 16384, got 1000000000"),
     ("model.num_layers=1000000000", "num_layers must be a whole number ≤ 4096"),
     ("model.mlp_ratio=1e308", "mlp_ratio must be a number ≥ 0 and ≤ 1e[+]06"),
-    ("model.mlp_ratio=1e-9", "mlp_ratio=1e-09 of dim 16 is no hidden unit; set model.mlp_ratio=0 for no MLP"),
+    ("model.mlp_ratio=1e-9", "mlp_ratio=1e-09 times dim 16 gives no hidden unit; set model.mlp_ratio=0 for no MLP"),
     ("encoding=learned_absolute encoding.max_length=1000000000", "a tensor of .* is too large.*; lower max_length"),
     ("encoding=continuous encoding.period=1e300", "period must be a number ≥ 0 and ≤ 1.67772e[+]07"),
     ("encoding=fire encoding.hidden=1000000000", "hidden must be a whole number ≤ 16384"),

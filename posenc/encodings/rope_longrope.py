@@ -30,7 +30,7 @@ class LongRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     source = "https://arxiv.org/abs/2402.13753"
     proof = ("transformers",)
     depends_on = frozenset({"distance", "extent"})
-    one_pass = "one token more than L turns all earlier ones anew"
+    one_pass = "the first token beyond L rotates all earlier keys again"
 
     def __init__(
         self,

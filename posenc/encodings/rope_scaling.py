@@ -88,7 +88,7 @@ class DynamicNTKRotaryPositionalEncoding(OriginalLength, NTKScaledRotaryPosition
     source = "https://arxiv.org/abs/2309.00071"
     proof = ("transformers",)
     depends_on = frozenset({"distance", "extent"})
-    one_pass = "each token turns all earlier ones anew"
+    one_pass = "each new token rotates all earlier keys again"
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from posenc.positions.positions import Positions
 
 NORMS = ("pre", "post", "none", "peri", "reordered")
 FINAL = ("pre", "peri", "reordered")
-"""Norms under which the residual stream is never normalised: the read-out then needs one of its own."""
+"""Norms that never normalise the residual stream, so that the read-out needs a norm."""
 
 
 def normalisation(dim: int, rms: bool) -> nn.Module:
@@ -58,7 +58,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, encoding: PositionalEncoding, positions: Positions, cache: LayerCache | None = None
     ) -> Tensor:
-        """One block; with a cache, of the tokens after those that it holds."""
+        """Run the block. With a cache, x are the tokens after those in the cache."""
         for branch, norm, after in zip(self.branches, self.norms, self.norms_after, strict=True):
             y = norm(x) if self.norm in ("pre", "peri") else x
             if isinstance(branch, SelfAttention):
@@ -66,7 +66,7 @@ class Block(nn.Module):
                 y = branch(y, encoding, positions, cache)
             else:
                 y = branch(y)
-            if self.norm in ("peri", "reordered"):  # exact, also where projections are in bfloat16
+            if self.norm in ("peri", "reordered"):  # in the dtype of x, even if projections are in bfloat16
                 y = (after if self.norm == "peri" else norm)(y.to(x.dtype))
             y = self.dropout(y)
             y = (x if self.residual == 1 else self.residual * x) + y if self.residual else y.to(x.dtype)

@@ -1,9 +1,8 @@
-"""torch.compile of an encoder: with which backend, and whether that can work on this machine.
+"""Compiles an encoder with torch.compile.
 
-What is compiled rounds otherwise, so that a compiled run is another run (`posenc.runs.identity`). torch.compile cannot
-trace a backward pass of our own: a bias is then computed by its definition, and attention by torch's
-`scaled_dot_product_attention` (`posenc.attention.kernels.choose`). `python -m posenc benchmark --only compile` shows
-for each encoding how many graphs torch makes of it, and what is gained.
+Compiled code rounds differently, so a compiled run has another identity (`posenc.runs.identity`). torch.compile cannot
+trace posenc's own backward passes, so a compiled bias is a matrix, and attention is torch's
+`scaled_dot_product_attention` (`posenc.attention.kernels.choose`). docs/performance.md has times and numbers of graphs.
 """
 
 import os
@@ -18,9 +17,9 @@ from posenc.model.encoder import Encoder
 
 
 def backend_of(compile: bool | str | None) -> str | None:
-    """The backend that `trainer.compile` names: None for none, true for inductor, else one that torch has.
+    """The backend of `trainer.compile`: None for null and false, inductor for true, otherwise the named backend.
 
-    ConfigError for a word that torch does not know, and for inductor on a machine without a C++ compiler.
+    Raises ConfigError for a backend that torch does not have, and for inductor on a machine without a C++ compiler.
     """
     if compile is None or compile is False:
         return None
@@ -28,7 +27,7 @@ def backend_of(compile: bool | str | None) -> str | None:
     checks.one_of("trainer", torch.compiler.list_backends(exclude_tags=()), compile=backend)
     if backend == "inductor" and compiler() is None:
         raise ConfigError(
-            "trainer.compile=true needs a C++ compiler and this machine has none; install g++ (or name a compiler in "
+            "trainer.compile=true needs a C++ compiler, but this machine has none; install g++ (or name a compiler in "
             "the environment variable CXX), or leave trainer.compile=null."
         )
     return backend
@@ -40,9 +39,9 @@ def compiler() -> str | None:
 
 
 def compile_encoder(encoder: Encoder, backend: str) -> None:
-    """Compile it in place, once; names of weights stay, so that a checkpoint fits both.
+    """Compile an encoder in place, if it is not compiled. Names of weights stay, so checkpoints fit.
 
-    Code is generated at the first batch, again at the second length, and from then on for any length.
+    torch generates code at the first batch, and again at the second length; this code works for all lengths.
     """
     if encoder._compiled_call_impl is None:
         encoder.compile(backend=backend)

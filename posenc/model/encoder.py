@@ -36,14 +36,13 @@ class Encoder(nn.Module):
                         the input of attention, after the norm and outside the residual.  None: the encoding's `inject`
     norm, rms_norm, residual, mlp_gate   see Block. If the residual itself has no norm, there is one before the read-out
     mlp_ratio           width of the MLP / width of the model; 0: no MLP. A gated MLP has 3/2 times as many weights
-    num_kv_heads, sinks, soft_cap   see posenc.attention.SelfAttention
-    qk_norm             see the same; a list repeats over layers
+    num_kv_heads, sinks, soft_cap, qk_norm   see posenc.attention.SelfAttention; a list of qk_norm repeats over layers
     causal, window      which keys a query sees (see posenc.attention.mask.Mask); a list of windows repeats over layers
     readout             mean: average of the tokens.  last: the last token.  query: a learned query token, appended at
                         the end (it has its own position).  per_token: one answer for each token
     token_rms           root mean square of the token embeddings at initialisation
     logit_gain          a factor of the content logits q·k / √d; a list repeats over layers. Biases are not multiplied
-    logit_scale         a factor of the same, a function of how many keys a query sees: a word of
+    logit_scale         a factor of the content logits that depends on the number of keys that a query sees: a word of
                         posenc.attention.scale.FORMS, {form: WORD, ...} with its options, None, or a list of these
     dropout             on the embeddings and on each branch
     attention           how attention is computed: one of posenc.attention.kernels.choose.OPTIONS
@@ -121,7 +120,7 @@ class Encoder(nn.Module):
         return encoding
 
     def trained_at(self, length: int, reach: int) -> None:
-        """Tell the parts, before training starts, the length of training sequences and the limit of their positions."""
+        """Pass the length of training sequences and the limit of their positions to the parts, before training."""
         for encoding in self.encodings:
             assert isinstance(encoding, PositionalEncoding)
             encoding.trained_at(reach)
@@ -136,7 +135,7 @@ class Encoder(nn.Module):
 
     @property
     def extra_positions(self) -> int:
-        """How many positions the read-out adds after the sequence."""
+        """The number of positions that the read-out adds after the sequence."""
         return int(self.query is not None)
 
     def hidden(
@@ -152,14 +151,14 @@ class Encoder(nn.Module):
         positions.fit(self, x)
         if positions.documents is not None and self.readout != "per_token":
             raise ConfigError(
-                f"Encoder: readout={self.readout} gives one answer a sequence, and this one holds several documents, "
+                f"Encoder: readout={self.readout} gives one answer for each sequence, but this has several documents "
                 "or padding; use readout=per_token and read the tokens that you want."
             )
         for layer, block in enumerate(self.blocks):
             if self.embeds[layer]:
                 x = self.encoding(layer).embed(x, positions)
-            held = None if cache is None else cache.layers[layer]
-            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions, held)
+            kept = None if cache is None else cache.layers[layer]
+            x = block(self.dropout(x) if layer == 0 else x, self.encoding(layer), positions, kept)
         return x
 
     def forward(

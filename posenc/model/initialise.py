@@ -1,4 +1,4 @@
-"""Other ways for an encoder's projections to start than posenc's N(0, 1/fan_in): each rescales what was drawn."""
+"""Initialisations of an encoder's projections. Each rescales posenc's own draw from N(0, 1/fan_in)."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,12 +10,12 @@ from posenc.model.encoder import Encoder
 
 
 def unit(encoder: Encoder) -> None:
-    """N(0, 1/fan_in), posenc's own: unit variance in, unit variance out."""
+    """N(0, 1/fan_in), posenc's default: inputs of unit variance give outputs of unit variance."""
 
 
 @torch.no_grad()
 def xavier(encoder: Encoder) -> None:
-    """N(0, 2/(fan_in + fan_out)), query, key and value each by itself.
+    """N(0, 2/(fan_in + fan_out)), separately for query, key and value.
 
     Glorot & Bengio 2010 (https://proceedings.mlr.press/v9/glorot10a.html); the theory of Xiong et al. 2020 assumes it.
     """
@@ -32,7 +32,7 @@ def small(encoder: Encoder) -> None:
 
 @torch.no_grad()
 def scaled(encoder: Encoder) -> None:
-    """N(0, 1/fan_in), and what each branch ends with divided by √(2L): GPT-2 (section 2.3 of Radford et al. 2019)."""
+    """N(0, 1/fan_in), with the last projection of each branch divided by √(2L): GPT-2 (Radford et al. 2019, 2.3)."""
     for weight, _, ends_a_branch in _projections(encoder):
         if ends_a_branch:
             weight /= (2 * len(encoder.blocks)) ** 0.5
@@ -42,7 +42,7 @@ INITIALISATIONS: dict[str, Callable[[Encoder], None]] = {each.__name__: each for
 
 
 def _projections(encoder: Encoder) -> Iterator[tuple[Tensor, int, bool]]:
-    """(weight, fan_out, whether a branch ends with it) of every projection in the blocks; the head stays as it is."""
+    """(weight, fan_out, whether it is the last of its branch) of every projection in the blocks, without the head."""
     for block in encoder.blocks:
         for branch in block.branches:  # pyright: ignore[reportGeneralTypeIssues]
             if isinstance(branch, SelfAttention):

@@ -1,4 +1,4 @@
-"""What each layer of an encoder has: its encoding, where the encoding's `embed` runs, and options by layer."""
+"""Assigns encodings and options to the layers of an encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Layers:
     """The encodings of a stack of layers.
 
     encodings  every encoding once
-    order      for each layer, the place of its encoding in `encodings`
-    embeds     for each layer, whether `embed` runs on the residual stream before it
-    inside     for each layer, whether `embed` runs on what its attention reads
-    inject     where `embed` runs in the first layer whose encoding has one
+    order      for each layer, the index of its encoding in `encodings`
+    embeds     for each layer, whether `embed` runs on the residual stream before the layer
+    inside     for each layer, whether `embed` runs on the input of attention
+    inject     where `embed` runs in the first layer whose encoding has it
     """
 
     encodings: list[PositionalEncoding]
@@ -34,11 +34,11 @@ def assign(
 ) -> Layers:
     """Give each layer its encoding.
 
-    An encoding that enters at the input enters once, before the first layer that has it. Raises ConfigError for an
-    encoding that does not fit the number of layers, and for copies that nothing would ask.
+    An encoding that enters at the input enters before the first layer that has it. Raises ConfigError for an encoding
+    that does not fit the number of layers, and for copies that would not be used.
 
-    inject  input, every_layer or attention; None: as each encoding says
-    own     whether each layer has a copy with weights of its own; None: as each encoding says
+    inject  input, every_layer or attention; None: the encoding's choice
+    own     whether each layer has a copy with its own weights; None: the encoding's choice
     """
     if not isinstance(encoding, PositionalEncoding):
         raise ConfigError(f"{type(owner).__name__}: encoding must be a PositionalEncoding, got {encoding!r}.")
@@ -60,8 +60,8 @@ def assign(
     for leaf in (leaf for layer in layers for leaf in layer.leaves):
         if id(leaf) not in asked and any(True for _ in leaf.parameters()):
             raise ConfigError(
-                f"{type(owner).__name__}: {type(leaf).__name__} is asked once, at the input, so copies for other "
-                "layers would never learn; set model.inject=every_layer, or model.encoding_per_layer=false."
+                f"{type(owner).__name__}: {type(leaf).__name__} is used once, at the input, so copies for other layers "
+                "would never learn; set model.inject=every_layer, or model.encoding_per_layer=false."
             )
     distinct = list({id(layer): layer for layer in layers}.values())
     place = {id(layer): index for index, layer in enumerate(distinct)}
@@ -76,7 +76,7 @@ def assign(
 
 
 def each_layer(owner: object, num_layers: int, **option: Any) -> list[Any]:
-    """The value of an option in each layer: one value for all, or a list that repeats over the layers."""
+    """The value of an option in each layer; a list repeats over the layers."""
     ((name, value),) = option.items()
     if isinstance(value, str) or not isinstance(value, Sequence):
         return [value] * num_layers

@@ -1,4 +1,4 @@
-"""Positions of two kinds of tokens: those after others, keys of another sequence, keys in the place of queries."""
+"""Positions of tokens after other tokens, of keys from another sequence, and of exchanged queries and keys."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from posenc.positions.positions import Positions
 
 
 def then(past: Positions, more: Positions | int) -> Positions:
-    """These tokens and more: so many at the next places, of the document of the last, or where `more` says."""
+    """Positions of `past` and of more tokens: those of `more`, or `more` tokens that follow in the last document."""
     follows = isinstance(more, int)
     if isinstance(more, int):
         ids = past.ids[:, -1:] + torch.arange(1, more + 1, device=past.ids.device)
@@ -20,8 +20,8 @@ def then(past: Positions, more: Positions | int) -> Positions:
     documents = {part.documents is None for part in parts}
     if past.scale != more.scale or len(documents) > 1 or any(len(part.ids) not in (1, batch) for part in parts):
         raise ConfigError(
-            f"Positions: {len(past.ids)} sequences at a scale of {past.scale:g} go on as {len(more.ids)} at "
-            f"{more.scale:g}; give all tokens of a sequence one scale, and all of them documents, or none."
+            f"Positions: {len(more.ids)} sequences at scale {more.scale:g} cannot follow {len(past.ids)} at scale "
+            f"{past.scale:g}; give all tokens of a sequence the same scale, and documents to all of them or to none."
         )
     ids = torch.cat([part.ids.expand(batch, -1) for part in parts], 1)
     kept = [part.documents.expand(batch, -1) for part in parts if part.documents is not None]
@@ -32,14 +32,14 @@ def then(past: Positions, more: Positions | int) -> Positions:
 
 
 def across(queries: Positions, keys: Positions) -> Positions:
-    """The keys of another sequence: cross-attention. There is no order between them and the queries."""
+    """Positions for cross-attention: the keys are another sequence, without order between queries and keys."""
     span = max(queries.span, keys.span)
     keys = replace(keys, span=span, known=True)
     return replace(queries, span=span, consecutive=False, keys=keys, known=True)
 
 
 def transposed(positions: Positions) -> Positions:
-    """The keys in the place of the queries, and the queries in that of the keys."""
+    """Exchange queries and keys."""
     if positions.keys is None:
         return positions
     queries = replace(positions, keys=None, among=False, consecutive=False, known=True)

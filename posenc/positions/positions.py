@@ -1,11 +1,11 @@
-"""Where the tokens of a sequence stand, and THE sign convention.
+"""The positions of tokens, and the sign convention.
 
     distance = key position − query position        (negative looks left, positive looks right)
 
     query at 2, N = 5:      key        0   1   2   3   4
                             distance  −2  −1   0  +1  +2
 
-Every encoding, kernel and figure in posenc takes distances from here.
+Every encoding, kernel and figure in posenc has this convention.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Position schemes: at which positions the tokens of a sequence stand. Crossed with every encoding."""
+"""Position schemes, which give tokens their positions. Any scheme can be combined with any encoding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,21 +16,20 @@ Length = int | Sequence[int]
 """A length in tokens: a number, or [shortest, longest]."""
 
 MAX_POSITION = 2**24
-"""The largest position that may be drawn: the last whole number up to which float32 holds all."""
+"""The largest position that a scheme may draw: float32 represents all whole numbers up to it."""
 
 
 class OriginalLength:
-    """Part of a scheme or an encoding that must know L, the length that was trained.
+    """Base class of schemes and encodings that need L, the length of training.
 
-    original_length  L, in positions: those of the tokens of the longest training sequence and of the read-out's query
-                     token. It is not the number of a task's items (`dataset.length`), of which a task may ask in more
-                     tokens. None: `trained_at` sets it when the model meets its task (posenc.training.module).
+    original_length  L in tokens: those of the longest training sequence, with the read-out's query token. It may exceed
+                     `dataset.length`, which counts the items of a task. None: posenc.training.module sets it later
     """
 
     original_length: int | None = None
 
     def _set(self, original_length: Length | None) -> None:
-        """Keep L; of a range the longest. Raises ConfigError where it is no length."""
+        """Set L; of a range the longest. Raises ConfigError if it is no length."""
         ends: Any = original_length
         longest: Any = ends[-1] if isinstance(ends, list | tuple) and ends else ends
         if longest is not None:
@@ -38,37 +37,34 @@ class OriginalLength:
         self.original_length = longest
 
     def trained_at(self, length: int) -> None:
-        """Take `length` for L, unless L is known."""
+        """Set L to `length`, unless L is known."""
         if self.original_length is None:
             self._set(length)
 
     @property
     def trained(self) -> int:
-        """L. Raises ConfigError where nobody has said it."""
+        """L. Raises ConfigError if it is unknown."""
         if self.original_length is None:
-            raise ConfigError(
-                f"{type(self).__name__}: the length that was trained is not known; give original_length in tokens."
-            )
+            raise ConfigError(f"{type(self).__name__}: the training length is unknown; give original_length in tokens.")
         return self.original_length
 
 
 class PositionScheme:
-    """Says at which positions the tokens of a sequence stand: 0, 1, ..., N − 1.
+    """Gives the tokens of a sequence their positions. The base class is the scheme `contiguous`: 0, 1, ..., N − 1.
 
-    The base class is the `contiguous` scheme. A scheme that draws positions in training uses torch's default
-    generator, which the training loop seeds for every step from (seed, step).
+    A scheme that draws positions in training uses torch's default generator, which training seeds from (seed, step).
     """
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
-        """Positions of these tokens and of `extra` more after them (a read-out's query token)."""
+        """Positions of the tokens and of `extra` more after them (the read-out's query token)."""
         return Positions.arange(tokens.shape[1] + extra, tokens.device)
 
     def reach(self, length: int) -> int:
-        """L: training sequences of up to `length` tokens stand at positions below it."""
+        """L: the positions of training sequences of up to `length` tokens are below it."""
         return length
 
     def trained_at(self, length: int) -> None:
-        """Learn, before any work starts, how many tokens the longest training sequence has, the read-out's included."""
+        """Take the number of tokens of the longest training sequence, with the read-out's query token."""
 
 
 class WithinNumber(PositionScheme):
@@ -77,12 +73,13 @@ class WithinNumber(PositionScheme):
         token     7 3 + 1 2 5 =          (digits 0 to 9)
         position  1 2 0 1 2 3 0          in training + k, k ~ U{0, ..., max_offset}, where it is not 0
 
-    Abacus, McLeish et al. 2024 (https://arxiv.org/abs/2405.17399), with k drawn once a batch as in the authors' code,
-    so that a table learns rows for numbers longer than those it is trained on; with the least significant digit first
-    it aligns digits of equal place, as position coupling (Cho et al. 2024, https://arxiv.org/abs/2405.20671) does.
+    Abacus, McLeish et al. 2024 (https://arxiv.org/abs/2405.17399), with one k for each batch as in the authors' code,
+    so that a table learns rows for longer numbers than those in training. With the least significant digit first,
+    digits of equal place have equal positions, as in position coupling (Cho et al. 2024,
+    https://arxiv.org/abs/2405.20671).
 
-    digits      tokens that are digits
-    max_offset  the largest k; 0 for none
+    digits      the tokens that are digits
+    max_offset  the largest k
     """
 
     def __init__(self, digits: Sequence[int], max_offset: int = 99) -> None:
@@ -94,31 +91,31 @@ class WithinNumber(PositionScheme):
         self.digits, self.max_offset = sorted(set(digits)), max_offset
 
     def __call__(self, tokens: Int[Tensor, "B N"], *, training: bool, extra: int = 0) -> Positions:
-        """Positions of these tokens, and 0 for `extra` more after them."""
+        """Positions of the tokens, and 0 for `extra` more after them."""
         inside = torch.isin(tokens, torch.tensor(self.digits, device=tokens.device))
         order = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-        ids = order - (order * ~inside).cummax(1).values  # since the last token that is no digit
-        span = int(ids.max()) + 1 if ids.numel() else 1  # of the longest number, however long the sequence
+        ids = order - (order * ~inside).cummax(1).values  # distance from the last token that is not a digit
+        span = int(ids.max()) + 1 if ids.numel() else 1  # the longest number decides, not the sequence
         if training:
             ids = ids + int(torch.randint(self.max_offset + 1, ())) * inside
             span += self.max_offset
         return Positions(torch.nn.functional.pad(ids, (0, extra)), span=span, known=True)
 
     def reach(self, length: int) -> int:
-        """Past the last digit of a number of `length` digits, moved by the largest k."""
+        """1 + the position of the last digit of a number of `length` digits, with the largest k."""
         return length + 1 + self.max_offset
 
 
 class RandomizedPositions(PositionScheme):
-    """A random subset of 0 .. span − 1, sorted: p_1 < p_2 < ... < p_N, drawn anew for each training batch.
+    """A sorted random subset p_1 < p_2 < ... < p_N of 0 .. span − 1, drawn again for each training batch.
 
-    Ruoss et al. 2023 (https://arxiv.org/abs/2305.16843): every position up to `span` is trained, whatever the training
-    length, so longer inputs meet no position that is new. `at_test`: `even` spreads the ids evenly over the span,
-    `random` draws them as in training, the same ones each time for a length (the paper's; ours is deterministic).
-    Tables must hold the span (encoding.max_length ≥ span); relative ones know 2·span − 1 distances. Deviation: a
-    distance is the difference of two ids, so the queries of a sequence see different ones. For Transformer-XL and ALiBi
-    the authors' code (https://github.com/google-deepmind/randomized_positional_encodings) draws sorted *distances* in
-    place of ids, the same for all queries: the j-th key to the left of any query is equally far away.
+    Ruoss et al. 2023 (https://arxiv.org/abs/2305.16843): training uses every position up to `span`, so longer inputs
+    have no new positions. `at_test`: `even` spreads the ids evenly over the span; `random`, as in the paper, draws them
+    as in training, but always the same ids for a length. A table needs encoding.max_length ≥ span; a relative one has
+    2·span − 1 distances. Deviation: a distance is the difference of two ids, so queries of a sequence see different
+    distances. For Transformer-XL and ALiBi, the authors' code
+    (https://github.com/google-deepmind/randomized_positional_encodings) draws sorted distances, the same for all
+    queries.
     """
 
     def __init__(self, span: int = 512, at_test: str = "random") -> None:
@@ -141,15 +138,15 @@ class RandomizedPositions(PositionScheme):
         return Positions(ids[None].to(tokens.device), span=self.span, known=True)
 
     def reach(self, length: int) -> int:
-        """The span, whatever the length."""
+        """The span, at every length."""
         return self.span
 
 
 class ShiftedPositions(PositionScheme):
     """k, k + 1, ..., k + N − 1 with k ~ U{0, ..., max_shift} for each training sequence; k = 0 at test.
 
-    SHAPE, Kiyono et al. 2021 (https://arxiv.org/abs/2109.05644): an absolute encoding learns to be indifferent to where
-    a sequence starts, and trains positions past the training length.
+    SHAPE, Kiyono et al. 2021 (https://arxiv.org/abs/2109.05644): an absolute encoding learns to ignore where a sequence
+    starts, and trains positions above the training length.
     """
 
     def __init__(self, max_shift: int = 100) -> None:
@@ -165,15 +162,15 @@ class ShiftedPositions(PositionScheme):
         return Positions(ids, span=length + self.max_shift, consecutive=True, known=True)
 
     def reach(self, length: int) -> int:
-        """Past the last token, moved by the largest shift."""
+        """`length` plus the largest shift."""
         return length + self.max_shift
 
 
 class ScaledPositions(OriginalLength, PositionScheme):
-    """p · min(1, L / N): the positions of a long sequence squeezed into those of the training length L.
+    """p · min(1, L / N): the positions of a longer sequence are scaled into those of the training length L.
 
-    Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595), for any encoding: learned tables are
-    read between their rows. Up to L nothing changes. N and L count the tokens and the read-out's query token.
+    Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595), for any encoding; learned tables are
+    interpolated between rows. Up to L nothing changes. N and L include the read-out's query token.
     """
 
     def __init__(self, original_length: Length | None = None) -> None:

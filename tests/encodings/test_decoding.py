@@ -71,7 +71,7 @@ def refuses(encoder: Encoder) -> bool:
     """Whether an encoding has no incremental form, and says so."""
     reason = next((each.one_pass for each in encoder.encodings if each.one_pass), None)
     if reason:
-        with pytest.raises(ConfigError, match=f"decodes in one pass only, as {reason}"):
+        with pytest.raises(ConfigError, match=f"cannot use a cache, because {reason}"):
             encoder(torch.zeros(1, 2, dtype=torch.long), cache=Cache())
     return reason is not None
 
@@ -207,20 +207,20 @@ def test_what_does_not_go_on_is_refused(small: Build) -> None:
     held = Cache()
     encoder(tokens, cache=held)
     for wrong, positions, message in (
-        (tokens[:1], None, r"1 sequences in 2 layers \(.*\) do not go on 2 in 2 "),
+        (tokens[:1], None, r"1 sequences in 2 layers \(.*\) cannot follow 2 in 2 "),
         (tokens, Positions.arange(4), "3 tokens .* but 4 positions"),
-        (tokens, Positions(torch.arange(3)[None], 3, scale=0.5), "give all tokens of a sequence one scale"),
-        (tokens, Positions.of_documents(tokens), "all of them documents, or none"),
-        (tokens, Positions.arange(6).last(3), "the cache knows those of their keys"),
+        (tokens, Positions(torch.arange(3)[None], 3, scale=0.5), "give all tokens of a sequence the same scale"),
+        (tokens, Positions.of_documents(tokens), "documents to all of them or to none"),
+        (tokens, Positions.arange(6).last(3), "the cache has those of the keys"),
     ):
         with pytest.raises(ConfigError, match=message):
             encoder(wrong, positions, cache=held)
     assert encoder(tokens, cache=held).shape == (2, 3, 3)
     for other in ({"dim": 32}, {"num_kv_heads": 1}, {"num_layers": 3}):
-        with pytest.raises(ConfigError, match=r"do not go on 2 in 2 \(2 heads of keys, 8 wide\)"):
+        with pytest.raises(ConfigError, match=r"cannot follow 2 in 2 \(2 heads of keys, 8 wide\)"):
             model(PositionalEncoding(), **other)(tokens, cache=held)
     for option in ({"causal": False}, {"readout": "mean"}, {"readout": "query"}):
-        with pytest.raises(ConfigError, match=r"still to come; set model.causal=true"):
+        with pytest.raises(ConfigError, match=r"needs later tokens; set model.causal=true"):
             model(small("rope"), **option)(tokens, cache=Cache())
 
 

@@ -97,5 +97,5 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ids \(1, 4\) and documents \(1, 3\) must have one shape"):
         Positions(ids, span=4, documents=torch.zeros(1, 3))
     encoder = Encoder(PositionalEncoding(), vocab_size=3, num_outputs=2, dim=8, num_heads=2, readout="mean")
-    with pytest.raises(ConfigError, match="readout=mean gives one answer a sequence"):
+    with pytest.raises(ConfigError, match="readout=mean gives one answer for each sequence"):
         encoder(torch.zeros(1, 4, dtype=torch.long), Positions.of_documents(torch.zeros(1, 4, dtype=torch.long)))
