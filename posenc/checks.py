@@ -90,7 +90,7 @@ def under_a_causal_mask(owner: object, *, causal: bool, otherwise: str = "") -> 
     """`causal` must be true; the message says what to set, `otherwise` what to take instead."""
     boolean(owner, causal=causal)
     if not causal:
-        raise ConfigError(f"{_name(owner)} is defined under a causal mask; set model.causal=true{otherwise}.")
+        raise ConfigError(f"{_name(owner)} needs a causal mask; set model.causal=true{otherwise}.")
 
 
 def even(owner: object, why: str, **values: Any) -> None:

@@ -121,7 +121,7 @@ def test_an_analysis_is_replaced_by_its_own_files_only(
     main(["analyze", str(run), f"--batch={BATCH}", "--length=22"])
     assert {path.name: path.read_bytes() for path in target.iterdir()} == first
     (target / "analysis.csv").write_text("a,b\n1,2\n")
-    assert "is not of an analysis and is not replaced" in refusal(capsys, run)
+    assert "is no file of an analysis, so it is not replaced" in refusal(capsys, run)
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_parity_with_torch_multihead_attention(attention: str, causal: bool) -> 
 def test_flex_says_where_it_cannot_train() -> None:
     layer, x = SelfAttention(16, 4, attention="flex"), torch.randn(2, 5, 16)
     for ask in (lambda: layer(x, PositionalEncoding(), Positions.arange(5)), lambda: layer.check_training(x.device)):
-        with pytest.raises(ConfigError, match=r"flex trains on CUDA GPUs only, and this run is on cpu.*attention=auto"):
+        with pytest.raises(ConfigError, match=r"flex trains on CUDA GPUs only, but this run is on cpu.*attention=auto"):
             ask()
 
 

@@ -46,7 +46,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["roqe"], "Did you mean rope?"),
         (["profile=fast"], "profile=fast is not one of smoke, quick, full"),
         (["rounds=3"], "option=rounds is not one of profile"),
-        (["--folder", str(tmp_path)], "holds a benchmark already"),
+        (["--folder", str(tmp_path)], "contains a benchmark already"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["benchmark", *words])

@@ -212,7 +212,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("encoding._target_=os.system",), "the record names _target_=os.system"),
     (("encoding.base=x",), "base must be a number"),
     (("encoding=",), "encoding"),
-    (("dataset.test_lengths=[8]", "--lengths=8"), "both say where the run is tested; leave one out"),
+    (("dataset.test_lengths=[8]", "--lengths=8"), "both set the test lengths; leave one out"),
     (("model.causal=false",), "reads the answers in later tokens"),
 )
 
@@ -244,7 +244,7 @@ SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "code": (spoil_trainer, "the record names _target_=os.system"),
     "in the way": (
         lambda run: shutil.copytree(run, run.parent / "evaluations" / "run0" / "as_trained"),
-        "holds something else than an evaluation",
+        "is no evaluation, and its content would be overwritten",
     ),
 }
 

@@ -75,7 +75,7 @@ def test_a_failed_run_is_run_again_and_another_config_refused(command: Launch, l
     assert command("encoding=rope", *CONFIG, f"hydra.run.dir={left / 'failed'}") == (0, "")
     assert result(left / "failed")["status"] == "completed"
     status, errors = command("encoding=alibi", *CONFIG, f"hydra.run.dir={left / 'interrupted'}")
-    assert (status, "already holds a run of another config" in errors) == (2, True)
+    assert (status, "already contains a run of another config" in errors) == (2, True)
 
 
 def test_a_finished_run_is_rebuilt_for_the_analysis(left: Path) -> None:

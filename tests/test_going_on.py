@@ -118,7 +118,7 @@ def test_a_run_that_began_with_other_weights_goes_on(command: Launch, first: Pat
     path = f"ckpt_path={folder / 'second' / 'checkpoints' / 'last.ckpt'}"
     status, errors = command(path, f"start_from={folder}/x.ckpt", f"hydra.run.dir={folder / 'no'}")
     assert status == 2
-    assert "write one of them" in errors
+    assert "set only one of them" in errors
     start.unlink()
     assert command(path, "trainer.max_steps=6", f"hydra.run.dir={folder / 'third'}")[0] == 0
     assert (result(folder / "third")["start_from"], result(folder / "third")["steps"]) == (str(start), 6)
@@ -127,7 +127,7 @@ def test_a_run_that_began_with_other_weights_goes_on(command: Launch, first: Pat
     assert "is of step 4, past trainer.max_steps=2" in errors
     status, errors = command(path, "force=true", f"hydra.run.dir={folder / 'second'}")
     assert status == 2
-    assert "force=true sets aside what is in" in errors
+    assert "force=true moves the content of" in errors
     assert (folder / "second" / "result.json").exists()
 
 

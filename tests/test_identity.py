@@ -133,7 +133,7 @@ def test_a_callback_that_changes_training_is_another_run(command: Launch, tmp_pa
     assert result(folders[0])["test"] != result(folders[1])["test"]
     status, errors = command(*S, *AVERAGE, f"hydra.run.dir={folders[0]}")
     assert status == 2
-    assert "already holds a run of another config" in errors
+    assert "already contains a run of another config" in errors
     facet = compare([tmp_path], None, 0.01).facets[0]
     assert len(facet.arms) == 2
     assert sum("EMAWeightAveraging" in arm for arm in facet.arms) == 1, facet.arms
@@ -198,7 +198,7 @@ def test_data_that_changed_are_another_run(command: Launch, tmp_path: Path) -> N
     for seed in (0, 1):
         status, errors = train(seed)
         assert status == 2
-        assert "holds a run on other data: what dataset.path names had the digest" in errors
+        assert "contains a run on other data: the data at dataset.path had the digest" in errors
     assert train(2) == (0, "")
     assert (folders[0] / "result.json").read_bytes() == before[0]
     assert (folders[1] / "checkpoints" / "last.ckpt").read_bytes() == checkpoint
@@ -260,7 +260,7 @@ def test_a_run_whose_layers_shared_their_weights_is_not_one_in_which_each_has_it
     (tmp_path / "result.json").write_text(json.dumps(record | {"config_hash": identity._former(saved)[0]}))
     status, errors = command(*line)
     assert status == 2
-    assert "holds a run of an earlier posenc, in which all layers shared" in errors
+    assert "contains a run of an earlier posenc, in which all layers shared" in errors
     before = Run(tmp_path, tmp_path, result(tmp_path), saved)
     assert before.settings != now.settings
     assert before.identity != now.identity

@@ -32,7 +32,7 @@ def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as end:
         main(["init", str(tmp_path)])
     assert end.value.code == 2
-    assert "my_task.py is there already and nothing is overwritten" in capsys.readouterr().err
+    assert "my_task.py exists already, and nothing is overwritten" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["my_task.py"]
 
 

@@ -28,8 +28,8 @@ def composed(*words: str) -> Any:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("hydra.sweep.dir=X", "hydra.sweep.dir is read in a sweep, and this is one run; add -m, .* is hydra.run.dir"),
-        ("hydra.sweep.subdir=X", "hydra.sweep.subdir is read in a sweep, and this is one run"),
+        ("hydra.sweep.dir=X", "hydra.sweep.dir is read in a sweep, but this is one run; add -m, .* is hydra.run.dir"),
+        ("hydra.sweep.subdir=X", "hydra.sweep.subdir is read in a sweep, but this is one run"),
         ("hydra.sweeper.max_batch_size=2", "hydra.sweeper.max_batch_size is read in a sweep"),
         ("hydra/launcher=joblib", "hydra/launcher is read in a sweep"),
         ("hydra.mode=MULTIRUN hydra.run.dir=X", "hydra.run.dir is the folder of one run.*write hydra.sweep.dir="),
@@ -53,7 +53,7 @@ def test_options_of_hydras_that_are_read_are_taken() -> None:
     [
         ("hydra.sweeper.n_trials=0", "n_trials must be a whole number ≥ 1, got 0"),
         ("hydra.sweeper.n_jobs=-1", "n_jobs must be a whole number ≥ 1, got -1"),
-        ("hydra.sweeper.direction=maximize", "direction=maximize would look for the worst"),
+        ("hydra.sweeper.direction=maximize", "direction=maximize does not fit"),
         ("hydra.sweeper.params=null", "nothing to search for"),
         ("encoding.base=5", "nothing to search for"),
         ("trainer.max_steps=100 trainer.validate_every=101", "with trainer.validate_every=101 there is no validation"),
@@ -92,7 +92,7 @@ def test_a_search_and_a_sweep_are_taken() -> None:
         ("name=null", "name must name a folder in runs/, got None"),
         ('name="it\'s"', "name must name a folder in runs/"),
         ("name=a hydra.run.dir=b", "name and hydra.run.dir both name the folder"),
-        ("hydra.callbacks.summary=null", "summary tells what became of a command's runs; leave it"),
+        ("hydra.callbacks.summary=null", "summary reports the runs of a command; leave it"),
     ],
 )
 def test_a_choice_that_chooses_nothing(word: str, message: str) -> None:
@@ -108,7 +108,7 @@ def test_choices_that_are_options() -> None:
 def test_options_of_the_command() -> None:
     check_options(["--version"])
     check_options(["--cfg", "job", "--package", "model"])
-    with pytest.raises(ConfigError, match="--package model chooses what --cfg shows, and nothing else"):
+    with pytest.raises(ConfigError, match="--package model only changes what --cfg shows"):
         check_options(["--package", "model"])
 
 

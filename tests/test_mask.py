@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Mask(own=torch.ones(N, N, dtype=torch.bool))
     with pytest.raises(ConfigError, match=r"got \(1, 1, 7, 7\), torch.float32"):
         Mask(own=torch.ones(1, 1, N, N))
-    with pytest.raises(ConfigError, match="own is of 7 queries and 7 keys, and there are 6 and 6"):
+    with pytest.raises(ConfigError, match="own has 7 queries and 7 keys, but there are 6 and 6"):
         Mask(own=torch.ones(1, 1, N, N, dtype=torch.bool)).seen(Positions.arange(6))
     q = leaf(B, H, N, D)
     for shape in ((B + 1, 1), (1, H + 1)):

@@ -30,15 +30,15 @@ MISTAKES = [
     ("model.readout=per_token", "asks one answer a sequence; set model.readout=mean"),
     ("encoding=alibi_causal", "set model.causal=true, or encoding=alibi"),
     ("encoding=continuous model.encoding_per_layer=true", "set model.inject=every_layer, or model.encoding_per_layer"),
-    ("encoding=cope", "under a causal mask; set model.causal=true"),
+    ("encoding=cope", "needs a causal mask; set model.causal=true"),
     ("encoding=rope-rope-none", "pattern of 3 layers and does not fill 2 .*set model.num_layers to a multiple of 3"),
     ("encoding=rope-nonne", "encoding=rope-nonne: encoding=nonne does not exist; .* Did you mean none[?]"),
-    ("encoding=rope-alibi_causal", "CausalALiBi is defined under a causal mask; set model.causal=true"),
+    ("encoding=rope-alibi_causal", "CausalALiBi needs a causal mask; set model.causal=true"),
     ("encoding=rope-none encoding.parts.rope.bas=3", "encoding.parts.rope has dim, num_heads, base.*Did you mean base"),
     ("encoding=alibi:none:none", "4 heads do not split into 3 equal shares; set model.num_heads to a multiple of 3"),
     ("encoding=forgetting:none model.causal=true", "reads the layer's whole input"),
     ("encoding=sinusoidal:none", "enters at the embeddings, which all heads read"),
-    ("encoding=sinusoidal+lape", "SinusoidalPositionalEncoding at input and .* one layer embeds at one place"),
+    ("encoding=sinusoidal+lape", "SinusoidalPositionalEncoding at input and .* a layer embeds at one place"),
     ("encoding=rope+rope", "has two parts rope; name one of them anew, as in rope@x"),
     ("encoding=rope-none model.window=[1,2,3]", "model.window is a pattern of 3 layers"),
     ("encoding=rope encoding.num_heads=2", "set model.num_heads and leave encoding.num_heads to follow it"),
@@ -79,7 +79,7 @@ def test_unwritable_and_occupied_folders(command: Launch, tmp_path: Path) -> Non
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     status, errors = command(*SMALL, f"hydra.run.dir={folder}", "seed=5")
     assert status == 2
-    assert "already holds a run" in errors
+    assert "already contains a run" in errors
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

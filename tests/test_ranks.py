@@ -54,7 +54,7 @@ def test_a_launcher_says_who_is_who(command: Launch, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, said = command("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert status == 2
-    assert said.startswith("error: a sweep starts the processes of each run by itself")
+    assert said.startswith("error: a sweep itself starts the processes of each run")
 
 
 def same(one: Path, two: Path) -> None:

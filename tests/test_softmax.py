@@ -71,7 +71,7 @@ def test_every_kernel_that_knows_them_gives_the_formula(kind: str, cap: float | 
 
 def test_flex_refuses_to_train_a_sink_where_torch_cannot() -> None:
     q, sinks = torch.randn(B, H, N, D), torch.zeros(H, requires_grad=True)
-    with pytest.raises(ConfigError, match=r"model\.attention=flex trains on CUDA GPUs only, and this run is on cpu"):
+    with pytest.raises(ConfigError, match=r"model\.attention=flex trains on CUDA GPUs only, but this run is on cpu"):
         KERNELS["flex"](q, q, q, None, Positions.arange(N), Mask(), Softmax(sinks=sinks))
 
 
@@ -104,5 +104,5 @@ def test_what_an_implementation_does_not_know_is_refused(attention: str) -> None
         if attention in known:
             SelfAttention(16, 4, attention=attention, **given)
             continue
-        with pytest.raises(ConfigError, match=f"model.attention={attention} does not know model.{word}; set"):
+        with pytest.raises(ConfigError, match=f"model.attention={attention} does not support model.{word}; set"):
             SelfAttention(16, 4, attention=attention, **given)

@@ -215,9 +215,9 @@ def test_mcnemar_agrees_with_statsmodels() -> None:
 
 
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
-    "empty": (lambda: mean_interval([]), r"values must be one row of at least one number, got shape \(0,\)"),
-    "table": (lambda: mean_interval([[1, 2], [3, 4]]), r"got shape \(2, 2\); give one value a seed"),
-    "words": (lambda: success_rate(["high"]), r"success_rate: values must be numbers, one a seed, got \['high'\]"),
+    "empty": (lambda: mean_interval([]), r"values must be one row of one or more numbers, got shape \(0,\)"),
+    "table": (lambda: mean_interval([[1, 2], [3, 4]]), r"got shape \(2, 2\); give one for each seed"),
+    "words": (lambda: success_rate(["high"]), r"values must be numbers, one for each seed, got \['high'\]"),
     "nan": (lambda: mean_interval([1, float("nan")]), "values must be finite, got nan at place 1; leave out"),
     "missing": (lambda: sign_flip_test([None, 1.0]), "differences must be finite, got nan at place 0"),  # type: ignore
     "infinite": (lambda: paired_difference({0: 1.0}, {0: float("inf")}), "b must be finite, got inf"),
@@ -228,7 +228,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "pairs": (lambda: mcnemar([1, 0], [1, 0, 1]), "a has 2 values and b has 3; give both arms"),
     "success": (lambda: mcnemar([0.95], [1]), "a success must be true or false, got 0.95; compare with a threshold"),
     "threshold": (lambda: success_rate([1.0], float("nan")), "threshold must be a finite number, got nan"),
-    "no task": (lambda: interquartile_mean([]), "scores must hold at least one task, got none"),
+    "no task": (lambda: interquartile_mean([]), "scores must have at least one task, got none"),
     "flat": (lambda: interquartile_mean([0.5, 0.6]), r"each row of scores must be one row .* got shape \(\)"),
     "tasks": (lambda: paired_interquartile_difference([[1, 2]], [[1, 2]] * 2), "a has 1 tasks and b has 2"),
     "rows": (lambda: paired_interquartile_difference([[1, 2]], [[1, 2, 3]]), "a has 2 values and b has 3"),

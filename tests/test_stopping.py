@@ -156,7 +156,7 @@ def test_interrupted_before_and_in_the_decay_it_goes_on_to_the_bit(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("stop=solved", "dataset=text", "encoding=rope"), "stop=solved waits for a validation skill, and TextDataset"),
+        (("stop=solved", "dataset=text", "encoding=rope"), "stop=solved needs a validation skill, but TextDataset"),
         (("stop=solved", "dataset=majority"), "write stop=plateau"),
         (("stop=solved", "trainer.max_steps=40", "stop.decay_steps=30"), "Solved needs 2 validations before the decay"),
         (("stop=plateau", "stop.patience=9", "stop.decay_steps=6"), "Plateau needs 10 validations before the decay"),

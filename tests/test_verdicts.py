@@ -156,7 +156,7 @@ def test_few_seeds_are_labelled_and_exact_counts_need_none() -> None:
     [
         (lambda: claim("more"), "direction=more is not one of above, below, equal"),
         (lambda: claim(smallest_effect=0), "smallest_effect must be a number > 0, got 0"),
-        (lambda: claim(of={"arm": "a"}), "of=.*is not complete; it is made of arm, at"),
+        (lambda: claim(of={"arm": "a"}), "of=.*is not complete; it needs arm, at"),
     ],
 )
 def test_mistakes_are_named(build: Callable[[], Any], message: str) -> None:

@@ -93,7 +93,7 @@ def test_a_run_of_another_task_is_not_compared(run: Path, tmp_path: Path) -> Non
     other = Path(shutil.copytree(run, tmp_path / "other"))
     result = json.loads((other / "result.json").read_text())
     (other / "result.json").write_text(json.dumps(result | {"dataset": "sorting"}))
-    with pytest.raises(ConfigError, match=r"is a run on sorting and .* on distance; give one on distance"):
+    with pytest.raises(ConfigError, match=r"is a run on sorting, .* on distance; give one on distance"):
         sys.modules["posenc.analysis.write"].write(run, tmp_path / "out", against=other)
     assert not (tmp_path / "out").exists()
 

@@ -69,7 +69,7 @@ def check_size(module: SequenceModule, length: int, batch: int) -> None:
     if maps * places**2 > MAX_NUMBERS:
         raise ConfigError(
             f"--length {length}: the attention of one sequence is {maps} matrices of {places:,} by {places:,} numbers, "
-            f"and at most {MAX_NUMBERS:,} are kept; choose a --length at which they are fewer."
+            f"but at most {MAX_NUMBERS:,} are kept; choose a smaller --length."
         )
     kept = (FITTED_SETS + 1) * batch * places * module.encoder.tokens.weight.shape[1]
     if kept > MAX_NUMBERS:

@@ -74,7 +74,7 @@ def _rival(run: Finished, against: Path, trust: bool) -> Finished:
     other = load(against, trust)
     ours, theirs = (str(each.result["dataset"]) for each in (run, other))
     if ours != theirs:
-        raise ConfigError(f"--against {against} is a run on {theirs} and {run.folder} on {ours}; give one on {ours}.")
+        raise ConfigError(f"--against {against} is a run on {theirs}, {run.folder} one on {ours}; give one on {ours}.")
     return other
 
 
@@ -107,7 +107,7 @@ def _check(target: Path) -> None:
     except (OSError, ValueError):
         known = False
     if not known:
-        raise ConfigError(f"{table} is not of an analysis and is not replaced; choose another --output.")
+        raise ConfigError(f"{table} is no file of an analysis, so it is not replaced; choose another --output.")
 
 
 def show(

@@ -130,7 +130,7 @@ def _cell(path: Path, dataset: str, encoding: str, runs: list[Run]) -> Cell:
             values = listing([str(settings.get(differ[0])) for settings in (first, run.settings)])
             raise ConfigError(
                 f"{path}: runs of {encoding} on {dataset} differ in {differ[0]} ({values}), so their seeds cannot be "
-                "averaged; put them into ledgers of their own."
+                "averaged; put them into separate ledgers."
             )
     return Cell(dataset, encoding, {run.seed: run for run in sorted(runs, key=lambda run: run.seed)})
 

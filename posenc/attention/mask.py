@@ -32,7 +32,7 @@ class Mask:
         if self.own is not None and (self.own.dtype != torch.bool or self.own.ndim != 4):
             raise ConfigError(
                 f"Mask: own must be booleans of shape (batch, heads, queries, keys), got {tuple(self.own.shape)}, "
-                f"{self.own.dtype}; give an axis of 1 where all sequences or heads have one mask."
+                f"{self.own.dtype}; give an axis of 1 if all sequences or heads share a mask."
             )
 
     def fit(self, logits: Float[Tensor, "B H *s"]) -> None:
@@ -42,7 +42,7 @@ class Mask:
         ):
             raise ConfigError(
                 f"Mask: own of shape {tuple(self.own.shape)} does not fit {logits.shape[0]} sequences and "
-                f"{logits.shape[1]} heads; give as many, or an axis of 1 where all have one mask."
+                f"{logits.shape[1]} heads; give as many, or an axis of 1 if all share a mask."
             )
 
     @property
@@ -67,7 +67,7 @@ class Mask:
             return allowed
         if self.own.shape[-2:] != (positions.length, N):
             raise ConfigError(
-                f"Mask: own is of {self.own.shape[-2]} queries and {self.own.shape[-1]} keys, and there are "
+                f"Mask: own has {self.own.shape[-2]} queries and {self.own.shape[-1]} keys, but there are "
                 f"{positions.length} and {N}."
             )
         allowed = self.own if allowed is None else self.own & allowed

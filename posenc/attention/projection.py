@@ -44,7 +44,7 @@ def kv_heads(num_heads: int, num_kv_heads: int | None) -> int:
     checks.positive("SelfAttention", num_kv_heads=num_kv_heads)
     if num_heads % num_kv_heads:
         raise ConfigError(
-            f"SelfAttention: num_heads {num_heads} is no multiple of num_kv_heads {num_kv_heads}; set "
+            f"SelfAttention: num_heads {num_heads} is not a multiple of num_kv_heads {num_kv_heads}; set "
             f"model.num_kv_heads to a divisor of {num_heads}."
         )
     return num_kv_heads

@@ -98,7 +98,7 @@ def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: P
         checks.one_of("benchmark", SECTIONS, only=section)
     folder = folder or Path("runs/benchmark") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if (folder / "benchmark.json").exists():
-        raise checks.ConfigError(f"{folder} holds a benchmark already; give another --folder.")
+        raise checks.ConfigError(f"{folder} contains a benchmark already; give another --folder.")
     folder.mkdir(parents=True, exist_ok=True)
     measure(PROFILES[profile], names, only or [name for name in SECTIONS if name not in ASKED], folder)
 

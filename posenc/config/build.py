@@ -89,7 +89,7 @@ def build_module(config: DictConfig, task: Task, trusted: bool = True, trained_b
     """
     optimizer = make(config, "optimizer", trusted=trusted)
     if not callable(optimizer):
-        raise ConfigError("optimizer: it is made when there are parameters; set optimizer._partial_=true.")
+        raise ConfigError("optimizer: posenc builds it with the model's parameters; set optimizer._partial_=true.")
     encoder, positions = build_encoder(config, task.vocab_size, task.num_outputs, trusted)
     trained_by = trained_by or config.get("start_from")
     if trained_by is not None:
@@ -126,7 +126,7 @@ def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme
         encoder.trained_at(length, positions.reach(length))
     elif any(getattr(part, "original_length", 0) is None for part in parts):
         raise ConfigError(
-            f"start_from={start_from}: nothing beside it says at which length it was trained; set "
+            f"start_from={start_from}: its training length is unknown; set "
             "encoding.original_length (or that of positions or model.logit_scale) in tokens."
         )
 

@@ -60,12 +60,12 @@ def check(config: DictConfig, hydra: Any) -> None:
     alone = hydra.mode != RunMode.MULTIRUN
     if alone and "launcher" in typed:
         raise ConfigError(
-            f"launcher={hydra.runtime.choices.launcher} starts the runs of a sweep, and this is one run; add -m, or "
+            f"launcher={hydra.runtime.choices.launcher} starts the runs of a sweep, but this is one run; add -m, or "
             "leave launcher out."
         )
     if "encoding" in typed and hydra.runtime.choices.get("recipe") is not None:
         raise ConfigError(
-            f"recipe={hydra.runtime.choices.recipe} has an encoding of its own, and its name would say another; leave "
+            f"recipe={hydra.runtime.choices.recipe} includes an encoding; leave "
             f"encoding={hydra.runtime.choices.encoding} out, or recipe."
         )
     profiled = any(str(key).startswith(("experiment/", "claim/")) for key in hydra.runtime.choices)

@@ -35,10 +35,10 @@ def check(hydra: Any) -> None:
     for override in typed(hydra):
         key = override.key_or_group
         if sweep and key == "hydra.run.dir":
-            raise ConfigError(f"{key} is the folder of one run, and this is a sweep; write hydra.sweep.dir=...")
+            raise ConfigError(f"{key} is the folder of one run, but this is a sweep; write hydra.sweep.dir=...")
         if not sweep and any(key == root or key.startswith(f"{root}.") for root in OF_SWEEPS):
             instead = "; a run's folder is hydra.run.dir" if key == "hydra.sweep.dir" else ""
-            raise ConfigError(f"{key} is read in a sweep, and this is one run; add -m, or leave it out{instead}.")
+            raise ConfigError(f"{key} is read in a sweep, but this is one run; add -m, or leave it out{instead}.")
         if (override.is_add() or override.is_force_add()) and not _known(key):
             raise ConfigError(f"{key} is a key that nothing reads; leave it out.")
 
@@ -63,7 +63,7 @@ def check_sweep(config: DictConfig, hydra: Any) -> None:
     here = place()
     if here is not None and here.world > 1:
         raise ConfigError(
-            f"a sweep starts the processes of each run by itself (trainer=ddp); run it without {here.launcher}."
+            f"a sweep itself starts the processes of each run (trainer=ddp); run it without {here.launcher}."
         )
     sweeper = hydra.sweeper
     if hydra.launcher is None or sweeper is None:
@@ -84,7 +84,7 @@ def _check_search(config: DictConfig, hydra: Any) -> None:
     direction = sweeper.get("direction", "minimize")
     if OmegaConf.is_list(direction) or getattr(direction, "name", str(direction)) != "minimize":
         raise ConfigError(
-            f"hydra.sweeper.direction={direction} would look for the worst or for nothing: a run answers with its "
+            f"hydra.sweeper.direction={direction} does not fit: a run returns its "
             "validation loss; write hydra.sweeper.direction=minimize."
         )
     if not [*_searched(hydra)]:

@@ -80,13 +80,13 @@ def _check_word(word: str, folder: Path) -> None:
         value = override.value() if not override.is_delete() else None
     except HydraException as error:
         raise ConfigError(
-            f"{folder / OVERRIDES_FILE} holds {word!r:.80}, which is no option; type all options again."
+            f"{folder / OVERRIDES_FILE} contains {word!r:.80}, which is no option; type all options again."
         ) from error
     named = [value] if override.key_or_group.endswith(TARGET) else [*_named(value)]
     harmless = all(isinstance(name, str) and under(name, SAFE) for name in named)
     if not harmless or re.search(r"\$\{[^}]*:", word):
         raise ConfigError(
-            f"{folder / OVERRIDES_FILE} holds {word!r:.80}, which may run any code; if the run is yours, type this "
+            f"{folder / OVERRIDES_FILE} contains {word!r:.80}, which may run any code; if the run is yours, type this "
             "option again."
         )
 
@@ -144,13 +144,13 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
         there = None if named is None else run_folder(named)
         if plain["force"] and there is not None and own is not None and there.resolve() == own.resolve():
             raise ConfigError(
-                f"force=true sets aside what is in {there}, and {key}={named} lies in it; leave force out, or choose "
+                f"force=true moves the content of {there}, which includes {key}={named}; leave force out, or choose "
                 "another hydra.run.dir."
             )
     folder = None if path is None else run_folder(path)
     old = {} if folder is None else settings(record_of(folder))
     if path is not None and start is not None and old.get("start_from") != start:
-        raise ConfigError("ckpt_path goes on with a run and start_from begins another; write one of them.")
+        raise ConfigError("ckpt_path continues a run and start_from begins another; set only one of them.")
     if folder is None:
         return
     new = settings(plain)
@@ -162,9 +162,9 @@ def check(plain: Mapping[str, Any], own: Path | None = None) -> None:
         if key not in MAY_DIFFER and old.get(key) != new.get(key):
             there = reading.plain_text(old.get(key))
             raise ConfigError(
-                f"ckpt_path={path} goes on with the run that wrote it, and {key} is {there!r} "
+                f"ckpt_path={path} continues the run that wrote it, but {key} is {there!r} "
                 f"there and {new.get(key)!r} here; leave out what sets it, or begin a new run with these weights by "
-                f"start_from={path} in place of ckpt_path."
+                f"start_from={path} instead of ckpt_path."
             )
 
 
@@ -174,5 +174,5 @@ def record_of(folder: Path) -> Any:
         return OmegaConf.to_container(reading.read_config(folder / CONFIG_FILE))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{folder / CONFIG_FILE} cannot be read ({error}), so the run cannot be gone on with."
+            f"{folder / CONFIG_FILE} cannot be read ({error}), so the run cannot be continued."
         ) from error

@@ -39,7 +39,7 @@ def check(config: DictConfig) -> dict[str, Any]:
         if watching is None:
             continue
         if not isinstance(watching, dict):
-            raise ConfigError(f"{group} must hold options by name, got {watching!r}; ~{group} leaves it out.")
+            raise ConfigError(f"{group} must be a group of options, got {watching!r}; ~{group} leaves it out.")
         for name, node in watching.items():
             _maker(f"{group}.{name}", node)
     for group in ("study", "stop"):
@@ -66,14 +66,14 @@ def _no_options(group: str, value: Any) -> None:
         near = get_close_matches(str(value).rpartition(".")[2].lower(), [*classes], n=1)
         write = f"optimizer._target_=torch.optim.{classes[near[0]] if near else 'AdamW'}"
     raise ConfigError(
-        f"{group} must hold options by name, got {value!r:.60}, and has no files to choose from; write {write}."
+        f"{group} must be a group of options, got {value!r:.60}, and it has no files to choose from; write {write}."
     )
 
 
 def _maker(name: str, node: Any, keys: tuple[str, ...] = ()) -> None:
     """Raise ConfigError unless the node is a mapping with `_target_` and these keys."""
     if not isinstance(node, dict):
-        raise ConfigError(f"{name} must hold options by name, got {node!r}; set one with {name}.OPTION=VALUE.")
+        raise ConfigError(f"{name} must be a group of options, got {node!r}; set one with {name}.OPTION=VALUE.")
     for key in ("_target_", *keys):
         if key not in node:
             raise ConfigError(f"{name} has no {key}, and a run needs it; leave ~{name}.{key} out.")

@@ -41,7 +41,7 @@ def check_options(words: list[str]) -> None:
             f"{wrong[0]} is no option of {TRAIN}; values of the config have no dashes: write {key}={value}."
         )
     if options.package and not options.cfg:
-        raise ConfigError(f"--package {options.package} chooses what --cfg shows, and nothing else; add --cfg job.")
+        raise ConfigError(f"--package {options.package} only changes what --cfg shows; add --cfg job.")
 
 
 def check_overrides(overrides: Collection[Override], configs: Path) -> None:
@@ -59,7 +59,7 @@ def check_overrides(overrides: Collection[Override], configs: Path) -> None:
             options = sorted(path.stem for path in (configs / group).glob("*.yaml"))
             _check_choice(group, override, options)
         if group.startswith("hydra.callbacks.summary") and "." not in group[len("hydra.callbacks.") :]:
-            raise ConfigError("hydra.callbacks.summary tells what became of a command's runs; leave it as it is.")
+            raise ConfigError("hydra.callbacks.summary reports the runs of a command; leave it unchanged.")
         if group == "name" and not override.is_delete() and not override.is_sweep_override():
             _check_name(override.value())
 

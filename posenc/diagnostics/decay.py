@@ -44,7 +44,7 @@ def decay(ratios: ArrayLike, flat: float = 0.95, floor: float = FLOOR) -> Decay:
     below = np.flatnonzero(y < np.log(floor))
     kept = y[: below[0]] if below.size else y
     if kept.size < 3:
-        raise ConfigError(f"decay: {kept.size} ratios lie above the floor {floor:g}, but a fit needs 3; start earlier.")
+        raise ConfigError(f"decay: {kept.size} ratios are above the floor {floor:g}, but a fit needs 3; start earlier.")
     layer = np.arange(kept.size)
     slope, start = np.polyfit(layer, kept, 1)
     (a, g), _ = curve_fit(_double, layer, kept, p0=(max(1e-3, -kept[0]), 2.0), bounds=((0, 0.1), (np.inf, 50)))

@@ -36,7 +36,7 @@ class ByLayers(Mixture):
             raise ConfigError(f"ByLayers: layers must be a list of names of parts, got {layers!r}.")
         for name in layers:
             if name not in self.parts:
-                raise ConfigError(f"ByLayers: layers names {name}, and the parts are {', '.join(self.parts)}.")
+                raise ConfigError(f"ByLayers: layers names {name}, but the parts are {', '.join(self.parts)}.")
         idle = [name for name in self.parts if name not in layers]
         if idle:
             raise ConfigError(f"ByLayers: no layer has the part {idle[0]}; add it to encoding.layers or leave it out.")

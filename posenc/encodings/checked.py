@@ -59,13 +59,13 @@ def _fit_heads(encoding: Hooks, q: Tensor, k: Tensor, positions: Positions) -> N
     if positions.keys is not None:
         positions.keys.fit(encoding, k)
         if not positions.among and (encoding.reads_input or "order" in encoding.depends_on):
-            raise ConfigError(f"{type(encoding).__name__} reads the tokens in their order; keys of others have none.")
+            raise ConfigError(f"{type(encoding).__name__} reads tokens in order; keys of another sequence have none.")
     heads = getattr(encoding, "num_heads", q.shape[1])
     same = q.shape[:2] == k.shape[:2] and q.shape[3:] == k.shape[3:]
     if not same or q.shape[1] != heads or (positions.keys is None and q.shape[2] != k.shape[2]):
         raise ConfigError(
             f"{type(encoding).__name__}: queries {tuple(q.shape)} and keys {tuple(k.shape)} must have one shape, "
-            f"(batch, heads, length, width), of {heads} heads; keys that are more have positions of their own, as in "
+            f"(batch, heads, length, width), of {heads} heads; additional keys need positions, as in "
             f"Positions.arange({k.shape[2]}).last({min(q.shape[2], k.shape[2])})."
         )
 

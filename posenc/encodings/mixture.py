@@ -27,7 +27,7 @@ class Mixture(PositionalEncoding):
         super().__init__()
         name = type(self).__name__
         if not isinstance(parts, Mapping) or not parts:
-            raise ConfigError(f"{name}: parts must be encodings by name, got {parts!r:.60}.")
+            raise ConfigError(f"{name}: parts must be named encodings, got {parts!r:.60}.")
         for key, part in parts.items():
             if not isinstance(part, PositionalEncoding):
                 raise ConfigError(f"{name}: part {key} must be an encoding, got {part!r:.60}.")
@@ -74,7 +74,7 @@ class Mixture(PositionalEncoding):
         places = {part.inject: part for part in parts if "embed" in part.hooks}
         if len(places) > 1:
             said = " and ".join(f"{type(part).__name__} at {place}" for place, part in places.items())
-            raise ConfigError(f"{type(self).__name__}: {said}: one layer embeds at one place; leave out one of them.")
+            raise ConfigError(f"{type(self).__name__}: {said}: a layer embeds at one place only; leave one out.")
         return next(iter(places), parts[0].inject)
 
     def built_as_its_parts(self, *names: str) -> None:

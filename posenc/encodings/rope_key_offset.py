@@ -41,7 +41,7 @@ class KeyOffsetRotaryPositionalEncoding(RotaryPositionalEncoding):
         still[: self.width] = ~turns
         if not still.any():
             raise ConfigError(
-                f"{type(self).__name__} moves keys where they do not turn, and with kept={kept:g} and "
+                f"{type(self).__name__} shifts the parts of keys that do not rotate, but with kept={kept:g} and "
                 f"rotated={rotated} all turn; set encoding.kept=0.5."
             )
         self.register_buffer("still", still, persistent=False)

@@ -57,7 +57,7 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
             if value is not None:
                 checks.number(self, low=0, high=1e6, open_low=True, **{name: value})  # pyright: ignore[reportArgumentType]
         if (mscale is None) != (mscale_all_dim is None):
-            raise ConfigError(f"{type(self).__name__}: mscale and mscale_all_dim count together; set both, or neither.")
+            raise ConfigError(f"{type(self).__name__}: mscale and mscale_all_dim work together; set both, or neither.")
         if attention_factor is not None and mscale is not None:
             raise ConfigError(
                 f"{type(self).__name__}: attention_factor or mscale and mscale_all_dim make f; leave one."

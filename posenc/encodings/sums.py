@@ -44,7 +44,7 @@ class Sum(Mixture):
             if q.shape[-1] != width:
                 raise ConfigError(
                     f"Sum: {type(part).__name__} rotates queries that another part has widened from {width} to "
-                    f"{q.shape[-1]}; put the one that widens them behind it, or leave one out."
+                    f"{q.shape[-1]}; put the widening part after it, or leave one out."
                 )
             q, k = part.rotate(x, q, k, positions)
         return q, k

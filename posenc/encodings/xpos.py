@@ -62,6 +62,6 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
         most = 2 * LARGEST_EXPONENT * self.scale / math.log((1 + self.gamma) / self.gamma)
         if apart > most:
             raise UndefinedAtLength(
-                f"{type(self).__name__}: positions {apart:g} apart leave float32, at most {most:.0f} are possible; "
+                f"{type(self).__name__}: positions {apart:g} apart exceed float32, at most {most:.0f} are possible; "
                 "raise encoding.scale."
             )

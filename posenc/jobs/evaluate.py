@@ -58,7 +58,7 @@ def show(runs: Sequence[Path], words: Sequence[str] = (), lengths: str | None = 
 
 def _lengths(text: str, words: Sequence[str]) -> list[int]:
     if any(word.lstrip("+").startswith(f"{LENGTHS}=") for word in words):
-        raise ConfigError(f"--lengths and {LENGTHS} both say where the run is tested; leave one out.")
+        raise ConfigError(f"--lengths and {LENGTHS} both set the test lengths; leave one out.")
     try:
         return [int(each) for each in text.split(",")]
     except ValueError as error:
@@ -149,7 +149,7 @@ def evaluate(evaluation: Evaluation, alone: bool = True) -> dict[str, Any]:
     with lock_folder(folder, wait=False):
         there = _read(folder)
         if (there is None or "evaluated" not in there) and _is_run(folder):
-            raise ConfigError(f"{folder} holds something else than an evaluation, which would be overwritten; move it.")
+            raise ConfigError(f"{folder} is no evaluation, and its content would be overwritten; move the folder.")
         record |= test(parts)
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": outcome.versions()}
         (folder / RESULT).unlink(missing_ok=True)

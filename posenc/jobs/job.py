@@ -65,11 +65,11 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
     if _value(config, "study") is not None and not alone:
-        raise ConfigError("a study takes its seeds by itself (study.seeds) and is not swept; run it without -m.")
+        raise ConfigError("a study has its own seeds (study.seeds), so it is no sweep; run it without -m.")
     if _value(config, "study") is not None and _value(config, "ledger") is not None:
-        raise ConfigError("a study measures anew and takes nothing from a ledger; leave ledger out.")
+        raise ConfigError("a study does not read a ledger; leave ledger out.")
     if _value(config, "study") is not None and here is not None and here.world > 1:
-        raise ConfigError(f"a study starts its processes by itself; run it without {here.launcher}.")
+        raise ConfigError(f"a study itself starts its processes; run it without {here.launcher}.")
     if journal is not None:
         journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
     record = known(config)
@@ -177,7 +177,7 @@ def in_ledger(plain: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
     path = Path(to_absolute_path(str(plain["ledger"])))
     if plain["trainer"]["precision"] == "auto":
         raise ConfigError(
-            "a ledger holds runs of many machines, and trainer.precision=auto is not the same on each; add "
+            "a ledger holds runs of many machines, on which trainer.precision=auto may differ; add "
             "trainer.precision=32-true, or leave ledger out."
         )
     from posenc.report.reading import ledger  # imports pandas, which nothing else here needs

@@ -64,7 +64,7 @@ class PublishedClaim:
         if REPRODUCED not in possible or not against:
             lacking = "be refuted" if REPRODUCED in possible else "hold"
             raise ConfigError(
-                f"claim '{self.judged.statement}' cannot {lacking}, whatever is measured "
+                f"claim '{self.judged.statement}' cannot {lacking} with any measurement "
                 f"({', '.join(sorted(possible))}); change its gate, direction or smallest_effect."
             )
 
@@ -103,7 +103,7 @@ class PublishedClaim:
         """The arm of a run; None if it belongs to none. Raises ConfigError if it belongs to two."""
         fits = [name for name, words in self.arms.items() if all(_value(run, key) == words[key] for key in words)]
         if len(fits) > 1:
-            raise ConfigError(f"{run.name} is of the arms {' and '.join(fits)}; say more of each in claim.arms.")
+            raise ConfigError(f"{run.name} fits the arms {' and '.join(fits)}; describe the arms so that one fits.")
         return fits[0] if fits else None
 
     def verdict(self, found: Measurements) -> Verdict:

@@ -40,7 +40,7 @@ def claim_of(file: Path) -> PublishedClaim:
     """The claim in configs/claim/NAME.yaml. Raises ConfigError if the file has no claim."""
     node = node_of(file)
     if "claim" not in node:
-        raise ConfigError(f"{file} holds no claim; docs/own_claim.md says what one is made of.")
+        raise ConfigError(f"{file} contains no claim; docs/own_claim.md describes one.")
     return instantiate(node.claim, _convert_="all")  # the file belongs to posenc, and tests check it
 
 

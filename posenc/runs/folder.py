@@ -122,7 +122,7 @@ def refuse_links(folder: Path) -> None:
             links = sorted(entry.name for entry in found if entry.is_symlink())
         if links:
             raise ConfigError(
-                f"{here / links[0]} is a link: what is written through it would land elsewhere; remove it, or choose "
+                f"{here / links[0]} is a link, so files would be written to another place; remove it, or choose "
                 "another folder (hydra.run.dir, in a sweep hydra.sweep.dir)."
             )
 
@@ -140,13 +140,13 @@ def _look(
     finished = result is not None and result["status"] in FINISHED
     if _shared_before(folder, (result or {}).get("config_hash") or begun(folder).get("config_hash")):
         raise ConfigError(
-            f"{folder} holds a run of an earlier posenc, in which all layers shared the encoding's weights by default, "
-            "and each has its own now; choose another folder, or replace the run with force=true."
+            f"{folder} contains a run of an earlier posenc, in which all layers shared the encoding's weights by "
+            "default; now each has its own. Choose another folder, or replace the run with force=true."
         )
     theirs = _hash_of(folder) or (result or {}).get("config_hash")
     if theirs != digest and (finished or theirs not in former or _hash_of(folder) is not None):
         raise ConfigError(
-            f"{folder} already holds a run of another config, which would be overwritten; choose another "
+            f"{folder} already contains a run of another config, which would be overwritten; choose another "
             "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
         )
     found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
@@ -166,7 +166,7 @@ def same_data(folder: Path, was: str | None, now: str | None) -> None:
     """Raise ConfigError if the data of the run in `folder` have changed. None means not known."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
-            f"{folder} holds a run on other data: what dataset.path names had the digest {was} then and has {now} now; "
+            f"{folder} contains a run on other data: the data at dataset.path had the digest {was} and now have {now}; "
             "put the former data back, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
             "force=true."
         )
@@ -176,8 +176,8 @@ def _same_start(folder: Path, was: str | None, now: str | None) -> None:
     """Raise ConfigError if the checkpoint that the run in `folder` started from has changed. None means not known."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
-            f"{folder} holds a run that began with other weights: what start_from names had the digest {was} then and "
-            f"has {now} now; put the former checkpoint back, choose another hydra.run.dir (or hydra.sweep.dir), or "
+            f"{folder} contains a run that began with other weights: the file at start_from had the digest {was} and "
+            f"now has {now}; put the former checkpoint back, choose another hydra.run.dir (or hydra.sweep.dir), or "
             "replace the run with force=true."
         )
 
@@ -201,7 +201,7 @@ def same_layout(path: Path, record: Any) -> None:
     why = other_layout(record) if isinstance(record, dict) else None
     if why is not None:
         raise ConfigError(
-            f"{path} is not touched: {why}, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
+            f"{path} is kept: {why}, choose another hydra.run.dir (or hydra.sweep.dir), or replace the run with "
             "force=true."
         )
 

@@ -90,12 +90,12 @@ def _measure(text: str) -> None:
             if len(sizes) > MAX_DEPTH:
                 raise _TooLarge("it is nested too deeply")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-            raise _TooLarge("it holds aliases or tags, which no record does")
+            raise _TooLarge("it contains aliases or tags, which no record does")
         if isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
             if event.value == "<<":
-                raise _TooLarge("it holds a merge of mappings, which no record does")
+                raise _TooLarge("it contains a merge of mappings, which no record does")
             if len(event.value) > MAX_DIGITS and event.value[0] in "+-0123456789":
-                raise _TooLarge("it holds a number that is too long")
+                raise _TooLarge("it contains a number that is too long")
 
 
 def read_config(path: Path) -> DictConfig:
@@ -108,7 +108,7 @@ def read_config(path: Path) -> DictConfig:
     if not isinstance(found, dict):
         raise ValueError("it is no group of options")
     if "${" in json.dumps(found, default=str, skipkeys=True):
-        raise ValueError("it is not resolved: it holds ${")
+        raise ValueError("it is not resolved: it contains ${")
     try:
         plain = OmegaConf.to_container(OmegaConf.create(text))
         return cast(DictConfig, OmegaConf.create(renamed(plain, now)))

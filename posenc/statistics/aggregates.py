@@ -91,7 +91,7 @@ def _rows(owner: str, scores: Scores, level: float, resamples: int) -> list[np.n
     check_level(owner, level)
     positive(owner, resamples=resamples)
     if not len(scores):
-        raise ConfigError(f"{owner}: scores must hold at least one task, got none; give one row of seeds for each.")
+        raise ConfigError(f"{owner}: scores must have at least one task, got none; give one row of seeds for each.")
     return [sample(owner, "each row of scores", row) for row in scores]
 
 

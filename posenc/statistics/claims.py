@@ -217,4 +217,4 @@ def _read(kind: Any, name: str, values: Mapping[str, Any]) -> Any:
         return kind(**values)
     except TypeError as error:
         known = ", ".join(kind.__dataclass_fields__)
-        raise ConfigError(f"claim: {name}={dict(values)} is not complete; it is made of {known}.") from error
+        raise ConfigError(f"claim: {name}={dict(values)} is not complete; it needs {known}.") from error

@@ -45,7 +45,7 @@ class Measurements:
         """Add one number. Raises ConfigError if there is a number for the same place already."""
         sample = self._samples[quantity, arm, at]
         if seed in sample:
-            raise ConfigError(f"{quantity!r} of {arm!r} at {at} is there twice for the seed {seed}.")
+            raise ConfigError(f"{quantity!r} of {arm!r} at {at} occurs twice for the seed {seed}.")
         sample[seed] = float(value)
 
     def extend(self, rows: Iterable[tuple[str, str, float, int, float]]) -> None:

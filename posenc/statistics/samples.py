@@ -30,10 +30,10 @@ def sample(owner: str, name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise ConfigError(f"{owner}: {name} must be numbers, one a seed, got {values!r}.") from None
+        raise ConfigError(f"{owner}: {name} must be numbers, one for each seed, got {values!r}.") from None
     if array.ndim != 1 or not array.size:
         raise ConfigError(
-            f"{owner}: {name} must be one row of at least one number, got shape {array.shape}; give one value a seed."
+            f"{owner}: {name} must be one row of one or more numbers, got shape {array.shape}; give one for each seed."
         )
     if not np.isfinite(array).all():
         place = int(np.argmin(np.isfinite(array)))

@@ -63,7 +63,7 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
         data = read_bytes(path, most, follow=follow)
         body, digest = memoryview(data)[:-DIGITS], data[-DIGITS:]
         if body[-len(MARK) :] == MARK and hashlib.blake2b(body, digest_size=DIGITS // 2).hexdigest().encode() != digest:
-            raise Damaged("its digest is another")
+            raise Damaged("its digest differs")
         members = _members(data)
         state = unpickle.load(members.pop("data.pkl"), _storages(members))
     except (Damaged, OSError):
@@ -73,7 +73,7 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
         known = isinstance(error, ValueError) or type(error).__module__ == "zipfile"
         raise Damaged(said[:MAX_REASON] if known and said else "its pickle makes no sense") from error
     if not isinstance(state, dict):
-        raise Damaged(f"it holds a {type(state).__name__}")
+        raise Damaged(f"it contains a {type(state).__name__}")
     return state
 
 
@@ -87,9 +87,9 @@ def _members(data: bytes) -> dict[str, bytes]:
         if data[end - 2 : end] != struct.pack("<H", len(archive.comment)):  # zipfile accepts a cut-off comment
             raise Damaged("its end is cut off")
         if archive.comment and archive.comment[: len(MARK)] != MARK:
-            raise Damaged("its checksums are others")
+            raise Damaged("its checksums differ")
         if any(each.compress_type != zipfile.ZIP_STORED or each.compress_size != each.file_size for each in found):
-            raise Damaged("a member of it is compressed, as no checkpoint's is")
+            raise Damaged("a member of it is compressed, unlike in a checkpoint")
         if sum(each.file_size for each in found) > len(data) or len({each.filename for each in found}) < len(found):
             raise Damaged("members of it overlap")
         members = {each.filename.partition("/")[2]: archive.read(each) for each in found}

@@ -246,7 +246,7 @@ def _same_optimizer(path: str, states: Sequence[Any], module: L.LightningModule)
         same = False
     if not same:
         raise ConfigError(
-            f"ckpt_path={path} holds the state of another optimizer; use the optimizer of the run that wrote it (its "
+            f"ckpt_path={path} contains the state of another optimizer; use the optimizer of its run (in "
             ".hydra/config.yaml)."
         )
 

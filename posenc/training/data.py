@@ -137,12 +137,12 @@ class SequenceData(L.LightningDataModule):
         if train_size is not None:
             if batch_size > train_size:
                 raise ConfigError(
-                    f"SequenceData: a batch of {batch_size} sequences is more than the {train_size} of train_size; "
+                    f"SequenceData: a batch of {batch_size} sequences exceeds train_size {train_size}; "
                     f"set data.batch_size={train_size} or less."
                 )
             if task.length[0] != longest:
                 raise ConfigError(
-                    f"SequenceData: a fixed training set is drawn at one length, and dataset.length is {task.length}; "
+                    f"SequenceData: a fixed training set needs one length, but dataset.length is {task.length}; "
                     f"set dataset.length={longest}, or leave data.train_size out."
                 )
         self.task, self.seed = task, seed

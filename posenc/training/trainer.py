@@ -123,7 +123,7 @@ def make_trainer(
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
             raise ConfigError(
                 "callbacks: GradientAccumulationScheduler is not supported: a run that is stopped between two batches "
-                "of one step could not go on as if it had not been stopped; raise data.batch_size instead."
+                "of one step could not be resumed exactly; raise data.batch_size instead."
             )
     precision = automatic(accelerator) if precision == "auto" else precision
     here = place()

@@ -80,7 +80,7 @@ def _measure(value: Any, known: dict[int, int], depth: int) -> int:
         size = 1 + sum(_measure(child, known, depth + 1) for child in children) if depth < MAX_DEPTH else MAX_VALUES + 1
         known[id(value)] = size
     if size > MAX_VALUES:
-        raise Unknown("it holds more values than a checkpoint does, or holds itself")
+        raise Unknown("it contains more values than a checkpoint, or contains itself")
     return size
 
 
@@ -96,7 +96,7 @@ class _Machine:
         """Run the pickle. Returns the only value on the stack at the end."""
         for number, (code, argument, _) in enumerate(pickletools.genops(data)):
             if number > MAX_VALUES:
-                raise Unknown("it holds more values than a checkpoint does")
+                raise Unknown("it contains more values than a checkpoint")
             if code.name in VALUES:
                 self.stack.append(argument)
             elif code.name in MADE:
@@ -104,7 +104,7 @@ class _Machine:
             elif code.name in CODES:
                 CODES[code.name](self, argument)
             elif code.name != "STOP":  # STOP is the last code; genops raises without it
-                raise Unknown(f"it holds {code.name}, which no checkpoint of plain values and tensors does")
+                raise Unknown(f"it contains {code.name}, which no checkpoint of plain values and tensors does")
         (found,) = self.stack
         return found
 

@@ -178,5 +178,5 @@ def test_decay_is_named(ratios: list[float], kind: str, order: float) -> None:
 
 
 def test_decay_stops_at_the_floor_and_needs_three() -> None:
-    with pytest.raises(ConfigError, match="2 ratios lie above the floor 1e-13"):
+    with pytest.raises(ConfigError, match="2 ratios are above the floor 1e-13"):
         decay([1.0, 1e-5, 1e-20, 0.5])

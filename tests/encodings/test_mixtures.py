@@ -146,7 +146,7 @@ def test_patterns_that_do_not_fit_are_refused() -> None:
     rope, none = RotaryPositionalEncoding(D, H), PositionalEncoding()
     with pytest.raises(ConfigError, match=r"4 layers and does not fill 6 .*multiple of 4, or give 6"):
         model(ByLayers({"rope": rope, "none": none}, RNOPE), layers=6)
-    with pytest.raises(ConfigError, match=r"layers names nope, and the parts are rope, none"):
+    with pytest.raises(ConfigError, match=r"layers names nope, but the parts are rope, none"):
         ByLayers({"rope": rope, "none": none}, ["rope", "nope"])
     with pytest.raises(ConfigError, match=r"no layer has the part none"):
         ByLayers({"rope": rope, "none": none}, ["rope"])

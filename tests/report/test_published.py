@@ -166,7 +166,7 @@ def test_a_run_of_two_arms_is_refused(run: Make, root: Path) -> None:
     run("rope", 0, 1.0)
     words: dict[str, Any] = WORDS | {"arms": {"rope": {"encoding": "rope"}, "none": {"seed": 0}}}
     both = PublishedClaim(**words, judged=Claim(**CLAIM))
-    with pytest.raises(ConfigError, match="is of the arms rope and none"):
+    with pytest.raises(ConfigError, match="fits the arms rope and none"):
         both.measured(read_runs(root))
 
 

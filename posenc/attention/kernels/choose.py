@@ -202,7 +202,7 @@ def check_softmax(attention: str, sinks: bool, cap: bool) -> None:
     for asked, what, known in ((sinks, "sinks=true", SINKS), (cap, "soft_cap", CAP)):
         if asked and attention not in known:
             raise ConfigError(
-                f"model.attention={attention} does not know model.{what}; set model.attention to one of "
+                f"model.attention={attention} does not support model.{what}; set model.attention to one of "
                 f"{', '.join(known)}."
             )
 

@@ -40,7 +40,7 @@ def check_training(device: torch.device) -> None:
     """Raise ConfigError unless the device is a CUDA GPU."""
     if device.type != "cuda":
         raise ConfigError(
-            f"model.attention=flex trains on CUDA GPUs only, and this run is on {device.type}, for which torch has no "
+            f"model.attention=flex trains on CUDA GPUs only, but this run is on {device.type}, for which torch has no "
             "backward pass of it; set model.attention=auto."
         )
 

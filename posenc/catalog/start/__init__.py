@@ -15,9 +15,7 @@ def show(folder: Path) -> None:
     names = sorted(path.relative_to(FILES) for path in FILES.rglob("*") if path.suffix in (".py", ".yaml"))
     there = [str(folder / name) for name in names if (folder / name).exists()]
     if there:
-        raise ConfigError(
-            f"{there[0]} is there already and nothing is overwritten; begin in an empty folder: init DIR."
-        )
+        raise ConfigError(f"{there[0]} exists already, and nothing is overwritten; begin in an empty folder: init DIR.")
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(FILES / name, folder / name)

@@ -261,7 +261,7 @@ def _read_result(path: Path) -> dict[str, Any] | None:
     try:
         result = plain_text(read_json(path))
     except json.JSONDecodeError as error:
-        raise ValueError("is not JSON, probably cut off while it was copied: left out") from error
+        raise ValueError("is not JSON; perhaps its end was lost in a copy: left out") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"cannot be read ({why}): left out") from error

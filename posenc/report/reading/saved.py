@@ -131,7 +131,7 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
         groups: dict[str, list[dict[str, str]]] = {}
         for place, row in enumerate(reader):
             if None in row or None in row.values():
-                raise ConfigError(f"{name} is damaged: row {place + 2} has not as many fields as the heading.")
+                raise ConfigError(f"{name} is damaged: row {place + 2} has more or fewer fields than the heading.")
             if place >= MAX_ROWS:
                 raise ConfigError(f"{name} has more than {MAX_ROWS:,} rows, too many for a table of runs.")
             plain = {key: _uncell(plain_text(value)) for key, value in row.items()}

@@ -162,7 +162,7 @@ def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
     """
     if not again and any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(
-            f"{folder} already holds a run, which would be overwritten; choose another hydra.run.dir "
+            f"{folder} already contains a run, which would be overwritten; choose another hydra.run.dir "
             "(or hydra.sweep.dir), or delete the folder."
         )
     ledger = Ledger.open(folder / ANSWERS, identity, is_row)

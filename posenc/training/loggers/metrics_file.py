@@ -63,7 +63,7 @@ class MetricsFile(Logger):
             return
         except ValueError as error:
             raise ConfigError(
-                f"{self.path} cannot be read ({error}); remove it to go on without the rows so far."
+                f"{self.path} cannot be read ({error}); remove it to continue without the rows so far."
             ) from error
         columns, kept, damaged = whole_rows(text, steps)
         if damaged:

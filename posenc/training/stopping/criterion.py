@@ -48,7 +48,7 @@ class Criterion(EarlyStopping):
             raise ConfigError(
                 f"stop: {type(self).__name__} needs {self.least} validations before the decay, one every {every} steps "
                 f"(trainer.validate_every); the decay takes the last {self.decay_steps} (stop.decay_steps) of "
-                f"trainer.max_steps={steps}, and {max(0, constant)} are left; raise trainer.max_steps, or lower "
+                f"trainer.max_steps={steps}, so {max(0, constant)} are left; raise trainer.max_steps, or lower "
                 "trainer.validate_every or stop.decay_steps."
             )
         self._last = constant
@@ -120,8 +120,8 @@ class Solved(Criterion):
         length = module.task.length[1]
         if skill_of(1.0, *module.ceilings[length]) is None:
             raise ConfigError(
-                f"stop=solved waits for a validation skill, and {module.task} has none at length {length} with this "
-                "model, since its ceilings are not known or are equal; write stop=plateau, which looks at the loss."
+                f"stop=solved needs a validation skill, but {module.task} has none at length {length} with this "
+                "model, because its ceilings are unknown or equal; write stop=plateau, which uses the loss."
             )
         super().take(module, trainer)
 
