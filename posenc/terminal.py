@@ -41,7 +41,7 @@ class LastingFile(io.FileIO):
             os.close(handle)
             self.lost = error.errno not in READER_GONE
             if self.lost and self.fileno() == 1:
-                print(f"the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr)
+                print(f"the output cannot be written ({error.strerror}); work continues without it", file=sys.stderr)
             return len(data)
 
 

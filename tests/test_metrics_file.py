@@ -51,7 +51,7 @@ def test_a_comma_too_many_is_set_aside_and_said(tmp_path: Path, capsys: pytest.C
     log.begin(5)
     assert [row["step"] for row in rows_of(path)] == ["0", "3", "4"]
     assert (tmp_path / "metrics_damaged.csv").read_text() == '1.4,,1\n"1.3,2\n1.1,99\n'
-    assert "3 rows are damaged and set aside in metrics_damaged.csv" in capsys.readouterr().out
+    assert "3 rows are damaged and moved to metrics_damaged.csv" in capsys.readouterr().out
     path.write_text("loss,sXep\n1.5,0\n")  # no row can be placed
     log.begin(5)
     log.log_metrics({"loss": 1.0}, 5)

@@ -57,7 +57,7 @@ def test_a_reader_that_has_gone_and_a_full_disk_stop_no_work(tmp_path: Path) -> 
     with Path("/dev/full").open("w") as full:
         done = script(work, stdout=full)
     assert done.returncode == 0
-    assert done.stderr == b"the output cannot be written (No space left on device); the work goes on without it\n"
+    assert done.stderr == b"the output cannot be written (No space left on device); work continues without it\n"
     assert (tmp_path / "done").exists()
 
 

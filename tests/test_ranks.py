@@ -106,7 +106,7 @@ def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
     os.kill(one, signal.SIGKILL)
     assert first.wait(LIMIT) == 1
     said = log.read_text()
-    assert "process rank1 ended by SIGKILL; the same command goes on" in said
+    assert "process rank1 ended by SIGKILL; the same command continues" in said
     assert "Traceback" not in said
     assert result(tmp_path / "run")["status"] == "failed"
     assert not (tmp_path / "run" / HOLDER).exists()
@@ -119,7 +119,7 @@ def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
     assert not any(alive(each) for each in own)
     assert result(tmp_path / "run")["status"] == "interrupted"
     assert "stopped by SIGINT" in log.read_text()
-    assert f"to go on    python {TRAIN}" in log.read_text()
+    assert f"continue    python {TRAIN}" in log.read_text()
 
 
 def free_port() -> int:
@@ -153,8 +153,8 @@ def test_two_nodes_are_as_one_process_and_one_is_killed(command: Launch, tmp_pat
     os.kill(holder(two), signal.SIGKILL)
     assert [each.wait(LIMIT) for each in first] == [1, 1]
     said = (tmp_path / "first1").read_text()
-    assert "process rank1 ends, for another one has" in said
-    assert "the same command goes on from the last checkpoint" in said
+    assert "process rank1 ends, because another one has ended" in said
+    assert "the same command continues from the last checkpoint" in said
     assert not (two / "result.json").exists()
     assert [each.wait() for each in nodes("again")] == [0, 0], (tmp_path / "again0").read_text()
     same(one, two)

@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_means_from_the_one_before(command: Launch, tmp_pat
     launched = python(TRAIN, *line, f"hydra.run.dir={folder}")
     assert launched.returncode == 0, launched.stderr
     assert "is not a whole checkpoint of posenc" in launched.stdout
-    assert f"Going on from {checkpoints / 'previous.ckpt'}" in launched.stdout
+    assert f"Continuing from {checkpoints / 'previous.ckpt'}" in launched.stdout
     assert differences(outcome(whole), outcome(folder)) == []
 
 

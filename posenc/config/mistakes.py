@@ -52,7 +52,7 @@ def mistakes(configs: Path) -> Iterator[None]:
             BROKEN_OFF.pop()()
         reason = (str(error).strip().splitlines() or [""])[0]
         print(f"error: the process of a run died ({type(error).__name__}: {reason})", file=sys.stderr)
-        print("what is finished is kept: the same command goes on with the rest.", file=sys.stderr)
+        print("finished runs are kept: the same command continues with the rest.", file=sys.stderr)
         sys.exit(1)
 
 

@@ -52,8 +52,8 @@ def job(config: DictConfig) -> float | None:
             return _job(config, here, tell)
     why = ranks.follow(here, Path(HydraConfig.get().runtime.output_dir))
     if why is not None:
-        print(f"process rank{here.rank} ends, for another one has: {why}", file=sys.__stderr__)
-        print("the same command goes on from the last checkpoint", file=sys.__stderr__, flush=True)
+        print(f"process rank{here.rank} ends, because another one has ended: {why}", file=sys.__stderr__)
+        print("the same command continues from the last checkpoint", file=sys.__stderr__, flush=True)
         time.sleep(PATIENCE)
         sys.exit(1)
     return None
@@ -96,7 +96,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
                 folder.rmdir()  # Hydra has made it
             result = there
             if alone:
-                print(f"this run is in the ledger {plain['ledger']}; force=true runs it anew")
+                print(f"this run is in the ledger {plain['ledger']}; force=true runs it again")
                 Console().print(summary.line(folder, result), soft_wrap=True, highlight=False)
                 return objective(result)
             assert journal is not None
@@ -126,7 +126,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     if alone:
         summary.print_run(folder, result)
         if signum is not None:
-            print(f"to go on    {_again(folder)}", flush=True)
+            print(f"continue    {_again(folder)}", flush=True)
             sys.exit(128 + signum)
         if result["status"] != "completed":
             sys.exit(1)
@@ -134,7 +134,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     if journal is not None:
         journal.note(hydra.job.num, result["status"], began=began, skipped=skipped, folder=str(folder), result=result)
     if signum is not None:
-        print("the same command goes on from here", flush=True)
+        print("the same command continues from here", flush=True)
         sys.exit(128 + signum)
     return objective(result)
 
@@ -212,7 +212,7 @@ def at_work(
                 same_data(found.folder, recorded, make(config, "dataset").digest)
             found.complete(found.finished["status"])  # the process may have been killed before this line
             if alone:
-                print("this run is finished: what follows is its result; force=true runs it anew")
+                print("this run is finished, and its result follows; force=true runs it again")
             return found.finished, None, True
         if tell is None:
             return record, None, False
@@ -221,7 +221,7 @@ def at_work(
         result, signum = run(config, found, record, alone, tell)
         found.complete(result["status"])
         if found.before is not None:
-            print(f"the result that force=true was to replace is kept in {found.before}")
+            print(f"the result that force=true would replace is kept in {found.before}")
         return result, signum, False
 
 

@@ -35,7 +35,7 @@ def reason(error: Exception, parts: Parts | None) -> str:
         return memory.explain(error, parts.module, parts.data)
     if place() is not None and lost(error):
         why = str(error).partition("\n")[0]
-        return f"another process of the run has ended ({why}); the same command goes on from the last checkpoint"
+        return f"another process of the run has ended ({why}); the same command continues from the last checkpoint"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'} could not be written or read: {error.strerror}"
     return f"{type(error).__name__}: {error}"

@@ -118,7 +118,7 @@ def prepare(config: DictConfig, found: RunFolder, stop: GracefulStop) -> tuple[P
         own, steps, wrong = usable(found.resume, parts.module)
         for words in wrong:
             words = reading.plain_text(words)
-            print(f"{words} {f'Going on from {own}.' if own else 'Training from the start.'}", flush=True)
+            print(f"{words} {f'Continuing from {own}.' if own else 'Training from the start.'}", flush=True)
         checkpoint = checkpoint if own is None else str(own)
     if checkpoint is None and config.get("start_from") is not None:  # a checkpoint already contains these weights
         load_weights(config.start_from, parts.module)

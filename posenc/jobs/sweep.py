@@ -183,12 +183,12 @@ class SweepSummary(Callback):
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
             trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
-            print(f"{skipped} of {len(ended)} runs were finished before, {trained}; force=true runs them anew")
+            print(f"{skipped} of {len(ended)} runs were finished already, {trained}; force=true runs them again")
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:
             word = "job" if lost == 1 else "jobs"
             why = f"their processes died, or could not write to {root}"
-            print(f"{lost} {word} left no result: {why}. The same command runs what is missing.")
+            print(f"{lost} {word} left no result: {why}. The same command runs the missing runs.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
 
 

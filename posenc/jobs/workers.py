@@ -123,7 +123,7 @@ def _ended(
         said: Any = process.message
         why = said["message"] if isinstance(said, dict) else said
         how = f"by {process.signal_name()}" if process.exitcode < 0 else f"with {why}"
-        error = f"process rank{rank} ended {plain_text(how)}; the same command goes on from the last checkpoint"
+        error = f"process rank{rank} ended {plain_text(how)}; the same command continues from the last checkpoint"
         result |= {"status": "failed", "error": error}
         with lock_folder(folder, wait=True):  # rank 0 may have ended before it wrote a result
             write_result(folder, result)

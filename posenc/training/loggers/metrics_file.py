@@ -71,7 +71,7 @@ class MetricsFile(Logger):
             with self._open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
                 file.writelines(f"{line}\n" for line in damaged)
             rows = "1 row is" if len(damaged) == 1 else f"{len(damaged):,} rows are"
-            print(f"{self.path}: {rows} damaged and set aside in {aside.name}; the run goes on.", flush=True)
+            print(f"{self.path}: {rows} damaged and moved to {aside.name}; the run continues.", flush=True)
         self._columns = columns
         self._write(kept)
 
