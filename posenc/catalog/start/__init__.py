@@ -1,4 +1,4 @@
-"""`python -m posenc init`: a folder of the user's with an encoding and a task of his own, ready to train."""
+"""`python -m posenc init` writes the user's first own encoding and task into a folder."""
 
 import shutil
 from pathlib import Path
@@ -7,11 +7,11 @@ from posenc.checks import ConfigError
 from posenc.terminal import TRAIN
 
 FILES = Path(__file__).with_name("files")
-"""The encoding of docs/own_encoding.md and the task of docs/own_task.md, as they stand there."""
+"""The encoding of docs/own_encoding.md and the task of docs/own_task.md."""
 
 
 def show(folder: Path) -> None:
-    """Copy the files into `folder` and say what to type. Raises ConfigError before any work where one is there."""
+    """Copy the files into `folder`, and print the command to train. Raises ConfigError if one of them exists."""
     names = sorted(path.relative_to(FILES) for path in FILES.rglob("*") if path.suffix in (".py", ".yaml"))
     there = [str(folder / name) for name in names if (folder / name).exists()]
     if there:
