@@ -198,7 +198,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("encoding=t5",), "encoding=t5: .*run0 has no parameters encoder.encodings.0.*An evaluation changes no"),
     (("model.mlp_ratio=2",), r"has encoder.blocks.0\S* of shape \(64,\), but this config needs \(32,\)"),
     (("model.norm=none",), "has parameters encoder.*norm.*, which this config does not use"),
-    (("dataset=parity", "dataset.length=8"), "dataset.length=8: an evaluation cannot change the training length"),
+    (("dataset=parity", "dataset.length=8"), "dataset.length=8: an evaluation cannot change the trained length"),
     (("dataset=induction",), r"dataset=induction: .* has \d+ tokens, but .*run0 was trained on 5; choose a task"),
     (("optimizer.lr=1",), "optimizer.lr is read by training alone, and an evaluation trains nothing; leave it out"),
     (("seed=3",), "seed is read by training alone"),

@@ -145,7 +145,7 @@ def test_mistakes_are_named(value: Any, message: str) -> None:
 
 
 def test_a_length_that_nobody_has_said_is_asked_for() -> None:
-    with pytest.raises(ConfigError, match="the training length is unknown; give original_length"):
+    with pytest.raises(ConfigError, match="the trained length is unknown; give original_length"):
         Encoder(PositionalEncoding(), 11, 3, logit_scale="log_n")(TOKENS)
 
 

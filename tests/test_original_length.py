@@ -112,7 +112,7 @@ def test_the_stretch_follows_the_positions_that_are_there() -> None:
 @pytest.mark.parametrize(("scheme", "reach"), [(PositionScheme(), 20), (RandomizedPositions(64), 64)])
 def test_a_length_is_taken_once(scheme: PositionScheme, reach: int) -> None:
     encoding: Any = DynamicNTKRotaryPositionalEncoding(16, 2)
-    with pytest.raises(ConfigError, match="the training length is unknown; give original_length"):
+    with pytest.raises(ConfigError, match="the trained length is unknown; give original_length"):
         encoding.rates(Positions.arange(4), torch.float32)
     encoding.trained_at(scheme.reach(20))
     assert encoding.trained == encoding.original_length == reach

@@ -118,7 +118,7 @@ class Analysis:
 def analyse(run: Finished, length: int | None = None, batch: int = 64, steps: int = STEPS) -> Analysis:
     """Measure a run on `batch` sequences of its test set.
 
-    length  length of the sequences; None: the longest training length
+    length  length of the sequences; None: the longest trained length
     steps   training steps of the MLP probe
 
     Raises ConfigError if the run is not defined at this length, or if there is too little memory.

@@ -25,7 +25,7 @@ PAIRS_AT_ONCE = 2**17
 FITTED_SETS = 2
 """Probes are fitted on so many sequences for each sequence on which they are scored."""
 FURTHER = 4
-"""The encoding is drawn up to the longest test length, but at most so many times the training length."""
+"""The encoding is drawn up to the longest test length, but at most so many times the trained length."""
 POSITION_BATCHES = 64
 """So many batches of positions are drawn to find out which distances occur in training."""
 
@@ -116,7 +116,7 @@ def look(module: SequenceModule, length: int, batch: int) -> tuple[list[LayerRec
 
 
 def reach(module: SequenceModule, length: int) -> int:
-    """The length up to which the encoding is drawn: the longest defined test length, at most four training lengths."""
+    """The length up to which the encoding is drawn: the longest defined test length, at most four trained lengths."""
     longest = module.task.length[1]
     for further in sorted(module.task.test_lengths, reverse=True):
         if length < further <= FURTHER * longest:

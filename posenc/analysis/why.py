@@ -73,9 +73,9 @@ class Shift:
 
 
 def failing(result: Mapping[str, object], trained: int) -> int | None:
-    """The first test length above the training lengths at which the run fails; None if it does not, or learned nothing.
+    """The first test length above the trained lengths at which the run fails; None if it does not, or learned nothing.
 
-    `result` is the content of result.json, `trained` the longest training length.
+    `result` is the content of result.json, `trained` the longest trained length.
     """
     skill = skills(result)
     if not any(value >= HOLDS for n, value in skill.items() if n <= trained):

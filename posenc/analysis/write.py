@@ -39,7 +39,7 @@ def write(
 
     trust    whether the run is the user's own, so that every class in its config may be built (posenc.config.allowed)
     against  another run on the same data set for a comparison; None: the first test length at which the run fails is
-             compared with the longest training length
+             compared with the longest trained length
 
     Raises ConfigError if there is no such run, or if the output cannot be written.
     """
@@ -79,7 +79,7 @@ def _rival(run: Finished, against: Path, trust: bool) -> Finished:
 
 
 def _compared(analysis: Analysis, other: Finished | None, batch: int) -> tuple[Analysis, Analysis] | None:
-    """(before, after): another run and this run, or this run at its training length and at a longer length.
+    """(before, after): another run and this run, or this run at its trained length and at a longer length.
 
     The longer length is the length of `analysis` or, if that is not longer, the first length at which the run fails.
     """

@@ -23,7 +23,7 @@ Values = Mapping[int, float]
 class Cell:
     """The runs of one encoding on one data set. They differ only in their seeds.
 
-    Lengths are multiples: 4 means four times the longest training length. A run that diverged or failed has skill 0 and
+    Lengths are multiples: 4 means four times the longest trained length. A run that diverged or failed has skill 0 and
     has not solved its task.
     """
 
@@ -53,14 +53,14 @@ class Cell:
 
     @property
     def trained(self) -> int:
-        """The longest training length."""
+        """The longest trained length."""
         found = self._any.trained
         assert found is not None  # `cells` has checked it
         return found[1]
 
     @property
     def times(self) -> list[int]:
-        """The test lengths, as multiples of the longest training length."""
+        """The test lengths, as multiples of the longest trained length."""
         lengths = {n for run in self.runs.values() for n in run.test}
         return sorted(n // self.trained for n in lengths if n % self.trained == 0)
 

@@ -20,7 +20,7 @@ MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
 SEEDS = 10
 """Seeds of each cell in the design. A data set is not judged before all its cells have so many."""
 LONGER = 4
-"""The decision table has two lengths: the training length and so many times that length."""
+"""The decision table has two lengths: the trained length and so many times that length."""
 
 
 def judged(found: Sequence[Cell]) -> list[Cell]:

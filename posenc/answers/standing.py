@@ -23,7 +23,7 @@ from posenc.statistics import SEEDS_FOR_INTERVAL, mean_interval
 
 Values = Mapping[int, float]
 Place = tuple[str, int]
-"""A data set, and a length as a multiple of the longest training length."""
+"""A data set, and a length as a multiple of the longest trained length."""
 NOT_WORSE, WORSE, UNDECIDED = "not worse", "worse", "undecided"
 LEARNED = 0.5
 """The mean skill that the best encoding must have. If it is lower, the task at this length decides nothing."""

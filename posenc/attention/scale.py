@@ -22,7 +22,7 @@ from posenc.positions.schemes import Length, OriginalLength
 class LogitScale(OriginalLength, nn.Module):
     """The factor of a query's q·k / √d, a function of the number n of keys that the query sees.
 
-    original_length  L; None: the training length
+    original_length  L; None: the trained length
     """
 
     source: ClassVar[str]

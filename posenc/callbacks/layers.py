@@ -58,7 +58,7 @@ class LayerQuantities(L.Callback):
 
 
 def probe(task: Task) -> Int[Tensor, "B N"]:
-    """The probe of a task: sequences of the longest training length, the same for every seed, cut after 512 tokens."""
+    """The probe of a task: sequences of the longest trained length, the same for every seed, cut after 512 tokens."""
     part, length = task.split("validation"), task.length[1]
     tokens, _ = part.sample(generator(0, "layers"), SEQUENCES, length)
     tokens = tokens[:, :LONGEST]

@@ -77,7 +77,7 @@ class TensorBoardExtras(L.Callback):
 
 @torch.no_grad()
 def draw(module: SequenceModule) -> dict[str, Figure]:
-    """Figures of a model at its longest training length; those of bias and vectors only if the encoding adds them."""
+    """Figures of a model at its longest trained length; those of bias and vectors only if the encoding adds them."""
     from posenc.figures import attention as figures  # a late import, because matplotlib takes most of a second
 
     encoder, length = module.encoder, module.task.length[1]

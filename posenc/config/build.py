@@ -126,7 +126,7 @@ def _trained_before(start_from: str, encoder: Encoder, positions: PositionScheme
         encoder.trained_at(length, positions.reach(length))
     elif any(getattr(part, "original_length", 0) is None for part in parts):
         raise ConfigError(
-            f"start_from={start_from}: its training length is unknown; set "
+            f"start_from={start_from}: its trained length is unknown; set "
             "encoding.original_length (or that of positions or model.logit_scale) in tokens."
         )
 

@@ -17,7 +17,7 @@ class ContinuousPositionalEncoding(PositionalEncoding):
     slopes N(0, sharpness²). The second layer is N(0, 2/hidden). The last layer is centred and scaled to `rms` over the
     first `period` positions, so that neighbouring positions differ from step 0 on. `rms: raw` is the start in the note
     from which posenc started: weights N(0, 0.02²), biases 0. With its period of 512 the output varies by less than
-    0.1 % of the token embeddings, and the model starts as NoPE. Defined at every length; past the training length the
+    0.1 % of the token embeddings, and the model starts as NoPE. Defined at every length; past the trained length the
     network extrapolates almost linearly.
     """
 

@@ -19,7 +19,7 @@ class DisentangledPositionalEncoding(PositionalEncoding):
     of one table P of 2K vectors of width D. Deviations: the last term has δ(m, n), as in the authors' code (the paper
     has δ(n, m)); no biases. All layers share P, and each has its own W_K and W_Q, as in the paper. Start: P N(0,
     0.02²), W N(0, 1/D). The term of the keys makes the bias dense. Defined at every length. Distances beyond the
-    training length are untrained up to K; beyond K they share the vector at K.
+    trained length are untrained up to K; beyond K they share the vector at K.
     """
 
     source = "https://arxiv.org/abs/2006.03654"

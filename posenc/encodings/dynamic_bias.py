@@ -21,7 +21,7 @@ class DynamicPositionalBias(PositionalEncoding):
     https://arxiv.org/abs/2111.09883). Deviation: `unit` scales distances to the usual size of a network's input
     (CrossFormer: 1; Swin v2: its own scale, and 16σ around the output). Each layer has its own network, as in the code
     of CrossFormer and of Swin v2 (x-transformers shares one). It is computed at 2N − 1 points, not at N².
-    Defined at every length; past the training length the network extrapolates.
+    Defined at every length; past the trained length the network extrapolates.
     """
 
     source = "https://arxiv.org/abs/2108.00154"

@@ -17,7 +17,7 @@ class FourierRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """(q_2i + i q_2i+1) ← (q_2i + i q_2i+1) · (Σ_j a_hji cos(p θ_j) + i Σ_j b_hji sin(p θ_j)), and k alike.
 
     Fourier position embedding (FoPE), Hua et al. 2024 (https://arxiv.org/abs/2412.17739), in the form of the paper's
-    code. θ_j are the K frequencies of RoPE that make at least one turn in the training length L. The first
+    code. θ_j are the K frequencies of RoPE that make at least one turn in the trained length L. The first
     c = min(K, d/4) pairs turn. The columns of a and b are the unit vector of the frequency ⌈iK/c⌉ plus noise
     N(0, `gain`² · 2/(c(K + H))) of H heads, divided by their sums. They are drawn for each head at the start and are
     not trained. The noise is that of `xavier_normal_` on a tensor (H, K, c), as in the code. All other pairs are

@@ -16,7 +16,7 @@ class LayerAdaptivePositionalEncoding(PositionalEncoding):
     tokens, outside the residual. Each layer has its own LayerNorm of the position vector, so it learns its scale. All
     layers share the table. Deviation: every norm reads the table (in the authors' code the next norm reads the normed
     vectors of the layer before). Start: table N(0, 0.02²), all norms with gain `rms`. Undefined past max_length, which
-    is an error; rows past the training length are defined but untrained.
+    is an error; rows past the trained length are defined but untrained.
     """
 
     source = "https://arxiv.org/abs/2212.05262"

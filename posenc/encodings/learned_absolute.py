@@ -17,7 +17,7 @@ class LearnedAbsolutePositionalEncoding(PositionalEncoding):
     Gehring et al. 2017 (https://arxiv.org/abs/1705.03122), BERT (https://arxiv.org/abs/1810.04805). The table starts at
     N(0, rms²), by default with the scale of the token embeddings; `rms: raw` is BERT's 0.02. Between whole positions
     (position interpolation) rows are interpolated linearly. Undefined past max_length, which is an error; rows past the
-    training length are defined but untrained.
+    trained length are defined but untrained.
     """
 
     source = "https://arxiv.org/abs/1705.03122"

@@ -17,7 +17,7 @@ class LearnedRelativePositionalBias(PositionalEncoding):
     each clipped distance. Distances are clipped, without T5's buckets. It starts at zero, so step 0 is exactly NoPE.
     Deviation: all layers share the table (Shaw: each layer has its own), so that only the grouping of distances differs
     from T5's bias; model.encoding_per_layer=true gives each layer its own table. Defined at every length. Distances
-    beyond the training length are untrained (zero) up to K; beyond K they share the logit at K.
+    beyond the trained length are untrained (zero) up to K; beyond K they share the logit at K.
     """
 
     source = "https://arxiv.org/abs/1803.02155"

@@ -22,7 +22,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
     (Barbero et al. 2025, https://arxiv.org/abs/2410.06205): the ⌊kept·r/2⌋ highest frequencies turn. The lowest do not
     turn; the paper finds that they carry content. `layout`: interleaved pairs (2i, 2i+1) as in the paper, or half_split
     pairs (i, i + r/2) as in GPT-NeoX and Llama, which is a permutation of d. Angles are float32 at least, also under
-    bfloat16. Defined at every length; past the training length, low frequencies reach angles that training never had.
+    bfloat16. Defined at every length; past the trained length, low frequencies reach angles that training never had.
     """
 
     source = "https://arxiv.org/abs/2104.09864"

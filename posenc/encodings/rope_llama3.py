@@ -14,7 +14,7 @@ from posenc.positions.schemes import Length, OriginalLength
 class Llama3RotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i,  γ = clip((L/λ_i − low) / (high − low), 0, 1),  λ_i = 2π/θ_i.
 
-    Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the training
+    Llama 3.1 (https://arxiv.org/abs/2407.21783; the rule is in the released code, not in the paper). L is the trained
     length, and L/λ_i the number of turns of pair i in it. Pairs with more than `high_turns` turns keep their frequency;
     pairs with fewer than `low_turns` are s times slower. Defined at every length; made for up to s times L.
     """

@@ -17,7 +17,7 @@ class LongRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i = base^(−2i/r) / λ_i, and logits of what turns times f²,  f = √(1 + ln s / ln L).
 
     LongRoPE, Ding et al. 2024 (https://arxiv.org/abs/2402.13753), in the form of Phi-3 and of Hugging Face
-    transformers. λ is `short_factor` in sequences of up to L positions (the training length), and `long_factor` in
+    transformers. λ is `short_factor` in sequences of up to L positions (the trained length), and `long_factor` in
     longer ones, r/2 numbers each. The paper finds them by a search that begins with other scalings. null: 1 for the
     short factors, and NTK's s^(2i/(r−2)) for the long ones. `factor` is s; `attention_factor` replaces f. f is used at
     every length, also at short ones, as in transformers. r = d, or the share `rotated` of d. Defined at every length;

@@ -14,7 +14,7 @@ class ResonanceRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = 2π / round(λ_i),  λ_i = 2π base^(2i/r).
 
     Resonance RoPE, Wang et al. 2024 (https://arxiv.org/abs/2403.00071; https://github.com/sheryc/resonance_rope):
-    wavelengths are whole numbers of positions. So a pair that makes a full turn in the training length has no new
+    wavelengths are whole numbers of positions. So a pair that makes a full turn in the trained length has no new
     angles in longer sequences. The lowest frequencies, which make no full turn in training, still have new angles.
     Defined at every length.
     """
@@ -31,8 +31,8 @@ class ResonanceYarnRotaryPositionalEncoding(ResonanceRotaryPositionalEncoding, Y
     """RoPE with θ_i = 2π / round(2π/θ_i) of YaRN's θ_i, and YaRN's factor of the logits.
 
     Resonance YaRN, Wang et al. 2024 (https://arxiv.org/abs/2403.00071): YaRN for the frequencies that make no turn in
-    the training length, whole wavelengths for those that do. Arguments are those of YaRN. Defined at every length; made
-    for up to s times the training length.
+    the trained length, whole wavelengths for those that do. Arguments are those of YaRN. Defined at every length; made
+    for up to s times the trained length.
     """
 
     source = "https://arxiv.org/abs/2403.00071"

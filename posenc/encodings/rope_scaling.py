@@ -1,4 +1,4 @@
-"""RoPE scaled to lengths above the training length, by one factor for all frequencies or by another base."""
+"""RoPE scaled to lengths above the trained length, by one factor for all frequencies or by another base."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ class LinearlyScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
     """RoPE with θ_i = base^(−2i/r) / s.
 
     Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595): positions are divided by s. So at s
-    times the training length no pair turns further than in training without it. It is used at every length, also in
+    times the trained length no pair turns further than in training without it. It is used at every length, also in
     training. Defined at every length; made for up to s times the length of a training without it.
     """
 
@@ -43,7 +43,7 @@ class NTKScaledRotaryPositionalEncoding(RotaryPositionalEncoding):
 
     NTK-aware scaling (bloc97 2023; section 3.1 of YaRN, https://arxiv.org/abs/2309.00071): the base is larger, so that
     the highest frequency does not change and the lowest is s times slower. Defined at every length; made for up to s
-    times the training length.
+    times the trained length.
     """
 
     source = "https://arxiv.org/abs/2309.00071"

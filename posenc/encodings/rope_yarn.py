@@ -16,7 +16,7 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     """RoPE with θ_i ← (γ_i + (1 − γ_i)/s) θ_i, and logits of what turns times f²,  f = 0.1 ln s + 1.
 
     YaRN, Peng et al. 2023 (https://arxiv.org/abs/2309.00071). Pairs that make more than `beta_fast` turns in the
-    training length L keep their frequency (γ = 1). Pairs that make fewer than `beta_slow` turns are interpolated
+    trained length L keep their frequency (γ = 1). Pairs that make fewer than `beta_slow` turns are interpolated
     (γ = 0). Between them γ falls linearly in i, from ⌊c(beta_fast)⌋ to ⌈c(beta_slow)⌉. Here
     c(β) = d ln(L / 2πβ) / (2 ln base) is the index of the pair that makes β turns (rounded outwards and kept within
     [0, d − 1], as in the authors' code; the paper's ramp is linear in the number of turns). If L is so short that no

@@ -20,7 +20,7 @@ class ShawRelativePositionalEncoding(PositionalEncoding):
     has its own vectors too: `per_head`. The relative attention of the Music Transformer (Huang et al. 2018,
     https://arxiv.org/abs/1809.04281) also has vectors for each head; it is causal and adds nothing to values. Its
     skewing turns q·a of all distances into a matrix here (`posenc.attention.kernels.by_query`). Start: N(0, std²).
-    Defined at every length. Distances beyond the training length are untrained up to K; beyond K they share the vector
+    Defined at every length. Distances beyond the trained length are untrained up to K; beyond K they share the vector
     at K.
     """
 

@@ -19,7 +19,7 @@ class UntiedPositionalEncoding(PositionalEncoding):
     normalised as in the authors' code; U_Q and U_K are D × D, split into heads; b is T5's bias. All layers share
     these, as in the code (https://github.com/guolinke/TUPE). Deviation: the paper's separate treatment of [CLS]
     is left out. Start: table N(0, 0.02²), U N(0, 1/D), b 0. Undefined past max_length, which is an error; rows past the
-    training length are defined but untrained.
+    trained length are defined but untrained.
     """
 
     source = "https://arxiv.org/abs/2006.15595"

@@ -45,7 +45,7 @@ class OriginalLength:
     def trained(self) -> int:
         """L. Raises ConfigError if it is unknown."""
         if self.original_length is None:
-            raise ConfigError(f"{type(self).__name__}: the training length is unknown; give original_length in tokens.")
+            raise ConfigError(f"{type(self).__name__}: the trained length is unknown; give original_length in tokens.")
         return self.original_length
 
 
@@ -146,7 +146,7 @@ class ShiftedPositions(PositionScheme):
     """k, k + 1, ..., k + N − 1 with k ~ U{0, ..., max_shift} for each training sequence; k = 0 at test.
 
     SHAPE, Kiyono et al. 2021 (https://arxiv.org/abs/2109.05644): an absolute encoding learns to ignore where a sequence
-    starts, and trains positions above the training length.
+    starts, and trains positions above the trained length.
     """
 
     def __init__(self, max_shift: int = 100) -> None:
@@ -167,7 +167,7 @@ class ShiftedPositions(PositionScheme):
 
 
 class ScaledPositions(OriginalLength, PositionScheme):
-    """p · min(1, L / N): the positions of a longer sequence are scaled into those of the training length L.
+    """p · min(1, L / N): the positions of a longer sequence are scaled into those of the trained length L.
 
     Position interpolation, Chen et al. 2023 (https://arxiv.org/abs/2306.15595), for any encoding; learned tables are
     interpolated between rows. Up to L nothing changes. N and L include the read-out's query token.

@@ -47,7 +47,7 @@ def write(
     baseline  the encoding (or arm) with which every other is compared; None: `none`, or another if `none` has no run
     delta     a difference counts as zero if its interval is inside ±delta
     metric    the metric of the comparison; None: skill, otherwise bits, otherwise accuracy
-    length    the length of the comparison; None: the longest training length that was tested
+    length    the length of the comparison; None: the longest trained length that was tested
     latex     whether to write comparison_summary.tex too, the tables for a paper
     overview  whether to write the folder `tensorboard` too
 

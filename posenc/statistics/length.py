@@ -1,4 +1,4 @@
-"""How well a run does above its training length: two numbers from the skill at every test length."""
+"""How well a run does above its trained length: two numbers from the skill at every test length."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ HALF = 0.5
 
 
 def aulc(skill: Mapping[float, float | None]) -> float | None:
-    """Area under skill against log₂ k, over the range of k, k = test length / longest training length: a mean skill.
+    """Area under skill against log₂ k, over the range of k, k = test length / longest trained length: a mean skill.
 
         AULC = ∫ skill d(log₂ k) / (log₂ k_max − log₂ 1),   trapezoids between the lengths tested, k ≥ 1
 
@@ -27,7 +27,7 @@ def aulc(skill: Mapping[float, float | None]) -> float | None:
 
 
 def k50(skill: Mapping[float, float | None]) -> float | None:
-    """The multiple of the longest training length at which skill first falls to one half.
+    """The multiple of the longest trained length at which skill first falls to one half.
 
     Interpolated linearly in log₂ k between the two lengths around it. None if skill is not above one half at k = 1, or
     if it stays above one half at all known lengths; k₅₀ is then above the last length.

@@ -1,4 +1,4 @@
-"""Length extrapolation: skill and attention beyond the training length."""
+"""Length extrapolation: skill and attention beyond the trained length."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ PROBES = 128
 
 @dataclass(eq=False)
 class LengthExtrapolation(Study):
-    """Skill and attention at multiples of the training length, for each encoding with each placement of the norm.
+    """Skill and attention at multiples of the trained length, for each encoding with each placement of the norm.
 
-    Arms are named "<arm> <norm>"; `at` is k = test length / training length, unless stated otherwise. Lengths at which
+    Arms are named "<arm> <norm>"; `at` is k = test length / trained length, unless stated otherwise. Lengths at which
     an encoding is undefined have no row.
 
         skill            on the test set
@@ -114,7 +114,7 @@ class LengthExtrapolation(Study):
 
     def tables(self, found: Measurements) -> Iterator[Table]:
         """One row for each arm."""
-        title = f"Skill on {self.task} at multiples of the training length {self.task.length[1]}"
+        title = f"Skill on {self.task} at multiples of the trained length {self.task.length[1]}"
         last = f"{self.multiples[-1]:g}×"
         heads = *(f"{k:g}×" for k in self.multiples), "AULC", "k50", "target 1×", f"target {last}"
         table = terminal.table(title, "arm, norm", *heads)
@@ -131,7 +131,7 @@ class LengthExtrapolation(Study):
         axis.set_xscale("log", base=2)
         axis.set_xticks(self.multiples, [f"{k:g}×" for k in self.multiples])
         axis.minorticks_off()
-        label(axis, "length, in training lengths", "skill")
+        label(axis, "length, in trained lengths", "skill")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """Colours are encodings and line styles norms; dots are seeds and lines their means."""
@@ -149,7 +149,7 @@ class LengthExtrapolation(Study):
             axis.set_xlim(-0.12, np.log2(self.multiples[-1]) + 0.1)
             axis.set_xticks(np.log2(self.multiples), [f"{k:g}×" for k in self.multiples])
             axis.set_ylim(-0.08 if quantity == "skill" else -0.02, 1.06)
-            dress(axis, f"{title}; trained length shaded", "length, in training lengths", title)
+            dress(axis, f"{title}; trained length shaded", "length, in trained lengths", title)
         lines = [skill.plot([], [], color=colour, lw=2, label=plain(arm))[0] for arm, colour in colours.items()]
         lines += [skill.plot([], [], color=INK, ls=style, label=f"{norm}-norm")[0] for norm, style in styles.items()]
         skill.legend(handles=lines, ncols=2, loc="upper right")

@@ -16,7 +16,7 @@ IGNORE = -100
 """Target of a token that has no question (torch's `ignore_index`)."""
 
 MULTIPLES = (1, 1.5, 2, 4, 8)
-"""Default test lengths, as multiples of the longest training length."""
+"""Default test lengths, as multiples of the longest trained length."""
 
 MAX_LENGTH = 2**20
 """Upper limit of a length; above it attention takes minutes for one sequence."""
@@ -31,9 +31,9 @@ READOUTS = ("mean", "last", "query", "per_token")
 class Task:
     """Sequences and their answers, generated during training.
 
-    length        training length, or [shortest, longest]: one length is drawn for each batch. It counts the items of
+    length        trained length, or [shortest, longest]: one length is drawn for each batch. It counts the items of
                   the task (characters, digits, ...); `tokens` says how many tokens they become
-    test_lengths  lengths at which a run is tested; None: 1, 1.5, 2, 4 and 8 times the longest training length
+    test_lengths  lengths at which a run is tested; None: 1, 1.5, 2, 4 and 8 times the longest trained length
     vocab_size    tokens are whole numbers in [0, vocab_size)
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
@@ -104,7 +104,7 @@ class Task:
             checks.positive(self, maximum=MAX_LENGTH, length=end)
         shortest, longest = length
         if shortest > longest:
-            raise ConfigError(f"{self}: the training lengths [{shortest}, {longest}] are an empty range.")
+            raise ConfigError(f"{self}: the trained lengths [{shortest}, {longest}] are an empty range.")
         return shortest, longest
 
     def _tested(self, lengths: Sequence[int] | None) -> list[int]:

@@ -195,7 +195,7 @@ class ModularArithmeticBrackets(_OfExpressions):
         return None if self.mult else super().order_blind_ceiling(length)
 
     def references(self) -> dict[str, float]:
-        """The share of the most frequent value at the longest training length, exactly."""
+        """The share of the most frequent value at the longest trained length, exactly."""
         frequencies = value_frequencies(self.length[1], self.num_outputs, self.operators)
         return {"most_frequent_value": float(frequencies.max())}
 

@@ -125,7 +125,7 @@ class SortDataset(Rearrangement):
     """
 
     published = (
-        "over the source's ten tasks, which include this one, models without encoding rank first beyond the training "
+        "over the source's ten tasks, which include this one, models without encoding rank first beyond the trained "
         "lengths, before T5's bias and ALiBi; RoPE and sinusoidal encodings rank last."
     )
 
@@ -153,7 +153,7 @@ class SumModDataset(Task):
     The bag determines the answer, so both ceilings are 1 and skill is undefined: the task is a control, like parity.
     """
 
-    published = "beyond the training lengths accuracy falls with every encoding (Kazemnejad et al. 2023)."
+    published = "beyond the trained lengths accuracy falls with every encoding (Kazemnejad et al. 2023)."
 
     vocab_size: int = field(init=False)
     modulus: int = 10

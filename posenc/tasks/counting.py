@@ -35,7 +35,7 @@ class ShuffleDyckDataset(_PrefixTask):
     answers are (exact_match). Deviations: sequences are beginnings of words, and no grammar draws them.
 
     The counts of the symbols so far determine the answer, so both ceilings are 1, skill is undefined, and a causal mask
-    is enough. The source claims that positional encodings hurt above the training lengths.
+    is enough. The source claims that positional encodings hurt above the trained lengths.
     """
 
     published = (
@@ -78,14 +78,14 @@ class InductiveCountingDataset(_PrefixTask):
     length − 1 a's; the number is uniform among those from which the last count is at most max_count. So short sequences
     show every number, and long ones have more steps. Random guess: 1/(max_count + 1).
     Source: Chang & Bisk 2025 (https://arxiv.org/abs/2405.20131), counting with a shifted start, so that numbers above
-    the training length are not new tokens. With max_count 100, length 51 has the law of their training data (50 steps
+    the trained length are not new tokens. With max_count 100, length 51 has the law of their training data (50 steps
     from 0, ..., 50), and length 101 is their longest test.
 
     The bag so far (which number, how many a's) determines the answer: both ceilings are 1, skill is undefined.
     """
 
     published = (
-        "recurrent networks count beyond the training lengths; transformers need an encoding for this, and the best "
+        "recurrent networks count beyond the trained lengths; transformers need an encoding for this, and the best "
         "one depends on the form of the task (Chang & Bisk 2025)."
     )
 

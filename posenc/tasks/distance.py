@@ -12,7 +12,7 @@ from posenc.tasks.places import MarkedPair
 
 
 class _Binned(MarkedPair):
-    """The class is the bin of the markers' distance. The longest training length n defines the `bins` of all lengths.
+    """The class is the bin of the markers' distance. The longest trained length n defines the `bins` of all lengths.
 
     first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has one label. The last bin also has all greater distances.
     """
@@ -51,7 +51,7 @@ class DistanceDataset(_Binned):
 
     Law: the class is uniform, the distance is uniform within its bin, the place of the left marker is uniform among
     those that fit, and either marker is left with probability ½; the background is uniform over the other tokens.
-    Distance d belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋) for the longest training length n, so longer sequences
+    Distance d belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋) for the longest trained length n, so longer sequences
     add distances to the last bin, and shorter ones have fewer classes. Random guess: 1/K.
     The note from which posenc started allowed more markers and equal places; its ceilings were 31.4 and 50.5 %.
     """
@@ -86,7 +86,7 @@ class SignedDistance(_Binned):
         2 8 0 9 1 1 1 5 0 2 7     5 at place 7, 8 at place 1: distance −6 → class 0
 
     Law: as in `distance`, but the class also says which marker is left. On each side distance d ≥ 1 belongs to bin
-    min(B − 1, ⌊(d − 1)·B / (n − 1)⌋) of B = K/2, for the longest training length n. Source: `distance`, made asymmetric
+    min(B − 1, ⌊(d − 1)·B / (n − 1)⌋) of B = K/2, for the longest trained length n. Source: `distance`, made asymmetric
     so that a model that is blind to reversal cannot exceed ½. Random guess: 1/K.
     """
 

@@ -114,7 +114,7 @@ class TextDataset(Task):
         unigram_bits_per_byte  −Σ f log₂ f over the frequencies of bytes, the best possible without context
         gzip_bits_per_byte     gzip -9 of the whole split, with a window of 32 KiB
         gzip_bits_per_byte_in_context
-                               the same with a window of the training length, or of 512 bytes, the smallest of zlib; its
+                               the same with a window of the trained length, or of 512 bytes, the smallest of zlib; its
                                Huffman tables still see the whole split
         """
         test = self._splits["test"]

@@ -52,7 +52,7 @@ def _check(override: Override) -> None:
     if override.is_delete():
         raise ConfigError(f"{word} deletes a key, but an evaluation can only change values; write KEY=VALUE.")
     if key == "dataset.length":
-        raise ConfigError(f"{word}: an evaluation cannot change the training length; set test lengths with --lengths.")
+        raise ConfigError(f"{word}: an evaluation cannot change the trained length; set test lengths with --lengths.")
     if key in GROUPS and key not in CHOSEN:
         raise ConfigError(f"{word}: an evaluation can only change the groups {', '.join(CHOSEN)}; leave it out.")
     if under(key, READ) and not under(key, UNREAD):

@@ -36,11 +36,11 @@ class Shares(IterableDataset):
 class TrainStream(IterableDataset):
     """The training batches. Batch t depends only on (seed, t).
 
-    With `train_size` a pool of so many sequences is drawn once, at the longest training length, and read in epochs.
+    With `train_size` a pool of so many sequences is drawn once, at the longest trained length, and read in epochs.
     Each epoch has its own order; its last batch may be smaller. Without `train_size` all sequences are new.
 
     With `curriculum_steps` the longest length that can be drawn grows over the first so many batches, from the shortest
-    to the longest training length.
+    to the longest trained length.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TrainStream(IterableDataset):
 
 
 class SequenceData(L.LightningDataModule):
-    """Training batches, one validation set (longest training length) and one test set for each test length.
+    """Training batches, one validation set (longest trained length) and one test set for each test length.
 
     batch_size             sequences in a training batch
     eval_size              upper limit of the sequences in the validation set and in each test set

@@ -15,7 +15,7 @@ def dry_run(module: SequenceModule, device: torch.device) -> None:
 
     The forward pass runs on the device of the weights; `device` is the device of the training.
 
-    The encoding or the position scheme may not be defined at a test length above the training lengths. Such a length
+    The encoding or the position scheme may not be defined at a test length above the trained lengths. Such a length
     is not tested: it goes into `module.undefined` with the reason.
     """
     try:

@@ -55,7 +55,7 @@ def test_an_offset_that_names_the_class_names_the_same_one_at_other_lengths(
 
 @pytest.mark.parametrize("task", [DistanceDataset(length=[8, 32]), SignedDistance(length=[8, 32])], ids=str)
 def test_a_perfect_meter_of_distance_answers_at_every_length(task: Task) -> None:
-    """The bins of a table learned at the longest training length; greater distances belong to the last one."""
+    """The bins of a table learned at the longest trained length; greater distances belong to the last one."""
     table: dict[int, int] = {}
 
     def distance(tokens: torch.Tensor) -> list[int]:

@@ -137,7 +137,7 @@ class Facet:
 def facets(placed: Sequence[Placed], metric: str | None = None, length: int | None = None) -> list[Facet]:
     """The facets, by dataset and positions. In each facet the best arm is first.
 
-    Arms are compared by `metric` at `length`; None: skill, otherwise bits, otherwise accuracy, at the longest training
+    Arms are compared by `metric` at `length`; None: skill, otherwise bits, otherwise accuracy, at the longest trained
     length. Raises ConfigError if a facet has scores, but not these.
     """
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
@@ -211,7 +211,7 @@ def common_order(facets: Sequence[Facet]) -> list[str]:
 
 
 def in_front(facets: Sequence[Facet], baseline: str) -> dict[str, str]:
-    """{arm: encoding}, the most important first: the baseline, then alternately the best at the training length and the
+    """{arm: encoding}, the most important first: the baseline, then alternately the best at the trained length and the
     best at the longest length."""
     near = common_order(facets)
     far = sorted(near, key=lambda arm: -_at_the_longest(facets, arm))

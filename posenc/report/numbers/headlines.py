@@ -28,7 +28,7 @@ def seeds_said(numbers: Sequence[int]) -> str:
 
 
 def of_seeds(facets: Sequence[Facet], findings: Sequence[Finding]) -> str:
-    """The best arm at the training length, or the number of datasets on which it is known."""
+    """The best arm at the trained length, or the number of datasets on which it is known."""
     if len(facets) == 1:
         (facet,) = facets
         scored = [arm for arm in facet.arms if facet.values(arm)]
@@ -67,7 +67,7 @@ def of_differences(found: Sequence[Contrast], baseline: str, delta: float) -> st
 
 
 def of_lengths(groups: Lines, metric: str) -> str:
-    """The best arm's score at the longest length and at the training length."""
+    """The best arm's score at the longest length and at the trained length."""
     facet, found = groups[0]
     longest = facet.lengths()[-1]
     sign = 1 if metric in LOWER else -1

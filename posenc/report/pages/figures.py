@@ -107,7 +107,7 @@ def _points(line: Line) -> list[str]:
 
 
 def by_length(metric: str) -> Decorate:
-    """The function that draws lengths, the range of training lengths and the ceilings."""
+    """The function that draws lengths, the range of trained lengths and the ceilings."""
 
     def decorate(axis: Axes, facet: Facet) -> list[End]:
         length_axis(axis, facet.lengths(), facet.trained, "test length")

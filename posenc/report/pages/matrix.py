@@ -1,4 +1,4 @@
-"""A matrix of mean skill: every encoding on every dataset, at the training length and at the longest length."""
+"""A matrix of mean skill: every encoding on every dataset, at the trained length and at the longest length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Matrix:
 
 
 def matrices(facets: Sequence[Facet]) -> list[Matrix]:
-    """One matrix at the training length of each dataset, and one at the longest test length, if it is longer.
+    """One matrix at the trained length of each dataset, and one at the longest test length, if it is longer.
 
     The list is empty if there are too few datasets or arms.
     """

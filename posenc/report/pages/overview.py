@@ -137,7 +137,7 @@ def _limits(facet: Facet) -> list[Limit]:
 
 
 def _write_limit(writer: SummaryWriter, comparison: Comparison, facet: Facet, limit: Limit) -> None:
-    """Write a limit by length; the limit at the training length is a line in the learning curves."""
+    """Write a limit by length; the limit at the trained length is a line in the learning curves."""
     for length, value in limit.points.items():
         writer.add_scalar(_against_length(limit.score), value, length)
     trained = facet.trained[1] if facet.trained else facet.length

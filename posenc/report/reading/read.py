@@ -136,7 +136,7 @@ class Run:
 
     @property
     def trained(self) -> tuple[int, int] | None:
-        """The shortest and the longest training length, if the folder contains them."""
+        """The shortest and the longest trained length, if the folder contains them."""
         found = self.result.get("trained_lengths")
         if found is None and self.config is not None:
             dataset = self.config.get("dataset")
