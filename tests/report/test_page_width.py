@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from posenc.report import write
+from posenc.report.pages import layout
 from tests.report.conftest import Make
 
 LETTER, PADDING, DOT = 7.0, 12, 16
@@ -55,8 +56,9 @@ def _piece(cell: list[tuple[str, bool]]) -> float:
 
 
 @pytest.mark.slow
-def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path) -> None:
+def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two position schemes, arms named by a value, intervals in three columns, lost runs: every column is there."""
+    monkeypatch.setattr(layout, "COMMON", ())
     for positions in ("contiguous", "randomized"):
         for encoding in ("none", "learned_relative"):
             for rate in (0.001, 0.0003):

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from posenc.report.numbers.compare import compare
-from posenc.report.pages.layout import difference_table
+from posenc.report.pages.layout import difference_table, summary_table
 from tests.report.conftest import Make
 
 
@@ -151,3 +151,14 @@ def test_where_the_folders_lie_changes_nothing(run: Make, root: Path, order: tup
         comparison = compare([root / name], None, 0.01)
         said.append((comparison.first, [(row.arm, row.score, row.speed) for row in comparison.rows]))
     assert said[0] == said[1]
+
+
+def test_a_column_with_one_value_is_a_sentence_instead(run: Make, root: Path) -> None:
+    for encoding in ("none", "rope"):
+        run(encoding, 0, 0.5)
+    table = summary_table(compare([root], None, 0.01))
+    assert "dataset" not in table.columns
+    assert table.about.endswith("In all rows: dataset pattern, measure skill at length 32.")
+    assert [row[table.arm or 0][0] for row in table.rows] == ["none", "rope"]
+    run("rope", 0, 0.5, dataset="sorting")
+    assert "dataset" in summary_table(compare([root], None, 0.01)).columns

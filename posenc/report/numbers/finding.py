@@ -233,7 +233,7 @@ def _at_length(
     shown = [f"{arm} {fixed(meeting.mean(arm, length))}" for arm in rivals]
     verb = "needs" if meeting.lower else "keeps"
     start = f"At length {length} the order is another: {top}" if turned else f"At length {length} {top}"
-    text = f"{start} {verb} {fixed(meeting.mean(top, length))} and {listing(shown)}"
+    text = f"{start} {verb} {listing([fixed(meeting.mean(top, length)), *shown])}"
     pairs = {arm: meeting.pair(judged, top, arm, length) for arm in rivals}
     sure = [arm for arm, pair in pairs.items() if pair is not None and pair.kind == "better"]
     known = [pair.corrected for pair in pairs.values() if pair is not None and pair.corrected is not None]

@@ -26,14 +26,25 @@ class PageTable:
     """The column that names an arm."""
 
 
+COMMON = ("dataset", "positions", "measure", "metric", "status", "counted")
+"""Columns that say nothing if all rows have the same value."""
+
+
 def _table(name: str, title: str, about: str, rows: Sequence[Row], spare: Collection[str] = ()) -> PageTable:
-    """A table of rows. A column in `spare` is left out if it is empty in all rows."""
+    """A table of rows. A column in `spare` is left out if it is empty in all rows.
+
+    A column in `COMMON` is left out if all rows have one value, which the text above the table then states.
+    """
     cells = [
         {key: each if isinstance(each, tuple) else (str(each), str(each)) for key, each in row.items()} for row in rows
     ]
     columns = [
         key for key in (cells or [{}])[0] if key not in spare or any(row[key][0] not in (NONE, "") for row in cells)
     ]
+    same = [key for key in columns if key in COMMON and len(cells) > 1 and len({row[key][0] for row in cells}) == 1]
+    if same:
+        about += f" In all rows: {', '.join(f'{key} {cells[0][key][0]}' for key in same)}."
+    columns = [key for key in columns if key not in same]
     arm = columns.index("encoding") if "encoding" in columns else None
     return PageTable(name, title, about, columns, [[row[key] for key in columns] for row in cells], arm)
 
