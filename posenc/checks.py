@@ -74,9 +74,14 @@ def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
     options = list(options)
     for name, value in values.items():
         if value not in options:
-            near = get_close_matches(str(value), options, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{_name(owner)}: {name}={value} is not one of {', '.join(options)}.{hint}")
+            known = f"{', '.join(options)}.{nearest(str(value), options)}"
+            raise ConfigError(f"{_name(owner)}: {name}={value} is not one of {known}")
+
+
+def nearest(wrong: str, options: Sequence[str]) -> str:
+    """A sentence that names the option that was probably meant; an empty text if none is like it."""
+    near = get_close_matches(wrong, options, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def boolean(owner: object, **values: Any) -> None:

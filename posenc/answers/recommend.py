@@ -12,9 +12,8 @@ from rich.table import Table
 from posenc import checks, terminal
 from posenc.answers.cells import Cell, cells, of, seeds
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
-from posenc.checks import ConfigError
+from posenc.checks import ConfigError, nearest
 from posenc.config import CONFIGS
-from posenc.config.allowed import nearest
 from posenc.report.words import count, fixed, listing, span
 from posenc.terminal import TRAIN
 

@@ -7,12 +7,11 @@ folder may come from someone else. From a record only classes defined in `SAFE` 
 import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from posenc.checks import ConfigError
+from posenc.checks import ConfigError, nearest
 from posenc.runs.former import now
 
 SAFE = (
@@ -110,12 +109,13 @@ def _check_options(where: str, node: Mapping[str, Any], found: Any, given: Colle
     if anything and set(node) - {*HYDRAS, *known}:
         more = _handed_on(where, found)
         known, anything = [*known, *(more or ())], more is None
+    listed = ", ".join(known)
     for key in map(str, node):
         if key in given:
-            raise ConfigError(f"{where}.{key} is set by posenc itself; leave it out. The options are {listed(known)}.")
+            raise ConfigError(f"{where}.{key} is set by posenc itself; leave it out. The options are {listed}.")
         if key in HYDRAS or key in known or anything:
             continue
-        options = f"the options are {listed(known)}" if known else "it has no options"
+        options = f"the options are {listed}" if known else "it has no options"
         raise ConfigError(f"{where}.{key} does not exist: {options}.{nearest(key, known)}")
 
 
@@ -153,12 +153,6 @@ def locate(where: str, target: str) -> Any:
     return found
 
 
-def nearest(wrong: str, options: Sequence[str]) -> str:
-    """A sentence that names the option that was probably meant."""
-    near = get_close_matches(wrong, options, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
 def under(name: str, roots: Sequence[str]) -> bool:
     """Whether a dotted name is one of the roots, or inside one."""
     return any(name == root or name.startswith(f"{root}.") for root in roots)
@@ -167,8 +161,3 @@ def under(name: str, roots: Sequence[str]) -> bool:
 def a(kind: type) -> str:
     """The name of a class with its article."""
     return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b, c."""
-    return ", ".join(names)

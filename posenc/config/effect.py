@@ -11,21 +11,7 @@ from posenc.checks import ConfigError
 from posenc.config import launching, shape
 from posenc.config.suggestions import did_you_mean
 
-KNOWN = {
-    *shape.REQUIRED,
-    *shape.TOP,
-    "stop",
-    "callbacks",
-    "logger",
-    "ckpt_path",
-    "start_from",
-    "force",
-    "threads",
-    "ledger",
-    "claim",
-    "study",
-    "name",
-}
+KNOWN = {*shape.REQUIRED, *shape.OPTIONAL, *shape.TOP, "stop", "ledger", "claim", "name"}
 """Keys of the config that posenc reads."""
 GLOBAL = ("experiment", "profile", "launcher", "recipe")
 """Groups whose files set values of the whole config."""
@@ -107,7 +93,7 @@ def without(config: DictConfig, key: str) -> DictConfig:
 
 def typed_words(hydra: Any) -> list[str]:
     """The words of a job as they were typed. An interpolation such as `model.dim=${nowhere}` is not resolved."""
-    return [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]
+    return launching.words_of(hydra.overrides.task)
 
 
 def key_of(word: str) -> str:

@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -13,15 +12,12 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from posenc.checks import nearest
 from posenc.config.suggestions import GROUPS, did_you_mean
 
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
 """The extra in pyproject.toml that installs each Hydra plugin."""
-CHOSEN = (
-    "encoding", "dataset", "model", "positions", "trainer", "stop", "callbacks", "logger", "recipe", "experiment",
-    "claim",
-    "profile",
-)  # fmt: skip
+CHOSEN = tuple(group for group in GROUPS if group != "launcher")
 """Groups whose choice decides which keys exist."""
 
 
@@ -69,9 +65,7 @@ def explain(error: Exception, configs: Path) -> str:
 
 def no_option(group: str, wrong: str, options: Sequence[str]) -> str:
     """A message: the group has no such option, it has these, and this one was probably meant."""
-    near = get_close_matches(wrong.lower(), options, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{hint}"
+    return f"{group}={wrong} does not exist; the options are {', '.join(options)}.{nearest(wrong.lower(), options)}"
 
 
 def one_line(text: str) -> str:

@@ -18,10 +18,14 @@ OF_SWEEPS = ("hydra.sweep", "hydra.sweeper", "hydra.launcher", "hydra/sweeper", 
 """Keys that only a sweep reads."""
 
 
+def words_of(overrides: Any) -> list[str]:
+    """The words of hydra.overrides, not resolved."""
+    return [str(word) for word in OmegaConf.to_container(overrides, resolve=False) or ()]
+
+
 def typed(hydra: Any) -> list[Override]:
     """The overrides of Hydra's own options that the user has typed."""
-    words = [str(word) for word in OmegaConf.to_container(hydra.overrides.hydra, resolve=False) or ()]
-    found = OverridesParser.create().parse_overrides(words)
+    found = OverridesParser.create().parse_overrides(words_of(hydra.overrides.hydra))
     for key in ADDED:
         own = next((each for each in found if each.key_or_group == key), None)
         if own is not None:
@@ -103,8 +107,7 @@ def _check_search(config: DictConfig, hydra: Any) -> None:
 def _searched(hydra: Any) -> Iterator[str]:
     """The keys that a search varies. A typed word replaces the config's value for the same key."""
     parser, params = OverridesParser.create(), hydra.sweeper.get("params") or {}
-    words = [f"{key}={value}" for key, value in params.items()]
-    words += [str(word) for word in OmegaConf.to_container(hydra.overrides.task, resolve=False) or ()]
+    words = [*(f"{key}={value}" for key, value in params.items()), *words_of(hydra.overrides.task)]
     last = {override.key_or_group: override for override in parser.parse_overrides(words)}
     yield from (key for key, override in last.items() if override.is_sweep_override())
     yield from hydra.sweeper.get("search_space") or ()

@@ -47,12 +47,9 @@ def check(config: DictConfig) -> dict[str, Any]:
             _maker(group, plain[group])
     if not isinstance(plain["force"], bool):
         raise ConfigError(f"force must be true or false, got {plain['force']!r}.")
-    if not isinstance(plain.get("ledger"), str | None):
-        raise ConfigError(f"ledger must be the path of a table or null, got {plain['ledger']!r}.")
-    if not isinstance(plain["ckpt_path"], str | None):
-        raise ConfigError(f"ckpt_path must be the path of a checkpoint or null, got {plain['ckpt_path']!r}.")
-    if not isinstance(plain["start_from"], str | None):
-        raise ConfigError(f"start_from must be the path of a checkpoint or null, got {plain['start_from']!r}.")
+    for key, what in (("ledger", "table"), ("ckpt_path", "checkpoint"), ("start_from", "checkpoint")):
+        if not isinstance(plain.get(key), str | None):
+            raise ConfigError(f"{key} must be the path of a {what} or null, got {plain[key]!r}.")
     return plain
 
 

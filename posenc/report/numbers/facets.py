@@ -9,8 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from posenc import statistics
-from posenc.checks import ConfigError
-from posenc.config.allowed import nearest
+from posenc.checks import ConfigError, nearest
 from posenc.report.reading.arms import Placed
 from posenc.report.words import bounds
 from posenc.statistics import Interval
