@@ -22,11 +22,10 @@ from posenc.config.allowed import SAFE, TARGET, under
 from posenc.config.effect import key_of
 from posenc.runs import reading
 from posenc.runs.identity import HOW, NEWER, settings
-from posenc.runs.result import RESULT
+from posenc.runs.result import CONFIG_FILE, RESULT
 
 OVERRIDES_FILE = Path(".hydra", "overrides.yaml")
 """The file in a run folder with the overrides that started the run."""
-CONFIG_FILE = Path(".hydra", "config.yaml")
 MAY_DIFFER = ("trainer.max_steps", "ckpt_path")
 """Keys that may change when a run goes on: it may have more or fewer steps."""
 UNREPEATED_KEYS = (*HOW, "name", "ckpt_path")
@@ -111,7 +110,7 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
     typed  the words of the command; keys that they set are not changed
     """
     named = config.get("ckpt_path")
-    begun = next((each for each in (folder, run_folder(str(named)) if named else None) if _recorded_in(each)), None)
+    begun = folder if (folder / CONFIG_FILE).is_file() else run_folder(str(named)) if named else None
     if begun is None or config.get("force") is True or not isinstance(config.get("data"), DictConfig):
         return config
     with suppress(ConfigError, TypeError):  # an unreadable record raises an error where it is needed
@@ -128,10 +127,6 @@ def as_begun(config: DictConfig, folder: Path, typed: Iterable[str]) -> DictConf
 def _has(record: Mapping[str, Any], key: str) -> bool:
     group, _, name = key.partition(".")
     return name in record[group]
-
-
-def _recorded_in(folder: Path | None) -> bool:
-    return folder is not None and (folder / CONFIG_FILE).is_file()
 
 
 def check(plain: Mapping[str, Any], own: Path | None = None) -> None:

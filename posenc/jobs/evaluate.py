@@ -20,10 +20,9 @@ from posenc.checks import ConfigError
 from posenc.jobs import outcome, summary
 from posenc.jobs.launch import folder_name
 from posenc.report.words import count
-from posenc.runs.folder import lock_folder
+from posenc.runs.folder import lock_folder, read_result
 from posenc.runs.processes import thread_limit, threads_of
-from posenc.runs.reading import plain_text, read_json
-from posenc.runs.result import RESULT, is_result, write_positions
+from posenc.runs.result import CONFIG_FILE, RESULT, write_positions
 from posenc.runs.writing import write_text
 from posenc.trained.change import LENGTHS, each_evaluation
 from posenc.trained.evaluate import Evaluation, build, test
@@ -78,7 +77,7 @@ def chosen(named: Sequence[Path]) -> list[Path]:
             found |= {run.resolve(): run for run in runs or ([match] if len(named) == len(matches) == 1 else [])}
     if len(found) == 1:
         return [*found.values()]
-    completed = [run for run in found.values() if (_read(run) or {}).get("status") == "completed"]
+    completed = [run for run in found.values() if (read_result(run) or {}).get("status") == "completed"]
     if not completed:
         raise ConfigError(f"no completed run in {', '.join(map(str, named))}; give the folder of a run, runs/<name>.")
     if len(completed) < len(found):
@@ -91,7 +90,7 @@ def _matches(pattern: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / RESULT).is_file() or (folder / ".hydra" / "config.yaml").is_file()
+    return (folder / RESULT).is_file() or (folder / CONFIG_FILE).is_file()
 
 
 def _below(root: Path) -> Iterator[Path]:
@@ -99,14 +98,6 @@ def _below(root: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if name != EVALUATIONS and name[0] != ".")
         if RESULT in files:
             yield Path(here)
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = plain_text(read_json(folder / RESULT))
-    except (OSError, ValueError):
-        return None
-    return found if is_result(found) else None
 
 
 def place(evaluation: Evaluation) -> Path:
@@ -126,7 +117,7 @@ def _one_of_each(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 def finished(evaluation: Evaluation) -> dict[str, Any] | None:
     """The result, if this evaluation was done before with the same config, weights and data; otherwise None."""
-    result = _read(place(evaluation))
+    result = read_result(place(evaluation))
     record = evaluation.record
     if result is None or result["status"] != "completed" or result.get("config_hash") != record["config_hash"]:
         return None
@@ -147,13 +138,13 @@ def evaluate(evaluation: Evaluation, alone: bool = True) -> dict[str, Any]:
     record["data_digest"] = record["data_digest"] or parts.module.task.digest
     record["command"] = command(evaluation)
     with lock_folder(folder, wait=False):
-        there = _read(folder)
+        there = read_result(folder)
         if (there is None or "evaluated" not in there) and _is_run(folder):
             raise ConfigError(f"{folder} is no evaluation, and its content would be overwritten; move the folder.")
         record |= test(parts)
         record |= {"wall_seconds": round(time.perf_counter() - began, 3), "versions": outcome.versions()}
         (folder / RESULT).unlink(missing_ok=True)
-        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(evaluation.config))
+        write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(evaluation.config))
         write_positions(folder, parts.module.by_position)
         if alone:
             outcome.draw(folder, record, parts.module)

@@ -17,7 +17,7 @@ from posenc.jobs import outcome
 from posenc.runs import reading
 from posenc.runs.folder import RunFolder, begin, begun, same_data
 from posenc.runs.processes import thread_limit, threads_of
-from posenc.runs.result import write_positions
+from posenc.runs.result import CONFIG_FILE, write_positions
 from posenc.runs.signals import REQUEUE
 from posenc.runs.slurm import requeue, slurm_job
 from posenc.runs.writing import write_text
@@ -54,7 +54,7 @@ def run(
                     if found.resume:
                         same_data(folder, begun(folder).get("data_digest"), parts.task.digest)
                 begin(folder, record)
-                write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+                write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True))
                 write_text(folder / OVERRIDES_FILE, OmegaConf.to_yaml(shlex.split(record["command"])[2:]))
                 plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
                 if alone:

@@ -15,7 +15,7 @@ from posenc.checks import ConfigError
 from posenc.runs import identity, reading
 from posenc.runs.files import CEILINGS, EVENTS, INNER, OVERVIEW
 from posenc.runs.lock import HOLDER, LOCK, locked
-from posenc.runs.result import RESULT, is_result, other_layout
+from posenc.runs.result import CONFIG_FILE, RESULT, is_result, other_layout
 from posenc.runs.writing import clear_parts, write_text
 
 FINISHED = ("completed", "diverged")
@@ -130,29 +130,34 @@ def refuse_links(folder: Path) -> None:
 def _look(
     folder: Path, digest: str, force: bool, data: str | None, start: str | None, former: Sequence[str]
 ) -> RunFolder:
-    result = _read(folder / RESULT, force)
+    result = read_result(folder, any_layout=force)
     if not any((folder / name).exists() for name in (RESULT, "metrics.csv", "checkpoints")):
         _discard(folder)
         return RunFolder(folder)
     if force:
         _set_aside(folder, result)
         return RunFolder(folder)
+
+    def said(key: str) -> str | None:
+        return (result or {}).get(key) or begun(folder).get(key)
+
     finished = result is not None and result["status"] in FINISHED
-    if _shared_before(folder, (result or {}).get("config_hash") or begun(folder).get("config_hash")):
+    today, shared_before = _recorded(folder, said("config_hash"))
+    if shared_before:
         raise ConfigError(
             f"{folder} contains a run of an earlier posenc, in which all layers shared the encoding's weights by "
             "default; now each has its own. Choose another folder, or replace the run with force=true."
         )
-    theirs = _hash_of(folder) or (result or {}).get("config_hash")
-    if theirs != digest and (finished or theirs not in former or _hash_of(folder) is not None):
+    theirs = today or (result or {}).get("config_hash")
+    if theirs != digest and (finished or theirs not in former or today is not None):
         raise ConfigError(
             f"{folder} already contains a run of another config, which would be overwritten; choose another "
             "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
         )
     found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
     if finished or found:
-        same_data(folder, (result or {}).get("data_digest") or begun(folder).get("data_digest"), data)
-        _same_start(folder, (result or {}).get("start_digest") or begun(folder).get("start_digest"), start)
+        same_data(folder, said("data_digest"), data)
+        _same_start(folder, said("start_digest"), start)
     if finished:
         return RunFolder(folder, finished=result)
     (folder / RESULT).unlink(missing_ok=True)  # a folder with a result counts as finished
@@ -182,17 +187,17 @@ def _same_start(folder: Path, was: str | None, now: str | None) -> None:
         )
 
 
-def _read(path: Path, force: bool) -> dict[str, Any] | None:
-    """The result; None if the file is no result, so that the run counts as unfinished.
+def read_result(folder: Path, any_layout: bool = True) -> dict[str, Any] | None:
+    """The result of the run in this folder; None if its file is no result, so that the run counts as unfinished.
 
-    Raises ConfigError for a result of another layout.
+    Raises ConfigError for a result of another layout, unless `any_layout`.
     """
     try:
-        found = reading.plain_text(reading.read_json(path))
+        found = reading.plain_text(reading.read_json(folder / RESULT))
     except (OSError, ValueError):
         return None
-    if not force:
-        same_layout(path, found)
+    if not any_layout:
+        same_layout(folder / RESULT, found)
     return found if is_result(found) else None
 
 
@@ -217,21 +222,13 @@ def begun(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _hash_of(folder: Path) -> str | None:
-    """Today's config_hash of the run in this folder, computed from its recorded config."""
+def _recorded(folder: Path, digest: str | None) -> tuple[str | None, bool]:
+    """(today's config_hash of the recorded config, `identity.shared_before` for it and the recorded digest)."""
     try:
-        plain = OmegaConf.to_container(reading.read_config(folder / ".hydra" / "config.yaml"))
-        return identity.config_hash(cast(dict[str, Any], plain))
+        plain = cast(dict[str, Any], OmegaConf.to_container(reading.read_config(folder / CONFIG_FILE)))
+        return identity.config_hash(plain), identity.shared_before(plain, digest)
     except Exception:  # no complete record, or one of an older version: the run cannot go on
-        return None
-
-
-def _shared_before(folder: Path, recorded: str | None) -> bool:
-    try:
-        plain = OmegaConf.to_container(reading.read_config(folder / ".hydra" / "config.yaml"))
-        return identity.shared_before(cast(dict[str, Any], plain), recorded)
-    except Exception:  # as in _hash_of
-        return False
+        return None, False
 
 
 def _own(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from posenc.runs.writing import write_text
 
-RESULT = "result.json"
+RESULT, CONFIG_FILE = "result.json", Path(".hydra", "config.yaml")
 STUDY = "study.json"
 """The file of a study without training, in place of result.json (posenc.studies)."""
 SCHEMA = 2

@@ -14,7 +14,7 @@ from posenc.report.reading.paths import from_path, sweep_of
 from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
-from posenc.runs.result import MAX_SCORE, RESULT, STATUSES, chosen, other_layout
+from posenc.runs.result import CONFIG_FILE, MAX_SCORE, RESULT, STATUSES, chosen, other_layout
 from posenc.terminal import TRAIN
 
 BELIEVED_LENGTH = 10**9
@@ -225,7 +225,7 @@ def _candidates(root: Path) -> Iterator[Path]:
     """Folders that look like run folders, by path."""
     for here, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in ("checkpoints", "figures") and name[0] != ".")
-        if RESULT in files or "metrics.csv" in files or (Path(here) / ".hydra" / "config.yaml").is_file():
+        if RESULT in files or "metrics.csv" in files or (Path(here) / CONFIG_FILE).is_file():
             yield Path(here)
 
 
@@ -280,7 +280,7 @@ def _read_result(path: Path) -> dict[str, Any] | None:
 
 
 def _read_config(folder: Path, notes: list[Note]) -> dict[str, Any] | None:
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG_FILE
     try:
         config = plain_text(read_yaml(path))
     except FileNotFoundError:
