@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from posenc.checks import ConfigError
-from posenc.config import effect, resume, shape
+from posenc.config import effect, launching, resume, shape
 from posenc.jobs import summary
 from posenc.runs.folder import open_run, same_data
 from posenc.runs.identity import config_hash, former_hashes, start_digest
@@ -27,8 +27,6 @@ from posenc.tasks.parts import corpus
 from posenc.terminal import TRAIN, keep_going
 
 Tell = Callable[[Any], None]
-ADDED_OVERRIDES = ("hydra.job.config.override_dirname.exclude_keys=", "hydra.sweep.dir=")
-"""Overrides that posenc.jobs.launch adds to a command."""
 PATIENCE = 5
 """Rank 0 gets so many seconds to write its result, because a launcher kills all processes after one has failed."""
 
@@ -64,12 +62,13 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), hydra.mode == RunMode.RUN
     journal, began, signum, skipped = None if alone else Journal.of(hydra), time.time(), None, False
-    if _value(config, "study") is not None and not alone:
-        raise ConfigError("a study has its own seeds (study.seeds), so it is no sweep; run it without -m.")
-    if _value(config, "study") is not None and _value(config, "ledger") is not None:
-        raise ConfigError("a study does not read a ledger; leave ledger out.")
-    if _value(config, "study") is not None and here is not None and here.world > 1:
-        raise ConfigError(f"a study itself starts its processes; run it without {here.launcher}.")
+    if _value(config, "study") is not None:
+        if not alone:
+            raise ConfigError("a study has its own seeds (study.seeds), so it is no sweep; run it without -m.")
+        if _value(config, "ledger") is not None:
+            raise ConfigError("a study does not read a ledger; leave ledger out.")
+        if here is not None and here.world > 1:
+            raise ConfigError(f"a study itself starts its processes; run it without {here.launcher}.")
     if journal is not None:
         journal.note(hydra.job.num, RUNNING, began=began, skipped=False)
     record = known(config)
@@ -79,11 +78,9 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
         plain = shape.check(config)
         resume.check(plain, folder)
         if config.study is not None:
-            from posenc.studies.method.conduct import (
-                conduct,  # torch and matplotlib, which a finished sweep need not load
-            )
+            from posenc.studies.method import conduct  # torch and matplotlib, which a finished sweep need not load
 
-            conduct(config, folder)
+            conduct.conduct(config, folder)
             return None
         OmegaConf.resolve(config)  # once, so that later steps need not resolve it
         record |= {"config_hash": config_hash(plain), "data_digest": corpus.data_digest(plain["dataset"])}
@@ -94,22 +91,13 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
         if there is not None:
             with suppress(OSError):
                 folder.rmdir()  # Hydra has made it
-            result = there
             if alone:
                 print(f"this run is in the ledger {plain['ledger']}; force=true runs it again")
-                Console().print(summary.line(folder, result), soft_wrap=True, highlight=False)
-                return objective(result)
-            assert journal is not None
-            journal.note(
-                hydra.job.num,
-                result["status"],
-                began=began,
-                skipped=True,
-                folder=str(folder),
-                result=result,
-                ledger=True,
-            )
-            return objective(result)
+                Console().print(summary.line(folder, there), soft_wrap=True, highlight=False)
+            elif journal is not None:
+                ended = {"began": began, "skipped": True, "folder": str(folder), "result": there, "ledger": True}
+                journal.note(hydra.job.num, there["status"], **ended)
+            return objective(there)
         several = here is None and isinstance(config.trainer.get("devices"), int) and config.trainer.devices > 1
         how = {"alone": alone, "tell": None if several else tell, "force": config.force}
         result, signum, skipped = at_work(config, folder, record, **how, **options)
@@ -149,7 +137,8 @@ def _reason(error: BaseException) -> str:
 
 def _again(folder: Path) -> str:
     """The command that goes on with a stopped run in its folder."""
-    given = [word for word in sys.argv[1:] if not word.startswith(("hydra.run.dir=", "name=", *ADDED_OVERRIDES))]
+    keys = ("hydra.run.dir", "name", *launching.ADDED)
+    given = [word for word in sys.argv[1:] if word.partition("=")[0] not in keys]
     return shlex.join(["python", *sys.argv[:1], *given, f"hydra.run.dir={folder}"])
 
 
