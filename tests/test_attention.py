@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from posenc.attention.bias import Bias, ByDistance, ByQuery, Dense
+from posenc.attention.kernels import choose
 from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
 from posenc.attention.record import record_attention
@@ -103,7 +104,10 @@ def test_parity_with_torch_multihead_attention(attention: str, causal: bool) -> 
 
 def test_flex_says_where_it_cannot_train() -> None:
     layer, x = SelfAttention(16, 4, attention="flex"), torch.randn(2, 5, 16)
-    for ask in (lambda: layer(x, PositionalEncoding(), Positions.arange(5)), lambda: layer.check_training(x.device)):
+    for ask in (
+        lambda: layer(x, PositionalEncoding(), Positions.arange(5)),
+        lambda: choose.check_training(layer.attention, x.device),
+    ):
         with pytest.raises(ConfigError, match=r"flex trains on CUDA GPUs only, but this run is on cpu.*attention=auto"):
             ask()
 

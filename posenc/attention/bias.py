@@ -6,7 +6,6 @@ B batch, H heads, N length, M = 2·span − 1 signed distances (see `posenc.posi
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,8 +18,32 @@ BLOCK = 2**20
 """How many numbers `ByPairs` computes at once: 4 MiB in float32, so that a block fits into the caches of a CPU."""
 
 
+class AddsValues:
+    """What some biases add to the values: `values`, (h, M, d), by distance, with h = 1 or H; None: nothing."""
+
+    values: Float[Tensor, "h M d"] | None = None
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the bias also adds to the values. A kernel then needs the attention weights themselves."""
+        return self.values is not None
+
+    def weighted_values(
+        self, weights: Float[Tensor, "B H N N"], positions: Positions
+    ) -> Float[Tensor, "B H N d"] | None:
+        """Σ_n weights[m, n] · values[distance(m, n)], added to the output of attention; None if there are no values.
+
+        The weights are summed by distance first. So no tensor of shape (N, N, d) is built.
+        """
+        if self.values is None:
+            return None
+        index = positions.distance_index[:, None].expand(*weights.shape)
+        sums = weights.new_zeros(*weights.shape[:-1], self.values.shape[-2]).scatter_add(-1, index, weights)
+        return sums @ self.values.to(weights.dtype)
+
+
 @dataclass(frozen=True)
-class ByDistance:
+class ByDistance(AddsValues):
     """A bias given by its values at the M possible distances. The encoding never builds an N×N matrix.
 
     table   (b, H, n, M): b = 1 or B; n = 1 (one row for all queries) or N (one row for each query)
@@ -29,7 +52,6 @@ class ByDistance:
     """
 
     table: Float[Tensor, "b H n M"]
-    has_values: ClassVar[bool] = False
 
     @property
     def learned(self) -> bool:
@@ -54,18 +76,13 @@ class ByDistance:
         batch = max(table.shape[0], index.shape[0])
         return table.expand(batch, -1, queries, -1).gather(-1, index.expand(batch, table.shape[1], queries, keys))
 
-    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
-        """Nothing is added to the values."""
-        return
-
 
 @dataclass(frozen=True)
-class ByQuery:
+class ByQuery(AddsValues):
     """A bias made of queries and of one vector for each distance: the table is queries · vectorsᵀ.
 
     queries  (B, H, N, c), scaled
     vectors  (h, M, c): h = 1 or H
-    values   (h, M, d) or None: what is added to a key's value, by distance
     reach    all distances ≥ reach have the same vector and value, and so have all distances ≤ −reach (an encoding that
              clips distances); None: not known. A kernel may then give the gradient of equal vectors to any one of them
     """
@@ -74,11 +91,6 @@ class ByQuery:
     vectors: Float[Tensor, "h M c"]
     values: Float[Tensor, "h M d"] | None = None
     reach: int | None = field(default=None, kw_only=True)
-
-    @property
-    def has_values(self) -> bool:
-        """Whether the bias also adds to the values. A kernel then needs the attention weights themselves."""
-        return self.values is not None
 
     @property
     def learned(self) -> bool:
@@ -95,42 +107,16 @@ class ByQuery:
         """The bias for each (query, key) pair."""
         return ByDistance(self.table).matrix(positions)
 
-    def weighted_values(
-        self, weights: Float[Tensor, "B H N N"], positions: Positions
-    ) -> Float[Tensor, "B H N d"] | None:
-        """Σ_n weights[m, n] · values[distance(m, n)], added to the output of attention; None if there are no values.
-
-        The weights are summed by distance first. So no tensor of shape (N, N, d) is built.
-        """
-        return by_distance(weights, self.values, positions)
-
-
-def by_distance(
-    weights: Float[Tensor, "B H N N"], values: Float[Tensor, "h M d"] | None, positions: Positions
-) -> Float[Tensor, "B H N d"] | None:
-    """Σ_n weights[m, n] · values[distance(m, n)]; None if `values` is None."""
-    if values is None:
-        return None
-    index = positions.distance_index[:, None].expand(*weights.shape)
-    sums = weights.new_zeros(*weights.shape[:-1], values.shape[-2]).scatter_add(-1, index, weights)
-    return sums @ values.to(weights.dtype)
-
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(AddsValues):
     """A bias that depends on the content of the keys or on the logits. It needs the whole N×N matrix.
 
     logits  (b, h, N, N): b = 1 or B, h = 1 or H
-    values  as in `ByQuery`
     """
 
     logits: Float[Tensor, "b h N N"]
     values: Float[Tensor, "h M d"] | None = None
-
-    @property
-    def has_values(self) -> bool:
-        """Whether the bias also adds to the values."""
-        return self.values is not None
 
     @property
     def learned(self) -> bool:
@@ -142,13 +128,9 @@ class Dense:
         blocks.fits(self.logits, self.logits.mT, positions)
         return self.logits
 
-    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> Tensor | None:
-        """As in `ByQuery`."""
-        return by_distance(weights, self.values, positions)
-
 
 @dataclass(frozen=True)
-class ByPairs:
+class ByPairs(AddsValues):
     """A bias that is computed for some queries and keys at a time, because all pairs at once would not fit in memory.
 
     logits      (parameters, queries, keys) → (b, h, m, n), the bias between these places: b = 1 or B, h = 1 or H
@@ -159,7 +141,6 @@ class ByPairs:
     logits: Callable[[tuple[Tensor, ...], slice, slice], Float[Tensor, "b h m n"]]
     parameters: tuple[Tensor, ...]
     width: int
-    has_values: ClassVar[bool] = False
 
     @property
     def learned(self) -> bool:
@@ -175,10 +156,6 @@ class ByPairs:
     def blocks(self, queries: int, keys: int, others: int = 1) -> Iterator[slice]:
         """Slices of the queries. A slice needs about `BLOCK` numbers: for each pair `width`, or `others` if larger."""
         return blocks.cut(queries, max(1, BLOCK // (keys * max(others, self.width))))
-
-    def weighted_values(self, weights: Float[Tensor, "B H N N"], positions: Positions) -> None:
-        """Nothing is added to the values."""
-        return
 
 
 Bias = ByDistance | ByQuery | ByPairs | Dense

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from posenc.attention.bias import Bias, ByDistance, ByPairs, ByQuery, Dense
+from posenc.attention.bias import Bias, ByDistance, ByPairs, Dense
 from posenc.positions.positions import Positions
 
 Block = Callable[[Sequence[Tensor], slice, slice], Float[Tensor, "b h m n"]]
@@ -25,7 +25,7 @@ def added(biases: Sequence[Bias | None], positions: Positions) -> Bias | None:
         return given[0] if given else None
     if all(isinstance(bias, ByDistance) for bias in given):
         return ByDistance(_sum([bias.table for bias in given if isinstance(bias, ByDistance)]))
-    values = [value for bias in given if (value := _values(bias)) is not None]
+    values = [bias.values for bias in given if bias.values is not None]
     return _joined(given, positions, _sum, _sum(values) if values else None)
 
 
@@ -37,9 +37,10 @@ def side_by_side(biases: Sequence[Bias | None], heads: Sequence[int], positions:
     if all(isinstance(bias, ByDistance) for bias in given):
         tables = [bias.table if isinstance(bias, ByDistance) else None for bias in biases]
         return ByDistance(_heads(tables, heads))
-    values = [None if bias is None else _values(bias) for bias in biases]
+    values = [None if bias is None else bias.values for bias in biases]
     known = next((value for value in values if value is not None), None)
-    stacked = None if known is None else _heads([_row(value) for value in values], heads)[0]
+    rows = [None if value is None else value[None] for value in values]
+    stacked = None if known is None else _heads(rows, heads)[0]
     return _joined(biases, positions, lambda blocks: _heads(blocks, heads), stacked)
 
 
@@ -73,14 +74,6 @@ def _block(bias: Bias | None, positions: Positions) -> tuple[Block | None, tuple
     if isinstance(bias, ByDistance):
         return lambda tensors, m, n: ByDistance(tensors[0]).matrix(positions)[:, :, m, n], (bias.table,)
     return lambda tensors, m, n: tensors[0][:, :, m, n], (bias.matrix(positions),)
-
-
-def _values(bias: Bias) -> Tensor | None:
-    return bias.values if isinstance(bias, ByQuery | Dense) else None
-
-
-def _row(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values[None]
 
 
 def _sum(tensors: Sequence[Tensor | None]) -> Tensor:

@@ -74,10 +74,6 @@ class SelfAttention(nn.Module):
         """How logits become weights."""
         return PLAIN if self.sinks is None and self.soft_cap is None else Softmax(self.soft_cap, self.sinks)
 
-    def check_training(self, device: torch.device) -> None:
-        """Raise ConfigError if the kernel of `attention` cannot be trained on this device."""
-        choose.check_training(self.attention, device)
-
     def forward(
         self, x: Float[Tensor, "B M D"], encoding: Hooks, positions: Positions, cache: LayerCache | None = None
     ) -> Float[Tensor, "B M D"]:

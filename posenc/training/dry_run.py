@@ -2,6 +2,7 @@
 
 import torch
 
+from posenc.attention.kernels import choose
 from posenc.attention.layer import SelfAttention
 from posenc.checks import ConfigError, UndefinedAtLength
 from posenc.streams import default_stream
@@ -24,7 +25,7 @@ def dry_run(module: SequenceModule, device: torch.device) -> None:
         raise ConfigError(f"optimizer: {error}.") from error
     for layer in module.modules():
         if isinstance(layer, SelfAttention):
-            layer.check_training(device)
+            choose.check_training(layer.attention, device)
     with default_stream(module.seed, "dry run"):
         for length in sorted(module.ceilings):
             try:
