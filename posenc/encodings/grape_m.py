@@ -31,12 +31,7 @@ class MultiplicativeGroupEncoding(RotaryPositionalEncoding):
     per_layer = True
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        base: float = 10_000.0,
-        learned_planes: bool = True,
-        slowed: float = 16.0,
+        self, dim: int, num_heads: int, base: float = 10_000.0, learned_planes: bool = True, slowed: float = 16.0
     ) -> None:
         super().__init__(dim, num_heads, base)
         checks.boolean(self, learned_planes=learned_planes)

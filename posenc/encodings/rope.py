@@ -62,6 +62,10 @@ class RotaryPositionalEncoding(PositionalEncoding):
         theta = self.base ** (-2 * pair / self.width)
         return theta.where(pair < self.turning, 0)
 
+    def angle(self, positions: Positions, dtype: torch.dtype) -> Float[Tensor, "b 1 N r/2"]:
+        """By how many radians each pair of each token turns."""
+        return angles(positions, self.rates(positions, dtype))
+
     @property
     def turning(self) -> int:
         """How many of the r/2 pairs turn."""
@@ -73,8 +77,7 @@ class RotaryPositionalEncoding(PositionalEncoding):
         return 1.0
 
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(q.dtype, torch.float32)
-        angle = angles(positions, self.rates(positions, dtype))
+        angle = self.angle(positions, torch.promote_types(q.dtype, torch.float32))
         cos, sin = angle.cos(), angle.sin()
         return turn(q, self.temperature * cos, self.temperature * sin, self.layout), turn(k, cos, sin, self.layout)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.encodings.rope import RotaryPositionalEncoding, turn
+from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions.positions import Positions
 
 
@@ -43,10 +43,7 @@ class AxialRotaryPositionalEncoding(RotaryPositionalEncoding):
         pair = torch.arange(self.width // 4, device=positions.ids.device, dtype=dtype)
         return self.base ** (-4 * pair / self.width)
 
-    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(q.dtype, torch.float32)
+    def angle(self, positions: Positions, dtype: torch.dtype) -> Tensor:
         p, theta = positions.values.to(dtype)[:, None, :, None], self.rates(positions, dtype)
         row = (p / self.columns).floor()
-        angle = torch.cat((row * theta, (p - row * self.columns) * theta), -1)
-        cos, sin = angle.cos(), angle.sin()
-        return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
+        return torch.cat((row * theta, (p - row * self.columns) * theta), -1)

@@ -28,12 +28,7 @@ class DecoupledRotaryPositionalEncoding(RotaryPositionalEncoding):
     per_layer = True
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        base: float = 10_000.0,
-        layout: str = "interleaved",
-        rotated: float = 0.5,
+        self, dim: int, num_heads: int, base: float = 10_000.0, layout: str = "interleaved", rotated: float = 0.5
     ) -> None:
         super().__init__(dim, num_heads, base, layout, rotated)
         self.queries = Projection(dim, num_heads * self.width, bias=False)

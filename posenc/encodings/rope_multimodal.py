@@ -8,7 +8,7 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.encodings.rope import RotaryPositionalEncoding, turn
+from posenc.encodings.rope import RotaryPositionalEncoding
 from posenc.positions.positions import Positions
 
 
@@ -55,14 +55,11 @@ class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
         time = pairs // 4
         self.pairs = self.sections or [time, (pairs - time) // 2, pairs - time - (pairs - time) // 2]
 
-    def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        dtype = torch.promote_types(q.dtype, torch.float32)
+    def angle(self, positions: Positions, dtype: torch.dtype) -> Tensor:
         p = positions.values.to(dtype)[:, None, :, None]
         line = (p / self.columns).floor()
         frame = torch.zeros_like(line) if self.rows is None else (line / self.rows).floor()
         row = line if self.rows is None else line - frame * self.rows
         axes = (frame, row, p - line * self.columns)
         place = torch.cat([at.expand(-1, -1, -1, n) for at, n in zip(axes, self.pairs, strict=True)], -1)
-        angle = place * self.rates(positions, dtype)
-        cos, sin = angle.cos(), angle.sin()
-        return turn(q, cos, sin, self.layout), turn(k, cos, sin, self.layout)
+        return place * self.rates(positions, dtype)

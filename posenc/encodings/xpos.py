@@ -7,7 +7,7 @@ from torch import Tensor
 
 from posenc import checks
 from posenc.checks import UndefinedAtLength
-from posenc.encodings.rope import RotaryPositionalEncoding, angles, turn
+from posenc.encodings.rope import RotaryPositionalEncoding, turn
 from posenc.positions.positions import Positions
 
 LARGEST_EXPONENT = 80.0
@@ -44,17 +44,14 @@ class XPosPositionalEncoding(RotaryPositionalEncoding):
     def rotate(self, x: Tensor, q: Tensor, k: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(q.dtype, torch.float32)
         place = positions.values.to(dtype)[:, None, :, None]
-        angle = angles(positions, self.rates(positions, dtype))
         middle = (place.amin(-2, keepdim=True) + place.amax(-2, keepdim=True)) / 2
         share = torch.arange(self.width // 2, device=q.device, dtype=dtype) * 2 / self.width
         zeta = (share + self.gamma) / (1 + self.gamma)
         self.check_reach(positions)
         decay = zeta ** ((place - middle) / self.scale)
+        angle = self.angle(positions, dtype)
         cos, sin = angle.cos(), angle.sin()
-        return (
-            turn(q, cos * decay, sin * decay, self.layout),
-            turn(k, cos / decay, sin / decay, self.layout),
-        )
+        return turn(q, cos * decay, sin * decay, self.layout), turn(k, cos / decay, sin / decay, self.layout)
 
     def check_reach(self, positions: Positions) -> None:
         """Raise ConfigError if positions are so far apart that the factors, or products with them, leave float32."""
