@@ -113,6 +113,19 @@ def test_a_ledger_changed_by_hand_is_used_for_nothing(sweep: Path, tmp_path: Pat
     assert book.read_text() == changed
 
 
+def test_a_ledger_whose_rows_are_all_left_out_is_used_for_nothing(sweep: Path, tmp_path: Path) -> None:
+    book = tmp_path / "runs.csv"
+    ledger.add(book, [sweep])
+    head, *rows = book.read_text().splitlines()
+    place = head.split(",").index("status")
+    (first,) = csv.reader([rows[0]])
+    first[place] = "exploded"
+    with book.open("w") as file:
+        csv.writer(file).writerows([head.split(","), first])
+    with pytest.raises(ConfigError, match="is not used: the unknown status exploded"):
+        ledger.runs_of(book)
+
+
 def test_a_result_of_the_ledger_tells_what_the_run_told(sweep: Path, tmp_path: Path) -> None:
     book = tmp_path / "runs.csv"
     ledger.add(book, [sweep])

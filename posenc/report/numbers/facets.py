@@ -28,8 +28,25 @@ Values = dict[int, float]
 """{seed: value}."""
 
 
+class Measured:
+    """A number by which arms are compared: a metric at a length."""
+
+    metric: str
+    length: int
+
+    @property
+    def lower(self) -> bool:
+        """Whether less is better."""
+        return self.metric in LOWER
+
+    @property
+    def measure(self) -> str:
+        """The metric with its length."""
+        return f"{self.metric} at length {self.length}"
+
+
 @dataclass
-class Facet:
+class Facet(Measured):
     """A dataset under a position scheme, and the number by which its arms are compared."""
 
     dataset: str
@@ -49,16 +66,6 @@ class Facet:
     title: str = ""
     phrase: str = ""
     """The title in the form that a sentence needs."""
-
-    @property
-    def lower(self) -> bool:
-        """Whether less is better."""
-        return self.metric in LOWER
-
-    @property
-    def measure(self) -> str:
-        """The metric with its length."""
-        return f"{self.metric} at length {self.length}"
 
     def of(self, arm: str) -> list[Placed]:
         """The arm's runs that count, with every status."""
@@ -242,11 +249,9 @@ def choose_baseline(found: Sequence[Facet], wanted: str | None) -> tuple[str, st
     chosen, said = wanted or DEFAULT, ""
     if chosen not in present and present:
         chosen = min(present, key=lambda name: (-present[name], name))
-        several = any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found)
-        if several:
-            said = (
-                f"The baseline {DEFAULT} has no completed run here; every encoding is compared with {chosen} instead."
-            )
+        if any(sum(1 for arm in facet.arms if facet.values(arm)) > 1 for facet in found):
+            why = f"The baseline {DEFAULT} has no completed run here"
+            said = f"{why}; every encoding is compared with {chosen} instead."
     for facet in found:
         for arm in facet.arms:
             rivals = [other for other in facet.arms if chosen in (other, facet.encoding(other)) and facet.values(other)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from posenc.report.numbers.facets import LOST, LOWER, Facet, Values
+from posenc.report.numbers.facets import LOST, Facet, Measured, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
 from posenc.report.words import count, listing, tally
 
@@ -18,7 +18,7 @@ Key = tuple[object, ...]
 
 
 @dataclass(eq=False)
-class Meeting:
+class Meeting(Measured):
     """Arms that differ in only one setting, with a number for each seed at the compared length and at longer ones.
 
     A run that diverged or failed counts with skill 0 (see Facet.values). Arms that are left out are listed.
@@ -38,16 +38,6 @@ class Meeting:
     baseline: dict[str, str] = field(default_factory=dict)
     reach: dict[int, float] = field(default_factory=dict)
     """The largest possible difference at each length."""
-
-    @property
-    def lower(self) -> bool:
-        """Whether less is better."""
-        return self.metric in LOWER
-
-    @property
-    def measure(self) -> str:
-        """The metric with its length."""
-        return f"{self.metric} at length {self.length}"
 
     @property
     def arms(self) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from posenc.checks import ConfigError
 from posenc.report.reading import saved
 from posenc.report.reading.arms import Placed
-from posenc.report.reading.read import Note, Run, read
+from posenc.report.reading.read import Note, Run
 from posenc.report.words import count
 from posenc.runs.folder import FINISHED
 from posenc.runs.identity import HOW, config_hash, settings
@@ -56,7 +56,7 @@ def key(run: Run) -> Key:
 def runs_of(path: Path) -> dict[Key, Run]:
     """The runs of a ledger. Raises ConfigError if the file is no ledger, or if a row does not fit its identity."""
     found, notes = saved.read_table(path)
-    lines = [note.text for note in notes[1:]]
+    lines = [note.text for note in notes]
     lines += [f"{run.name}: {why}" for run in found if (why := _unfit(run))]
     if lines:
         raise ConfigError(f"{path} is not used: {lines[0]} ({count(len(lines), 'such row')}); put the file back.")
@@ -84,12 +84,7 @@ def add(path: Path, roots: Sequence[Path]) -> Change:
     A run that the ledger already has is not changed. A run that contradicts the ledger is refused, and so is a run
     whose identity does not fit its config. Raises ConfigError if the files cannot be read or written.
     """
-    folders = [root for root in roots if not root.is_file()]
-    runs, notes = read(folders) if folders else ([], [])
-    for root in roots:
-        if root.is_file():
-            more, remarks = saved.read_table(root)
-            runs, notes = runs + more, notes + remarks[1:]
+    runs, notes = saved.read_all(roots, layout=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f".{path.name}.lock"), wait=True):

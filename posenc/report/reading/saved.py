@@ -102,8 +102,10 @@ def _uncell(text: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@") else text
 
 
-def read_all(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
+def read_all(roots: Sequence[Path], layout: bool = True) -> tuple[list[Run], list[Note]]:
     """The runs of all folders, then of all tables in `roots`, and notes about missing information.
+
+    layout  whether a note says what runs of a table lack
 
     Raises ConfigError if a folder has no run, or if a file is no such table.
     """
@@ -111,12 +113,13 @@ def read_all(roots: Sequence[Path]) -> tuple[list[Run], list[Note]]:
     runs, notes = read(folders) if folders else ([], [])
     for path in (root for root in roots if root.is_file()):
         more, remarks = read_table(path)
-        runs, notes = runs + more, notes + remarks
+        lack = [Note(plain_text(str(path)), _about(more))] if more and layout else []
+        runs, notes = runs + more, notes + lack + remarks
     return runs, notes
 
 
 def read_table(path: Path) -> tuple[list[Run], list[Note]]:
-    """The runs of a saved table, and notes about missing information. Raises ConfigError if it is no such table.
+    """The runs of a saved table, and notes about rows that are left out. Raises ConfigError if it is no such table.
 
     The run folders are not read, so there are no learning curves and no curves by position.
     """
@@ -143,8 +146,6 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
     shared = _read_record(next(iter(groups.values()))[0].get("record", "")).get(SHARED) if groups else None
     shared = shared if isinstance(shared, dict) else {}
     runs = [run for folder, rows in groups.items() if (run := _run(folder, rows, shared, name, notes)) is not None]
-    if runs:
-        notes.insert(0, Note(name, _about(runs)))
     return runs, notes
 
 
