@@ -24,6 +24,11 @@ MAX_WIDTH = 2**14
 """Largest width of a layer: a matrix between two such layers has 2²⁸ numbers."""
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """The values that are not None, for checks of arguments that may be None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def positive(owner: object, *, minimum: int = 1, maximum: int = MAX_INT64, **values: Any) -> None:
     """Each value must be a whole number from `minimum` to `maximum`."""
     for name, value in values.items():
@@ -57,15 +62,12 @@ def number(owner: object, *, low: float, high: float = float("inf"), open_low: b
     for name, value in values.items():
         if isinstance(value, int) and abs(value) > MAX_INT64:
             raise ConfigError(f"{_name(owner)}: {name} is too large for a whole number, got {value}; write it as 1e20.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value - value:
-            inside = False
-        else:
-            inside = not (open_low and value == low)
-        if not inside:
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (real and math.isfinite(value) and low <= value <= high) or (open_low and value == low):
             limits = [f"{'>' if open_low else '≥'} {low:g}"] if low != -float("inf") else []
             limits += [f"≤ {high:g}"] if high != float("inf") else []
             limit = f" {' and '.join(limits)}" if limits else ""
-            kind = "finite number" if isinstance(value, float) and value - value else "number"  # neither inf nor NaN
+            kind = "finite number" if isinstance(value, float) and not math.isfinite(value) else "number"
             raise ConfigError(f"{_name(owner)}: {name} must be a {kind}{limit}, got {value!r}.")
 
 

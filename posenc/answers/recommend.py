@@ -95,9 +95,7 @@ def show(
         write(ledger, page)
         return
     checks.number("recommend", low=0, open_low=True, delta=delta)
-    checks.positive(
-        "recommend", longer_than_trained=longer_than_trained, **({} if within is None else {"within": within})
-    )
+    checks.positive("recommend", longer_than_trained=longer_than_trained, **checks.given(within=within))
     found = [cell for cell in cells(ledger) if causal is None or cell.causal == causal]
     datasets = _datasets(asks, found, ledger, causal)
     times = sorted({1, longer_than_trained})

@@ -49,8 +49,7 @@ class SelfAttention(nn.Module):
         checks.number(self, low=0, logit_gain=logit_gain)
         checks.boolean(self, causal=causal)
         checks.one_of(self, choose.OPTIONS, attention=attention)
-        if window is not None:
-            checks.positive(self, minimum=0, window=window)
+        checks.positive(self, minimum=0, **checks.given(window=window))
         self.num_heads, self.logit_gain, self.attention = num_heads, logit_gain, attention
         self.logit_scale, self.soft_cap = logit_scale, soft_cap
         self.mask = Mask(causal, window)
@@ -59,8 +58,7 @@ class SelfAttention(nn.Module):
         self.out = Projection(dim, dim, bias=False)
         self.qk_norms = qk_norms(qk_norm, dim // num_heads)
         checks.boolean(self, sinks=sinks)
-        if soft_cap is not None:
-            checks.number(self, low=0, open_low=True, soft_cap=soft_cap)
+        checks.number(self, low=0, open_low=True, **checks.given(soft_cap=soft_cap))
         choose.check_softmax(attention, sinks, soft_cap is not None)
         self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
 

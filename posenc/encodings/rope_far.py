@@ -107,10 +107,8 @@ class RectifiedRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         rotated: float | None = None,
     ) -> None:
         super().__init__(dim, num_heads, causal, original_length, base, layout, rotated)
-        if window is not None:
-            checks.positive(self, window=window)
-        if slowed is not None:
-            checks.number(self, low=1, slowed=slowed)
+        checks.positive(self, **checks.given(window=window))
+        checks.number(self, low=1, **checks.given(slowed=slowed))
         self.window, self.slowed = window, slowed
 
     @property
@@ -150,9 +148,7 @@ class SelfExtendRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         rotated: float | None = None,
     ) -> None:
         super().__init__(dim, num_heads, causal, original_length, base, layout, rotated)
-        checks.positive(self, group=group)
-        if window is not None:
-            checks.positive(self, window=window)
+        checks.positive(self, group=group, **checks.given(window=window))
         self.window, self.group = window, group
 
     @property
@@ -194,10 +190,8 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         rotated: float | None = None,
     ) -> None:
         super().__init__(dim, num_heads, causal, original_length, base, layout, rotated)
-        if reach is not None:
-            checks.positive(self, reach=reach)
-        if local is not None:
-            checks.positive(self, minimum=0, local=local)
+        checks.positive(self, **checks.given(reach=reach))
+        checks.positive(self, minimum=0, **checks.given(local=local))
         self.reach, self.local = reach, local
         self._check_chunks()
 

@@ -47,8 +47,7 @@ class LongRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
     ) -> None:
         super().__init__(dim, num_heads, base, layout, rotated)
         checks.number(self, low=1, factor=factor)
-        if attention_factor is not None:
-            checks.number(self, low=0, attention_factor=attention_factor)
+        checks.number(self, low=0, **checks.given(attention_factor=attention_factor))
         self.factor, self.attention_factor = factor, attention_factor
         self.short_factor = self._one_each(short_factor=short_factor)
         self.long_factor = self._one_each(long_factor=long_factor)

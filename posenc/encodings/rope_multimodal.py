@@ -38,9 +38,7 @@ class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
         layout: str = "half_split",
     ) -> None:
         super().__init__(dim, num_heads, base, layout)
-        checks.positive(self, columns=columns)
-        if rows is not None:
-            checks.positive(self, rows=rows)
+        checks.positive(self, columns=columns, **checks.given(rows=rows))
         pairs = self.width // 2
         if sections is not None:
             counts: list[Any] = [*sections] if isinstance(sections, list | tuple) else [sections]

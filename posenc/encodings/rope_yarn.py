@@ -52,10 +52,8 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         checks.number(self, low=0, open_low=True, beta_slow=beta_slow)
         checks.number(self, low=beta_slow, open_low=True, beta_fast=beta_fast)
         checks.boolean(self, truncate=truncate)
-        given = {"attention_factor": attention_factor, "mscale": mscale, "mscale_all_dim": mscale_all_dim}
-        for name, value in given.items():
-            if value is not None:
-                checks.number(self, low=0, high=1e6, open_low=True, **{name: value})  # pyright: ignore[reportArgumentType]
+        given = checks.given(attention_factor=attention_factor, mscale=mscale, mscale_all_dim=mscale_all_dim)
+        checks.number(self, low=0, high=1e6, open_low=True, **given)
         if (mscale is None) != (mscale_all_dim is None):
             raise ConfigError(f"{type(self).__name__}: mscale and mscale_all_dim work together; set both, or neither.")
         if attention_factor is not None and mscale is not None:

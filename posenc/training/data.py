@@ -108,18 +108,11 @@ class SequenceData(L.LightningDataModule):
         validation_size: int | None = None,
     ) -> None:
         super().__init__()
-        checks.positive(
-            self,
-            batch_size=batch_size,
-            eval_size=eval_size,
-            eval_tokens=eval_tokens,
-            eval_tokens_per_batch=eval_tokens_per_batch,
-        )
+        sizes = {"batch_size": batch_size, "eval_size": eval_size, "eval_tokens": eval_tokens}
+        sizes |= {"eval_tokens_per_batch": eval_tokens_per_batch} | checks.given(validation_size=validation_size)
+        checks.positive(self, **sizes)
         checks.positive(self, minimum=0, curriculum_steps=curriculum_steps)
-        if eval_error is not None:
-            checks.number(self, low=0, high=1, open_low=True, eval_error=eval_error)
-        if validation_size is not None:
-            checks.positive(self, validation_size=validation_size)
+        checks.number(self, low=0, high=1, open_low=True, **checks.given(eval_error=eval_error))
         longest = task.length[1]
         checks.tensor_fits(self, batch_size=batch_size, length=longest)
         if train_size is not None:

@@ -117,8 +117,7 @@ def make_trainer(
     checks.one_of("trainer", PRECISIONS, precision=precision)
     if not isinstance(accelerator, str):
         raise ConfigError(f"trainer: accelerator must be a word such as auto, cpu or gpu, got {accelerator!r}.")
-    if gradient_clip is not None:
-        checks.number("trainer", low=0, open_low=True, gradient_clip=gradient_clip)
+    checks.number("trainer", low=0, open_low=True, **checks.given(gradient_clip=gradient_clip))
     for callback in callbacks:
         if isinstance(callback, GradientAccumulationScheduler) and callback.going_to_accumulate_grad_batches():
             raise ConfigError(
