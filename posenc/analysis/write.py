@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from posenc.analysis import figures, why, words
 from posenc.analysis.measure import Analysis, analyse
@@ -110,17 +110,13 @@ def _check(target: Path) -> None:
         raise ConfigError(f"{table} is no file of an analysis, so it is not replaced; choose another --output.")
 
 
-def show(
-    runs: Sequence[Path],
-    output: Path | None = None,
-    batch: int = 64,
-    length: int | None = None,
-    trust: bool = False,
-    against: Path | None = None,
-) -> None:
-    """`python -m posenc analyze`: analyse every run, print the text and the path of the files."""
+def show(runs: Sequence[Path], output: Path | None = None, **options: Any) -> None:
+    """`python -m posenc analyze`: analyse every run, print the text and the path of the files.
+
+    options  as in `write`
+    """
     for run, target in places(runs, output):
-        done = write(run, target, batch, length, trust, against)
+        done = write(run, target, **options)
         print(done.text)
         print(f"numbers     {done.folder}/analysis.csv")
         print(f"figures     {done.folder}/*.png, *.svg: {', '.join(done.figures)}", flush=True)

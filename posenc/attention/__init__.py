@@ -7,13 +7,4 @@ from posenc.attention.mask import Mask
 from posenc.attention.projection import Projection
 from posenc.attention.record import record_attention
 
-__all__ = [
-    "Bias",
-    "Mask",
-    "Projection",
-    "SelfAttention",
-    "attention_logits",
-    "biased",
-    "explicit",
-    "record_attention",
-]
+__all__ = ["Bias", "Mask", "Projection", "SelfAttention", "attention_logits", "biased", "explicit", "record_attention"]

@@ -69,12 +69,7 @@ def build(config: DictConfig, folder: Path, stop: GracefulStop | None = None) ->
     criterion: Criterion | None = None if config.get("stop") is None else make(config, "stop")
     watching = [stopwatch, milestones] if criterion is None else [stopwatch, milestones, criterion]
     trainer: L.Trainer = make(
-        config,
-        "trainer",
-        folder=folder,
-        callbacks=[*watching, *callbacks],
-        logger=logger,
-        stop=stop,
+        config, "trainer", folder=folder, callbacks=[*watching, *callbacks], logger=logger, stop=stop
     )
     if criterion is not None:
         criterion.take(module, trainer)

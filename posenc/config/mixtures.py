@@ -53,11 +53,7 @@ def node(word: str) -> dict[str, Any]:
     found = {
         "-": {"_target_": "posenc.encodings.by_layers.ByLayers", "layers": names, "own": dict.fromkeys(kinds)},
         "+": {"_target_": "posenc.encodings.sums.Sum"},
-        ":": {
-            "_target_": "posenc.encodings.by_heads.ByHeads",
-            "num_heads": "${model.num_heads}",
-            "heads": names,
-        },
+        ":": {"_target_": "posenc.encodings.by_heads.ByHeads", "num_heads": "${model.num_heads}", "heads": names},
     }[sign]
     files, parts = [], {}
     for name, each in kinds.items():

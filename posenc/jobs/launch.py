@@ -55,10 +55,8 @@ def launch(main: Callable[..., Any], configs: Path) -> None:
 
 def _launch(main: Callable[..., Any], configs: Path) -> None:
     BROKEN_OFF.clear()
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("arm", arm, replace=True)
-    OmegaConf.register_new_resolver("causal_only", causal_only, replace=True)
-    OmegaConf.register_new_resolver("best_rate", best_rate, replace=True)
+    for resolver in (run_folder, arm, causal_only, best_rate):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     words = overrides_first(sys.argv[1:])
     with mistakes(configs):
         check_options(sys.argv[1:])

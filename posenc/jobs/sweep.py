@@ -62,7 +62,9 @@ class SweepSummary(Callback):
             launching.check_sweep(config, config.hydra)
             check_ledger(config)
             if config.get("claim") is not None:
-                claim_of(config)
+                from posenc.published import sweep  # Lightning, which other sweeps import only in their first run
+
+                sweep.claim_of(config)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
@@ -73,9 +75,8 @@ class SweepSummary(Callback):
         with suppress(HydraException):  # Hydra prints the error later
             jobs = jobs_of(config)
         if jobs is not None and not jobs:
-            print(
-                "error: the sweep has no runs: one of its lists of values, ranges or globs is empty.", file=sys.stderr
-            )
+            why = "the sweep has no runs: one of its lists of values, ranges or globs is empty."
+            print(f"error: {why}", file=sys.stderr)
             sys.exit(MISTAKE)
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
         try:
@@ -158,7 +159,9 @@ class SweepSummary(Callback):
             summary.print_tensorboard(root)
         if config.get("claim") is not None:
             with self._part("the verdict"):
-                judge(config, sources, root)
+                from posenc.published import sweep
+
+                sweep.judge(config, sources, root)
         with self._part("the sweep's journal"):
             journal.close()
         return complete and not self._failed
@@ -221,17 +224,3 @@ def report(root: Path, sources: Sequence[Path]) -> None:
     page, finding = write(sources, root, overview=any(root.rglob(f"{EVENTS}*")))
     say(str(finding))
     say(f"report      {page}")
-
-
-def claim_of(config: DictConfig) -> None:
-    """Raise ConfigError for a claim that cannot be judged."""
-    from posenc.published import sweep  # imports Lightning, which other sweeps import only in their first run
-
-    sweep.claim_of(config)
-
-
-def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
-    """Judge the claim that the sweep tests."""
-    from posenc.published import sweep
-
-    sweep.judge(config, roots, folder)

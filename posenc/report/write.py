@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -100,17 +100,12 @@ def _draw(plot: Plot, folder: Path) -> str:
     return svg
 
 
-def show(
-    runs: Sequence[Path],
-    output: Path | None = None,
-    baseline: str | None = None,
-    delta: float = 0.01,
-    metric: str | None = None,
-    length: int | None = None,
-    latex: bool = False,
-) -> None:
-    """`python -m posenc report`: write the report, and print its first finding and its path."""
-    page, finding = write(runs, output, baseline, delta, metric, length, latex)
+def show(runs: Sequence[Path], latex: bool = False, **options: Any) -> None:
+    """`python -m posenc report`: write the report, and print its first finding and its path.
+
+    options  as in `write`
+    """
+    page, finding = write(runs, latex=latex, **options)
     print(finding)
     print(f"report      {page}")
     if latex:

@@ -4,11 +4,7 @@ The unit of analysis is the run: one number for each seed. The functions need on
 numbers. `python -m posenc coverage` shows how often the intervals contain the true value.
 """
 
-from posenc.statistics.aggregates import (
-    interquartile_mean,
-    paired_interquartile_difference,
-    probability_of_improvement,
-)
+from posenc.statistics.aggregates import interquartile_mean, paired_interquartile_difference, probability_of_improvement
 from posenc.statistics.family import correct, unseen_share
 from posenc.statistics.intervals import Interval, equivalent, mean_interval, success_difference, success_rate
 from posenc.statistics.paired import Difference, mcnemar, paired_difference, sign_flip_test

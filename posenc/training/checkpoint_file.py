@@ -65,7 +65,8 @@ def read(path: Path, most: int = sys.maxsize, *, follow: bool = False) -> dict[s
         if body[-len(MARK) :] == MARK and hashlib.blake2b(body, digest_size=DIGITS // 2).hexdigest().encode() != digest:
             raise Damaged("its digest differs")
         members = _members(data)
-        state = unpickle.load(members.pop("data.pkl"), _storages(members))
+        storages = {name.removeprefix("data/"): each for name, each in members.items() if name.startswith("data/")}
+        state = unpickle.load(members["data.pkl"], storages)
     except (Damaged, OSError):
         raise
     except Exception as error:  # zipfile and torch raise many types of errors for a damaged file
@@ -98,10 +99,6 @@ def _members(data: bytes) -> dict[str, bytes]:
     if members.get("byteorder", sys.byteorder.encode()) != sys.byteorder.encode():
         raise Damaged("it was written on a machine with another order of bytes")
     return members
-
-
-def _storages(members: dict[str, bytes]) -> dict[str, bytes]:
-    return {name.removeprefix("data/"): content for name, content in members.items() if name.startswith("data/")}
 
 
 class DurableFiles(CheckpointIO):
