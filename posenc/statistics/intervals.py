@@ -19,11 +19,6 @@ class Interval:
     high: float | None
     n: int
 
-    def inside(self, delta: float) -> bool:
-        """Whether the whole interval is inside (−delta, delta); false if there is no interval."""
-        number("inside", low=0, open_low=True, delta=delta)
-        return self.low is not None and self.high is not None and -delta < self.low and self.high < delta
-
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t-interval, mean ± t(n − 1)·s/√n (Student 1908, https://doi.org/10.1093/biomet/6.1.1).
@@ -92,10 +87,11 @@ def success_difference(a: ArrayLike, b: ArrayLike | float, level: float = 0.95) 
 
 
 def equivalent(interval: Interval, delta: float) -> bool:
-    """Whether a difference is practically zero: its whole interval is inside (−delta, delta).
+    """Whether a difference is practically zero: it has an interval, and all of it is inside (−delta, delta).
 
     "p > .05" is not used: a large p only says that the seeds do not distinguish the arms, and few seeds never do. Set
     the margin before the runs. Two one-sided tests at 5 % (TOST; Schuirmann 1987, https://doi.org/10.1007/BF01068419)
     use the 90 % interval in the same way, so the 95 % interval is stricter.
     """
-    return interval.inside(delta)
+    number("equivalent", low=0, open_low=True, delta=delta)
+    return interval.low is not None and interval.high is not None and -delta < interval.low and interval.high < delta

@@ -114,12 +114,12 @@ class Judgement(Generic[Key]):
         sure = p < RISK
         if sure and abs(difference.estimate) > self.delta:
             return "better" if (difference.estimate > 0) != lower else "worse"
-        if not sure and not difference.inside(self.delta):
+        if not sure and not statistics.equivalent(difference, self.delta):
             return "undecided"
         strict = statistics.mean_interval(gaps, 1 - RISK / self.family)
         gross = int((np.abs(gaps) > GROSS * self.delta).sum())
         permitted = statistics.unseen_share(gross, gaps.size, 1 - HALF_RISK / self.family) < SHARE
-        return "equal" if strict.inside(self.delta) and permitted else "tie"
+        return "equal" if statistics.equivalent(strict, self.delta) and permitted else "tie"
 
 
 def within(difference: Difference, reach: float | None) -> Difference:
