@@ -34,17 +34,17 @@ class Decay:
     layers: int
 
 
-def decay(ratios: ArrayLike, flat: float = 0.95, floor: float = FLOOR) -> Decay:
-    """Fit both laws to the ratios before the first one below `floor`. The law with the smaller residual gives `kind`.
+def decay(ratios: ArrayLike, flat: float = 0.95) -> Decay:
+    """Fit both laws to the ratios before the first one below `FLOOR`. The law with the smaller residual gives `kind`.
 
     kind is none if, in the second half of the layers, a layer multiplies r by more than `flat`, and no ratio has
     reached the floor. The order of convergence, as in numerical analysis, needs at least four ratios above the floor.
     """
     y = np.log(np.asarray(ratios, dtype=float))
-    below = np.flatnonzero(y < np.log(floor))
+    below = np.flatnonzero(y < np.log(FLOOR))
     kept = y[: below[0]] if below.size else y
     if kept.size < 3:
-        raise ConfigError(f"decay: {kept.size} ratios are above the floor {floor:g}, but a fit needs 3; start earlier.")
+        raise ConfigError(f"decay: {kept.size} ratios are above the floor {FLOOR:g}, but a fit needs 3; start earlier.")
     layer = np.arange(kept.size)
     slope, start = np.polyfit(layer, kept, 1)
     (a, g), _ = curve_fit(_double, layer, kept, p0=(max(1e-3, -kept[0]), 2.0), bounds=((0, 0.1), (np.inf, 50)))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from posenc.streams import generator
 
-RIDGE = 1e-4
+RIDGE, SEED = 1e-4, 0
 STEPS, HIDDEN, TOKENS, RATE = 300, 128, 256, 5e-3
 
 Guess = Callable[[Float[Tensor, "B N D"]], Int[Tensor, "B N"]]
@@ -42,30 +42,26 @@ def guessing_distance(length: int) -> float:
     return (length**2 - 1) / (3 * length)
 
 
-def linear_probe(
-    train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"], ridge: float = RIDGE, seed: int = 0
-) -> ProbeScore:
+def linear_probe(train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"]) -> ProbeScore:
     """argmax_p of ridge regression on one-hot places, in closed form and in float64:
 
         W = (XᵀX + ridge · tr(XᵀX)/D · I)⁻¹ XᵀY,    place = argmax_p [(x − x̄) W + ȳ]_p
 
-    X (BN, D) and Y (BN, N) are centred. If position is one growing number, a linear map onto one-hot places cannot
-    predict places in the middle; `mlp_probe` can.
+    X (BN, D) and Y (BN, N) are centred; ridge is 1e-4. If position is one growing number, a linear map onto one-hot
+    places cannot predict places in the middle; `mlp_probe` can.
     """
-    return _score(train.double(), test.double(), lambda x, places: _ridge(x, places, ridge), seed)
+    return _score(train.double(), test.double(), _ridge)
 
 
-def mlp_probe(
-    train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"], steps: int = STEPS, seed: int = 0
-) -> ProbeScore:
+def mlp_probe(train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"], steps: int = STEPS) -> ProbeScore:
     """argmax_p of W₂ GELU(W₁ x + b₁) + b₂ with 128 hidden units, trained with cross-entropy and Adam.
 
     The learning rate falls from 0.005 to 0 with a cosine. Each of `steps` steps uses 256 tokens from all sequences.
     """
-    return _score(train.float(), test.float(), lambda x, places: _mlp(x, places, steps, seed), seed)
+    return _score(train.float(), test.float(), lambda x, places: _mlp(x, places, steps))
 
 
-def _score(train: Tensor, test: Tensor, fit: Fit, seed: int) -> ProbeScore:
+def _score(train: Tensor, test: Tensor, fit: Fit) -> ProbeScore:
     """Score the probe and its control: the same probe on places that are shuffled separately in each sequence.
 
     Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368) give each type of word a random label; a probe can only
@@ -77,15 +73,15 @@ def _score(train: Tensor, test: Tensor, fit: Fit, seed: int) -> ProbeScore:
     places = torch.arange(N, device=train.device)
     truth, asked = places.expand(len(train), N), places.expand(len(test), N)
     named = fit(train, truth)(test)
-    stream = generator(seed, "probes/shuffle")
+    stream = generator(SEED, "probes/shuffle")
     shuffled = [torch.rand(len(x), N, generator=stream).argsort(1).to(x.device) for x in (train, test)]
     control = (fit(train, shuffled[0])(test) == shuffled[1]).double().mean()
     accuracy = (named == asked).double().mean()
     return ProbeScore(float(accuracy), float((named - asked).abs().double().mean()), float(accuracy - control))
 
 
-def _ridge(x: Float[Tensor, "B N D"], places: Int[Tensor, "B N"], ridge: float) -> Guess:
-    weight, mean = ridge_weights(x.flatten(0, 1), places.flatten(), x.shape[1], ridge)
+def _ridge(x: Float[Tensor, "B N D"], places: Int[Tensor, "B N"]) -> Guess:
+    weight, mean = ridge_weights(x.flatten(0, 1), places.flatten(), x.shape[1], RIDGE)
     return lambda new: ((new - mean) @ weight).argmax(-1)  # ȳ is the same for all places: no effect on argmax
 
 
@@ -103,8 +99,8 @@ def ridge_weights(
 
 
 @torch.enable_grad()
-def _mlp(x: Float[Tensor, "B N D"], places: Int[Tensor, "B N"], steps: int, seed: int) -> Guess:
-    (_, N, D), stream = x.shape, generator(seed, "probes/mlp")
+def _mlp(x: Float[Tensor, "B N D"], places: Int[Tensor, "B N"], steps: int) -> Guess:
+    (_, N, D), stream = x.shape, generator(SEED, "probes/mlp")
     x, places = x.detach().flatten(0, 1), places.flatten()
     shapes = ((D, HIDDEN), (HIDDEN,), (HIDDEN, N), (N,))
     W1, b1, W2, b2 = (

@@ -46,7 +46,7 @@ LAWS: dict[str, tuple[Law, float]] = {
 
 
 def coverage(
-    experiment: Callable[[np.random.Generator], Interval], truth: float, experiments: int = EXPERIMENTS, seed: int = 0
+    experiment: Callable[[np.random.Generator], Interval], truth: float, experiments: int = EXPERIMENTS
 ) -> float:
     """The share of simulated experiments whose interval contains the true value.
 
@@ -55,7 +55,7 @@ def coverage(
     experiment   a function that draws data from the generator and returns an interval
     """
     positive("coverage", experiments=experiments)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return sum(_holds(experiment(rng), truth) for _ in range(experiments)) / experiments
 
 
@@ -65,13 +65,13 @@ def _holds(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
 
 
-def of_mean(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
+def of_mean(law: str, n: int) -> float:
     """Coverage of `mean_interval` over n seeds."""
     draw, mean = LAWS[law]
-    return coverage(lambda rng: mean_interval(draw(rng, n)), mean, experiments)
+    return coverage(lambda rng: mean_interval(draw(rng, n)), mean)
 
 
-def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
+def of_difference(law: str, n: int) -> float:
     """Coverage of `paired_difference` over n seeds. Both arms follow the law, and the seed has an effect on both."""
     draw, _ = LAWS[law]
 
@@ -80,17 +80,17 @@ def of_difference(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
         a, b = draw(rng, n) + shared, draw(rng, n) + shared
         return paired_difference(dict(enumerate(a)), dict(enumerate(b)))
 
-    return coverage(experiment, 0.0, experiments)
+    return coverage(experiment, 0.0)
 
 
 SUCCESSES = {"bimodal": 0.6, "rare": 0.9}
 """For each law with two modes how often a run succeeds."""
 
 
-def of_success(law: str, n: int, experiments: int = EXPERIMENTS) -> float:
+def of_success(law: str, n: int) -> float:
     """Coverage of `success_rate` over n seeds."""
     draw, _ = LAWS[law]
-    return coverage(lambda rng: success_rate(draw(rng, n), 0.5), SUCCESSES[law], experiments)
+    return coverage(lambda rng: success_rate(draw(rng, n), 0.5), SUCCESSES[law])
 
 
 def show() -> None:
