@@ -51,10 +51,11 @@ def with_recorded(words: list[str]) -> list[str]:
     if folder is None:
         return words
     typed = {key_of(word) for word in words if "=" in word or word.startswith("~")}
-    recorded = [word for word in _recorded(folder) if key_of(word) not in typed and _head(word) not in UNREPEATED_KEYS]
-    for word in recorded:
+    kept = [word for word in _recorded(folder) if key_of(word) not in typed]
+    kept = [word for word in kept if re.split("[./]", key_of(word))[0] not in UNREPEATED_KEYS]
+    for word in kept:
         _check_word(word, folder)
-    return [*recorded, *words]
+    return [*kept, *words]
 
 
 def _recorded(folder: Path) -> list[str]:
@@ -66,10 +67,6 @@ def _recorded(folder: Path) -> list[str]:
     except (OSError, ValueError, TypeError, KeyError):
         return []
     return [word for word in found if isinstance(word, str)] if isinstance(found, list) else []
-
-
-def _head(word: str) -> str:
-    return re.split("[./]", key_of(word))[0]
 
 
 def _check_word(word: str, folder: Path) -> None:

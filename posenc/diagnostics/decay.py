@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import curve_fit
 
@@ -59,13 +58,9 @@ def decay(ratios: ArrayLike, flat: float = 0.95) -> Decay:
     factor = float(np.exp(slope))
     if not below.size and late > flat:
         kind, factor = NONE, late
-    return Decay(kind, factor, float(g), _order(kept), residual, int(kept.size))
+    order = float(np.polyfit(kept[:-1], kept[1:], 1)[0])
+    return Decay(kind, factor, float(g), order, residual, int(kept.size))
 
 
 def _double(layer: np.ndarray, a: float, g: float) -> np.ndarray:
     return -a * g**layer
-
-
-def _order(y: Float[np.ndarray, " K"]) -> float:
-    """Slope of log r_{l+1} on log r_l."""
-    return float(np.polyfit(y[:-1], y[1:], 1)[0])

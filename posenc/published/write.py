@@ -93,7 +93,8 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
         here.legend(loc="best", fontsize=SMALL)  # by default it warns where a busy machine takes a second for it
     if there is not None:
         names, numbers = [*claim.numbers], [*claim.numbers.values()]
-        bars = there.barh(names, numbers, height=0.5, color=[_colour(look_of, name) for name in names])
+        colours = [look_of[name].colour if name in look_of else INK for name in names]
+        bars = there.barh(names, numbers, height=0.5, color=colours)
         there.bar_label(bars, fontsize=SMALL, padding=2)
         there.set_ylim(len(names) + 0.5, -1.5)
         there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all numbers may be 0
@@ -102,10 +103,6 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
     figure.set_figheight(2.6 + entitle(figure, title))
     return figure
-
-
-def _colour(look_of: dict[str, Any], name: str) -> str:
-    return look_of[name].colour if name in look_of else INK
 
 
 def told(verdict: Verdict) -> str:

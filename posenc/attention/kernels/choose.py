@@ -112,7 +112,11 @@ RULES = (
             and KEEP_UP_TO < c.length <= BLOCKS_UP_TO
         ),
     ),
-    Rule("bfloat16_products", OPTIONS, lambda c: c.bfloat16 and c.length <= _products_up_to(c)),
+    Rule(
+        "bfloat16_products",
+        OPTIONS,
+        lambda c: c.bfloat16 and c.length <= (KEEP_UP_TO if c.bias == "none" or c.values else PRODUCTS_UP_TO),
+    ),
     Rule("flex", ("flex",), lambda c: not c.values and c.square),
     Rule("by_query", ("auto", "fused"), lambda c: c.bias == "read" and c.consecutive and c.equal_width and c.blocks),
     Rule("by_pairs", ("auto", "fused"), lambda c: c.bias == "pairs" and c.blocks),
@@ -211,10 +215,6 @@ def check_training(attention: str, device: torch.device) -> None:
     """Raise ConfigError if a model with this option cannot be trained on this device."""
     if attention == "flex":
         flex.check_training(device)
-
-
-def _products_up_to(case: Case) -> int:
-    return KEEP_UP_TO if case.bias == "none" or case.values else PRODUCTS_UP_TO
 
 
 def _kind(bias: Any) -> str:

@@ -34,12 +34,9 @@ SECTIONS = {
 
 def colours() -> str:
     """CSS with the value of each colour of posenc.figures.style on a light and on a dark background."""
-    light, dark = ("".join(f"--c{name[1:]}:{pair[k]};" for name, pair in _pairs().items()) for k in (0, 1))
+    light = "".join(f"--c{name[1:]}:{name};" for name in DARK)
+    dark = "".join(f"--c{name[1:]}:{other};" for name, other in DARK.items())
     return f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-
-
-def _pairs() -> dict[str, tuple[str, str]]:
-    return {light: (light, dark) for light, dark in DARK.items()}
 
 
 def style() -> str:
