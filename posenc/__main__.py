@@ -3,10 +3,20 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from posenc.config import CONFIGS
 from posenc.terminal import TRAIN, printing
+
+SHOWN_BY = {
+    "init": "catalog.start", "encodings": "catalog.encodings", "tasks": "catalog.tasks", "recipes": "catalog.recipes",
+    "report": "report.write", "claims": "published.registry", "ledger": "report.reading.ledger",
+    "recommend": "answers.recommend", "analyze": "analysis.write", "evaluate": "jobs.evaluate",
+    "export": "trained.export", "panel": "studies.panel", "benchmark": "benchmark.measure",
+    "coverage": "statistics.simulation",
+}  # fmt: skip
+"""The module of each command. Its function `show` takes the options of the command and runs it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,36 +128,7 @@ def parser() -> argparse.ArgumentParser:
 def run(asked: argparse.Namespace) -> None:
     """Run the command that was asked for."""
     given = dict(vars(asked))
-    match given.pop("command"):
-        case "init":
-            from posenc.catalog.start import show
-        case "encodings":
-            from posenc.catalog.encodings import show
-        case "tasks":
-            from posenc.catalog.tasks import show
-        case "recipes":
-            from posenc.catalog.recipes import show
-        case "report":
-            from posenc.report.write import show
-        case "claims":
-            from posenc.published.registry import show
-        case "ledger":
-            from posenc.report.reading.ledger import show
-        case "recommend":
-            from posenc.answers.recommend import show
-        case "analyze":
-            from posenc.analysis.write import show
-        case "evaluate":
-            from posenc.jobs.evaluate import show
-        case "export":
-            from posenc.trained.export import show
-        case "panel":
-            from posenc.studies.panel import show
-        case "benchmark":
-            from posenc.benchmark.measure import show
-        case _:
-            from posenc.statistics.simulation import show
-    show(**given)
+    import_module(f"posenc.{SHOWN_BY[given.pop('command')]}").show(**given)
 
 
 def main(words: Sequence[str] | None = None) -> None:

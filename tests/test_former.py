@@ -9,6 +9,8 @@ The folders in tests/former were written at commit 9ca3bb0, by
 and two runs of the same config by a SIGINT in step 6 and by an error in step 6.
 """
 
+import argparse
+import inspect
 import os
 import pkgutil
 import shutil
@@ -22,7 +24,8 @@ import pytest
 import torch
 
 import posenc
-from posenc.__main__ import main, parser
+from posenc import analysis, report
+from posenc.__main__ import SHOWN_BY, main, parser
 from posenc.report.numbers.compare import compare
 from posenc.runs import former
 from posenc.runs.former import COMMANDS, MOVED, before, now
@@ -130,6 +133,17 @@ def test_the_door_lists_its_commands_and_each_has_help(capsys: pytest.CaptureFix
         assert "usage: python -m posenc" in said
         assert words or all(command in said for command in commands)
     assert parser().parse_args(["report", "x"]).command == "report"
+
+
+def test_each_command_has_a_function_that_takes_its_options() -> None:
+    (commands,) = (each.choices for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
+    assert {*commands} == {*SHOWN_BY, "train"}
+    for name, module in SHOWN_BY.items():
+        options = {each.dest for each in commands[name]._actions} - {"help"}
+        inspect.signature(import_module(f"posenc.{module}").show).bind(**dict.fromkeys(options))
+    for command, write in (("report", report.write), ("analyze", analysis.write)):  # `show` hands the rest on
+        options = {each.dest for each in commands[command]._actions} - {"help", "runs"}
+        inspect.signature(write).bind("runs", **dict.fromkeys(options))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
