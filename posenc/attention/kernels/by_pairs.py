@@ -14,33 +14,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from posenc.attention.bias import ByPairs
 from posenc.attention.kernels import blocks
+from posenc.attention.kernels.blocks import Queries, Values
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
 
-def attend(
-    q: Float[Tensor, "B H N c"],
-    k: Float[Tensor, "B H N c"],
-    v: Float[Tensor, "B H N d"],
-    bias: ByPairs,
-    positions: Positions,
-    mask: Mask,
-) -> Float[Tensor, "B H N d"]:
+def attend(q: Queries, k: Queries, v: Values, bias: ByPairs, positions: Positions, mask: Mask) -> Values:
     """The same as the definition. Inputs of lower precision than float32 are converted to float32."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     with torch.no_grad():
         first = bias.logits(bias.parameters, slice(0, 1), slice(0, 1))
     q, k, v = blocks.operands(q, k, v, first, positions)
     c, d = q.shape[-1], v.shape[-1]
-    wide = (
-        F.pad(x, (0, max(c, d) - x.shape[-1])) if c != d else x for x in (q, k, v)
-    )  # the fused kernel needs one width for q, k and v
+    # The fused kernel needs one width for q, k and v.
+    wide = (F.pad(x, (0, max(c, d) - x.shape[-1])) if c != d else x for x in (q, k, v))
     with blocks.without_autocast(q):  # the backward pass runs without autocast and must compute the same weights
         out = PairAttention.apply(*(x.to(dtype).contiguous() for x in wide), d**-0.5, bias, mask, *bias.parameters)
     assert isinstance(out, Tensor)

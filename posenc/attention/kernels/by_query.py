@@ -27,6 +27,7 @@ from torch import Tensor
 
 from posenc.attention.bias import ByQuery
 from posenc.attention.kernels import blocks
+from posenc.attention.kernels.blocks import Values
 from posenc.attention.mask import Mask
 from posenc.positions.positions import Positions
 
@@ -41,14 +42,7 @@ Block = tuple[slice, slice, slice, slice]
 """(heads, queries, keys, distances): the distances between these queries and keys, among all 2N − 1."""
 
 
-def attend(
-    q: Float[Tensor, "B H N d"],
-    k: Float[Tensor, "B H N d"],
-    v: Float[Tensor, "B H N d"],
-    bias: ByQuery,
-    positions: Positions,
-    mask: Mask,
-) -> Float[Tensor, "B H N d"]:
+def attend(q: Values, k: Values, v: Values, bias: ByQuery, positions: Positions, mask: Mask) -> Values:
     """The same as the definition, for consecutive positions and q as wide as v.
 
     Inputs of lower precision than float32 are converted to float32.
