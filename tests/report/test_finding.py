@@ -172,3 +172,11 @@ def test_the_title_of_a_figure_is_computed_from_what_it_draws(run: Make, root: P
     assert titles["skill_by_length"].startswith(start)
     assert titles["skill_by_length"].endswith(": 3 seeds")
     assert "3 seeds" in titles["seeds"]
+
+
+def test_a_seed_whose_score_is_not_a_number_is_said_to_lack(run: Make, root: Path) -> None:
+    for seed in range(3):
+        run("rope", seed, float("nan") if seed == 1 else 0.7)
+        run("none", seed, 0.3)
+    text = compare([root], None, 0.01).first.text
+    assert "rope lacks seed 1 (no score at this length)" in text

@@ -206,7 +206,8 @@ def _lacks(facet: Facet, arm: str, seeds: Sequence[int]) -> str:
         "no score at this length" if status.get(seed) == "completed" else status.get(seed, "no run") for seed in seeds
     )
     word = "seed" if len(seeds) == 1 else "seeds"
-    return f"{word} {listing([str(seed) for seed in seeds], 9)} ({tally(reasons)})"
+    why = next(iter(reasons)) if len(reasons) == 1 else tally(reasons)
+    return f"{word} {listing([str(seed) for seed in seeds], 9)} ({why})"
 
 
 def _common_seeds(facet: Facet, arms: Sequence[str]) -> list[str]:
