@@ -189,4 +189,4 @@ def test_a_run_with_another_end_is_another_run(command: Launch, tmp_path: Path) 
     checkpoint = f"ckpt_path={tmp_path / 'r' / 'checkpoints' / 'last.ckpt'}"
     status, errors = command(checkpoint, "trainer.max_steps=60", *SOON, f"hydra.run.dir={tmp_path / 's'}")
     assert status == 2
-    assert "and stop._target_ is None there and 'Plateau' here" in errors
+    assert "but stop._target_ is None there and 'Plateau' here" in errors
