@@ -3,19 +3,39 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, ListConfig
 
+from posenc.checks import ConfigError
 from posenc.config.effect import typed_words
+from posenc.config.explain import no_option
 from posenc.config.make import make
+from posenc.config.mixtures import is_mixture
 from posenc.published import write
 from posenc.published.claim import PublishedClaim
+from posenc.published.registry import ABOUT
 from posenc.report.reading.ledger import without_how
+from posenc.statistics.claims import Gate, Side
 from posenc.terminal import TRAIN
 
 
 def claim_of(config: DictConfig) -> PublishedClaim:
     """The claim that a sweep tests. Raises ConfigError if the claim cannot be judged."""
-    return make(config, "claim", PublishedClaim)
+    claim = make(config, "claim", PublishedClaim)
+    loader = GlobalHydra.instance().config_loader()
+    for arm, words in claim.arms.items():
+        for group in ABOUT:
+            name, options = words.get(group), loader.get_group_options(group)
+            if name is not None and name not in options and not is_mixture(str(name)):
+                raise ConfigError(f"claim: arm {arm}: {no_option(group, str(name), options)}")
+    lengths = config.dataset.test_lengths
+    for side in (claim.judged.of, claim.judged.against, claim.judged.gate):
+        if isinstance(side, Side | Gate) and isinstance(lengths, ListConfig) and side.at not in lengths:
+            raise ConfigError(
+                f"claim: arm {side.arm} is judged at length {side.at:g}, which is not tested; "
+                f"dataset.test_lengths is {', '.join(map(str, lengths))}."
+            )
+    return claim
 
 
 def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:

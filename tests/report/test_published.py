@@ -205,6 +205,24 @@ def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch,
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("claim.arms.rope.encoding=ropee", "claim: arm rope: encoding=ropee does not exist; the options are abacus, "),
+        ("claim.judged.of.at=81", "claim: arm rope is judged at length 81, which is not tested; "),
+    ],
+)
+def test_a_claim_that_no_run_could_decide_is_refused_before_any_run(
+    command: Launch, tmp_path: Path, word: str, said: str
+) -> None:
+    folder = tmp_path / "s"
+    words = "claim=parity_does_not_generalise", "profile=smoke", "trainer.max_steps=1", f"hydra.sweep.dir={folder}"
+    status, errors = command(*words, word)
+    assert status == 2
+    assert said in errors
+    assert not folder.exists()
+
+
 @pytest.mark.slow
 def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     words = "claim=parity_does_not_generalise", "profile=smoke", "encoding=rope", "model.dim=16", "model.num_layers=1"
