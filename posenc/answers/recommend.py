@@ -127,10 +127,13 @@ def _datasets(asks: str | None, found: Sequence[Cell], ledger: Path, causal: boo
             )
         if dataset not in there:
             kind = "" if causal is None else f" of {'causal' if causal else 'bidirectional'} models"
-            raise ConfigError(
-                f"{ledger} has no run{kind} for --asks {word}; it has runs for {known}. "
-                f"`{TRAIN} -m experiment=answers dataset={dataset} encoding=none,rope` makes some."
+            more = (
+                f"`{TRAIN} -m dataset={dataset} encoding=none,rope stop=solved seed='range(10)' name=more` makes some, "
+                "and `python -m posenc ledger add runs/more --ledger more.csv` makes a ledger of them."
+                if causal is None  # one data set rarely fits both kinds of models
+                else f"Leave out --{'' if causal else 'no-'}causal to read the runs of all models."
             )
+            raise ConfigError(f"{ledger} has no run{kind} for --asks {word}; it has runs for {known}. {more}")
     return list(dict.fromkeys(datasets))
 
 
