@@ -129,6 +129,9 @@ def show(table: "Table") -> None:
             parts = (column.header, *column.cells)
             column.min_width = max(Measurement.get(console, wide, part).maximum for part in parts)
     console.width = max(console.width, Measurement.get(console, wide, table).minimum)
+    if table.title:  # rich would break it at the width of the table, which may be far less than that of the terminal
+        say(f"[italic]{table.title}[/]", markup=True)
+        table.title = None
     console.print(table)
 
 

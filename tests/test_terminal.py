@@ -26,6 +26,13 @@ def test_no_number_of_a_table_is_cut(
     assert "…" not in said
 
 
+def test_a_title_wider_than_its_table_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    table = terminal.table("mine · encoding=learned_relative · seed 0", "length", "skill")
+    table.add_row("32", "0.5")
+    terminal.show(table)
+    assert capsys.readouterr().out.splitlines()[0] == "mine · encoding=learned_relative · seed 0"
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_table_of_runs_is_not_cut(
     tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
