@@ -93,7 +93,10 @@ def test_a_record_builds_what_is_not_posencs_only_where_the_user_trusts_it(
 
 MISSPELT = {
     "no target": ({"width": 2}, "_target_ is missing; it names the class that is built, a PositionalEncoding"),
-    "no module": ({"_target_": "nowhere.Mine"}, "nowhere.Mine cannot be imported"),
+    "no module": (
+        {"_target_": "nowhere.Mine"},
+        r"nowhere.Mine cannot be imported .*your own file, write its folder in PYTHONPATH",
+    ),
     "no class": (
         {"_target_": "posenc.encodings.rope.RotaryPositionalEncodin"},
         "Did you mean RotaryPositionalEncoding",

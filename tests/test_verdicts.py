@@ -180,6 +180,10 @@ def test_a_claim_about_what_was_not_measured_is_invalid(asked: dict[str, Any], n
     assert verdict.estimate is verdict.low is verdict.high is None
 
 
+def test_a_claim_without_any_score_says_so() -> None:
+    assert claim().verdict(Measurements()).note == "quantity=skill was not measured; no run has a score."
+
+
 def test_the_table_is_long_and_in_order() -> None:
     found = simulated(0.1, 0, seeds=2)
     lines = found.csv().splitlines()

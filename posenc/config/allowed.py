@@ -147,6 +147,8 @@ def locate(where: str, target: str) -> Any:
                 found = import_module(name)
             except Exception as error:  # the user's own module may raise any error
                 near = nearest(names[index], [key for key in vars(found) if key[0] != "_"]) if index else ""
+                if isinstance(error, ModuleNotFoundError) and error.name == names[0]:
+                    near = f" If {names[0]}.py is your own file, write its folder in PYTHONPATH."
                 raise ConfigError(f"{where}: _target_={target} cannot be imported ({error}).{near}") from error
         if isinstance(found, ModuleType) and found.__name__ != name:
             raise ConfigError(f"{where}: _target_={target} is not built: {name} is the module {found.__name__}.")

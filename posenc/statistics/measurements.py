@@ -74,7 +74,8 @@ class Measurements:
                 options = ", ".join(
                     f"{each:g}" if isinstance(each, float | int) else each for each in dict.fromkeys(known)
                 )
-                raise Unmeasured(f"{name}={wanted} was not measured; there is {options}.")
+                instead = f"there is {options}" if options else "no run has a score"
+                raise Unmeasured(f"{name}={wanted} was not measured; {instead}.")
         return self._samples[quantity, arm, at]
 
     def along(self, quantity: str, arm: str) -> dict[float, Sample]:

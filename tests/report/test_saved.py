@@ -112,7 +112,7 @@ def test_without_an_output_a_table_alone_is_refused(table: Path, tmp_path: Path)
     ("damage", "said"),
     [
         (lambda text: "", "has no column folder"),
-        (lambda text: "a,b\n1,2\n", "has no column folder"),
+        (lambda text: "a,b\n1,2\n", r"^\S+ is no table of a report: it has no column folder"),
         (lambda text: text[: len(text) // 2].rstrip(",0"), "is damaged: row|cannot be read"),
         (lambda text: text.replace(",6", ',"6', 1), "is damaged|cannot be read"),
         (lambda text: text.splitlines()[0] + "\n", "the table is empty"),

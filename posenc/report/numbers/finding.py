@@ -41,7 +41,7 @@ class Finding:
     """Arms that are not compared or lack seeds, with the reason."""
 
     def __str__(self) -> str:
-        return f"{self.text} ({self.label})" if self.label else self.text
+        return f"{self.text} {self.label[0].upper()}{self.label[1:]}." if self.label else self.text
 
 
 def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> list[Finding]:

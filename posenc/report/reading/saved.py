@@ -139,6 +139,8 @@ def read_table(path: Path) -> tuple[list[Run], list[Note]]:
                 raise ConfigError(f"{name} has more than {MAX_ROWS:,} rows, too many for a table of runs.")
             plain = {key: _uncell(plain_text(value)) for key, value in row.items()}
             groups.setdefault(plain["folder"], []).append(plain)
+    except ConfigError:  # it is a ValueError too
+        raise
     except (OSError, ValueError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{name} cannot be read as a table of runs ({why}).") from error
