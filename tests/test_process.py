@@ -202,7 +202,7 @@ def test_a_command_that_prints_fails_where_its_output_is_lost(
 
 
 def test_a_result_names_the_commit_of_the_code(tmp_path: Path) -> None:
-    """A plus sign says that files differ from it. A repository around posenc is another project's."""
+    """A plus sign says that files of the code differ or are new. A repository around posenc is another project's."""
     own = tmp_path / "own"
     own.mkdir()
     git = ["git", "-C", str(own), "-c", "user.name=a", "-c", "user.email=a@b.c"]
@@ -211,9 +211,13 @@ def test_a_result_names_the_commit_of_the_code(tmp_path: Path) -> None:
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     commit = outcome_of_run.commit.__wrapped__
     assert commit(own) == head[:12]
-    (own / "file").touch()
-    subprocess.run([*git, "add", "file"], check=True)
-    assert commit(own) == head[:12] + "+"
+    (own / "docs").mkdir()
+    (own / "docs" / "runs.csv").touch()
+    subprocess.run([*git, "add", "docs"], check=True)
+    assert commit(own) == head[:12]  # it is no code
+    (own / "posenc" / "encodings").mkdir(parents=True)
+    (own / "posenc" / "encodings" / "mine.py").touch()
+    assert commit(own) == head[:12] + "+"  # git need not know a new encoding
     (own / "site-packages").mkdir()
     assert commit(own / "site-packages") is None
     (tmp_path / "broken" / ".git").mkdir(parents=True)

@@ -95,17 +95,27 @@ def measured(parts: Parts) -> dict[str, Any]:
     }
 
 
+CODE = ("posenc", "configs", "train.py")
+"""The files that a run depends on."""
 _version = cache(metadata.version)
 
 
 @cache
 def commit(folder: Path = CONFIGS.parent) -> str | None:
-    """The commit of the code, with a plus sign if files differ from it. None if posenc is installed without git."""
+    """The commit of the code, with a plus sign if files of the code differ from it, or are new.
+
+    A new file may be an encoding, and a changed page of docs/ is no code. None if posenc is installed without git.
+    """
     if not (folder / ".git").exists():  # a repository around it would be another project's
         return None
-    ask = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
+    git = ["git", "--no-optional-locks", "-C", str(folder)]
+    asks = ["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", *CODE]
     try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        head, changed = (
+            subprocess.run([*git, *ask], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for ask in asks
+        )
+        return head + "+" * bool(changed)
     except (OSError, subprocess.SubprocessError):  # there is no git, or it does not trust the folder
         return None
 
