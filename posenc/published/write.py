@@ -1,6 +1,7 @@
 """The files of a judged claim: the number of each seed, the verdict, a figure with the published numbers, a page."""
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -36,7 +37,7 @@ def judge(
         "claim": name,
         "command": command,
         "date": date.today().isoformat(),
-        "commit": " ".join(sorted({made for run in runs if (made := _commit(run))})) or "–",
+        "commit": _commits(runs),
         "hours": round(seconds / 3600, 2),
     }
     write_text(folder / TABLE, _read_by(claim, found).csv())
@@ -46,9 +47,14 @@ def judge(
     return verdict, notes
 
 
-def _commit(run: Run) -> str | None:
-    """The commit of the code that made the run; None for a run that does not say it."""
-    return (run.result.get("versions") or {}).get("commit")
+def _commits(runs: Sequence[Run]) -> str:
+    """The commits of the code that made the runs. If only some runs name theirs, the others' is "unknown"."""
+    found = Counter((run.result.get("versions") or {}).get("commit") for run in runs)
+    return (
+        " ".join([*sorted(made for made in found if made), *(["unknown"] if found[None] else [])])
+        if any(found)
+        else "–"
+    )
 
 
 def _once(runs: Iterable[Run]) -> list[Run]:

@@ -111,6 +111,19 @@ def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, 
     assert verdict.estimate == pytest.approx(0.645)
 
 
+@pytest.mark.parametrize(
+    ("made_by", "told"),
+    [((None, None), "–"), (("abc", "abc"), "abc"), (("abc", "abd+"), "abc abd+"), (("abc", None), "abc unknown")],
+)
+def test_a_verdict_names_the_commit_of_every_run(
+    run: Make, root: Path, tmp_path: Path, made_by: tuple[str | None, ...], told: str
+) -> None:
+    for seed, commit in enumerate(made_by):
+        run("rope", seed, {32: 1.0, 64: 0.8}, versions={"torch": "2", **({} if commit is None else {"commit": commit})})
+    judge(made(), "mine", [root], tmp_path, "python train.py claim=mine")
+    assert json.loads((tmp_path / "verdict.json").read_text())["commit"] == told
+
+
 def test_it_is_judged_without_a_warning_on_a_slow_machine(
     run: Make, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
