@@ -69,6 +69,19 @@ def test_a_table_of_one_run_is_not_cut(
     assert "…" not in said
 
 
+def test_a_mean_skill_that_is_undefined_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after an evaluation that does not test the trained length."""
+    scores = {"accuracy": 0.5, "accuracy_standard_error": 0.1, "bits": 1.0}
+    result = {
+        "dataset": "pattern", "encoding": "rope", "seed": 0, "status": "completed", "error": None, "references": {},
+        "test": dict.fromkeys(("64", "512"), scores), "ceilings": {}, "undefined": {},
+        "length_generalization": {"aulc": None, "k50": None, "tested_to": 16.0},
+    }  # fmt: skip
+    print_run(tmp_path, result)
+    lines = capsys.readouterr().out.splitlines()
+    assert "tested to 16 times the trained length" in lines
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80])
 def test_the_claims_in_a_narrow_terminal_keep_their_names_and_verdicts(

@@ -181,7 +181,7 @@ def test_a_claim_about_what_was_not_measured_is_invalid(asked: dict[str, Any], n
 
 
 def test_a_claim_without_any_score_says_so() -> None:
-    assert claim().verdict(Measurements()).note == "quantity=skill was not measured; no run has a score."
+    assert claim().verdict(Measurements()).note == "quantity=skill was not measured; no arm has a score."
 
 
 def test_the_table_is_long_and_in_order() -> None:

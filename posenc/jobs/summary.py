@@ -131,7 +131,9 @@ def _beyond(summary: Mapping[str, float | None]) -> str:
     """A sentence about the scores above the trained length."""
     aulc, k50, last = summary["aulc"], summary["k50"], summary["tested_to"]
     half = f"skill falls to one half at {k50:.2g} times the trained length" if k50 is not None else ""
-    area = f"mean skill over log length (AULC) {_number(aulc, 3)}, tested to {last:g} times the trained length"
+    area = f"tested to {last:g} times the trained length"
+    if aulc is not None:
+        area = f"mean skill over log length (AULC) {_number(aulc, 3)}, {area}"
     return " · ".join(part for part in (area, half) if part)
 
 

@@ -74,7 +74,7 @@ class Measurements:
                 options = ", ".join(
                     f"{each:g}" if isinstance(each, float | int) else each for each in dict.fromkeys(known)
                 )
-                instead = f"there is {options}" if options else "no run has a score"
+                instead = f"there is {options}" if options else "no arm has a score"
                 raise Unmeasured(f"{name}={wanted} was not measured; {instead}.")
         return self._samples[quantity, arm, at]
 
