@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from posenc.config import CONFIGS
 from posenc.terminal import TRAIN, printing
 
 SHOWN_BY = {
@@ -148,7 +147,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def ask(words: Sequence[str]) -> None:
     """Every command whose work is what it prints or writes at once."""
     asked = parser().parse_args(words)
-    from posenc.config.mistakes import mistakes  # Hydra, which --help need not load
+    from posenc.config import CONFIGS  # Hydra, which --help need not load
+    from posenc.config.mistakes import mistakes
 
     with mistakes(CONFIGS):
         run(asked)

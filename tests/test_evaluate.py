@@ -204,7 +204,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("seed=3",), "seed is read by training alone"),
     (("model.dropout=0.5",), "model.dropout is read by training alone"),
     (("trainer.max_steps=3",), "trainer.max_steps is read by training alone"),
-    (("model=encoder",), "can only change the groups dataset, encoding, positions"),
+    (("model=encoder",), "can choose another option only of dataset, encoding, positions"),
     (("encodin=rope",), "encodin is a key that nothing reads; leave it out. Did you mean encoding"),
     (("~encoding",), "deletes a key, but an evaluation can only change values"),
     (("encoding=rop",), "encoding=rop does not exist; the options are"),

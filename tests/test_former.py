@@ -155,6 +155,12 @@ def test_a_former_command_says_what_to_type_and_works(name: str, monkeypatch: py
     assert asked == [["posenc", COMMANDS[name], "a"]]
 
 
+def test_a_package_of_a_users_own_with_the_name_of_a_former_command_is_not_posencs() -> None:
+    find = former.Former().find_spec
+    assert [find(f"{name}.__main__") for name in former.COMMANDS] == [None] * len(former.COMMANDS)
+    assert find("posenc.benchmark.__main__") is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["task_catalog", "report", "catalog"])
 def test_python_runs_a_former_command(name: str) -> None:

@@ -125,7 +125,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [11, 17, *(pytest.param(at, marks=pytest.mark.slow) for at in (9, 12, 15, 21, 22))])
+@pytest.mark.parametrize("at", [9, 11, 12, 15, 17, 21, 22])
 def test_interrupted_before_and_in_the_decay_it_goes_on_to_the_bit(
     command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path, at: int
 ) -> None:

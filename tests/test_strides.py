@@ -128,7 +128,7 @@ def test_what_no_kernel_can_read_is_refused(attend: Any, wrong: str) -> None:
 def test_one_query_is_no_row_for_each_position(name: str) -> None:
     q, k = torch.randn(B, H, 1, C), torch.randn(B, H, N, C)
     for bias in (None, ByDistance(torch.randn(1, H, 1, 2 * N - 1, requires_grad=True))):
-        with pytest.raises(ConfigError, match="do not have 9 positions"):
+        with pytest.raises(ConfigError, match="but 9 positions"):
             IMPLEMENTATIONS[name](q, k, k, bias, Positions.arange(N), Mask())
 
 

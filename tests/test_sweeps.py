@@ -237,7 +237,10 @@ def test_time_left() -> None:
     assert time_left({"total": 7, "finished": 3}, jobs) == 1 * 10.0  # one was skipped, two will be
     assert time_left({"total": 7, "finished": 9}, jobs) == 0
     pair = {**jobs, 5: {**jobs[3], "began": 110.5, "ended": 120.5}, 6: {**jobs[4], "began": 120.5}}
-    assert time_left({"total": 20}, pair) == 15 * 10.0 / 2  # two ended half a second apart
+    assert time_left({"total": 20}, pair) == 8 * 10.0  # two ended half a second apart; 15 are left, two at once
+    back = {0: jobs[3] | {"ended": 90.0}}  # the clock was set back
+    assert time_left({"total": 2}, back) == -20.0
+    assert time_left({"total": 6}, pair) == 10.0  # the last one has nobody to share with
 
 
 def test_finished_jobs_are_known_before_they_are_met(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The contestants: posenc's encoder with any encoding, and encoders of other libraries at the same shapes.
 
-docs/performance.md describes them. All classify the mean of the tokens into four classes.
+docs/performance.md describes them. All have an MLP of four times the width, and classify the mean of the tokens into
+four classes.
 """
 
 import warnings
@@ -125,7 +126,7 @@ def evaluation(model: nn.Module, size: int, length: int) -> Callable[[], Tensor]
 
 
 def products(size: int, length: int, dtype: torch.dtype) -> Callable[[], None]:
-    """The matrix products of a training step and nothing else, as a lower limit of its time.
+    """The matrix products of a training step and nothing else: the limit in docs/performance.md.
 
     Each layer has x·Wᵀ, dy·W and dyᵀ·x of four linear maps; attention has two products forward and four backward.
     """

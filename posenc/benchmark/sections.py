@@ -55,7 +55,7 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     for absent in sorted(models.PEERS.keys() - present.keys()):
         section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
     if not bfloat16_units():
-        section.notes.append("This CPU has no bfloat16 units, so bfloat16 is not measured.")
+        section.notes.append("This CPU has no bfloat16 units: auto is 32-true, and bfloat16 is not measured.")
     for size, length in shapes:
         precisions = ["32-true", *([own] if own != "32-true" else [])]
         contestants: dict[str, nn.Module] = {

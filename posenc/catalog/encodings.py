@@ -45,7 +45,7 @@ class EncodingEntry:
 
     @property
     def depth(self) -> int:
-        """The smallest number of layers, at least two, that the encoding's pattern of layers divides."""
+        """The smallest even number of layers that the encoding's pattern of layers divides."""
         return math.lcm(2, self.encoding.layers_in_pattern)
 
     @property

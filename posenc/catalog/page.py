@@ -106,11 +106,11 @@ def print_table(
         table.add_column(name, justify="right" if name in right else "left", width=width + share)
     for row in screen:
         table.add_row(*(escape(cell) for name, cell in zip(columns, row, strict=True) if name in words))
-    shown.width = max(shown.width, sum(words.values()) + GAP * len(words))
+    asked, shown.width = shown.width, max(shown.width, sum(words.values()) + GAP * len(words))
     shown.print(table)
     if left_out:
         names = ", ".join(sorted(left_out, key=columns.index))
-        terminal.say(f"{shown.width} columns have no room for: {names}.")
+        terminal.say(f"{asked} columns have no room for: {names}.")
 
 
 def _letters(texts: Iterable[str]) -> int:

@@ -59,7 +59,9 @@ def _fit_heads(encoding: Hooks, q: Tensor, k: Tensor, positions: Positions) -> N
     if positions.keys is not None:
         positions.keys.fit(encoding, k)
         if not positions.among and (encoding.reads_input or "order" in encoding.depends_on):
-            raise ConfigError(f"{type(encoding).__name__} reads tokens in order; keys of another sequence have none.")
+            raise ConfigError(
+                f"{type(encoding).__name__} reads tokens in order, but keys of another sequence have no place in it."
+            )
     heads = getattr(encoding, "num_heads", q.shape[1])
     same = q.shape[:2] == k.shape[:2] and q.shape[3:] == k.shape[3:]
     if not same or q.shape[1] != heads or (positions.keys is None and q.shape[2] != k.shape[2]):

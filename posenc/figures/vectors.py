@@ -18,7 +18,7 @@ FAMILY = "'DejaVu Sans', Verdana, Arial, sans-serif"
 
 
 def finish(svg: str) -> str:
-    """Add tooltips, round coordinates to two decimals, and write equal styles once."""
+    """Add tooltips, cut coordinates after two decimals, and write equal styles once."""
     svg = re.sub(rf'<g id="{TIP}([^"]*)">', r'<g class="tip"><title>\1</title>', svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = TAG.sub(lambda tag: FONT.sub("", tag[0]), re.sub(r"<!--.*?-->|<g/>", "", svg, flags=re.DOTALL))

@@ -26,7 +26,7 @@ def attend(
     scaling: float | None = None, dropout: float = 0.0, position_ids: Tensor | None = None,
     softcap: float | None = None, s_aux: Tensor | None = None, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """The function for transformers' AttentionInterface: queries, keys and values (B, H, M, d) → (B, M, H, d).
+    """The function for AttentionInterface: queries, keys (not rotated) and values (B, H, M, d) → (B, M, H, d).
 
     The model's scale is applied between `rotate` and `bias` of the encoding, as `logit_gain` is.
     """
@@ -55,7 +55,7 @@ def attend(
 
 
 class Places:
-    """The positions of the tokens of a pass. They are computed from position ids once in each pass.
+    """The positions of the tokens of a pass, from its position ids, whose values are read once in each pass.
 
     now     the ids last given to the module that is switched off; some models pass their ids only to this module
     seen    the mask (B, N) of the pass, False at padding; None without one

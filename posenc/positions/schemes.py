@@ -22,8 +22,9 @@ MAX_POSITION = 2**24
 class OriginalLength:
     """Base class of schemes and encodings that need L, the length of training.
 
-    original_length  L in tokens: those of the longest training sequence, with the read-out's query token. It may exceed
-                     `dataset.length`, which counts the items of a task. None: posenc.training.module sets it later
+    original_length  L. For an encoding it is the limit of the trained positions (`PositionScheme.reach`); otherwise the
+                     tokens of the longest training sequence, with the read-out's query token. It may exceed
+                     `dataset.length`, which counts the items of a task. None: `trained_at` sets it before training
     """
 
     original_length: int | None = None

@@ -106,7 +106,7 @@ def page(found: list[Entry]) -> str:
         "refute it. `python train.py claim=NAME` runs its sweep and judges it; the verdict words are those of",
         "[the studies](../studies/README.md#what-a-verdict-says). [own_claim.md](../own_claim.md) says how to add one.",
         "The date is that of the judgement. The commit is that of the code that made the runs, with a plus sign if",
-        "files differed from it; a dash says that the runs did not record it.",
+        "files differed from it; a dash says that no run recorded it, *unknown* that some did not.",
         "",
         f"{tally(found)[0].upper()}{tally(found)[1:]}.",
         "",

@@ -1,7 +1,6 @@
 """The files of a judged claim: the number of each seed, the verdict, a figure with the published numbers, a page."""
 
 import json
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -49,12 +48,9 @@ def judge(
 
 def _commits(runs: Sequence[Run]) -> str:
     """The commits of the code that made the runs. If only some runs name theirs, the others' is "unknown"."""
-    found = Counter((run.result.get("versions") or {}).get("commit") for run in runs)
-    return (
-        " ".join([*sorted(made for made in found if made), *(["unknown"] if found[None] else [])])
-        if any(found)
-        else "–"
-    )
+    found = {(run.result.get("versions") or {}).get("commit") for run in runs}
+    named = sorted(each for each in found if each)
+    return " ".join([*named, *["unknown"] * (None in found)]) if named else "–"
 
 
 def _once(runs: Iterable[Run]) -> list[Run]:

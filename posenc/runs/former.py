@@ -111,8 +111,8 @@ class Former(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A spec for a former name, and for `python -m` of a package that was a command; None for any other name."""
-        package = fullname.removesuffix(MAIN)
-        was_command = package != fullname and package.removeprefix(ROOT) in COMMANDS
+        package = fullname.removeprefix(ROOT).removesuffix(MAIN)
+        was_command = fullname == f"{ROOT}{package}{MAIN}" and package in COMMANDS
         return ModuleSpec(fullname, self) if was_command or now(fullname) != fullname else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -97,24 +98,20 @@ class Journal:
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:
     """Estimated seconds until the last job ends. Jobs that are skipped take no time.
 
-    still to train · median seconds of a trained job / most jobs at work at once. The seconds are those of the result
+    ⌈still to train / most jobs at work at once⌉ · median seconds of a trained job. The seconds are those of the result
     where it has them, because the first job also waits for imports.
     """
     ended = [job for job in jobs.values() if job["state"] != RUNNING]
     trained = [job for job in ended if not job["skipped"]]
     if plan["total"] is None or not trained:
         return None
-    seconds = median(_seconds(job) for job in trained)
-    at_work = [job for job in jobs.values() if job["state"] == RUNNING or job in trained]
-    at_once = max(sum(_overlap(one, other) for other in at_work) for one in at_work)
+    at_work = [job for job in jobs.values() if not job["skipped"]]
+    steps = [(job["began"], 1) for job in at_work] + [(job["ended"], -1) for job in trained]
+    at_once = max(1, *accumulate(step for _, step in sorted(steps)))  # at equal times an end comes before a beginning
     to_skip = max(0, plan.get("finished", 0) - (len(ended) - len(trained)))
-    return max(0, plan["total"] - len(ended) - to_skip) * seconds / at_once
+    to_train = max(0, plan["total"] - len(ended) - to_skip)
+    return math.ceil(to_train / at_once) * median(_seconds(job) for job in trained)
 
 
 def _seconds(job: Mapping[str, Any]) -> float:
     return (job.get("result") or {}).get("wall_seconds") or job["ended"] - job["began"]
-
-
-def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the other job was at work when this one began."""
-    return other["began"] <= one["began"] < other.get("ended", math.inf)

@@ -34,8 +34,9 @@ class Locality(Study):
     """Skill against the size N of the training set, for patterns of reach r, encodings and two other mixers.
 
     The task is `rel_pattern` (posenc.tasks.places.RelativePattern) with the four offsets ±r and ±(r + 1). Its label is
-    the distance of two marked tokens; absolute positions do not help. An arm trains on N fixed sequences, and is tested
-    on new ones. The number of steps does not depend on N, so that only the data differ. Arms are named "<arm> r=<r>":
+    the offset between two marked tokens; absolute positions do not help. An arm trains on N fixed sequences, and is
+    tested on new ones. The number of steps does not depend on N, so that only the data differ. Arms are named
+    "<arm> r=<r>":
 
         skill      on the test set, `at` log2 N
         n90        log2 of the N at which skill reaches .9, interpolated linearly; `at` 0. It is 1 + log2 of the largest

@@ -13,7 +13,7 @@ from posenc.figures.marks import sheet
 from posenc.figures.style import look
 from posenc.runs import reading
 from posenc.runs.former import command
-from posenc.runs.result import STUDY
+from posenc.runs.result import CONFIG_FILE, STUDY
 from posenc.runs.writing import write_picture
 from posenc.statistics.measurements import Measurements
 from posenc.studies.method.base import Study
@@ -34,7 +34,7 @@ def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[d
     if lost:
         raise ConfigError(f"{folder} has lost {', '.join(lost)}; run its study again in another folder.")
     try:
-        config = reading.read_config(folder / ".hydra" / "config.yaml")
+        config = reading.read_config(folder / CONFIG_FILE)
         judged = reading.read_json(folder / "verdict.json")
         if not isinstance(judged, list) or not judged or not all({"statement", "outcome"} <= {*one} for one in judged):
             raise ValueError("no verdict")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from posenc.studies.method.curves import curves, label, plain
 Curve = Mapping[float, float]
 Colours = Mapping[str, str]
 LETTERS = 24
-"""Of the names beside a curve, in one line."""
+"""Characters in one line of the names beside a curve."""
 
 
 @dataclass(eq=False)
@@ -221,10 +222,8 @@ def _groups(curves: Mapping[str, Curve], tolerance: float) -> dict[str, str]:
                 break
         else:
             groups.append([arm])
-    return {
-        group[0]: textwrap.fill(", ".join(plain(name).replace(" ", "\u00a0") for name in group), LETTERS)
-        for group in groups
-    }
+    whole = partial(textwrap.fill, width=LETTERS, break_long_words=False, break_on_hyphens=False)
+    return {group[0]: whole(", ".join(plain(name).replace(" ", "\u00a0") for name in group)) for group in groups}
 
 
 def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours, height: float) -> None:

@@ -30,7 +30,7 @@ class ShuffleDyckDataset(_PrefixTask):
 
     Law: at each token a pair is chosen uniformly; if it is open, it opens again or closes with probability ½ each,
     otherwise it opens. Its depth is the absolute value of a symmetric random walk. Random guess: 2^−num_pairs, but the
-    classes are not balanced: depth 0 has a probability of about √(1/length).
+    classes are not balanced: the probability of depth 0 falls as 1/√length.
     Source: Bhattamishra et al. 2020 (https://arxiv.org/abs/2009.11264), who count a sequence as right if all its
     answers are (exact_match). Deviations: sequences are beginnings of words, and no grammar draws them.
 

@@ -53,7 +53,8 @@ class DistanceDataset(_Binned):
     those that fit, and either marker is left with probability ½; the background is uniform over the other tokens.
     Distance d belongs to bin min(K − 1, ⌊(d − 1)·K / (n − 1)⌋) for the longest trained length n, so longer sequences
     add distances to the last bin, and shorter ones have fewer classes. Random guess: 1/K.
-    The note from which posenc started allowed more markers and equal places; its ceilings were 31.4 and 50.5 %.
+    The note from which posenc started allowed more markers and equal places. So its order-blind ceiling was 31.4 %, not
+    1/K, and no model could exceed 50.5 %.
     """
 
     published = "nothing that we know of; posenc's own."

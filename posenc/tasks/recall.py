@@ -166,9 +166,9 @@ class Needle(Task):
     """
 
     published = (
-        "softmax attention spreads over more tokens as sequences grow (Veličković et al. 2024, "
-        "https://arxiv.org/abs/2410.01104). With landmark tokens a model of 7 billion parameters works beyond 32,000 "
-        "tokens (the source)."
+        "softmax attention must spread over more tokens as sequences grow, whatever was learned (Veličković et "
+        "al. 2024, https://arxiv.org/abs/2410.01104). With landmark tokens a model of 7 billion parameters works "
+        "beyond 32,000 tokens (the source)."
     )
 
     vocab_size: int = field(init=False)

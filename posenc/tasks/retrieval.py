@@ -90,7 +90,7 @@ class MaxRetrieval(Task):
     """
 
     published = (
-        "softmax attention spreads over more items as their number grows, and accuracy falls beyond the trained "
+        "softmax attention must spread over more items as their number grows, and accuracy falls beyond the trained "
         "number; an adaptive temperature helps (Veličković et al. 2024). Nothing that we know of about encodings."
     )
 

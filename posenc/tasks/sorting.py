@@ -20,7 +20,8 @@ class SortingDataset(Task):
     Law: tokens are uniform and independent, given that at least two values differ, and then sorted. For class 0
     (probability ½) two different neighbours are chosen uniformly and exchanged. So both classes have the same bags, and
     only a comparison of neighbours distinguishes them. Random guess: ½.
-    The note from which posenc started compared sorted with shuffled sequences, which differ by a linear trend.
+    The note from which posenc started compared sorted with shuffled sequences, which differ by a linear trend; it could
+    also exchange two equal neighbours.
     """
 
     published = "nothing that we know of; posenc's own."

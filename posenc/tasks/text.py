@@ -42,10 +42,11 @@ class TextDataset(Task):
     replaced by M. Deviation from BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805): M replaces all of them,
     not four fifths.
 
-    `tokenizer` is `bytes`; `bpe`, which learns `num_tokens` byte pairs on the training split; or the path of a
-    tokenizer.json. `uint16` or `uint32` is the type of ids in train.bin, val.bin and, if it exists, test.bin of the
-    folder `path`, as nanoGPT writes them; ids stay on disk. Except for `bytes`, scores are bits per token; divide by
-    `bytes_per_token` for bits per byte. To train or test on several texts, give one tokenizer.json.
+    `tokenizer` is `bytes`; `bpe`, byte pairs that the tokenizers library learns on the training split, up to
+    `num_tokens` tokens with the 256 bytes; or the path of a tokenizer.json. `uint16` or `uint32` is the type of ids in
+    train.bin, val.bin and, if it exists, test.bin of the folder `path`, as nanoGPT writes them; ids stay on disk.
+    Except for `bytes`, scores are bits per token; bits per byte are these divided by `bytes_per_token`, which is
+    unknown for ids. Other text has other byte pairs: to train or test on several texts, give one tokenizer.json.
 
     The order-blind and order-aware ceilings of text are unknown; compare with `references` instead. Random guess:
     1/256, or 1/num_tokens.
@@ -54,8 +55,8 @@ class TextDataset(Task):
     published = (
         "ALiBi trained at length 1024 equals, at 2048, sinusoidal encodings trained at 2048 (Press et al. 2022, "
         "https://arxiv.org/abs/2108.12409). Causal models can work without encoding (Haviv et al. 2022, "
-        "https://arxiv.org/abs/2203.16634); masked models need one more, the more tokens are masked (Lasri et al. "
-        "2022, https://arxiv.org/abs/2211.04427)."
+        "https://arxiv.org/abs/2203.16634); masked models need an encoding, and the more tokens are masked, the "
+        "more they need it (Lasri et al. 2022, https://arxiv.org/abs/2211.04427)."
     )
 
     length: Any = 128

@@ -54,7 +54,7 @@ def _check(override: Override) -> None:
     if key == "dataset.length":
         raise ConfigError(f"{word}: an evaluation cannot change the trained length; set test lengths with --lengths.")
     if key in GROUPS and key not in CHOSEN:
-        raise ConfigError(f"{word}: an evaluation can only change the groups {', '.join(CHOSEN)}; leave it out.")
+        raise ConfigError(f"{word}: an evaluation can choose another option only of {', '.join(CHOSEN)}; leave it out.")
     if under(key, READ) and not under(key, UNREAD):
         return
     if key.partition(".")[0] not in KNOWN | {*GROUPS}:

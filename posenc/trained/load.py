@@ -18,7 +18,7 @@ from posenc.config.resume import run_folder
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.runs import reading
-from posenc.runs.result import RESULT, STUDY, is_result, other_layout
+from posenc.runs.result import CONFIG_FILE, RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
 from posenc.tasks.parts import corpus
 from posenc.trained import exported
@@ -155,7 +155,7 @@ def record_of_checkpoint(path: Path) -> Record:
 
 
 def _config(folder: Path) -> DictConfig:
-    path = folder / ".hydra" / "config.yaml"
+    path = folder / CONFIG_FILE
     if (folder / STUDY).is_file():
         raise ConfigError(f"{folder} contains a study, which keeps no models; its numbers are in study.csv.")
     if not path.exists() and not path.is_symlink():

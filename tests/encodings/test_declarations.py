@@ -25,7 +25,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.jobs.launch import causal_only
 from posenc.model.encoder import Encoder
 from posenc.positions.positions import Positions
-from tests.conftest import CONFIGS, OWN, SAMPLE, options
+from tests.conftest import CONFIGS, OWN, options
 from tests.encodings.rebuild import arguments, rebuilt
 
 ENCODINGS = options("encoding")
@@ -253,15 +253,14 @@ class Layer(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """Traced whole; no code is generated, so that no compiler is needed.
+    """Traced whole, forward and backward; no code is generated, so that no compiler is needed.
 
-    Tracing takes as long as the code is. So the rest of an encoder, which tests/test_compile.py traces, is left out,
-    and the backward pass is traced for the sample alone: in the others, what breaks a graph is in the forward pass.
+    Tracing takes as long as the code is, so the rest of an encoder, which tests/test_compile.py traces, is left out.
     """
     layer, x = Layer(catalogue[name]), torch.randn(2, 9, D)
     given = [weight for weight in layer.parameters() if weight.requires_grad]
     torch._dynamo.reset()
-    compiled = torch.compile(layer, backend="aot_eager" if name in SAMPLE["encoding"] else "eager", fullgraph=True)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     ours, theirs = compiled(x), layer(x)
     torch.testing.assert_close(ours, theirs)
     pairs = zip(

@@ -190,7 +190,7 @@ def test_another_sequence_is_read_by_position_or_not_at_all(catalogue: dict[str,
     apart = across(Positions(ids[:, :3], 10), Positions(ids[:, 3:], 12))
     together = Positions(ids, 12)
     if "order" in encoding.depends_on or encoding.reads_input:
-        with pytest.raises(ConfigError, match="keys of another sequence have none"):
+        with pytest.raises(ConfigError, match="keys of another sequence have no place in it"):
             encoding.bias(x, *encoding.rotate(x, q, k, apart), apart)
         return
 
@@ -248,7 +248,7 @@ def test_shapes_that_would_broadcast_are_refused(catalogue: dict[str, EncodingEn
     with pytest.raises(ConfigError, match=r"11 tokens .* but 12 positions"):
         encoding.rotate(x, q, k, Positions.arange(12).last(1))
     assert encoding.rotate(x, q, k, Positions.arange(11).last(1))[0].shape == q.shape
-    with pytest.raises(ConfigError, match=r"11 queries and 11 keys do not have 1 and 11 positions"):
+    with pytest.raises(ConfigError, match=r"11 queries and 11 keys, but 1 and 11 positions"):
         Dense(torch.randn(1, 1, 11, 11)).matrix(Positions.arange(11).last(1))
     for make in (
         lambda: Positions.arange(3).last(4),

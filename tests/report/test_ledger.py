@@ -141,7 +141,9 @@ def test_a_result_of_the_ledger_tells_what_the_run_told(sweep: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_sweep_does_not_run_what_its_ledger_has(command: Launch, tmp_path: Path) -> None:
+def test_a_sweep_does_not_run_what_its_ledger_has(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [
         "-m", "encoding=none,rope", "dataset=sorting", "dataset.length=8", "trainer.max_steps=2", "data.eval_size=64",
         "trainer.precision=32-true", "threads=1",
@@ -149,7 +151,11 @@ def test_a_sweep_does_not_run_what_its_ledger_has(command: Launch, tmp_path: Pat
     assert command(*words, "encoding=none", f"hydra.sweep.dir={tmp_path / 'first'}") == (0, "")
     book = tmp_path / "runs.csv"
     ledger.add(book, [tmp_path / "first"])
-    assert command(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}") == (0, "")
+    printed: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.print", lambda *text, **_: printed.append(" ".join(map(str, text))))
+        assert command(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}") == (0, "")
+    assert any(line.startswith("1 of 2 runs were finished already, 1 were run") for line in printed)
     (plan,) = (json.loads(path.read_text()) for path in (tmp_path / "second" / ".sweeps").glob("*.json"))
     assert [job["skipped"] for job in plan["jobs"]] == [True, False]
     assert [path.parent.parent.name for path in (tmp_path / "second").rglob("result.json")] == ["rope"]

@@ -213,7 +213,8 @@ def test_an_output_that_cannot_be_written_says_what_to_do(run: Make, root: Path)
 def test_the_command_line_starts_without_torch(run: Make, root: Path) -> None:
     run("rope", 0, 0.9)
     code = (
-        "import sys; from posenc.__main__ import main; main(['report', *sys.argv[1:]]); "
+        "import sys; from posenc.__main__ import main, parser; parser().format_help(); "
+        "assert not {'hydra', 'omegaconf'} & {*sys.modules}; main(['report', *sys.argv[1:]]); "
         "print(sorted({'torch', 'lightning'} & set(sys.modules)))"
     )
     done = subprocess.run(

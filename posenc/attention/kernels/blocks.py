@@ -57,8 +57,7 @@ def fits(q: Tensor, k: Tensor, positions: Positions) -> None:
     if q.shape[-2] != queries or k.shape[-2] != keys:
         where = f"{queries} positions" if positions.keys is None else f"{queries} and {keys} positions"
         raise ConfigError(
-            f"attention: {q.shape[-2]} queries and {k.shape[-2]} keys do not have {where}; "
-            "give a position for each token."
+            f"attention: {q.shape[-2]} queries and {k.shape[-2]} keys, but {where}; give a position for each token."
         )
 
 

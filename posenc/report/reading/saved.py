@@ -119,7 +119,7 @@ def read_all(roots: Sequence[Path], layout: bool = True) -> tuple[list[Run], lis
 
 
 def read_table(path: Path) -> tuple[list[Run], list[Note]]:
-    """The runs of a saved table, and notes about rows that are left out. Raises ConfigError if it is no such table.
+    """The runs of a saved table, and notes about runs that are left out. Raises ConfigError if it is no such table.
 
     The run folders are not read, so there are no learning curves and no curves by position.
     """

@@ -37,7 +37,7 @@ from posenc.figures.style import look, save
 from posenc.runs import reading
 from posenc.runs.folder import lock_folder
 from posenc.runs.identity import digest
-from posenc.runs.result import RESULT, SCHEMA, STUDY, other_layout
+from posenc.runs.result import CONFIG_FILE, RESULT, SCHEMA, STUDY, other_layout
 from posenc.runs.writing import write_text
 from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, Verdict, verdicts
 from posenc.statistics.measurements import Measurements, is_row
@@ -70,7 +70,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
         judged = verdicts(study.claims, found)
         seconds, processor = time.perf_counter() - began, _processor_seconds() - processor
         save(draw(study, found, judged), folder / "figure")
-        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True))
         write_text(folder / "study.csv", found.csv())
         write_text(folder / "verdict.json", json.dumps([asdict(verdict) for verdict in judged], indent=2) + "\n")
         record = {

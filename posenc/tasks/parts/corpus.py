@@ -76,7 +76,7 @@ def _content(file: Path, room: int, root: Path) -> bytes:
 
 
 def id_files(path: Any) -> dict[str, Path]:
-    """{split: file} of train.bin, val.bin and, if it exists, test.bin. Raises ConfigError if another one lacks."""
+    """{split: file} of train.bin, val.bin and any test.bin. Raises ConfigError if train.bin or val.bin is missing."""
     root = Path(to_absolute_path(str(Path(str(path)).expanduser())))
     files = {name: root / file for name, file in ID_FILES.items() if (root / file).is_file()}
     if path is None or not files.keys() >= {"train", "validation"}:
