@@ -200,13 +200,15 @@ def test_the_table_is_long_and_in_order() -> None:
 
 
 def test_a_figure_of_a_study_states_the_outcome_first_with_what_was_measured() -> None:
-    def verdict(outcome: str) -> Verdict:
-        return Verdict("a stack collapses.", outcome, 0.39, 0.3, 0.48, 12, 0.95, 0.1, "", None, "")
+    def verdict(outcome: str, low: float | None = 0.3, high: float | None = 0.48) -> Verdict:
+        return Verdict("a stack collapses.", outcome, 0.39, low, high, 12, 0.95, 0.1, "", None, "")
 
     judged = [verdict(CONTRADICTED), verdict(REPRODUCED), verdict(REPRODUCED)]
     assert finding(judged[:1]) == "CONTRADICTED: a stack collapses (difference 0.39 [0.3, 0.48]; 12 seeds)"
     assert finding(judged).endswith(". All 3 claims: 1 CONTRADICTED, 2 REPRODUCED")
     assert finding([]) == ""
+    assert finding([verdict(CONTRADICTED, 0.39, 0.39)]).endswith("(difference exactly 0.39; 12 seeds)")
+    assert finding([verdict(CONTRADICTED, None, None)]).endswith("(difference 0.39; 12 seeds)")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

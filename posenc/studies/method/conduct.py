@@ -146,8 +146,13 @@ def finding(judged: Sequence[Verdict]) -> str:
     first = judged[0]
     measured = ""
     if first.estimate is not None:
-        ends = "" if first.low is None or first.high is None else f" [{first.low:.3g}, {first.high:.3g}]"
-        measured = f" (difference {first.estimate:.3g}{ends}; {first.seeds} seed{'s' * (first.seeds != 1)})"
+        seeds = f"{first.seeds} seed{'s' * (first.seeds != 1)}"
+        if first.low is None or first.high is None:
+            measured = f" (difference {first.estimate:.3g}; {seeds})"
+        elif first.low == first.high:
+            measured = f" (difference exactly {first.estimate:.3g}; {seeds})"
+        else:
+            measured = f" (difference {first.estimate:.3g} [{first.low:.3g}, {first.high:.3g}]; {seeds})"
     text = f"{first.outcome}: {first.statement.rstrip('.')}{measured}"
     counts = Counter(verdict.outcome for verdict in judged)
     if len(judged) > 1:
