@@ -61,19 +61,17 @@ class SweepSummary(Callback):
                 refuse_links(root)
             launching.check_sweep(config, config.hydra)
             check_ledger(config)
-            if config.get("claim") is not None:
-                from posenc.published import sweep  # Lightning, which other sweeps import only in their first run
-
-                sweep.claim_of(config)
+            read_once()
+            jobs = None
+            with suppress(HydraException):  # Hydra prints the error later
+                jobs = jobs_of(config)
+                check_claim(config, jobs or ())
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
         assert self._journal is not None
-        jobs = None
-        with suppress(HydraException):  # Hydra prints the error later
-            jobs = jobs_of(config)
         if jobs is not None and not jobs:
             why = "the sweep has no runs: one of its lists of values, ranges or globs is empty."
             print(f"error: {why}", file=sys.stderr)
@@ -86,7 +84,6 @@ class SweepSummary(Callback):
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
             sys.exit(2)
         say(opening(root, jobs, total, self._journal.read()[0]["finished"]))
-        read_once()
         BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -193,6 +190,18 @@ class SweepSummary(Callback):
             why = f"their processes died, or could not write to {root}"
             print(f"{lost} {word} left no result: {why}. The same command runs the missing runs.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
+
+
+def check_claim(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError if the sweep tests a claim that these jobs cannot decide."""
+    if config.get("claim") is None:
+        return
+    from posenc.jobs import check  # pandas and Lightning, which other sweeps import only in their first run
+    from posenc.published import sweep
+
+    claim = sweep.claim_of(config)
+    for made in check.composed(config, jobs):
+        claim.check_arm(config.hydra.runtime.choices.claim, check.to_be_run(made))
 
 
 def check_ledger(config: DictConfig) -> None:

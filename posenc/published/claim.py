@@ -74,7 +74,7 @@ class PublishedClaim:
         lost: list[tuple[str, int, str]] = []
         places: dict[str, set[int]] = defaultdict(set)
         for run in runs:
-            arm = self._arm(run)
+            arm = self.arm_of(run)
             if arm is None or run.status not in ("completed", *LOST):
                 continue
             if run.seed in seeds[arm]:
@@ -99,16 +99,31 @@ class PublishedClaim:
                 notes.append(f"{arm} lacks {count(len(lacking), 'seed')}: {', '.join(map(str, sorted(lacking)))}")
         return found, notes
 
-    def _arm(self, run: Run) -> str | None:
+    def arm_of(self, run: Run) -> str | None:
         """The arm of a run; None if it belongs to none. Raises ConfigError if it belongs to two."""
         fits = [name for name, words in self.arms.items() if all(_value(run, key) == words[key] for key in words)]
         if len(fits) > 1:
             raise ConfigError(f"{run.name} fits the arms {' and '.join(fits)}; describe the arms so that one fits.")
         return fits[0] if fits else None
 
+    def check_arm(self, name: str, run: Run) -> None:
+        """Raise ConfigError if a run that the claim `name` would train belongs to none of its arms."""
+        if self.arm_of(run) is not None:
+            return
+        keys = dict.fromkeys(key for words in self.arms.values() for key in words)
+        arms = " and ".join(f"{arm} ({_words(words)})" for arm, words in self.arms.items())
+        raise ConfigError(
+            f"claim={name} compares its arms {arms}, and a run with {_words({key: _value(run, key) for key in keys})} "
+            f"belongs to none of them; leave out what sets this, or write a claim of your own (docs/own_claim.md)."
+        )
+
     def verdict(self, found: Measurements) -> Verdict:
         """The verdict on these measurements."""
         return self.judged.verdict(found)
+
+
+def _words(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _value(run: Run, key: str) -> Any:

@@ -236,6 +236,38 @@ def test_a_claim_that_no_run_could_decide_is_refused_before_any_run(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("claim=parity_does_not_generalise", "encoding=t5"),
+            "rope (encoding=rope) and sinusoidal (encoding=sinusoidal)",
+        ),
+        (
+            ("claim=parity_does_not_generalise", "-m", "encoding=rope,t5"),
+            "a run with encoding=t5 belongs to none of them",
+        ),
+        (
+            ("claim=randomised_positions_help", "positions=contiguous,shifted"),
+            "encoding=rope positions=shifted belongs",
+        ),
+        (
+            ("claim=short_first_costs_nothing", "data.curriculum_steps=7"),
+            "long (data.curriculum_steps=0) and short_first",
+        ),
+    ],
+)
+def test_a_run_of_no_arm_is_refused_before_any_run(
+    command: Launch, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    folder = tmp_path / "s"
+    status, errors = command(*words, "profile=smoke", "trainer.max_steps=1", f"hydra.sweep.dir={folder}")
+    assert status == 2
+    assert errors.count("error: ") == 1
+    assert said in errors
+    assert not folder.exists()
+
+
 @pytest.mark.slow
 def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     words = "claim=parity_does_not_generalise", "profile=smoke", "encoding=rope", "model.dim=16", "model.num_layers=1"
