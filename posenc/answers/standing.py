@@ -16,10 +16,10 @@ task, one in four further seeds may still fail, so read the share of solved runs
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-from posenc.report.numbers.judge import HALF_RISK, Judgement, Test
-from posenc.statistics import SEEDS_FOR_INTERVAL, mean_interval
+from posenc.report.numbers.judge import Judgement, Test, seeds_needed
+from posenc.statistics import mean_interval
 
 Values = Mapping[int, float]
 Place = tuple[str, int]
@@ -27,16 +27,8 @@ Place = tuple[str, int]
 NOT_WORSE, WORSE, UNDECIDED = "not worse", "worse", "undecided"
 LEARNED = 0.5
 """The mean skill that the best encoding must have. If it is lower, the task at this length decides nothing."""
-SEEDS = 2
-"""A comparison with fewer common seeds decides nothing."""
-SEEDS_FOR_WORSE = 1 + math.floor(math.log2(2 / HALF_RISK))
-"""With fewer seeds no encoding can be called worse, because the lowest p of sign flips of n seeds is 2/2ⁿ."""
-ERRORS_FOR_WORSE = 3.5
-"""About so many standard errors from −δ, p stays small among some hundred comparisons."""
 CUT = 5
 """Differences are cut at so many times δ."""
-MOST_SEEDS = 100
-"""Upper limit of further seeds that are named."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Standing:
     rival: str = ""
     """If worse: the encoding that is most clearly better. If undecided: the encoding it is not yet decided against."""
     more: int | None = None
-    """If undecided: about how many further seeds would decide; None: more than `MOST_SEEDS`."""
+    """If undecided: about how many further seeds would decide; None: more than `judge.MOST_SEEDS`."""
 
 
 def standings(places: Mapping[Place, Mapping[str, Values]], delta: float) -> dict[Place, list[Standing]]:
@@ -104,13 +96,8 @@ def _lower(ours: Values, theirs: Values, delta: float) -> float | None:
 def _more(ours: Values, theirs: Values, delta: float) -> int | None:
     """About how many further seeds would move the whole interval to one side of −δ, with the same spread."""
     gaps = [min(gap, CUT * delta) for gap in _gaps(ours, theirs)]
-    if len(gaps) < SEEDS:
-        return 10 - len(gaps)
-    distance = fmean(gaps) + delta
-    errors, fewest = (ERRORS_FOR_WORSE, SEEDS_FOR_WORSE) if distance < 0 else (2, SEEDS_FOR_INTERVAL)
-    needed = math.inf if distance == 0 else (errors * stdev(gaps) / distance) ** 2
-    more = max(1, max(fewest, math.ceil(min(needed, 10 * MOST_SEEDS))) - len(gaps))
-    return more if more <= MOST_SEEDS else None
+    needed = seeds_needed(gaps, -delta, certain=bool(gaps) and fmean(gaps) < -delta)
+    return None if needed is None else max(1, needed - len(gaps))
 
 
 def learned(rows: Sequence[Standing]) -> bool:

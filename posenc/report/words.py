@@ -75,3 +75,11 @@ def tally(states: Mapping[str, int]) -> str:
 def count(n: int, noun: str) -> str:
     """1 run, 2 runs."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """40 seconds, 12 minutes, 3 hours: rounded, for an estimate."""
+    for size, noun in ((3600, "hour"), (60, "minute")):
+        if seconds >= 3 * size:
+            return count(round(seconds / size), noun)
+    return count(max(1, round(seconds)), "second")

@@ -1,7 +1,7 @@
 """Computes everything that the report says, once. Markdown, page and figures only show it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from posenc.checks import ConfigError
 from posenc.figures.style import Style, styles
-from posenc.report.numbers import differences, facets, finding, series
+from posenc.report.numbers import differences, facets, finding, next_runs, series
 from posenc.report.numbers.differences import Across, Contrast
 from posenc.report.numbers.facets import Facet
 from posenc.report.numbers.finding import Finding
@@ -81,12 +81,13 @@ def compare(
     conclusions = conclude(found, chosen, delta)
     notes = [Note("baseline", other)] * bool(other) + notes + refusals + conclusions.notes
     commands = lost.sweep_commands(placed)
+    first = replace(conclusions.first, advice=next_runs.advice(conclusions.first.open, placed, commands))
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
     positions = [
         (facet, length, lines) for facet in found for length, lines in series.by_position(facet, notes).items() if lines
     ]
-    said: dict[str, Any] = vars(conclusions) | {"notes": notes}
+    said: dict[str, Any] = vars(conclusions) | {"notes": notes, "first": first}
     return Comparison(
         **said,
         placed=placed,

@@ -14,6 +14,7 @@ from posenc import statistics
 from posenc.report.numbers.facets import Facet, clipped
 from posenc.report.numbers.judge import SHARE, Judgement, Pair
 from posenc.report.numbers.meetings import Key, Meeting
+from posenc.report.numbers.next_runs import Advice, Open, still_open
 from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share, tally
 
 MANY = 40
@@ -39,9 +40,14 @@ class Finding:
     """Runs that count as failures, by arm."""
     left_out: tuple[str, ...] = ()
     """Arms that are not compared or lack seeds, with the reason."""
+    open: tuple[Open, ...] = ()
+    """The leading comparisons that are not decided."""
+    advice: Advice | None = None
+    """What to run next."""
 
     def __str__(self) -> str:
-        return f"{self.text} {self.label[0].upper()}{self.label[1:]}." if self.label else self.text
+        label = f"{self.label[0].upper()}{self.label[1:]}." if self.label else ""
+        return " ".join(filter(None, [self.text, label, str(self.advice or "")]))
 
 
 def of_facet(facet: Facet, found: Sequence[Meeting], judged: Judgement[Key]) -> list[Finding]:
@@ -68,7 +74,18 @@ def of_meeting(meeting: Meeting, judged: Judgement[Key]) -> Finding:
     else:
         kind, text = _verdict(meeting, pairs, judged.delta)
     text = " ".join(filter(None, [text, *sentences, _further(meeting, judged, kind, pairs)]))
-    return Finding(kind, text, statistics.label(seeds), seeds, meeting.phrase, lost, left_out)
+    open_ = still_open([meeting.place], f"at length {meeting.length}", best, pairs) + _longest(meeting, judged)
+    return Finding(kind, text, statistics.label(seeds), seeds, meeting.phrase, lost, left_out, tuple(open_))
+
+
+def _longest(meeting: Meeting, judged: Judgement[Key]) -> list[Open]:
+    """The leading comparison at the longest length, if it is open and an arm is any good there."""
+    length = max(n for n in meeting.values if meeting.at(n))
+    arms = meeting.at(length)
+    if length == meeting.length or (meeting.metric == "skill" and meeting.mean(arms[0], length) < WORTH):
+        return []
+    pairs = {arm: pair for arm in arms[1:] if (pair := meeting.pair(judged, arms[0], arm, length)) is not None}
+    return still_open([meeting.place], f"at length {length}", arms[0], pairs)
 
 
 def _beside(meeting: Meeting) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:

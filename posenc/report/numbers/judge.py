@@ -16,15 +16,17 @@ seeds of ten, then in 28 of 100 cases twelve seeds show only successes of both, 
 there is no seed with a large difference, the bound needs 36 seeds for one comparison.
 """
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from posenc import statistics
 from posenc.report.words import bounds
-from posenc.statistics import Difference
+from posenc.statistics import SEEDS_FOR_INTERVAL, SEEDS_FOR_VERDICT, Difference
 
 RISK = 0.05
 """The risk that any statement of a report is false."""
@@ -34,6 +36,12 @@ SHARE = 0.1
 """The share of seeds on which equal arms may have a gross difference."""
 GROSS = 10
 """A gross difference is larger than so many times δ."""
+SEEDS_FOR_CERTAINTY = 1 + math.floor(math.log2(2 / HALF_RISK))
+"""With fewer seeds no difference is certain, because the lowest p of sign flips of n seeds is 2/2ⁿ."""
+ERRORS_FOR_CERTAINTY = 3.5
+"""A mean difference of about so many standard errors has a small p among some hundred comparisons."""
+MOST_SEEDS = 100
+"""Upper limit of further seeds that a sentence asks for."""
 Values = Mapping[int, float]
 Key = TypeVar("Key", bound=Hashable)
 
@@ -59,6 +67,8 @@ class Pair:
     unseen: float
     """The upper limit (95 %) of the share of seeds on which the arms differ by more than ±δ."""
     lower: bool
+    needed: int | None = None
+    """About how many seeds would decide: as many as there are if it is decided; None: over `MOST_SEEDS` more."""
 
     @property
     def gain(self) -> float:
@@ -106,7 +116,7 @@ class Judgement(Generic[Key]):
         beyond = int((np.abs(gaps) > self.delta).sum())
         unseen = statistics.unseen_share(beyond, gaps.size)
         kind = self._kind(difference, gaps, p, test.lower)
-        return Pair(within(difference, test.reach), p, kind, unseen, test.lower)
+        return Pair(within(difference, test.reach), p, kind, unseen, test.lower, self._needed(kind, gaps))
 
     def _kind(self, difference: Difference, gaps: np.ndarray, p: float | None, lower: bool) -> str:
         if p is None:
@@ -120,6 +130,31 @@ class Judgement(Generic[Key]):
         gross = int((np.abs(gaps) > GROSS * self.delta).sum())
         permitted = statistics.unseen_share(gross, gaps.size, 1 - HALF_RISK / self.family) < SHARE
         return "equal" if statistics.equivalent(strict, self.delta) and permitted else "tie"
+
+    def _needed(self, kind: str, gaps: np.ndarray) -> int | None:
+        if kind != "undecided":
+            return max(gaps.size, SEEDS_FOR_VERDICT)
+        mean = float(gaps.mean())
+        ways = [seeds_needed(gaps.tolist(), 0.0, certain=True)]
+        if abs(mean) <= self.delta:  # a tie would decide too
+            ways.append(seeds_needed(gaps.tolist(), math.copysign(self.delta, mean), certain=False))
+        return min((max(n, gaps.size + 1, SEEDS_FOR_VERDICT) for n in ways if n is not None), default=None)
+
+
+def seeds_needed(gaps: Sequence[float], limit: float, certain: bool) -> int | None:
+    """About how many seeds would move the whole interval of the mean to one side of `limit`, with the same spread.
+
+    certain  by sign flips, among the comparisons of a report; otherwise by a 95 % interval
+
+    Returns None if this takes more than `MOST_SEEDS` further seeds.
+    """
+    if len(gaps) < 2:
+        return SEEDS_FOR_VERDICT
+    errors, fewest = (ERRORS_FOR_CERTAINTY, SEEDS_FOR_CERTAINTY) if certain else (2, SEEDS_FOR_INTERVAL)
+    distance = fmean(gaps) - limit
+    needed = math.inf if distance == 0 else (errors * stdev(gaps) / distance) ** 2
+    found = max(fewest, math.ceil(min(needed, 10 * MOST_SEEDS)))
+    return found if found - len(gaps) <= MOST_SEEDS else None
 
 
 def within(difference: Difference, reach: float | None) -> Difference:

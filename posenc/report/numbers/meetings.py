@@ -38,6 +38,8 @@ class Meeting(Measured):
     baseline: dict[str, str] = field(default_factory=dict)
     reach: dict[int, float] = field(default_factory=dict)
     """The largest possible difference at each length."""
+    place: tuple[str, str] = ("", "")
+    """(dataset, positions) of the facet."""
 
     @property
     def arms(self) -> list[str]:
@@ -182,7 +184,8 @@ def _meeting(facet: Facet, arms: Sequence[str]) -> Meeting:
     lost = {arm: found for arm in together if (found := _counted_as_lost(facet, arm))}
     reach = {n: found for n in lengths if (found := facet.reach(None, n)) is not None}
     base = {arm: facet.baseline[arm] for arm in together if facet.baseline.get(arm) in together}
-    found = Meeting(facet.phrase, facet.metric, facet.length, values, lost, {}, {}, base, reach)
+    place = facet.dataset, facet.positions
+    found = Meeting(facet.phrase, facet.metric, facet.length, values, lost, {}, {}, base, reach, place)
     for arm in arms:
         if arm not in together:
             found.apart[arm] = f"no seed in common with {together[0]}"

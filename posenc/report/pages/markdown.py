@@ -19,7 +19,7 @@ def escape(text: str) -> str:
 
 def render(comparison: Comparison, plots: Sequence[Plot]) -> str:
     """The whole document."""
-    parts = ["# Comparison", escape(comparison.first.text) + _label(comparison.first)]
+    parts = ["# Comparison", escape(comparison.first.text) + _label(comparison.first) + _next(comparison.first)]
     if len(comparison.findings) > 1:
         parts.append("\n".join(f"* {escape(one.text)}{_label(one)}" for one in comparison.findings))
     parts += map(_table, layout.tables(comparison))
@@ -36,6 +36,14 @@ def _label(finding: Finding) -> str:
     return f" **{escape(finding.label)}**" if finding.label else ""
 
 
+def _next(finding: Finding) -> str:
+    if (advice := finding.advice) is None:
+        return ""
+    space = " " * advice.after.startswith(" ")  # escape leaves it out
+    code = f" {_code(advice.command)}{space}{escape(advice.after)}" if advice.command else ""
+    return f" {escape(advice.before)}{code}"
+
+
 def _table(table: PageTable) -> str:
     lines = [f"## {escape(table.title)}", "", escape(table.about)]
     if table.rows:
@@ -49,8 +57,18 @@ def _commands(comparison: Comparison) -> str:
     alone = [item.run for item in comparison.placed if plain_text(str(item.run.sweep)) not in comparison.commands]
     lines += list(dict.fromkeys(run.command for run in alone if run.status != "unfinished"))[:50]
     body = "\n".join(" ".join(line.split()) for line in lines)
-    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", body)), default=0))
+    fence = _fence(body, 3)
     return f"{fence}bash\n{body}\n{fence}\n\nThe command of every single run is in comparison_summary.csv."
+
+
+def _code(text: str) -> str:
+    """The text as code inside a line."""
+    fence = _fence(text, 1)
+    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    return "`" * max(least, 1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
 
 
 def _versions(comparison: Comparison) -> str:

@@ -1,0 +1,174 @@
+"""Says which runs would decide what a report leaves undecided, and how long they take.
+
+How many seeds that needs is `Pair.needed`. The time is computed from the measured seconds of the runs that are there.
+"""
+
+import itertools
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from posenc.report.numbers.judge import MOST_SEEDS, Pair
+from posenc.report.reading.arms import Placed
+from posenc.report.words import duration, listing
+from posenc.runs.folder import FINISHED
+from posenc.runs.reading import plain_text
+from posenc.statistics import SEEDS_FOR_VERDICT
+from posenc.terminal import TRAIN
+
+SWEEP = f"{TRAIN} -m "
+PLAIN = re.compile(r"[\w.:+-]+")
+"""Names that need no quotes in a command."""
+
+MAX_NAMED = 3
+"""Upper limit of comparisons that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """An arm, and the arms of which a report does not say how they compare with it."""
+
+    facets: tuple[tuple[str, str], ...]
+    """(dataset, positions) of the runs."""
+    where: str
+    """The place of the comparison, as a sentence needs it."""
+    best: str
+    rivals: dict[str, Pair]
+
+    @property
+    def asked(self) -> dict[str, Pair]:
+        """The rivals against which more seeds would decide."""
+        return {arm: pair for arm, pair in self.rivals.items() if pair.needed is not None}
+
+    @property
+    def never(self) -> dict[str, Pair]:
+        """The rivals against which more seeds would not decide."""
+        return {arm: pair for arm, pair in self.rivals.items() if pair.needed is None}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Sentences around a command. `command` is empty if nothing is worth running."""
+
+    before: str
+    command: str = ""
+    after: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.before} `{self.command}`{self.after}" if self.command else self.before
+
+
+def still_open(facets: Sequence[tuple[str, str]], where: str, best: str, pairs: Mapping[str, Pair]) -> list[Open]:
+    """The pairs that are not decided, or only by too few seeds for a verdict. No item if there are none."""
+    rivals = {arm: pair for arm, pair in pairs.items() if pair.needed is None or pair.needed > pair.difference.n}
+    return [Open(tuple(facets), where, best, rivals)] if rivals else []
+
+
+def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[str, str]) -> Advice | None:
+    """What to run next; None if everything is decided.
+
+    commands  {folder of a sweep: its command}
+    """
+    said = [f"Even {MOST_SEEDS} further seeds would probably not decide {each}." for each in _never(found)]
+    asked = [one for one in found if one.asked]
+    if not asked:
+        return Advice(" ".join(said)) if said else None
+    arms = {arm for one in asked for arm in (one.best, *one.asked)}
+    arms |= {arm for one in asked for arm, pair in one.never.items() if pair.difference.n < SEEDS_FOR_VERDICT}
+    facets = {facet for one in asked for facet in one.facets}
+    mine = [item for item in placed if item.facet in facets and item.arm in arms and item.counted]
+    seeds = _seeds(mine, max(pair.needed or 0 for one in asked for pair in one.asked.values()))
+    command, runs = _command(mine, placed, commands)
+    open_ = [(one, arm) for one in asked for arm, pair in one.asked.items() if pair.kind == "undecided"]
+    said.append(f"To decide {_clauses(open_)}," if open_ else "For a verdict,")
+    words = f"seed='range({f'{seeds.start},' if seeds.start else ''}{seeds.stop})'"
+    cost = f" ({cost}, one run after another)" if (cost := _cost(runs, seeds)) else ""
+    if not command:
+        return Advice(" ".join([*said, "give"]), words, f" in the command of these runs{cost}.")
+    return Advice(" ".join([*said, "run"]), f"{command} {words}", f"{cost}.")
+
+
+def _never(found: Sequence[Open]) -> list[str]:
+    pairs = [(one, arm) for one in found for arm in one.never]
+    seeds = [pair.difference.n for one in found for pair in one.never.values()]
+    return [f"{_clauses(pairs)}, as far as {min(seeds)} seeds show"] if pairs else []
+
+
+def _clauses(pairs: Sequence[tuple[Open, str]]) -> str:
+    """how a compares with b at length 32 and at length 256, and how c compares with d across 2 datasets."""
+    rivals: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one, arm in pairs:
+        rivals[one.best, one.where].append(arm)
+    places: dict[frozenset[str], tuple[str, list[str]]] = {}
+    for (best, where), others in rivals.items():
+        said = f"how {best} compares with {listing(others)}"
+        places.setdefault(frozenset([best, *others]), (said, []))[1].append(where)
+    if len(places) > MAX_NAMED:
+        return f"the {len(places)} undecided comparisons"
+    return ", and ".join(f"{said} {listing(where)}" for said, where in places.values())
+
+
+def _seeds(items: Sequence[Placed], needed: int) -> range:
+    """The seeds that give every arm so many, from the lowest that is there."""
+    there: dict[tuple[object, ...], set[int]] = defaultdict(set)
+    for item in items:
+        if item.completed:
+            there[item.facet, item.arm].add(item.run.seed)
+    common = set.intersection(*there.values())
+    start = min(set.union(*there.values()))
+    stop = next(n for n in itertools.count(start + 1) if len(common | {*range(start, n)}) >= needed)
+    return range(start, stop)
+
+
+def _command(
+    mine: Sequence[Placed], placed: Sequence[Placed], commands: Mapping[str, str]
+) -> tuple[str, Sequence[Placed]]:
+    """(the command of the sweep without its seeds, only for what these runs need; the runs that it makes).
+
+    The command is empty if the runs are of several sweeps, or of none.
+    """
+    sweeps = {plain_text(str(item.run.sweep)) for item in mine}
+    command = commands.get(next(iter(sweeps)), "") if len(sweeps) == 1 else ""
+    if not command.startswith(SWEEP):
+        return "", mine
+    beside = [item for item in placed if plain_text(str(item.run.sweep)) in sweeps]
+    chosen, runs = _narrowed(mine, beside)
+    old = shlex.split(command.removeprefix(SWEEP))
+    words = [shlex.quote(word) for word in old if word.partition("=")[0] not in {"seed", *chosen}]
+    return SWEEP + " ".join([*(f"{key}={','.join(values)}" for key, values in chosen.items()), *words]).strip(), runs
+
+
+def _narrowed(mine: Sequence[Placed], beside: Sequence[Placed]) -> tuple[dict[str, list[str]], list[Placed]]:
+    """(the datasets and encodings that the command needs, if the sweep has more; the runs of this command)."""
+    runs, chosen = list(beside), dict[str, list[str]]()
+    axis = "recipe" if all(item.run.recipe for item in beside) else "encoding"
+    for key, name in (("dataset", "dataset"), (axis, "encoding")):
+        needed = list(dict.fromkeys(getattr(item.run, name) for item in mine))
+        mixed = key == "encoding" and any(item.run.recipe for item in beside)
+        if not mixed and all(map(PLAIN.fullmatch, needed)) and {*needed} < {getattr(each.run, name) for each in beside}:
+            chosen[key] = needed
+            runs = [item for item in runs if getattr(item.run, name) in needed]
+    return chosen, runs
+
+
+def _cost(items: Sequence[Placed], seeds: Collection[int]) -> str:
+    """About how long the runs of these arms on these seeds take that have not finished; empty if it is unknown."""
+    arms: dict[tuple[object, ...], list[Placed]] = defaultdict(list)
+    for item in items:
+        arms[item.facet, item.arm].append(item)
+    known: list[float] = []
+    missing = 0
+    total = 0.0
+    for runs in arms.values():
+        took = [max(item.run.measured("seconds") or 0.0, item.run.measured("wall_seconds") or 0.0) for item in runs]
+        took = [seconds for seconds, item in zip(took, runs, strict=True) if item.completed and seconds > 0]
+        left = len({*seeds} - {item.run.seed for item in runs if item.run.status in FINISHED})
+        if took:
+            known += took
+            total += left * fmean(took)
+        else:
+            missing += left
+    return f"about {duration(total + missing * fmean(known))}" if known else ""

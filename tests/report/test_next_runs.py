@@ -1,0 +1,157 @@
+"""A report ends its first sentences with the runs that would decide, and with their cost."""
+
+import html
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from posenc.report.numbers import judge
+from posenc.report.numbers.compare import Comparison, compare
+from posenc.report.numbers.judge import MOST_SEEDS, Judgement, Pair, seeds_needed
+from posenc.report.words import duration
+from posenc.report.write import SUMMARY, write
+from posenc.terminal import TRAIN
+from tests.report.conftest import Make
+
+
+def begin(root: Path, *words: str, sweep: str = "sweep") -> None:
+    """The record of a sweep's command, as Hydra writes it."""
+    (root / sweep).mkdir(exist_ok=True)
+    record = {"hydra": {"overrides": {"task": [*words], "hydra": ["hydra.mode=MULTIRUN"]}}}
+    (root / sweep / "multirun.yaml").write_text(yaml.safe_dump(record))
+
+
+def fill(run: Make, seeds: range, spread: float = 0.01, far: float = 0.5, **arms: float) -> None:
+    for seed in seeds:
+        generator = random.Random(seed)
+        for arm, mean in arms.items():
+            skill = mean + generator.gauss(0, spread)
+            run(arm, seed, {32: skill, 64: skill * far})
+
+
+def said(comparison: Comparison) -> str:
+    return str(comparison.first.advice or "")
+
+
+def test_three_seeds_ask_for_ten_and_ten_decide(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope", "seed=0,1,2", "trainer.max_steps=1000")
+    fill(run, range(3), none=0.1, rope=0.9)
+    comparison = compare([root], None, 0.01)
+    command = f"{TRAIN} -m encoding=none,rope trainer.max_steps=1000 seed='range(10)'"
+    assert said(comparison) == (
+        f"To decide how rope compares with none at length 32 and at length 64, run `{command}` "
+        "(about 154 seconds, one run after another)."  # 2 encodings × 7 seeds × 11 s
+    )
+    assert str(comparison.first).endswith(said(comparison))
+    fill(run, range(3, 10), none=0.1, rope=0.9)
+    assert compare([root], None, 0.01).first.kind == "winner"
+    assert said(compare([root], None, 0.01)) == ""
+
+
+def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope", "seed=0,1,2", "name='a b'")
+    fill(run, range(3), none=0.1, rope=0.9)
+    page, finding = write([root])
+    assert finding.advice is not None
+    assert f"{finding.advice.before} `{finding.advice.command}` (about" in (root / SUMMARY).read_text()
+    shown = f"{finding.advice.before} <code>{finding.advice.command}</code>{finding.advice.after}</p>"
+    assert shown in html.unescape(page.read_text())
+
+
+def test_only_undecided_encodings_and_datasets_are_asked_for(run: Make, root: Path) -> None:
+    begin(root, "experiment=mine")
+    for seed in range(12):
+        generator = random.Random(seed)
+        for arm, mean, spread in (("none", 0.1, 0.01), ("rope", 0.8, 0.06), ("t5", 0.75, 0.06)):
+            run(arm, seed, {32: mean + generator.gauss(0, spread)}, wall_seconds=100.0)
+            if arm != "t5":
+                run(arm, seed, {32: mean}, dataset="sorting")
+    first = compare([root], None, 0.01).first
+    assert first.advice is not None
+    assert first.advice.command.startswith(f"{TRAIN} -m dataset=pattern encoding=rope,t5 experiment=mine seed='range(")
+    seeds = int(first.advice.command.partition("range(")[2].partition(")")[0])
+    assert seeds > 12
+    assert duration((seeds - 12) * 200) in first.advice.after
+    assert "how rope compares with t5 at length 32 on pattern" in first.advice.before
+
+
+def test_what_no_number_of_seeds_decides_is_said(run: Make, root: Path) -> None:
+    for seed in range(12):
+        for arm, sign in (("rope", 1), ("t5", -1)):
+            run(arm, seed, {32: 0.5 + (sign * 0.2 if seed % 2 else -sign * 0.2)})
+    assert said(compare([root], None, 0.01)) == (
+        f"Even {MOST_SEEDS} further seeds would probably not decide how rope compares with t5 at length 32, "
+        "as far as 12 seeds show."
+    )
+
+
+def test_the_longest_length_is_asked_for_too(run: Make, root: Path) -> None:
+    for seed in range(12):
+        for arm, far in (("rope", 0.5), ("t5", 0.45)):
+            run(arm, seed, {32: 0.9 if arm == "rope" else 0.5, 64: far + random.Random(f"{arm}{seed}").gauss(0, 0.045)})
+    comparison = compare([root], None, 0.01)
+    assert comparison.first.kind == "winner"
+    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `seed='range(")
+    for seed in range(12, 24):  # an order that no arm is good at is not worth a run
+        for arm in ("none", "fire"):
+            run(arm, seed, {32: 0.9 if arm == "none" else 0.5, 64: random.Random(f"{arm}{seed}").gauss(0, 0.02)})
+    runs = [root / "sweep" / "pattern" / arm for arm in ("none", "fire")]
+    assert said(compare(runs, None, 0.01)) == ""
+
+
+def test_seeds_go_on_from_those_that_are_there(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope", "seed=100,101")
+    fill(run, range(100, 102), none=0.1, rope=0.9)
+    assert said(compare([root], None, 0.01)).startswith("For a verdict, run")
+    assert "seed='range(100,110)'" in said(compare([root], None, 0.01))
+
+
+def test_a_failed_run_costs_again_and_a_diverged_run_does_not(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope")
+    fill(run, range(4), none=0.1, rope=0.9)
+    run("rope", 4, status="diverged", error="nan")
+    run("none", 4, status="failed", error="boom")
+    assert "(about 121 seconds" in said(compare([root], None, 0.01))  # 6 × none, 5 × rope
+
+
+def test_runs_of_two_sweeps_have_no_common_command(run: Make, root: Path) -> None:
+    for sweep, arm, mean in (("one", "rope", 0.9), ("two", "none", 0.1)):
+        begin(root, f"encoding={arm}", sweep=sweep)
+        for seed in range(3):
+            run(arm, seed, mean + 0.001 * seed, sweep=sweep, seconds=None, wall_seconds=None)
+    text = said(compare([root], None, 0.01))
+    assert text.endswith("give `seed='range(10)'` in the command of these runs.")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(1, "1 second"), (179, "179 seconds"), (720, "12 minutes")])
+def test_a_duration_is_rounded(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gap", "spread"), [(0.05, 0.05), (0.1, 0.08), (0.0, 0.016)])
+def test_about_so_many_seeds_decide(gap: float, spread: float) -> None:
+    """In most of the simulated comparisons that ten seeds leave undecided, the number that is asked for decides."""
+    rng = np.random.default_rng(0)
+    decided = []
+    for _ in range(200):
+        values = rng.normal(gap, spread, 10 + MOST_SEEDS)
+        pair = one(values[:10])
+        if pair.kind == "undecided" and pair.needed is not None:
+            decided.append(one(values[: pair.needed]).kind != "undecided")
+    assert len(decided) > 20
+    assert np.mean(decided) > 0.5
+
+
+def one(gaps: np.ndarray) -> Pair:
+    test = judge.Test(dict(enumerate(gaps.tolist())), dict.fromkeys(range(len(gaps)), 0.0))
+    return Judgement({"pair": test}, 0.01)["pair"]
+
+
+def test_the_rule_counts_the_seeds_that_sign_flips_need() -> None:
+    assert seeds_needed([0.5, 0.5, 0.5], 0.0, certain=True) == 7
+    assert seeds_needed([0.5], 0.0, certain=True) == 10
+    assert seeds_needed([0.1, -0.1, 0.1, -0.1], 0.0, certain=True) is None
