@@ -160,7 +160,9 @@ def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[st
         beats = f"{every}, the next, {nearest} by {lead(pairs[nearest])}{against}" if len(pairs) > 1 else ""
         return "winner", f"{head}: {beats or f'it beats {nearest} by {lead(pairs[nearest])}'}{solved}."
     rest = [other for other in pairs if other not in level]
-    beaten = f"; {best} beats {'the other' if len(rest) == 1 else 'all others'}{against}" if rest else ""
+    beaten = f"; {best} beats all others{against}" if rest else ""
+    if len(rest) == 1:
+        beaten = f"; {best} beats {rest[0]} by {lead(pairs[rest[0]])}"
     kinds = {pair.kind for pair in level.values()}
     if kinds <= {"equal", "tie"}:
         names = [best, *level]

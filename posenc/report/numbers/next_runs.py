@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from posenc.report.numbers.judge import MOST_SEEDS, Pair
 from posenc.report.reading.arms import Placed
@@ -38,15 +39,13 @@ class Open:
     best: str
     rivals: dict[str, Pair]
 
-    @property
-    def asked(self) -> dict[str, Pair]:
-        """The rivals against which more seeds would decide."""
-        return {arm: pair for arm, pair in self.rivals.items() if pair.needed is not None}
 
-    @property
-    def never(self) -> dict[str, Pair]:
-        """The rivals against which more seeds would not decide."""
-        return {arm: pair for arm, pair in self.rivals.items() if pair.needed is None}
+class Against(NamedTuple):
+    """One of these comparisons."""
+
+    open: Open
+    arm: str
+    pair: Pair
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,30 @@ def still_open(facets: Sequence[tuple[str, str]], where: str, best: str, pairs: 
 def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[str, str]) -> Advice | None:
     """What to run next; None if everything is decided.
 
+    With fewer seeds than a verdict needs, that many come first, because few seeds show their spread badly.
+
     commands  {folder of a sweep: its command}
     """
-    said = [f"Even {MOST_SEEDS} further seeds would probably not decide {each}." for each in _never(found)]
-    asked = [one for one in found if one.asked]
+    pairs = [Against(one, arm, pair) for one in found for arm, pair in one.rivals.items()]
+    few = any(each.pair.difference.n < SEEDS_FOR_VERDICT for each in pairs)
+    most = max((each.pair.needed or 0 for each in pairs), default=0)
+    goal = SEEDS_FOR_VERDICT if few else most
+    unclear = [each for each in pairs if each.pair.kind == "undecided"]
+    said: list[str] = []
+    if never := [each for each in unclear if each.pair.needed is None]:
+        said.append(f"Even {MOST_SEEDS} further seeds would probably not decide {_clauses(never)}.")
+    if later := [each for each in unclear if (each.pair.needed or 0) > goal]:
+        said.append(f"About {most} seeds would decide {_clauses(later)}, as far as these seeds show.")
+    asked = pairs if few else [each for each in pairs if each.pair.needed is not None]
     if not asked:
         return Advice(" ".join(said)) if said else None
-    arms = {arm for one in asked for arm in (one.best, *one.asked)}
-    arms |= {arm for one in asked for arm, pair in one.never.items() if pair.difference.n < SEEDS_FOR_VERDICT}
-    facets = {facet for one in asked for facet in one.facets}
+    arms = {arm for each in asked for arm in (each.open.best, each.arm)}
+    facets = {facet for each in asked for facet in each.open.facets}
     mine = [item for item in placed if item.facet in facets and item.arm in arms and item.counted]
-    seeds = _seeds(mine, max(pair.needed or 0 for one in asked for pair in one.asked.values()))
+    seeds = _seeds(mine, goal)
     command, runs = _command(mine, placed, commands)
-    open_ = [(one, arm) for one in asked for arm, pair in one.asked.items() if pair.kind == "undecided"]
-    said.append(f"To decide {_clauses(open_)}," if open_ else "For a verdict,")
+    soon = [each for each in unclear if each.pair.needed is not None and each.pair.needed <= goal]
+    said.append(f"To decide {_clauses(soon)}," if soon else "For a verdict," if few else "")
     words = f"seed='range({f'{seeds.start},' if seeds.start else ''}{seeds.stop})'"
     cost = f" ({cost}, one run after another)" if (cost := _cost(runs, seeds)) else ""
     if not command:
@@ -91,17 +100,11 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[st
     return Advice(" ".join([*said, "run"]), f"{command} {words}", f"{cost}.")
 
 
-def _never(found: Sequence[Open]) -> list[str]:
-    pairs = [(one, arm) for one in found for arm in one.never]
-    seeds = [pair.difference.n for one in found for pair in one.never.values()]
-    return [f"{_clauses(pairs)}, as far as {min(seeds)} seeds show"] if pairs else []
-
-
-def _clauses(pairs: Sequence[tuple[Open, str]]) -> str:
+def _clauses(pairs: Sequence[Against]) -> str:
     """how a compares with b at length 32 and at length 256, and how c compares with d across 2 datasets."""
     rivals: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for one, arm in pairs:
-        rivals[one.best, one.where].append(arm)
+    for each in pairs:
+        rivals[each.open.best, each.open.where].append(each.arm)
     places: dict[frozenset[str], tuple[str, list[str]]] = {}
     for (best, where), others in rivals.items():
         said = f"how {best} compares with {listing(others)}"
