@@ -1,5 +1,6 @@
 """docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and its cost."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
@@ -55,16 +56,29 @@ def asked(dataset: str) -> str:
 
 def short(said: Answer) -> list[str]:
     """The answer in at most five lines, for README."""
-    encodings = sorted({cell.encoding for cell in said.cells})
+    encodings, tasks = {cell.encoding for cell in said.cells}, datasets(said.cells)
     lines = [
-        f"{count(len(encodings), 'encoding')} on {count(len(datasets(said.cells)), 'task')}, {seeds(said.cells)}, "
-        f"each at its best of three learning rates. Bold: not worse than the best by {DELTA:g} of skill, with 95 % "
-        "confidence."
+        f"{count(len(encodings), 'encoding')} on {count(len(tasks), 'task')}, {seeds(said.cells)}, each at its best of "
+        f"three learning rates. Good: not worse than the best by {DELTA:g} of skill, with 95 % confidence.",
+        _at_the_trained_length(said, tasks),
     ]
-    for n in (1, LONGER):
-        parts = [f"for {asked(dataset)} {_take(said, (dataset, n))}" for dataset in datasets(said.cells)]
-        lines.append(f"{'At the trained length' if n == 1 else f'At {n} times that length'} take {'; '.join(parts)}.")
+    parts = [f"for {asked(dataset)} {_take(said, (dataset, LONGER))}" for dataset in tasks]
+    lines.append(f"At {LONGER} times that length these are good: {'; '.join(parts)}.")
     return lines
+
+
+def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
+    """On how many of the tasks each encoding is good: most tasks have many good encodings there."""
+    good = Counter(row.encoding for task in tasks for row in said.places.get((task, 1), []) if row.kind == NOT_WORSE)
+    by_number = dict[int, list[str]]()
+    for encoding in sorted({cell.encoding for cell in said.cells}):
+        by_number.setdefault(good[encoding], []).append(encoding)
+    parts = list[str]()
+    for n, names in sorted(by_number.items(), reverse=True):
+        mark = "**" if n == len(tasks) else "`"
+        where = f"all {n} tasks" if n == len(tasks) else str(n or "no task")
+        parts.append(f"{listing([mark + name + mark for name in names], len(names))} on {where}")
+    return f"At the trained length these are good: {'; '.join(parts)}."
 
 
 def _take(said: Answer, place: Place) -> str:

@@ -124,7 +124,8 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     lines = short(said)
     assert len(lines) <= 5
     assert all(line in text for line in lines)
-    assert re.search(r"take for a signed offset \*\*(rope\*\* and \*\*t5|t5\*\* and \*\*rope)\*\*", lines[1])
+    assert lines[1] == "At the trained length these are good: **rope** and **t5** on all 2 tasks; `none` on no task."
+    assert lines[2].startswith("At 4 times that length these are good: for a signed offset none yet, as not every cell")
     row = next(line for line in text.splitlines() if line.startswith("| t5 | 0.003 |"))
     assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
     assert "59 runs" not in text
