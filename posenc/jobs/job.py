@@ -110,7 +110,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
             folder.rmdir()  # Hydra has made it
         if alone:
             raise
-        result = record | {"status": "failed", "error": _reason(error)}  # printed, not written to disk
+        result = record | {"status": "failed", "error": reason(error)}  # printed, not written to disk
     if alone:
         summary.print_run(folder, result)
         if signum is not None:
@@ -127,7 +127,7 @@ def _job(config: DictConfig, here: Place | None, tell: Tell) -> float | None:
     return objective(result)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The first line of an error. If a resolver of posenc raised it, the resolver's message, not OmegaConf's."""
     inner: BaseException | None = error
     while isinstance(inner, OmegaConfBaseException):

@@ -19,7 +19,7 @@ from posenc.checks import ConfigError
 from posenc.config import launching
 from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
-from posenc.jobs import summary
+from posenc.jobs import check, summary
 from posenc.jobs.compose import read_once
 from posenc.jobs.plan import finished_before, jobs_of, opening, progress
 from posenc.runs.files import EVENTS
@@ -62,10 +62,13 @@ class SweepSummary(Callback):
             launching.check_sweep(config, config.hydra)
             check_ledger(config)
             read_once()
-            jobs = None
+            jobs, finished = None, 0
             with suppress(HydraException):  # Hydra prints the error later
                 jobs = jobs_of(config)
                 check_claim(config, jobs or ())
+                finished = finished_before(config, jobs or ())
+                if jobs is not None and finished < len(jobs):
+                    check.check_values(config, jobs)
         except ConfigError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
@@ -78,7 +81,7 @@ class SweepSummary(Callback):
             sys.exit(MISTAKE)
         total = config.hydra.sweeper.get("n_trials") if jobs is None else len(jobs)
         try:
-            self._journal.plan(total, typed_words(config.hydra), finished_before(config, jobs or ()))
+            self._journal.plan(total, typed_words(config.hydra), finished)
         except OSError as error:  # Hydra would go on after any other error
             reason = f"{error.filename} cannot be written ({error.strerror})"
             print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
@@ -196,8 +199,7 @@ def check_claim(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
     """Raise ConfigError if the sweep tests a claim that these jobs cannot decide."""
     if config.get("claim") is None:
         return
-    from posenc.jobs import check  # pandas and Lightning, which other sweeps import only in their first run
-    from posenc.published import sweep
+    from posenc.published import sweep  # Lightning, which other sweeps import only in their first run
 
     claim = sweep.claim_of(config)
     for made in check.composed(config, jobs):
