@@ -232,4 +232,8 @@ def test_a_gate_that_does_not_hold_says_what_it_is() -> None:
     gate = {"quantity": "skill", "arm": "a", "at": 1, "at_least": 2}
     found = claim(gate=gate).verdict(simulated(0.3, 0.05))
     there = simulated(0.3, 0.05).mean("skill", "a", 1)
-    assert (found.outcome, found.note) == (INVALID, f"the gate does not hold, it is {there:.3g}")
+    assert (found.outcome, found.note) == (INVALID, f"skill of a at 1 is {there:.3g}, and the gate needs ≥ 2")
+    at_lengths = claim(gate=gate, places="length").verdict(simulated(0.3, 0.05))
+    assert at_lengths.note.startswith("skill of a at length 1 is ")
+    assert at_lengths.gate == "skill of a at length 1 ≥ 2"
+    assert at_lengths.contrast.startswith("skill: a at length 1 ")

@@ -56,6 +56,7 @@ class PublishedClaim:
 
     def __post_init__(self) -> None:
         checks.number(self, low=0, open_low=True, minutes=self.minutes)
+        self.judged.places = "length"
         named = [side.arm for side in (self.judged.of, self.judged.against, self.judged.gate) if hasattr(side, "arm")]  # pyright: ignore
         for arm in (*named, *self.numbers):
             checks.one_of(self, self.arms, arm=arm)

@@ -84,9 +84,6 @@ class Side:
     arm: str
     at: float
 
-    def __str__(self) -> str:
-        return f"{self.arm} at {self.at:g}"
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -102,10 +99,12 @@ class Gate:
         """Whether the mean over seeds is within the limits."""
         return self.at_least <= found.mean(self.quantity, self.arm, self.at) <= self.at_most
 
-    def __str__(self) -> str:
+    @property
+    def limits(self) -> str:
+        """The limits in words: ≥ 0.5."""
         limits = [f"≥ {self.at_least:g}"] * (self.at_least > float("-inf"))
         limits += [f"≤ {self.at_most:g}"] * (self.at_most < float("inf"))
-        return f"{self.quantity} of {self.arm} at {self.at:g} {' and '.join(limits)}"
+        return " and ".join(limits)
 
 
 class Claim:
@@ -119,6 +118,7 @@ class Claim:
     exact            whether every seed gives the same number, because the quantity is counted. The interval is then the
                      number itself
     gate             see Gate; if it does not hold, the verdict is INVALID
+    places           what every `at` is, such as length; None: the experiment's own pages say it
     """
 
     def __init__(
@@ -131,18 +131,24 @@ class Claim:
         smallest_effect: float,
         exact: bool = False,
         gate: Mapping[str, Any] | None = None,
+        places: str | None = None,
     ) -> None:
         checks.one_of(self, DIRECTIONS, direction=direction)
         checks.number(self, low=0, open_low=True, smallest_effect=smallest_effect)
         checks.boolean(self, exact=exact)
         self.statement, self.quantity, self.direction = statement, quantity, direction
-        self.smallest_effect, self.exact = smallest_effect, exact
+        self.smallest_effect, self.exact, self.places = smallest_effect, exact, places
         self.of = _read(Side, "of", of)
         self.against = _read(Side, "against", against) if isinstance(against, Mapping) else against
         self.gate = None if gate is None else _read(Gate, "gate", gate)
 
     def __str__(self) -> str:
-        return f"{self.quantity}: {self.of} {self.direction} {self.against}"
+        against = self._there(self.against) if isinstance(self.against, Side) else self.against
+        return f"{self.quantity}: {self._there(self.of)} {self.direction} {against}"
+
+    def _there(self, side: Side | Gate) -> str:
+        place = f"{self.places} " if self.places else ""
+        return f"{side.arm} at {place}{side.at:g}"
 
     def interval(self, found: Measurements, level: float) -> Interval:
         """of − against over the common seeds."""
@@ -180,7 +186,8 @@ class Claim:
 
     def verdict(self, found: Measurements, level: float = LEVEL) -> Verdict:
         """Judge the claim by these measurements, with an interval of this level."""
-        gate = None if self.gate is None else str(self.gate)
+        learned = None if self.gate is None else f"{self.gate.quantity} of {self._there(self.gate)}"
+        gate = None if self.gate is None else f"{learned} {self.gate.limits}"
         try:
             interval = self.interval(found, level)
             holds = self.gate is None or self.gate.holds(found)
@@ -190,7 +197,7 @@ class Claim:
         outcome, note = judge(interval, self.direction, self.smallest_effect), ""
         if not holds and self.gate is not None:
             there = found.mean(self.gate.quantity, self.gate.arm, self.gate.at)
-            outcome, note = INVALID, f"the gate does not hold, it is {there:.3g}"
+            outcome, note = INVALID, f"{learned} is {there:.3g}, and the gate needs {self.gate.limits}"
         elif outcome == INCONCLUSIVE and (needed := self.seeds_that_agree(found, level)) is not None:
             note = f"every run is a success or every run a failure; {needed} such seeds would decide"
         elif self.exact:

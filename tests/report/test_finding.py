@@ -44,6 +44,7 @@ def test_twelve_seeds_inside_delta_are_a_tie_and_equality_takes_more(run: Make, 
     first = read(root).first
     assert first.kind == "tie"
     assert "rope and t5 tie at length 32" in first.text or "t5 and rope tie at length 32" in first.text
+    assert "their mean skill differs by less than 0.01, but 12 seeds cannot exclude a larger difference" in first.text
     assert "on up to 22% of all seeds" in first.text
     assert re.search(r"; (rope|t5) beats none by 0\.8", first.text)
     assert "equal" not in first.text

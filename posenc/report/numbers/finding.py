@@ -176,8 +176,9 @@ def _verdict(meeting: Meeting, pairs: dict[str, Pair], delta: float) -> tuple[st
             text += f"({seeds}): the interval of every difference lies inside, and on fewer than one seed in "
             return "equal", f"{text}{1 / SHARE:g} they can differ grossly{beaten}{solved}."
         most = max(pair.unseen for pair in level.values())
-        text = f"On {meeting.phrase}, {listing(names, MANY)} tie at length {meeting.length} ({seeds}): they differ by "
-        text += f"less than {delta:g}, but so few seeds allow more than that on up to {most:.0%} of all seeds"
+        text = f"On {meeting.phrase}, {listing(names, MANY)} tie at length {meeting.length} ({seeds}): their mean "
+        text += f"{meeting.metric} differs by less than {delta:g}, but {count(fewest, 'seed')} cannot exclude a larger "
+        text += f"difference on up to {most:.0%} of all seeds"
         return "tie", f"{text}{beaten}{solved}."
     return "undecided", _undecided(meeting, pairs, level, head) + f"{beaten}{solved}."
 
