@@ -81,7 +81,9 @@ def show(about: str | None = None, markdown: bool = False) -> None:
     table.columns[2].no_wrap = False  # sentences
     for one in found:
         outcome = "not judged" if one.verdict is None else one.verdict.outcome
-        table.add_row(one.name, outcome, "–" if one.verdict is None else told(one.verdict), f"{one.claim.minutes:g}")
+        table.add_row(
+            one.name, outcome, "–" if one.verdict is None else told(one.claim, one.verdict), f"{one.claim.minutes:g}"
+        )
     terminal.show(table)
     print(f"{TRAIN} claim=NAME judges one; configs/claim/NAME.yaml has its sentence, source and setting.")
 
@@ -117,7 +119,7 @@ def page(found: list[Entry]) -> str:
         judged = one.verdict is not None
         name = f"[{one.name}]({one.name}/{PAGE})" if judged else f"`{one.name}`"
         verdict = f"**{one.verdict.outcome}**" if one.verdict is not None else "not judged yet"
-        numbers = told(one.verdict) if one.verdict is not None else "–"
+        numbers = told(one.claim, one.verdict) if one.verdict is not None else "–"
         says = f"{one.claim.judged.statement} ([source]({one.claim.source}))"
         lines.append(f"| {name} | {says} | {verdict} | {numbers} | {one.claim.minutes:g} | {one.date} | {one.commit} |")
     return "\n".join(lines)

@@ -43,7 +43,7 @@ def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
     claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
     command = without_how(" ".join([TRAIN, *typed_words(config.hydra)]))
     verdict, notes = write.judge(claim, str(name), roots, folder, command)
-    print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({write.told(verdict)})")
+    print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({write.told(claim, verdict)})")
     if notes:
         print(f"of the runs: {'; '.join(notes)}")
     print(f"page        {folder / write.PAGE}")

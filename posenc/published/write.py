@@ -102,18 +102,20 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
         there.set_xlim(0, 1.3 * (max(numbers) or 1))  # all numbers may be 0
         there.set_title("Published")
         there.set_xlabel(claim.unit)
-    title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(verdict)})"
+    title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(claim, verdict)})"
     figure.set_figheight(2.6 + entitle(figure, title))
     return figure
 
 
-def told(verdict: Verdict) -> str:
-    """The estimate with its interval and number of seeds, and the reason if it decides nothing."""
+def told(claim: PublishedClaim, verdict: Verdict) -> str:
+    """The difference with its interval, the number if it is from one, the seeds, and why it decides nothing."""
     if verdict.estimate is None:
         return verdict.note or "not measured"
     ends = "" if verdict.low is None or verdict.high is None else f" [{fixed(verdict.low)}, {fixed(verdict.high)}]"
     note = f"; {verdict.note}" if verdict.note and verdict.outcome in (INVALID, INCONCLUSIVE) else ""
-    return f"difference {fixed(verdict.estimate)}{ends}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}{note}"
+    against = claim.judged.against
+    level = "" if isinstance(against, Side) else f" from the level {against:g}"
+    return f"difference {fixed(verdict.estimate)}{ends}{level}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}{note}"
 
 
 def page(
@@ -125,7 +127,8 @@ def page(
         "",
         "[All claims](../README.md) · [documentation](../../README.md)",
         "",
-        f"**{verdict.outcome}**: {told(verdict)}; the smallest effect of interest is {verdict.smallest_effect:g}.",
+        f"**{verdict.outcome}**: {told(claim, verdict)}; "
+        f"the smallest effect of interest is {verdict.smallest_effect:g}.",
         "",
         f"> {claim.says}",
         f"> {claim.source}",

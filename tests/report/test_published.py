@@ -1,6 +1,7 @@
 """Published claims: each can hold and can be refuted, judged by the runs of its arms, and names real settings."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 from posenc.checks import ConfigError
 from posenc.published import registry
 from posenc.published.claim import PublishedClaim, outcomes
-from posenc.published.write import judge, page
+from posenc.published.write import judge, page, told
 from posenc.report import write
 from posenc.report.reading.ledger import add
 from posenc.statistics.claims import (
@@ -80,6 +81,14 @@ def test_a_claim_that_cannot_fail_is_refused(changed: dict[str, Any], why: str) 
     made()
     with pytest.raises(ConfigError, match=why):
         made(**changed)
+
+
+def test_a_comparison_with_a_number_shows_the_number() -> None:
+    found = Measurements()
+    found.extend(("skill", arm, 64, seed, 0.2 + 0.01 * seed) for arm in ("rope", "none") for seed in range(10))
+    level, arms = made(against=0.75), made()
+    assert re.match(r"difference −0.505 \[.*\] from the level 0.75, 10 seeds", told(level, level.verdict(found)))
+    assert told(arms, arms.verdict(found)).startswith("difference 0.000 [")
 
 
 def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: Path) -> None:
