@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from posenc.figures.marks import entitle
+from posenc.figures.marks import entitle, name_lines
 from posenc.figures.style import CEILING, INK, SMALL, WIDTH, look, styles
 from posenc.published.claim import PublishedClaim
 from posenc.report.reading.ledger import key
@@ -22,6 +22,8 @@ from posenc.statistics.claims import INCONCLUSIVE, INVALID, Side, Verdict
 from posenc.statistics.measurements import Measurements
 
 TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.png"
+HEIGHT = 2.6
+"""Height of the figure without its title, in inches."""
 
 
 def judge(
@@ -91,8 +93,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
     here.set_xticks(places, [f"{at:g}" for at in places])
     here.set_xlabel("length (dotted: judged there)")
     here.set_title(f"Here: {quantity}" + ("" if claim.numbers else " (no published number of these arms is at hand)"))
-    if arms:
-        here.legend(loc="best", fontsize=SMALL)  # by default it warns where a busy machine takes a second for it
+    name_lines(here, HEIGHT - 1)
     if there is not None:
         names, numbers = [*claim.numbers], [*claim.numbers.values()]
         colours = [look_of[name].colour if name in look_of else INK for name in names]
@@ -103,7 +104,7 @@ def draw(claim: PublishedClaim, verdict: Verdict, found: Measurements) -> Figure
         there.set_title("Published")
         there.set_xlabel(claim.unit)
     title = f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({told(claim, verdict)})"
-    figure.set_figheight(2.6 + entitle(figure, title))
+    figure.set_figheight(HEIGHT + entitle(figure, title))
     return figure
 
 
