@@ -112,14 +112,15 @@ def page(found: list[Entry]) -> str:
         "",
         f"{tally(found)[0].upper()}{tally(found)[1:]}.",
         "",
-        "| claim | what it says | verdict | found | minutes | date | commit |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | verdict | found | minutes | date, commit |",
+        "|---|---|---|---|---|",
     ]
     for one in sorted(found, key=lambda one: one.verdict is None):
-        judged = one.verdict is not None
-        name = f"[{one.name}]({one.name}/{PAGE})" if judged else f"`{one.name}`"
-        verdict = f"**{one.verdict.outcome}**" if one.verdict is not None else "not judged yet"
-        numbers = told(one.claim, one.verdict) if one.verdict is not None else "–"
-        says = f"{one.claim.judged.statement} ([source]({one.claim.source}))"
-        lines.append(f"| {name} | {says} | {verdict} | {numbers} | {one.claim.minutes:g} | {one.date} | {one.commit} |")
+        says, verdict, numbers = one.claim.judged.statement, "not judged yet", "–"
+        if one.verdict is not None:
+            says, numbers = f"[{says}]({one.name}/{PAGE})", told(one.claim, one.verdict)
+            verdict = f"**{one.verdict.outcome}**"
+        named = f"{says}. `{one.name}`, [source]({one.claim.source})"
+        when = f"{one.date}, {one.commit}" if one.verdict is not None else "–"
+        lines.append(f"| {named} | {verdict} | {numbers} | {one.claim.minutes:g} | {when} |")
     return "\n".join(lines)
