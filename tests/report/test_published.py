@@ -206,7 +206,7 @@ def test_the_registry_recomputes_verdicts(
     found = [one for one in registry.entries(tmp_path / "out") if one.name == name]
     assert found[0].verdict is not None
     assert found[0].verdict.outcome == REPRODUCED
-    assert f"[{name}]({name}/claim.md)" in registry.page(found)
+    assert f"[{claim.judged.statement}]({name}/claim.md). `{name}`" in registry.page(found)
     registry.show(about="nape")
     assert "nape_copies_far" in capsys.readouterr().out
     registry.show(about="offset_indexing")  # the data set of all arms
