@@ -1,12 +1,16 @@
 """A table in a narrow terminal keeps every letter and number."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from omegaconf import OmegaConf
 
 from posenc import terminal
 from posenc.catalog.page import print_table
+from posenc.jobs.job import at_work
 from posenc.jobs.summary import print_run, print_sweep
 from posenc.published import registry
 from tests.commands import ROOT, python
@@ -147,3 +151,21 @@ def test_runs_that_fail_alike_are_told_in_one_sentence(tmp_path: Path, capsys: p
     assert "3 runs, such as seed0: length must be at least 21, got 4.\n" in said
     assert "seed3: another\n" in said
     assert said.count("at least 21") == 1
+
+
+@pytest.mark.parametrize(("alone", "words"), [(True, "pattern · encoding=rope · seed 3 starts\n"), (False, "")])
+def test_a_run_names_itself_before_torch_is_imported(
+    alone: bool, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The imports take seconds. A job of a sweep is silent, because the sweep has said what it does."""
+    stub, printed = ModuleType("posenc.jobs.run"), list[str]()
+
+    def run(*arguments: object) -> tuple[dict[str, str], None]:
+        printed.append(capsys.readouterr().out)
+        return {"status": "completed"}, None
+
+    vars(stub)["run"] = run
+    monkeypatch.setitem(sys.modules, "posenc.jobs.run", stub)
+    record = {"dataset": "pattern", "encoding": "rope", "seed": 3, "config_hash": "x", "data_digest": None}
+    at_work(OmegaConf.create({}), tmp_path / "run", record, alone, lambda decision: None, force=False)
+    assert printed == [words]

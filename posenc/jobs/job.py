@@ -21,7 +21,7 @@ from posenc.jobs import summary
 from posenc.runs.folder import open_run, same_data
 from posenc.runs.identity import config_hash, former_hashes, start_digest
 from posenc.runs.processes import Place, place
-from posenc.runs.result import SCHEMA
+from posenc.runs.result import SCHEMA, title
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
 from posenc.tasks.parts import corpus
 from posenc.terminal import TRAIN, keep_going
@@ -205,6 +205,8 @@ def at_work(
             return found.finished, None, True
         if tell is None:
             return record, None, False
+        if alone:
+            print(f"{title(record)} starts", flush=True)  # before the imports, so that something is shown at once
         from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep does not need
 
         result, signum = run(config, found, record, alone, tell)

@@ -12,7 +12,7 @@ import torch
 from posenc.config import CONFIGS
 from posenc.config.build import Parts
 from posenc.runs.processes import place
-from posenc.runs.result import chosen, write_result
+from posenc.runs.result import chosen, title, write_result
 from posenc.runs.writing import write_picture
 from posenc.training import memory
 from posenc.training.divergence import lost, ran_out
@@ -51,8 +51,7 @@ def draw(folder: Path, record: dict[str, Any], module: SequenceModule | None) ->
     if len(record.get("test", {})) > 1:
         write_picture(folder / "length.png", lengths.length_curves(record), dpi=150)
     if module is not None and module.by_position and module.validation.places is not None:
-        title = f"{record['dataset']} · {'='.join(chosen(record))} · seed {record['seed']}"
-        figure = lengths.position_curves(module.by_position, module.validation.places, title)
+        figure = lengths.position_curves(module.by_position, module.validation.places, title(record))
         write_picture(folder / "by_position.png", figure, dpi=150)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from posenc import terminal
 from posenc.runs.files import EVENTS, OVERVIEW, SELECTED
-from posenc.runs.result import chosen
+from posenc.runs.result import chosen, title
 
 Result = Mapping[str, Any]
 STATUS_COLOURS = {"completed": "green", "interrupted": "yellow"}
@@ -59,7 +59,7 @@ def print_run(folder: Path, result: Result) -> None:
             terminal.say(f"traceback   {folder / 'traceback.txt'}")
     if result.get("test"):
         known = any(row["order_blind"] is not None for row in result["ceilings"].values())
-        table = terminal.table(escape(f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"))
+        table = terminal.table(escape(title(result)))
         table.add_column("length", justify="right", no_wrap=True)
         table.add_column("test accuracy", justify="right", no_wrap=True)
         size = result["references"].get("bytes_per_token")

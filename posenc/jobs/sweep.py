@@ -185,7 +185,8 @@ class SweepSummary(Callback):
         summary.print_sweep(root, rows)
         skipped = sum(job["skipped"] for job in ended.values())
         if skipped:
-            trained = "nothing was left to train" if skipped == len(ended) else f"{len(ended) - skipped} were run"
+            left = len(ended) - skipped
+            trained = f"{left} {'was' if left == 1 else 'were'} run" if left else "nothing was left to train"
             print(f"{skipped} of {len(ended)} runs were finished already, {trained}; force=true runs them again")
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:

@@ -64,6 +64,11 @@ def chosen(result: Mapping[str, Any]) -> tuple[str, str]:
     return ("recipe", str(recipe)) if recipe else ("encoding", str(result["encoding"]))
 
 
+def title(result: Mapping[str, Any]) -> str:
+    """The words that name a run in the terminal and above its figures."""
+    return f"{result['dataset']} · {'='.join(chosen(result))} · seed {result['seed']}"
+
+
 def is_result(found: Any) -> bool:
     """Whether a value is a result that jobs/summary.py can print: its names are words, and its numbers are numbers."""
     names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}

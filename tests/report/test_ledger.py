@@ -155,7 +155,7 @@ def test_a_sweep_does_not_run_what_its_ledger_has(
     with monkeypatch.context() as patch:
         patch.setattr("builtins.print", lambda *text, **_: printed.append(" ".join(map(str, text))))
         assert command(*words, f"ledger={book}", f"hydra.sweep.dir={tmp_path / 'second'}") == (0, "")
-    assert any(line.startswith("1 of 2 runs were finished already, 1 were run") for line in printed)
+    assert any(line.startswith("1 of 2 runs were finished already, 1 was run") for line in printed)
     (plan,) = (json.loads(path.read_text()) for path in (tmp_path / "second" / ".sweeps").glob("*.json"))
     assert [job["skipped"] for job in plan["jobs"]] == [True, False]
     assert [path.parent.parent.name for path in (tmp_path / "second").rglob("result.json")] == ["rope"]
