@@ -78,6 +78,17 @@ def test_only_undecided_encodings_and_datasets_are_asked_for(run: Make, root: Pa
     assert "how rope compares with t5 at length 32 on pattern" in first.advice.before
 
 
+def test_a_command_never_lists_forty_encodings(run: Make, root: Path) -> None:
+    begin(root, "experiment=quick_demo")
+    for k in range(40):
+        run(f"e{k}", 0, {32: 0.01 * k})
+    run("far", 0, {32: 0.1}, dataset="sorting")
+    first = compare([root], None, 0.01).first
+    assert first.advice is not None
+    assert first.advice.command == f"{TRAIN} -m dataset=pattern experiment=quick_demo seed='range(10)'"
+    assert duration(40 * 9 * 11) in first.advice.after
+
+
 def test_what_no_number_of_seeds_decides_is_said(run: Make, root: Path) -> None:
     for seed in range(12):
         for arm, sign in (("rope", 1), ("t5", -1)):

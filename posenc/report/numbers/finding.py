@@ -8,7 +8,7 @@ name lost runs, arms that are not compared and why, and longer test lengths at w
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posenc import statistics
 from posenc.report.numbers.facets import Facet, clipped
@@ -40,7 +40,7 @@ class Finding:
     """Runs that count as failures, by arm."""
     left_out: tuple[str, ...] = ()
     """Arms that are not compared or lack seeds, with the reason."""
-    open: tuple[Open, ...] = ()
+    open: tuple[Open, ...] = field(default=(), compare=False)
     """The leading comparisons that are not decided."""
     advice: Advice | None = None
     """What to run next."""

@@ -26,6 +26,8 @@ PLAIN = re.compile(r"[\w.:+-]+")
 
 MAX_NAMED = 3
 """Upper limit of comparisons that a sentence names."""
+MAX_WORDS = 12
+"""Upper limit of encodings or data sets that a command names; with more, it keeps the words of its sweep."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _narrowed(mine: Sequence[Placed], beside: Sequence[Placed]) -> tuple[dict[st
     for key, name in (("dataset", "dataset"), (axis, "encoding")):
         needed = list(dict.fromkeys(getattr(item.run, name) for item in mine))
         mixed = key == "encoding" and any(item.run.recipe for item in beside)
-        if not mixed and all(map(PLAIN.fullmatch, needed)) and {*needed} < {getattr(each.run, name) for each in beside}:
+        short = len(needed) <= MAX_WORDS and all(map(PLAIN.fullmatch, needed)) and not mixed
+        if short and {*needed} < {getattr(each.run, name) for each in beside}:
             chosen[key] = needed
             runs = [item for item in runs if getattr(item.run, name) in needed]
     return chosen, runs
