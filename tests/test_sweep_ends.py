@@ -18,12 +18,14 @@ from posenc.config.mistakes import mistakes
 from posenc.jobs import summary, sweep
 from posenc.jobs.launch import failed_callbacks
 from posenc.jobs.sweep import SweepSummary
+from posenc.published import sweep as published
 from posenc.runs.files import EVENTS, OVERVIEW, SELECTED
+from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import Journal
 from tests.conftest import ROOT
 
 
-def ended(folder: Path, count: int, status: str = "completed") -> tuple[SweepSummary, Any]:
+def ended(folder: Path, count: int, status: str = "completed", error: str | None = None) -> tuple[SweepSummary, Any]:
     """A sweep whose jobs have ended, all in one folder."""
     of_hydra = {"runtime": {"cwd": str(folder)}, "sweep": {"dir": str(folder)}, "callbacks": {"summary": {"id": "now"}}}
     config = OmegaConf.create({"hydra": of_hydra})
@@ -31,8 +33,10 @@ def ended(folder: Path, count: int, status: str = "completed") -> tuple[SweepSum
     watcher._journal = journal = Journal.of(config.hydra)
     assert journal is not None
     journal.plan(count, [])
+    (folder / "seed0").mkdir()
+    (folder / "seed0" / RESULT).touch()  # the tests replace the function that reads it
     for number in range(count):
-        record = {"status": status, "error": None, "encoding": "rope", "dataset": "pattern", "seed": 0}
+        record = {"status": status, "error": error, "encoding": "rope", "dataset": "pattern", "seed": 0}
         record["command"] = {"of": number}  # a mapping has no order, and two jobs may share a folder
         journal.note(number, status, began=0.0, skipped=False, folder=str(folder / "seed0"), result=record)
     return watcher, config
@@ -71,6 +75,21 @@ def test_whatever_fails_at_the_end_of_a_sweep_reaches_the_status(
     assert ("report /" in out) == (part not in ("the report", "the report's folder"))
     assert err.count("error: ") == (part not in ("nothing", "a run"))
     assert "Traceback" not in err
+
+
+def test_if_no_run_leaves_a_result_only_the_table_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watcher, config = ended(tmp_path, 2, "failed", "the disk is gone")
+    (tmp_path / "seed0" / RESULT).unlink()
+    monkeypatch.setattr(published, "judge", lambda *_: print("judged"))
+    config.claim = {}
+    with pytest.raises(SystemExit) as stop:
+        watcher.on_multirun_end(config)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, err) == (1, "")
+    assert out.count("2 runs, such as seed0: the disk is gone") == 1
+    assert "judged" not in out
 
 
 def test_a_journal_that_is_lost_or_cannot_be_written_takes_no_row(
@@ -167,6 +186,8 @@ def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
         assert journal is not None
         record = {"status": "completed", "error": None, "encoding": "rope", "dataset": "pattern", "seed": 7}
         folder = str(tmp_path / "mine" / "seed7")
+        Path(folder).mkdir()
+        Path(folder, RESULT).touch()
         journal.note(0, "completed", began=0.0, skipped=False, folder=folder, result=record)
         journal.note(1, "running", began=0.0, skipped=False)
         monkeypatch.chdir(tmp_path / "elsewhere")

@@ -154,10 +154,11 @@ class SweepSummary(Callback):
             plan, jobs = journal.read()
             taken = [job["result"]["config_hash"] for job in jobs.values() if job.get("ledger")]
             sources = sources_of(root, [from_ledger(config, root, taken)] if taken else [])
-            report(root, sources)
+            if sources:  # otherwise every run has failed before it wrote a result, and the table has said why
+                report(root, sources)
         with self._part("TensorBoard's command"):
             summary.print_tensorboard(root)
-        if config.get("claim") is not None:
+        if sources and config.get("claim") is not None:
             with self._part("the verdict"):
                 from posenc.published import sweep
 
@@ -225,8 +226,8 @@ def from_ledger(config: DictConfig, root: Path, taken: Sequence[str]) -> Path:
 
 
 def sources_of(root: Path, tables: Sequence[Path]) -> list[Path]:
-    """The sources of a sweep's runs: its folder, if it contains runs, and the tables of runs from the ledger."""
-    return [root, *tables] if any(root.rglob(RESULT)) or not tables else [*tables]
+    """The sources of a sweep's runs: its folder, if it contains results, and the tables of runs from the ledger."""
+    return [root, *tables] if any(root.rglob(RESULT)) else [*tables]
 
 
 def report(root: Path, sources: Sequence[Path]) -> None:
