@@ -97,6 +97,24 @@ def test_what_contradicts_or_does_not_fit_is_refused(sweep: Path, run: Make, tmp
     assert book.read_text() == text
 
 
+def test_a_command_says_why_it_adds_nothing(
+    sweep: Path, run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book, stopped = tmp_path / "runs.csv", [run("rope", seed, 0.5, sweep="s", status="interrupted") for seed in (1, 2)]
+    with pytest.raises(ConfigError) as refused:
+        ledger.show("add", stopped, book)
+    assert str(refused.value) == (
+        f"nothing can be added to {book}: {stopped[0]} and {stopped[1]}: its status is interrupted, and only what has "
+        "come to its end counts."
+    )
+    assert not book.exists()
+    ledger.show("add", [sweep / "pattern"], book)
+    ledger.show("add", [sweep / "pattern"], book)
+    assert capsys.readouterr().out.endswith(f"nothing to add: the ledger has all 13 runs\n{book}: 13 runs\n")
+    ledger.show("add", [sweep / "pattern", *stopped], book)
+    assert "0 runs added, 13 known before" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("seed1", "seed 1"), ('""optimizer.lr"": 0.003', '""optimizer.lr"": 0.01'), ("diverged", "failed")]
 )

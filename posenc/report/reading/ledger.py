@@ -19,7 +19,7 @@ from posenc.checks import ConfigError
 from posenc.report.reading import saved
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import Note, Run
-from posenc.report.words import count
+from posenc.report.words import count, listing
 from posenc.runs.folder import FINISHED
 from posenc.runs.identity import HOW, config_hash, settings
 from posenc.runs.lock import locked
@@ -42,7 +42,7 @@ class Change:
 
     added: list[Run]
     known: int
-    """How many of the runs the ledger already had."""
+    """How many of the runs the ledger already had, with the same scores."""
     total: int
     notes: list[Note]
     """Runs that were refused, each with its reason."""
@@ -110,8 +110,9 @@ def _merge(there: Mapping[Key, Run], runs: Sequence[Run], notes: list[Note]) -> 
         if former is None:
             added[key(run)] = run
             continue
-        known += 1
-        if (worst := _disagreement(former, run)) > AGREE:
+        if (worst := _disagreement(former, run)) <= AGREE:
+            known += 1
+        else:
             notes.append(
                 Note(run.name, f"not added: the ledger has this run with scores that differ by up to {worst:.4f}.")
             )
@@ -216,9 +217,18 @@ def extract(path: Path, hashes: Sequence[str], target: Path) -> None:
 
 
 def show(action: str, runs: Sequence[Path], ledger: Path) -> None:
-    """`python -m posenc ledger add RUNS...`: add the runs and print what changed."""
+    """`python -m posenc ledger add RUNS...`: add the runs and print what changed.
+
+    Raises ConfigError with the reasons if no run fits the ledger.
+    """
     assert action == "add"
     change = add(ledger, runs)
+    if not change.added and not change.known:
+        reasons: dict[str, list[str]] = {}
+        for note in change.notes:
+            reasons.setdefault(note.text.removeprefix("not added: ").removesuffix("."), []).append(note.folder)
+        told = [f"{listing(folders, 2)}: {why}" for why, folders in reasons.items()]
+        raise ConfigError(f"nothing can be added to {ledger}: {'; '.join(told)}.")
     for line in _told(change, ledger):
         print(line)
 
@@ -226,7 +236,10 @@ def show(action: str, runs: Sequence[Path], ledger: Path) -> None:
 def _told(change: Change, ledger: Path) -> Iterator[str]:
     for note in change.notes:
         yield f"note: {note.folder}: {note.text}"
-    yield f"{count(len(change.added), 'run')} added, {change.known} known before"
+    if not change.added and not change.notes:
+        yield f"nothing to add: the ledger has {'this run' if change.known == 1 else f'all {change.known} runs'}"
+    else:
+        yield f"{count(len(change.added), 'run')} added, {change.known} known before"
     for name in sorted({f"{run.dataset} {run.encoding}" for run in change.added}):
         seeds = sorted(run.seed for run in change.added if f"{run.dataset} {run.encoding}" == name)
         yield f"  {name}: {count(len(seeds), 'run')}, seeds {', '.join(map(str, sorted(set(seeds))))}"
