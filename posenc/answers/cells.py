@@ -32,11 +32,6 @@ class Cell:
     runs: Mapping[int, Run]
 
     @property
-    def causal(self) -> bool:
-        """Whether its models are causal."""
-        return bool(self.settings["model.causal"])
-
-    @property
     def budget(self) -> int:
         """The steps after which a run that has not solved its task is censored."""
         return int(self.settings["trainer.max_steps"])
@@ -112,15 +107,33 @@ def cells(path: Path) -> list[Cell]:
     Raises ConfigError if the ledger cannot be read, if it has no run that counts, or if runs of one cell differ in more
     than their seed, because such runs cannot be averaged.
     """
+    found, mixed = sorted_out(path)
+    for error in mixed.values():
+        raise error
+    return found
+
+
+def sorted_out(path: Path, causal: bool | None = None) -> tuple[list[Cell], dict[tuple[str, str], ConfigError]]:
+    """The cells of a ledger, and an error for each (data set, encoding) whose runs differ in more than their seed.
+
+    causal  only runs of causal models, or only of others; None: all
+    """
     groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in ledger.cached(path).values():
-        if run.seed != CHOOSING_SEED and run.trained is not None:
+        fits = causal is None or bool(run.settings["model.causal"]) == causal
+        if run.seed != CHOOSING_SEED and run.trained is not None and fits:
             groups[run.dataset, run.encoding].append(run)
-    if not groups:
+    if not groups and causal is None:
         raise ConfigError(
             f"{path} has no run that counts: seed {CHOOSING_SEED} only chooses learning rates; add runs of other seeds."
         )
-    return [_cell(path, *key, runs) for key, runs in sorted(groups.items())]
+    found, mixed = list[Cell](), dict[tuple[str, str], ConfigError]()
+    for key, runs in sorted(groups.items()):
+        try:
+            found.append(_cell(path, *key, runs))
+        except ConfigError as error:
+            mixed[key] = error
+    return found, mixed
 
 
 def _cell(path: Path, dataset: str, encoding: str, runs: list[Run]) -> Cell:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posenc import checks, terminal
-from posenc.answers.cells import Cell, cells, of, seeds
+from posenc.answers.cells import Cell, of, seeds, sorted_out
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
 from posenc.checks import ConfigError, nearest
 from posenc.config import CONFIGS
@@ -96,8 +96,12 @@ def show(
         return
     checks.number("recommend", low=0, open_low=True, delta=delta)
     checks.positive("recommend", longer_than_trained=longer_than_trained, **checks.given(within=within))
-    found = [cell for cell in cells(ledger) if causal is None or cell.causal == causal]
-    datasets = _datasets(asks, found, ledger, causal)
+    found, mixed = sorted_out(ledger, causal)
+    there = sorted({cell.dataset for cell in found} | {dataset for dataset, _ in mixed})
+    datasets = _datasets(asks, there, ledger, causal)
+    for (dataset, _), error in mixed.items():
+        if dataset in datasets:
+            raise error
     times = sorted({1, longer_than_trained})
     for dataset in datasets:
         known = sorted({n for cell in of(found, dataset) for n in cell.times})
@@ -111,10 +115,12 @@ def show(
         terminal.show(_table(said))
     for line in _sentences(said, delta, within):
         print(line)
+    if mixed:
+        names = [f"{encoding} on {dataset}" for dataset, encoding in mixed]
+        print(f"Not read, because their runs differ in more than the seed: {listing(names, 3)}.")
 
 
-def _datasets(asks: str | None, found: Sequence[Cell], ledger: Path, causal: bool | None) -> list[str]:
-    there = sorted({cell.dataset for cell in found})
+def _datasets(asks: str | None, there: Sequence[str], ledger: Path, causal: bool | None) -> list[str]:
     known = listing([*(word for word, ask in ASKS.items() if ask["dataset"] in there), *there] or ["nothing"], 20)
     words = [word.strip() for word in (asks or "").split(",") if word.strip()]
     if not words:

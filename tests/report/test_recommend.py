@@ -103,7 +103,9 @@ def test_what_cannot_be_answered_is_said(book: Path, asks: str | None, more: dic
 
 
 @pytest.mark.slow
-def test_runs_that_differ_in_more_than_their_seed_are_no_cell(book: Path, run: Make, root: Path) -> None:
+def test_runs_that_differ_in_more_than_their_seed_are_no_cell(
+    book: Path, run: Make, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = identified(run("t5", 11, 0.9, dataset="rel_pattern", sweep="other", config={"model.causal": False}))
     ledger.add(book, [root / "other"])
     assert other.is_dir()
@@ -112,6 +114,13 @@ def test_runs_that_differ_in_more_than_their_seed_are_no_cell(book: Path, run: M
     )])  # fmt: skip
     with pytest.raises(ConfigError, match=r"runs of t5 on rel_pattern differ in optimizer.lr \(0.003 and 0.01\)"):
         cells(book)
+    with pytest.raises(ConfigError, match=r"runs of t5 on rel_pattern differ"):
+        recommend.show(book, "offset")
+    capsys.readouterr()
+    recommend.show(book, "state")  # which asks for flip_flop
+    said = capsys.readouterr().out
+    assert "at every place: rope and t5 (10 seeds)." in said
+    assert said.endswith("Not read, because their runs differ in more than the seed: t5 on rel_pattern.\n")
 
 
 @pytest.mark.slow
