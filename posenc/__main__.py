@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("claims", "list the published claims with posenc's verdicts")
     one.add_argument("--about", metavar="NAME", help="only claims about one encoding, data set or position scheme")
+    one.add_argument("--config-dir", type=Path, metavar="DIR", help="your own config folder")
     one.add_argument("--markdown", action="store_true", help="print the documentation page instead")
 
     one = command("ledger", "keep the runs of many days and machines in one table; sweeps skip these runs")

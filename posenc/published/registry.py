@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 
 from posenc import checks, terminal
-from posenc.catalog.page import node_of
+from posenc.catalog.page import node_of, options
 from posenc.checks import ConfigError
 from posenc.config import CONFIGS
 from posenc.published.claim import PublishedClaim
@@ -44,9 +44,9 @@ def claim_of(file: Path) -> PublishedClaim:
     return instantiate(node.claim, _convert_="all")  # the file belongs to posenc, and tests check it
 
 
-def entries(results: Path = RESULTS) -> Iterator[Entry]:
-    """Every claim by name."""
-    for file in sorted((CONFIGS / "claim").glob("*.yaml")):
+def entries(results: Path = RESULTS, own: Path | None = None) -> Iterator[Entry]:
+    """Every claim by name, with the claims of the user's config folder `own`."""
+    for _, file in sorted(options("claim", own).items()):
         claim, folder = claim_of(file), results / file.stem
         about = _about(file, claim)
         if not (folder / TABLE).exists():
@@ -66,9 +66,12 @@ def _about(file: Path, claim: PublishedClaim) -> frozenset[str]:
     return frozenset(str(name) for name in found if name is not None)
 
 
-def show(about: str | None = None, markdown: bool = False) -> None:
-    """Print the registry of all claims, or of the claims about one encoding or task."""
-    found = list(entries())
+def show(about: str | None = None, markdown: bool = False, config_dir: Path | None = None) -> None:
+    """Print the registry of all claims, or of the claims about one encoding or task.
+
+    config_dir  the user's config folder, whose claims are listed too
+    """
+    found = list(entries(own=config_dir))
     if about is not None:
         checks.one_of("claims", sorted(frozenset[str]().union(*(one.about for one in found))), about=about)
         found = [one for one in found if about in one.about]

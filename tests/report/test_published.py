@@ -218,6 +218,24 @@ def test_the_registry_recomputes_verdicts(
     assert {word for name in offered for word in name.split("-")} <= names
 
 
+def test_a_claim_of_ones_own_folder_is_listed_and_found(
+    command: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "claim").mkdir()
+    text = (CONFIGS / "claim" / "parity_does_not_generalise.yaml").read_text()
+    (tmp_path / "claim" / "my_own.yaml").write_text(text)
+    registry.show(about="parity", config_dir=tmp_path)
+    listed = capfd.readouterr().out
+    assert re.search("my_own +not judged", listed)
+    assert "parity_does_not_generalise" in listed
+    words = f"--config-dir={tmp_path}", "claim=my_own", "profile=smoke", f"hydra.sweep.dir={tmp_path / 's'}"
+    status, errors = command(*words, "encoding=t5")
+    assert status == 2
+    assert "claim=my_own compares its arms rope" in errors
+    with pytest.raises(ConfigError, match="has no folder `claim`"):
+        registry.show(config_dir=tmp_path / "claim")
+
+
 def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch, tmp_path: Path) -> None:
     words = "claim=parity_does_not_generalise", "profile=smoke", "ledger=mine.csv", f"hydra.sweep.dir={tmp_path / 's'}"
     status, errors = command(*words)
