@@ -141,7 +141,7 @@ def test_what_cannot_be_analysed_is_answered_in_words(
     assert "max_length" not in said  # which no longer can be set
     assert "length must be a whole number ≥ 2" in refusal(capsys, run, "--length=1")
     assert "has sequences of length ≥" in refusal(capsys, run, "--length=3")
-    assert "batch must be a whole number ≥ 1" in refusal(capsys, run, "--batch=0")
+    assert "--batch must be a whole number ≥ 1" in refusal(capsys, run, "--batch=0")
     for length in (200_000, 10**30):
         assert "error: " in refusal(capsys, run, f"--length={length}")
     assert "--length 200000: the attention of one sequence" in refusal(capsys, run, "--length=200000")

@@ -82,7 +82,7 @@ def check_size(module: SequenceModule, length: int, batch: int) -> None:
 
 def check_length(module: SequenceModule, length: int) -> None:
     """Raise ConfigError if the task or the encoding is not defined at this length."""
-    positive("analyze", minimum=2, length=length)
+    positive("analyze", minimum=2, **{"--length": length})
     task = module.task
     if not task.min_length <= length <= task.max_length:
         end = f"≥ {task.min_length}" + (f" and ≤ {task.max_length:g}" if task.max_length < float("inf") else "")

@@ -43,7 +43,7 @@ def write(
 
     Raises ConfigError if there is no such run, or if the output cannot be written.
     """
-    positive("analyze", batch=batch)
+    positive("analyze", **{"--batch": batch})
     target = folder / FOLDER if output is None else output
     run = load(folder, trust)
     _check(target)

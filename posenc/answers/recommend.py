@@ -94,8 +94,9 @@ def show(
 
         write(ledger, page)
         return
-    checks.number("recommend", low=0, open_low=True, delta=delta)
-    checks.positive("recommend", longer_than_trained=longer_than_trained, **checks.given(within=within))
+    checks.number("recommend", low=0, open_low=True, **{"--delta": delta})
+    typed = {"--longer-than-trained": longer_than_trained, "--within": within}
+    checks.positive("recommend", **checks.given(**typed))
     found, mixed = sorted_out(ledger, causal)
     there = sorted({cell.dataset for cell in found} | {dataset for dataset, _ in mixed})
     datasets = _datasets(asks, there, ledger, causal)

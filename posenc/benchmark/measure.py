@@ -95,7 +95,7 @@ def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: P
     for name in names:
         checks.one_of("benchmark", known, encoding=name)
     for section in only or ():
-        checks.one_of("benchmark", SECTIONS, only=section)
+        checks.one_of("benchmark", SECTIONS, **{"--only": section})
     folder = folder or Path("runs/benchmark") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if (folder / "benchmark.json").exists():
         raise checks.ConfigError(f"{folder} contains a benchmark already; give another --folder.")

@@ -73,7 +73,8 @@ def show(about: str | None = None, markdown: bool = False, config_dir: Path | No
     """
     found = list(entries(own=config_dir))
     if about is not None:
-        checks.one_of("claims", sorted(frozenset[str]().union(*(one.about for one in found))), about=about)
+        known = sorted(frozenset[str]().union(*(one.about for one in found)))
+        checks.one_of("claims", known, **{"--about": about})
         found = [one for one in found if about in one.about]
     if markdown:
         print(page(found))

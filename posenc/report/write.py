@@ -54,9 +54,9 @@ def write(
     Raises ConfigError if there is no run, if no run has the `baseline`, `metric` or `length`, or if the output cannot
     be written.
     """
-    checks.number("report", low=0, open_low=True, delta=delta)
+    checks.number("report", low=0, open_low=True, **{"--delta": delta})
     if metric is not None:
-        checks.one_of("report", METRICS, metric=metric)
+        checks.one_of("report", METRICS, **{"--metric": metric})
     folders = [Path(root) for root in roots]
     if not folders:
         raise ConfigError("no folder given; give the folder of a run or of a sweep, such as runs/<name>.")

@@ -46,7 +46,7 @@ def test_what_no_run_has_is_said(sweep: Path, tmp_path: Path) -> None:
         asked(sweep, "exact_match")
     with pytest.raises(ConfigError, match="--length 48: pattern was tested for skill at 32, 64; choose one of these"):
         asked(sweep, length=48)
-    with pytest.raises(ConfigError, match="metric=perplexity is not one of skill, bits"):
+    with pytest.raises(ConfigError, match="--metric=perplexity is not one of skill, bits"):
         write([sweep], tmp_path / "report", metric="perplexity")
     assert not (tmp_path / "report").exists()
 

@@ -93,8 +93,9 @@ def test_the_seed_that_chose_the_rate_counts_for_nothing(book: Path) -> None:
         ("sorting", {}, "no run for --asks sorting; .* dataset=sorting encoding=none,rope .*` makes some"),
         (None, {}, "--asks names nothing"),
         ("offset", {"longer_than_trained": 3}, "tested at 1 and 2 times"),
-        ("offset", {"delta": 0.0}, "delta must be a number > 0"),
-        ("offset", {"within": 0}, "within must be"),
+        ("offset", {"delta": 0.0}, "recommend: --delta must be a number > 0"),
+        ("offset", {"longer_than_trained": 0}, "recommend: --longer-than-trained must be"),
+        ("offset", {"within": 0}, "recommend: --within must be"),
     ],
 )
 def test_what_cannot_be_answered_is_said(book: Path, asks: str | None, more: dict[str, Any], said: str) -> None:

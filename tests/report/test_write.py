@@ -161,7 +161,7 @@ def test_one_arm_one_length_and_no_number_give_figures(run: Make, root: Path) ->
     [
         (["nowhere"], "error: nowhere is not a folder"),
         (["{root}"], "error: no run of posenc in"),
-        (["{root}", "--delta", "0"], "error: report: delta must be a number > 0"),
+        (["{root}", "--delta", "0"], "error: report: --delta must be a number > 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
