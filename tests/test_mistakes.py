@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from posenc.checks import ConfigError
+from posenc.runs.folder import lock_folder
 from tests.conftest import Launch
 from tests.test_training import SMALL
 
@@ -78,6 +80,11 @@ def test_unwritable_and_occupied_folders(command: Launch, tmp_path: Path) -> Non
     status, errors = command(f"hydra.run.dir={tmp_path / 'file' / 'run'}")
     assert status == 2
     assert "cannot be written" in errors
+    with (
+        pytest.raises(ConfigError, match=r"give another with hydra\.run\.dir=FOLDER"),
+        lock_folder(tmp_path / "file", wait=False),
+    ):
+        pass
     folder = tmp_path / "run"
     assert command(*SMALL, f"hydra.run.dir={folder}")[0] == 0
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

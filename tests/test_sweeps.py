@@ -140,6 +140,7 @@ def test_a_folder_in_which_another_process_is_at_work_is_refused(command: Launch
         status, errors = command(*SMALL, f"hydra.run.dir={folder}")
     assert status == 2
     assert "another process is at work" in errors
+    assert "type the same command again when that process has ended, or give train.py another folder with" in errors
 
 
 @pytest.mark.slow

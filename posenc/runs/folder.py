@@ -99,19 +99,26 @@ def lock_folder(folder: Path, *, wait: bool) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_links(folder)
     except OSError as error:
-        raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+        raise _unwritable(folder, error) from error
     try:
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder / LOCK, wait))
             except OSError as error:
-                raise ConfigError(f"the run folder {folder} cannot be written ({error.strerror}).") from error
+                raise _unwritable(folder, error) from error
             for each in (folder, folder / ".hydra", folder / "checkpoints"):
                 clear_parts(each)
             yield
     finally:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the run folder {folder} cannot be written ({error.strerror}); give another with hydra.run.dir=FOLDER, in a "
+        "sweep hydra.sweep.dir=FOLDER."
+    )
 
 
 def refuse_links(folder: Path) -> None:

@@ -53,8 +53,11 @@ def _acquired(path: Path, wait: bool) -> FileLock:
             words = f"another process is at work in {path.parent}{_holder(path)}"
             if not wait:
                 here = f" on {platform.node()}, " in words
-                remedy = "." if here else f", or remove {path} if that process is gone."
-                raise ConfigError(f"{words}; choose another hydra.run.dir{remedy}") from None
+                gone = "" if here else f" If that process is gone, remove {path}."
+                raise ConfigError(
+                    f"{words}; type the same command again when that process has ended, or give train.py another "
+                    f"folder with hydra.run.dir=FOLDER.{gone}"
+                ) from None
             if not told:
                 print(f"{words}; waiting for it", flush=True)
                 told = True

@@ -122,7 +122,8 @@ def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = reading.read_json(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({reading.plain_text(str(error))}).") from error
+        why = reading.plain_text(str(error))
+        raise ConfigError(f"{path} cannot be read ({why}); give the folder of an export.") from error
     if not isinstance(facts, dict) or LAYOUT not in facts:
         raise ConfigError(f"{path.parent} is neither an export of posenc nor a run; give the folder of one.")
     if facts[LAYOUT] != 1:
@@ -133,7 +134,7 @@ def _facts(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not {*GROUPS} <= {*config} or not isinstance(facts.get("weights"), str):
         raise ConfigError(f"{path} lacks weights or config.{', config.'.join(GROUPS)}; export the run again.")
     if "${" in json.dumps(config):
-        raise ConfigError(f"{path} contains ${{, which could read values of this machine, so it is refused.")
+        raise ConfigError(f"{path} contains ${{, which could read values of this machine; export the run again.")
     sizes: dict[str, Any] = {key: facts.get(key) for key in ("vocab_size", "num_outputs", "trained_tokens")}
     checks.positive(str(path), **sizes)
     return facts

@@ -74,7 +74,8 @@ def compare(
     """
     runs, notes = saved.read_all(roots)
     if not runs:
-        raise ConfigError(f"no run in {', '.join(map(str, roots))}: the table is empty.")
+        places = ", ".join(map(str, roots))
+        raise ConfigError(f"no run in {places}: the table is empty; give the table of a report, or folders of runs.")
     placed, refusals = arms.place(runs)
     found = facets.facets(placed, metric, length)
     chosen, other = facets.choose_baseline(found, baseline)
