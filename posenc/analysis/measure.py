@@ -38,7 +38,6 @@ from posenc.diagnostics import (
     attention_entropy,
     dong_ratio,
     effective_rank,
-    guessing_distance,
     head_similarity,
     layer_similarity,
     linear_probe,
@@ -49,6 +48,7 @@ from posenc.diagnostics import (
     target_mass,
     toeplitzness,
     token_cosine,
+    uniform_distance,
 )
 from posenc.diagnostics.probes import STEPS
 from posenc.runs.result import chosen
@@ -184,7 +184,7 @@ def _probes(seen: Observed, steps: int) -> Iterator[Row]:
     for arm, layer, score in scores:
         yield "probe_accuracy", arm, layer, score.accuracy
         yield "probe_distance", arm, layer, score.distance
-        yield "probe_relative_distance", arm, layer, score.distance / guessing_distance(seen.tokens.shape[1])
+        yield "probe_relative_distance", arm, layer, score.distance / uniform_distance(seen.tokens.shape[1])
         yield "probe_selectivity", arm, layer, score.selectivity
 
 

@@ -13,7 +13,7 @@ from posenc.diagnostics.decay import Decay, decay
 from posenc.diagnostics.dong_ratio import dong_ratio
 from posenc.diagnostics.gradients import gradient_norms, stream_gradients
 from posenc.diagnostics.position_share import position_share
-from posenc.diagnostics.probes import ProbeScore, guessing_distance, linear_probe, mlp_probe
+from posenc.diagnostics.probes import ProbeScore, linear_probe, mlp_probe
 from posenc.diagnostics.rank import effective_rank, stable_rank
 from posenc.diagnostics.rollout import rollout
 from posenc.diagnostics.rotation import RotaryUsage, rotary_usage
@@ -36,7 +36,6 @@ __all__ = [
     "dong_ratio",
     "effective_rank",
     "gradient_norms",
-    "guessing_distance",
     "head_similarity",
     "layer_similarity",
     "linear_probe",

@@ -18,5 +18,5 @@ def attention_distance(weights: Float[Tensor, "B H N N"]) -> Float[Tensor, " H"]
 
 
 def uniform_distance(length: int, causal: bool = False) -> float:
-    """The attention distance of uniform attention: (N² − 1)/(3N), and (N − 1)/4 under a causal mask."""
+    """The mean distance of uniform attention, or of a uniform guess: (N² − 1)/(3N); (N − 1)/4 under a causal mask."""
     return (length - 1) / 4 if causal else (length**2 - 1) / (3 * length)

@@ -28,18 +28,14 @@ class ProbeScore:
     """The scores of a probe on sequences that it was not fitted on.
 
     accuracy     share of tokens whose place is predicted correctly
-    distance     mean |predicted place − place|, in tokens; `guessing_distance` for a uniform guess
+    distance     mean |predicted place − place|, in tokens; `uniform_distance` for a uniform guess, and
+                 about 3/4 of it if the middle is always guessed
     selectivity  accuracy − accuracy of the same probe, fitted and scored on places that are shuffled in each sequence
     """
 
     accuracy: float
     distance: float
     selectivity: float
-
-
-def guessing_distance(length: int) -> float:
-    """The mean distance of a uniform guess, (N² − 1)/(3N). Always guessing the middle gives about N/4, 3/4 of it."""
-    return (length**2 - 1) / (3 * length)
 
 
 def linear_probe(train: Float[Tensor, "B N D"], test: Float[Tensor, "b N D"]) -> ProbeScore:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from posenc import checks, terminal
-from posenc.diagnostics import capture, guessing_distance, linear_probe, position_share
+from posenc.diagnostics import capture, linear_probe, position_share, uniform_distance
 from posenc.diagnostics.position_mean import without_position_mean
 from posenc.figures.marks import dress, level, name_lines, sheet
 from posenc.figures.style import INK, tones
@@ -119,7 +119,7 @@ class PositionFading(Study):
             wide = stream.double()
             normed = torch.nn.functional.layer_norm(wide, wide.shape[-1:])
             score = linear_probe(normed[:half], normed[half:])
-            yield layer, position_share(wide, tokens), score.distance / guessing_distance(tokens.shape[1])
+            yield layer, position_share(wide, tokens), score.distance / uniform_distance(tokens.shape[1])
 
     def train(self, case: tuple[int, int, str]) -> list[Row]:
         """Train one arm at one depth, and measure it."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from posenc.attention.layer import SelfAttention
-from posenc.diagnostics import ProbeScore, guessing_distance, head_similarity, layer_similarity, linear_probe, mlp_probe
+from posenc.diagnostics import ProbeScore, head_similarity, layer_similarity, linear_probe, mlp_probe, uniform_distance
 from posenc.diagnostics.probes import ridge_weights
 from posenc.diagnostics.rotation import rotary_usage, turned_pairs
 from posenc.encodings.base import PositionalEncoding
@@ -41,12 +41,7 @@ def test_of_noise_a_probe_reads_what_guessing_does(probe: Callable[..., ProbeSco
     error = (1 / N * (1 - 1 / N) / (256 * N)) ** 0.5
     assert score.accuracy == pytest.approx(1 / N, abs=4 * error)
     assert abs(score.selectivity) < 6 * error
-    assert score.distance == pytest.approx(guessing_distance(N), rel=0.15)
-
-
-def test_guessing_distance_by_counting() -> None:
-    pairs = [abs(a - b) for a in range(N) for b in range(N)]
-    assert guessing_distance(N) == pytest.approx(np.mean(pairs))
+    assert score.distance == pytest.approx(uniform_distance(N), rel=0.15)
 
 
 def test_a_probe_is_scored_on_other_sequences_than_it_is_fitted_on() -> None:
