@@ -184,7 +184,8 @@ def read_weights(path: str, module: L.LightningModule, named: bool = True) -> di
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(f"ckpt_path={path} does not exist; checkpoints are in <run folder>/checkpoints/.") from error
     except (Damaged, OSError) as error:
-        raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({error}).") from error
+        instead = "; copy it again, or give another file of its folder" if named else ""
+        raise ConfigError(f"ckpt_path={path} is not a whole checkpoint of posenc ({error}){instead}.") from error
     _complete(path, state, {"state_dict": dict})
     return state
 
