@@ -223,14 +223,16 @@ def test_the_first_signal_is_noted_and_the_second_is_the_systems(signum: signal.
 
 
 @pytest.mark.slow
-def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
+def test_slurm_queues_a_job_again_and_it_goes_on(
+    command: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pretended scontrol notes what it is asked; the folder is named after the job, so the job finds it again."""
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
     (tmp_path / "scontrol").chmod(0o755)
     around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"}
     small = [word for word in SMALL if not word.startswith("~")]
-    line = [TRAIN, *small, "trainer.max_steps=120", "callbacks=quiet"]
-    running = Started(line, tmp_path / "log", folder=tmp_path, around=around)
+    line = (*small, "trainer.max_steps=120", "callbacks=quiet")
+    running = Started([TRAIN, *line], tmp_path / "log", folder=tmp_path, around=around)
     while not [*tmp_path.glob("runs/*/checkpoints/last.ckpt")]:
         assert running.poll() is None
         time.sleep(0.05)
@@ -243,8 +245,10 @@ def test_slurm_queues_a_job_again_and_it_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     reached = result(folder)["steps"]
     assert read(folder / "checkpoints" / "last.ckpt")["global_step"] == reached
-    again = python(*line, folder=tmp_path, **around)
-    assert again.returncode == 0, again.stderr
+    monkeypatch.chdir(tmp_path)
+    for name, value in around.items():
+        monkeypatch.setenv(name, value)
+    assert command(*line) == (0, "")
     assert [each.name for each in (tmp_path / "runs").iterdir()] == [folder.name]
     assert result(folder)["status"] == "completed"
     assert result(folder)["steps"] == 120 > reached

@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 
 from posenc.config.build import build
 from posenc.tasks.text import TextDataset
-from tests.commands import TRAIN, Started, python
+from tests.commands import TRAIN, python
 from tests.conftest import ROOT, Launch
 
 SMALL = (
@@ -151,6 +152,26 @@ def test_resume_goes_on_where_it_stopped(command: Launch, tmp_path: Path, stop: 
     assert [row for row in before if int(row["step"]) >= stop] == after
 
 
+@contextmanager
+def at_first(path: Path, act: Callable[[], None]) -> Iterator[None]:
+    """Act once there is such a file, in another thread, and not after the work below has ended."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not path.exists():
+            if ended.wait(0.02):
+                return
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A real `python train.py ARGUMENTS`, on one thread."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -159,10 +180,9 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_what_diverges_and_what_fails(tmp_path: Path) -> None:
+def test_a_sweep_survives_what_diverges_and_what_fails(command: Launch, tmp_path: Path) -> None:
     swept = ("encoding=none,alibi_causal", "optimizer.lr=0.001,1e38", "optimizer.weight_decay=0.01")
-    done = python(TRAIN, "-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")
-    assert done.returncode == 1, done.stderr
+    assert command("-m", *swept, *SMALL, "trainer.gradient_clip=null", f"hydra.sweep.dir={tmp_path}")[0] == 1
     found = {path.parent.relative_to(tmp_path): result(path.parent) for path in tmp_path.rglob("result.json")}
     statuses = {str(folder): record["status"] for folder, record in found.items()}
     assert statuses == {
@@ -186,20 +206,16 @@ def test_a_good_sweep_ends_well(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_that_loads(command: Launch, tmp_path: Path, signum: int) -> None:
+    """This process is signalled; test_slurm_queues_a_job_again_and_it_goes_on signals a command of its own."""
     folder = tmp_path / "run"
+    checkpoint = folder / "checkpoints" / "last.ckpt"
     seldom = (*SMALL, "trainer.log_every=5", "trainer.validate_every=1000000")
-    long = [*seldom, "trainer.max_steps=1000000"]
-    said = tmp_path / "errors"
-    running = Started([TRAIN, *long, f"hydra.run.dir={folder}"], tmp_path / "out", said)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    running.send_signal(signum)
-    assert running.wait(60) == 128 + signum, said.read_text()
-    assert "Traceback" not in said.read_text()
+    with at_first(checkpoint, lambda: os.kill(os.getpid(), signum)):
+        status, said = command(*seldom, "trainer.max_steps=1000000", f"hydra.run.dir={folder}")
+    assert status == 128 + signum, said
+    assert "Traceback" not in said
     record = result(folder)
     assert record["status"] == "interrupted"
-    checkpoint = folder / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == record["steps"] >= 5
     more = (*seldom, f"trainer.max_steps={record['steps'] + 3}", f"ckpt_path={checkpoint}")
     assert command(*more, f"hydra.run.dir={tmp_path / 'rest'}") == (0, "")
