@@ -2,7 +2,9 @@
 
 import html
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,11 @@ from posenc.terminal import TRAIN
 from tests.report.conftest import Make
 
 
-def begin(root: Path, *words: str, sweep: str = "sweep") -> None:
-    """The record of a sweep's command, as Hydra writes it."""
+def begin(root: Path, *words: str, sweep: str = "sweep", typed: Sequence[str] = (), **more: Any) -> None:
+    """The record of a sweep's command, as Hydra writes it. `typed` are the user's words for Hydra itself."""
     (root / sweep).mkdir(exist_ok=True)
-    record = {"hydra": {"overrides": {"task": [*words], "hydra": ["hydra.mode=MULTIRUN"]}}}
+    own = ["hydra.sweep.dir='runs/sweep'", *typed, "hydra.mode=MULTIRUN"]
+    record = {"hydra": {"overrides": {"task": [*words], "hydra": own}, **more}}
     (root / sweep / "multirun.yaml").write_text(yaml.safe_dump(record))
 
 
@@ -49,6 +52,35 @@ def test_three_seeds_ask_for_ten_and_ten_decide(run: Make, root: Path) -> None:
     fill(run, range(3, 10), none=0.1, rope=0.9)
     assert compare([root], None, 0.01).first.kind == "winner"
     assert said(compare([root], None, 0.01)) == ""
+
+
+def test_the_command_finds_the_folder_and_the_configs_of_its_sweep(run: Make, root: Path) -> None:
+    sources = [{"path": "posenc/configs", "provider": "main"}, {"path": "/my own", "provider": "command-line"}]
+    words = "encoding=none,rope", "seed=0,1,2", "force=true"
+    begin(root, *words, typed=["hydra.sweep.dir=mine"], runtime={"config_sources": sources})
+    fill(run, range(3), none=0.1, rope=0.9)
+    command = f"{TRAIN} -m '--config-dir=/my own' encoding=none,rope hydra.sweep.dir=mine seed='range(10)'"
+    assert f"run `{command}`" in said(compare([root], None, 0.01))
+
+
+def test_the_last_command_in_a_folder_may_make_fewer_arms(run: Make, root: Path) -> None:
+    begin(root, "encoding=t5", "seed=0,1,2")
+    fill(run, range(3), none=0.1, rope=0.9, t5=0.5)
+    assert f"run `{TRAIN} -m encoding=none,rope,t5 seed='range(10)'`" in said(compare([root], None, 0.01))
+    for seed in range(3):  # of a command without dataset=, which makes pattern
+        for arm in ("none", "rope", "t5"):
+            run(arm, seed, 0.3 if arm == "none" else 0.4, dataset="sorting")
+    advised = said(compare([root], None, 0.01))
+    assert "how rope compares with t5 across 2 datasets" in advised
+    assert f"run `{TRAIN} -m dataset=pattern,sorting encoding=rope,t5 seed='range(10)'`" in advised
+
+
+def test_a_search_is_not_asked_for_seeds_which_would_be_trials(run: Make, root: Path) -> None:
+    for sweeper, asked in (("BasicSweeper", True), ("OptunaSweeper", False)):
+        begin(root, "experiment=mine", sweeper={"_target_": f"hydra_plugins.{sweeper}"})
+        if asked:
+            fill(run, range(3), none=0.1, rope=0.9)
+        assert bool(said(compare([root], None, 0.01))) == asked
 
 
 def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> None:
@@ -104,7 +136,7 @@ def test_the_longest_length_is_asked_for_too(run: Make, root: Path) -> None:
             run(arm, seed, {32: 0.9 if arm == "rope" else 0.5, 64: far + random.Random(f"{arm}{seed}").gauss(0, 0.045)})
     comparison = compare([root], None, 0.01)
     assert comparison.first.kind == "winner"
-    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `seed='range(")
+    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `-m seed='range(")
     for seed in range(12, 24):  # an order that no arm is good at is not worth a run
         for arm in ("none", "fire"):
             run(arm, seed, {32: 0.9 if arm == "none" else 0.5, 64: random.Random(f"{arm}{seed}").gauss(0, 0.02)})

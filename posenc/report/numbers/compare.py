@@ -82,7 +82,9 @@ def compare(
     conclusions = conclude(found, chosen, delta)
     notes = [Note("baseline", other)] * bool(other) + notes + refusals + conclusions.notes
     commands = lost.sweep_commands(placed)
-    first = replace(conclusions.first, advice=next_runs.advice(conclusions.first.open, placed, commands))
+    searched = any(map(lost.is_search, {item.run.sweep for item in placed}))  # more seeds would be more trials
+    advice = None if searched else next_runs.advice(conclusions.first.open, placed, commands)
+    first = replace(conclusions.first, advice=advice)
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
     positions = [

@@ -98,7 +98,8 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[st
     words = f"seed='range({f'{seeds.start},' if seeds.start else ''}{seeds.stop})'"
     cost = f" ({cost}, one run after another)" if (cost := _cost(runs, seeds)) else ""
     if not command:
-        return Advice(" ".join([*said, "give"]), words, f" in the command of these runs{cost}.")
+        single = any(not item.run.saved and plain_text(str(item.run.sweep)) not in commands for item in mine)
+        return Advice(" ".join([*said, "give"]), "-m " * single + words, f" in the command of these runs{cost}.")
     return Advice(" ".join([*said, "run"]), f"{command} {words}", f"{cost}.")
 
 
@@ -140,21 +141,32 @@ def _command(
     if not command.startswith(SWEEP):
         return "", mine
     beside = [item for item in placed if plain_text(str(item.run.sweep)) in sweeps]
-    chosen, runs = _narrowed(mine, beside)
     old = shlex.split(command.removeprefix(SWEEP))
-    words = [shlex.quote(word) for word in old if word.partition("=")[0] not in {"seed", *chosen}]
+    chosen, runs = _narrowed(mine, beside, {word.partition("=")[0]: word.partition("=")[2] for word in old})
+    words = [shlex.quote(word) for word in old if word.partition("=")[0] not in {"seed", "force", *chosen}]
     return SWEEP + " ".join([*(f"{key}={','.join(values)}" for key, values in chosen.items()), *words]).strip(), runs
 
 
-def _narrowed(mine: Sequence[Placed], beside: Sequence[Placed]) -> tuple[dict[str, list[str]], list[Placed]]:
-    """(the datasets and encodings that the command needs, if the sweep has more; the runs of this command)."""
+def _narrowed(
+    mine: Sequence[Placed], beside: Sequence[Placed], typed: Mapping[str, str]
+) -> tuple[dict[str, list[str]], list[Placed]]:
+    """(the datasets and encodings that the command needs, if its words make others; the runs of this command).
+
+    Several commands can fill one folder, and only the words of the last one are known. So its datasets and encodings
+    may be fewer than those of the folder.
+
+    typed  {key: value} of the command's words
+    """
     runs, chosen = list(beside), dict[str, list[str]]()
     axis = "recipe" if all(item.run.recipe for item in beside) else "encoding"
     for key, name in (("dataset", "dataset"), (axis, "encoding")):
         needed = list(dict.fromkeys(getattr(item.run, name) for item in mine))
         mixed = key == "encoding" and any(item.run.recipe for item in beside)
         short = len(needed) <= MAX_WORDS and all(map(PLAIN.fullmatch, needed)) and not mixed
-        if short and {*needed} < {getattr(each.run, name) for each in beside}:
+        there = {getattr(each.run, name) for each in beside}
+        file = "experiment" in typed or "claim" in typed
+        made = {*typed[key].split(",")} if key in typed else there if file or len(there) == 1 else {""}
+        if short and {*needed} != made:
             chosen[key] = needed
             runs = [item for item in runs if getattr(item.run, name) in needed]
     return chosen, runs

@@ -5,14 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED
 from posenc.runs.reading import plain_text, read_yaml
 from posenc.terminal import TRAIN
 
-HIDDEN = ("hydra.mode=", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
+HIDDEN = ("hydra.mode=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
 """Overrides that posenc adds to a command, so that they are not shown."""
+FOLDER = "hydra.sweep.dir="
+"""Posenc adds this override too, before the user's words. Only the user's own is shown."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,29 @@ def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
             words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        kept = [shlex.quote(word) for word in words if not word.startswith(HIDDEN)]
+        own = [word for word in words if word.startswith(FOLDER)][1:]
+        kept = [word for word in words if not word.startswith((*HIDDEN, FOLDER))]
+        kept = [shlex.quote(word) for word in [*_config_dir(record), *kept, *own]]
         commands[plain_text(str(sweep))] = " ".join([TRAIN, "-m", *kept])
     return commands
+
+
+def _config_dir(record: Any) -> list[str]:
+    """The option of the command that names the user's config folder."""
+    try:
+        sources = record["hydra"]["runtime"]["config_sources"]
+        return [f"--config-dir={each['path']}" for each in sources if each["provider"] == "command-line"]
+    except (KeyError, TypeError):
+        return []
+
+
+def is_search(sweep: Path) -> bool:
+    """Whether a sweeper such as Optuna has chosen the runs of a sweep."""
+    try:
+        sweeper = plain_text(read_yaml(sweep / "multirun.yaml"))["hydra"]["sweeper"]["_target_"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return not str(sweeper).endswith("BasicSweeper")
 
 
 def versions(placed: Sequence[Placed]) -> list[tuple[str, str, int]]:
