@@ -1,5 +1,6 @@
 """Composes the jobs of a sweep before the first one starts, so that a mistake in all of them is said once."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -67,10 +68,12 @@ def _build(config: DictConfig, hydra: DictConfig) -> None:
 
 
 def composed(config: DictConfig, jobs: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-    """The config of each job as Hydra composes it; of jobs that differ only in their seeds, of the first."""
-    firsts = {tuple(word for word in job if not word.startswith("seed=")): job for job in reversed(jobs)}
+    """The config of each job as Hydra composes it; of jobs that differ only in whole seeds, of the first."""
+    firsts = dict[tuple[str, ...], Sequence[str]]()
+    for job in jobs:
+        firsts.setdefault(tuple(word for word in job if not re.fullmatch(r"seed=\d+", word)), job)
     loader = GlobalHydra.instance().config_loader()
-    for job in reversed(firsts.values()):
+    for job in firsts.values():
         made = loader.load_sweep_config(config, [*job])
         with read_write(made.hydra), open_dict(made.hydra):
             made.hydra.job.num, made.hydra.job.id = 0, "0"
@@ -94,8 +97,8 @@ def current(made: DictConfig) -> Iterator[DictConfig]:
 
 
 def to_be_run(made: DictConfig) -> "Run":
-    """The run that a job will make, as far as it is known before: its names and its settings."""
+    """The run that a job will make, as far as it is known before: its names and its settings, but not its seed."""
     from posenc.report.reading.read import Run  # pandas, which most sweeps import at their end
 
     with current(made) as config:
-        return Run(Path(), Path(), known(config), shape.check(config))
+        return Run(Path(), Path(), known(config) | {"seed": 0}, shape.check(config))

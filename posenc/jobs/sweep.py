@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from posenc.checks import ConfigError
 from posenc.config import launching
@@ -21,6 +22,7 @@ from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
 from posenc.jobs import check, summary
 from posenc.jobs.compose import read_once
+from posenc.jobs.job import reason
 from posenc.jobs.plan import finished_before, jobs_of, opening, progress
 from posenc.runs.files import EVENTS
 from posenc.runs.folder import refuse_links
@@ -69,8 +71,8 @@ class SweepSummary(Callback):
                 finished = finished_before(config, jobs or ())
                 if jobs is not None and finished < len(jobs):
                     check.check_values(config, jobs)
-        except ConfigError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (ConfigError, OmegaConfBaseException) as error:
+            print(f"error: {reason(error)}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
         logging.getLogger(BasicSweeper.__module__.replace("sweeper", "launcher")).setLevel(logging.WARNING)
         self._journal = Journal.of(config.hydra)
@@ -83,9 +85,9 @@ class SweepSummary(Callback):
         try:
             self._journal.plan(total, typed_words(config.hydra), finished)
         except OSError as error:  # Hydra would go on after any other error
-            reason = f"{error.filename} cannot be written ({error.strerror})"
-            print(f"error: {reason}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
-            sys.exit(2)
+            why = f"{error.filename} cannot be written ({error.strerror})"
+            print(f"error: {why}; choose another hydra.sweep.dir, or make room.", file=sys.stderr)
+            sys.exit(MISTAKE)
         say(opening(root, jobs, total, self._journal.read()[0]["finished"]))
         BROKEN_OFF[:] = [lambda: self._break_off(config)]
         threading.Thread(target=self._watch, daemon=True).start()

@@ -249,6 +249,8 @@ def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch,
         ("claim.arms.rope.encoding=ropee", "claim: arm rope: encoding=ropee does not exist; the options are abacus, "),
         ("claim.judged.of.at=81", "claim: arm rope is judged at length 81, which is not tested; "),
         ("model.dim=x", "dim must be a whole number ≥ 1, got 'x'"),
+        ("model.dim=${nowhere}", "Interpolation key 'nowhere' not found"),
+        ("seed=x,y", "seed must be a whole number ≥ 0, got 'x'"),
     ],
 )
 def test_a_claim_that_no_run_could_decide_is_refused_before_any_run(
