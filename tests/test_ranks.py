@@ -1,15 +1,20 @@
 """Several processes that train one model are one process, up to rounding, whatever has started them."""
 
+import multiprocessing
 import os
 import signal
 import socket
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig
 
 from posenc.checks import ConfigError
+from posenc.jobs import workers as starts
 from posenc.runs.lock import HOLDER
 from posenc.runs.processes import Place, place
 from posenc.training.data import Shares
@@ -18,7 +23,7 @@ from tests.commands import TRAIN, Started
 from tests.conftest import Launch
 from tests.reliability.rank_kills import alive, holder, workers
 from tests.test_sweeps import rows
-from tests.test_training import SMALL, result, weights
+from tests.test_training import SMALL, at_first, result, weights
 
 LINE = (*SMALL, "encoding=rope", "trainer.log_every=1", "threads=1", "trainer.precision=32-true", "data.eval_size=65")
 LIMIT = 60
@@ -71,7 +76,23 @@ def same(one: Path, two: Path) -> None:
         assert torch.allclose(x, y, atol=1e-5)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of a run are forked from one that has imported Lightning; by default each imports it anew."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # read when that process imports torch
+    multiprocessing.set_forkserver_preload(["posenc.jobs.ranks"])
+    asked = starts._config
+
+    def config(devices: int, logs: str) -> LaunchConfig:
+        found = asked(devices, logs)
+        found.start_method = "forkserver"
+        return found
+
+    monkeypatch.setattr(starts, "_config", config)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_two_processes_in_a_sweep_are_as_one(command: Launch, tmp_path: Path) -> None:
     """Same losses and scores, also where sequences ask differently often; one folder a run and one result."""
     more = (*LINE, "-m", "dataset=pattern,flip_flop", "model.causal=true")  # halves of a batch round differently
@@ -94,24 +115,32 @@ def wait_for(path: Path, *processes: Started) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_and_ctrl_c(tmp_path: Path) -> None:
-    """`trainer=ddp` alone: the command says which process died; given again it goes on, and a signal stops it."""
-    words = [TRAIN, *LINE, "callbacks=quiet", "trainer=ddp", "trainer.accelerator=cpu"]
+@pytest.mark.usefixtures("forked")
+def test_a_killed_worker_and_ctrl_c(command: Launch, tmp_path: Path) -> None:
+    """`trainer=ddp` alone: the command says which process died; given again it goes on, and a signal stops it.
+
+    The first command runs in this process; the second is a process of its own with all that it imports.
+    """
+    words = [*LINE, "callbacks=quiet", "trainer=ddp", "trainer.accelerator=cpu"]
     words = [word for word in words if not word.startswith("~callbacks.")]
     words += ["trainer.max_steps=100000", f"hydra.run.dir={tmp_path / 'run'}"]
     log, last = tmp_path / "log", tmp_path / "run" / "checkpoints" / "last.ckpt"
-    first = Started(words, log)
-    wait_for(last, first)
-    (one,) = {*workers(first.pid)} - {holder(tmp_path / "run")}
-    os.kill(one, signal.SIGKILL)
-    assert first.wait(LIMIT) == 1
-    said = log.read_text()
-    assert "process rank1 ended by SIGKILL; the same command continues" in said
-    assert "Traceback" not in said
+
+    def kill() -> None:
+        (one,) = {child.pid for child in multiprocessing.active_children()} - {holder(tmp_path / "run")}
+        assert one is not None
+        os.kill(one, signal.SIGKILL)
+
+    printed = StringIO()
+    with at_first(last, kill), redirect_stdout(printed):
+        status, said = command(*words)
+    assert status == 1
+    assert "process rank1 ended by SIGKILL; the same command continues" in " ".join(printed.getvalue().split())
+    assert "Traceback" not in said + printed.getvalue()
     assert result(tmp_path / "run")["status"] == "failed"
     assert not (tmp_path / "run" / HOLDER).exists()
     last.unlink()  # the one before it is there
-    again = Started(words, log)
+    again = Started([TRAIN, *words], log)
     wait_for(last, again)
     own = workers(again.pid)
     again.send_signal(signal.SIGINT)
