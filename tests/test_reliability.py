@@ -192,7 +192,7 @@ def test_a_second_process_learns_who_the_first_is(command: Launch, tmp_path: Pat
 def test_without_locks_of_the_system_the_file_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "FileLock", SoftFileLock)
     path = tmp_path / lock.LOCK
-    with locked(path, wait=False), pytest.raises(ConfigError, match=rf"process {os.getpid()} .*run.dir\."):
+    with locked(path, wait=False), pytest.raises(ConfigError, match=rf"process {os.getpid()} .*run\.dir=FOLDER"):
         locked(path, wait=False).__enter__()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -201,7 +201,7 @@ def test_without_locks_of_the_system_the_file_decides(tmp_path: Path, monkeypatc
     with locked(path, wait=True):
         assert path.read_text().startswith(f"{os.getpid()}\n")
     path.write_text(f"{dead.pid}\nanother\n")
-    with pytest.raises(ConfigError, match=rf"run.dir, or remove {path}"):
+    with pytest.raises(ConfigError, match=rf"If that process is gone, remove {path}\."):
         locked(path, wait=False).__enter__()
 
 
