@@ -9,11 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from posenc import terminal
+from posenc.__main__ import main
 from posenc.catalog.page import print_table
 from posenc.jobs.job import at_work
 from posenc.jobs.summary import print_run, print_sweep
 from posenc.published import registry
-from tests.commands import ROOT, python
+from tests.commands import ROOT
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
@@ -120,9 +121,12 @@ def test_a_sentence_is_broken_between_words_and_in_a_terminal_alone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["encodings", "recipes"])
-def test_a_catalogue_at_80_columns_has_every_name_and_only_whole_words(command: str) -> None:
-    said = python("-m", "posenc", command, COLUMNS="80").stdout
-    lines = said.splitlines()
+def test_a_catalogue_at_80_columns_has_every_name_and_only_whole_words(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main([command])
+    lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     page = (ROOT / "docs" / f"{command}.md").read_text()
     names = re.findall(r"^## (\w+)$", page, re.MULTILINE)
