@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from posenc import checks, terminal
@@ -37,11 +38,17 @@ class Entry:
 
 
 def claim_of(file: Path) -> PublishedClaim:
-    """The claim in configs/claim/NAME.yaml. Raises ConfigError if the file has no claim."""
+    """The claim in configs/claim/NAME.yaml, or in the user's folder. Raises ConfigError if the file has no claim."""
     node = node_of(file)
     if "claim" not in node:
         raise ConfigError(f"{file} contains no claim; docs/own_claim.md describes one.")
-    return instantiate(node.claim, _convert_="all")  # the file belongs to posenc, and tests check it
+    try:
+        return instantiate(node.claim, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ConfigError(f"{file}: {str(cause).rstrip('.')}; docs/own_claim.md describes a claim.") from error
 
 
 def entries(results: Path = RESULTS, own: Path | None = None) -> Iterator[Entry]:

@@ -1,5 +1,6 @@
 """The verdict at the end of a sweep that tests a published claim."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def claim_of(config: DictConfig) -> PublishedClaim:
 def judge(config: DictConfig, roots: Sequence[Path], folder: Path) -> None:
     """Judge the claim by the runs in `roots` (folders or tables), write its files, and print the verdict."""
     claim, name = claim_of(config), config.hydra.runtime.choices.get("claim")
-    command = without_how(" ".join([TRAIN, *typed_words(config.hydra)]))
+    command = without_how(shlex.join([*TRAIN.split(), *typed_words(config.hydra)]))
     verdict, notes = write.judge(claim, str(name), roots, folder, command)
     print(f"{verdict.outcome}: {claim.judged.statement.rstrip('.')} ({write.told(claim, verdict)})")
     if notes:

@@ -12,6 +12,7 @@ from posenc.checks import ConfigError
 from posenc.report.numbers.compare import compare
 from posenc.report.reading import ledger
 from posenc.report.reading.read import read
+from posenc.report.reading.saved import TABLE_COLUMNS
 from posenc.runs.identity import config_hash
 from tests.conftest import ROOT, Launch
 from tests.report.conftest import Make
@@ -108,6 +109,9 @@ def test_a_command_says_why_it_adds_nothing(
         "come to its end counts."
     )
     assert not book.exists()
+    (tmp_path / "empty.csv").write_text(",".join(TABLE_COLUMNS) + "\n")
+    with pytest.raises(ConfigError, match=r"nothing can be added to .*: no run is there\."):
+        ledger.show("add", [tmp_path / "empty.csv"], book)
     ledger.show("add", [sweep / "pattern"], book)
     ledger.show("add", [sweep / "pattern"], book)
     assert capsys.readouterr().out.endswith(f"nothing to add: the ledger has all 13 runs\n{book}: 13 runs\n")

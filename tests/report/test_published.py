@@ -232,6 +232,9 @@ def test_a_claim_of_ones_own_folder_is_listed_and_found(
     assert "claim=my_own compares its arms rope" in errors
     with pytest.raises(ConfigError, match="has no folder `claim`"):
         registry.show(config_dir=tmp_path / "claim")
+    (tmp_path / "claim" / "worse.yaml").write_text(text.replace("smallest_effect: ", "smallest_effect: -"))
+    with pytest.raises(ConfigError, match=r"worse\.yaml: .*smallest_effect must be a number > 0"):
+        registry.show(config_dir=tmp_path)
 
 
 def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch, tmp_path: Path) -> None:

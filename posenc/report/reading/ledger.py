@@ -228,7 +228,7 @@ def show(action: str, runs: Sequence[Path], ledger: Path) -> None:
         for note in change.notes:
             reasons.setdefault(note.text.removeprefix("not added: ").removesuffix("."), []).append(note.folder)
         told = [f"{listing(folders, 2)}: {why}" for why, folders in reasons.items()]
-        raise ConfigError(f"nothing can be added to {ledger}: {'; '.join(told)}.")
+        raise ConfigError(f"nothing can be added to {ledger}: {'; '.join(told) or 'no run is there'}.")
     for line in _told(change, ledger):
         print(line)
 
