@@ -136,7 +136,7 @@ def test_the_longest_length_is_asked_for_too(run: Make, root: Path) -> None:
             run(arm, seed, {32: 0.9 if arm == "rope" else 0.5, 64: far + random.Random(f"{arm}{seed}").gauss(0, 0.045)})
     comparison = compare([root], None, 0.01)
     assert comparison.first.kind == "winner"
-    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `-m seed='range(")
+    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `seed='range(")
     for seed in range(12, 24):  # an order that no arm is good at is not worth a run
         for arm in ("none", "fire"):
             run(arm, seed, {32: 0.9 if arm == "none" else 0.5, 64: random.Random(f"{arm}{seed}").gauss(0, 0.02)})

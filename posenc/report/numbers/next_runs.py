@@ -98,8 +98,7 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[st
     words = f"seed='range({f'{seeds.start},' if seeds.start else ''}{seeds.stop})'"
     cost = f" ({cost}, one run after another)" if (cost := _cost(runs, seeds)) else ""
     if not command:
-        single = any(not item.run.saved and plain_text(str(item.run.sweep)) not in commands for item in mine)
-        return Advice(" ".join([*said, "give"]), "-m " * single + words, f" in the command of these runs{cost}.")
+        return Advice(" ".join([*said, "give"]), words, f" in the command of these runs{cost}.")
     return Advice(" ".join([*said, "run"]), f"{command} {words}", f"{cost}.")
 
 
