@@ -133,6 +133,20 @@ def test_a_lost_config_is_said_and_joins_its_only_arm(run: Make, root: Path) -> 
     assert "config.yaml is missing; it is counted as rope" in comparison.notes[0].text
 
 
+def test_a_run_that_failed_before_its_config_was_recorded_refuses_no_other(run: Make, root: Path) -> None:
+    for arm, skill in (("none", 0.1), ("rope", 0.9)):
+        for seed in range(3):
+            run(arm, seed, skill + 0.01 * seed, name="optimizer.lr=0.003")
+            folder = run(arm, seed, name="optimizer.lr=fast", error="lr is no number", config_hash=f"{arm}{seed}")
+            (folder / ".hydra" / "config.yaml").unlink()
+    comparison = compare([root], None, 0.01)
+    assert comparison.first.text.startswith("On pattern, rope has the highest skill at length 32, 0.910 ")
+    assert {one.status for one in comparison.lost} == {"failed"}
+    assert {one.why for one in comparison.lost} == {
+        "refused: it failed before its config was recorded (lr is no number)"
+    }
+
+
 def test_a_lost_config_among_several_arms_is_refused(run: Make, root: Path) -> None:
     for layers in (2, 4):
         run("rope", 0, 0.5, name=str(layers), config={"model.num_layers": layers})

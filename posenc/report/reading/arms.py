@@ -215,9 +215,13 @@ def _members(
         extra = ", ".join(filter(None, [setting, names[run]]))
         arm, why = short(_join(encoding, extra)), ""
         rivals = [other for other in seeds[run.seed] if names[other] == names[run] and other.status != UNFINISHED]
+        rivals = [other for other in rivals if other.config is not None or other.status != "failed"] or rivals
+        identities = {other.identity for other in rivals}
         if run.status == UNFINISHED:
             pass
-        elif len({other.identity for other in rivals}) > 1:
+        elif run not in rivals and run.identity not in identities:  # it may have another value of what a sweep varies
+            why = f"refused: it failed before its config was recorded{f' ({run.error})' if run.error else ''}"
+        elif len(identities) > 1:
             why = "the same arm and seed with different configs, which nothing in the folders tells apart"
             if run is rivals[0]:
                 named = ", ".join(other.name for other in rivals)
