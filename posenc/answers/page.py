@@ -90,7 +90,7 @@ def _take(said: Answer, place: Place) -> str:
     if len(kept) == len(rows):
         return f"all {len(rows)}"
     open_ = [row.encoding for row in rows if row.kind == UNDECIDED]
-    undecided = f"undecided between {listing(open_, 3)}" if open_ else "none"
+    undecided = f"none yet (undecided between {listing(open_, 3)})" if open_ else "none"
     return listing(kept, 9) if kept else undecided
 
 
