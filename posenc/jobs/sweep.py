@@ -20,10 +20,10 @@ from posenc.checks import ConfigError
 from posenc.config import launching
 from posenc.config.effect import typed_words
 from posenc.config.mistakes import BROKEN_OFF, MISTAKE
-from posenc.jobs import check, summary
+from posenc.jobs import summary
 from posenc.jobs.compose import read_once
 from posenc.jobs.job import reason
-from posenc.jobs.plan import finished_before, jobs_of, opening, progress
+from posenc.jobs.plan import check_values, composed, finished_before, jobs_of, opening, progress, to_be_run
 from posenc.runs.files import EVENTS
 from posenc.runs.folder import refuse_links
 from posenc.runs.result import RESULT
@@ -70,7 +70,7 @@ class SweepSummary(Callback):
                 check_claim(config, jobs or ())
                 finished = finished_before(config, jobs or ())
                 if jobs is not None and finished < len(jobs):
-                    check.check_values(config, jobs)
+                    check_values(config, jobs)
         except (ConfigError, OmegaConfBaseException) as error:
             print(f"error: {reason(error)}", file=sys.stderr)
             sys.exit(MISTAKE)  # Hydra would turn the error into a warning and go on
@@ -206,8 +206,8 @@ def check_claim(config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
     from posenc.published import sweep  # Lightning, which other sweeps import only in their first run
 
     claim = sweep.claim_of(config)
-    for made in check.composed(config, jobs):
-        claim.check_arm(config.hydra.runtime.choices.claim, check.to_be_run(made))
+    for made in composed(config, jobs):
+        claim.check_arm(config.hydra.runtime.choices.claim, to_be_run(made))
 
 
 def check_ledger(config: DictConfig) -> None:

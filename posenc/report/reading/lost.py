@@ -90,7 +90,7 @@ def _config_dir(record: Any) -> list[str]:
     """The option of the command that names the user's config folder."""
     try:
         sources = record["hydra"]["runtime"]["config_sources"]
-        return [f"--config-dir={each['path']}" for each in sources if each["provider"] == "command-line"]
+        return ["--config-dir={path}".format_map(each) for each in sources if each["provider"] == "command-line"]
     except (KeyError, TypeError):
         return []
 
