@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from posenc.checks import ConfigError
 from posenc.config import allowed
+from posenc.config.mistakes import first_cause
 from posenc.encodings.base import PositionalEncoding
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
@@ -54,9 +55,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
     except TypeError as error:  # from Hydra; a constructor's error is an InstantiationException
         raise ConfigError(f"{group}: {error}.") from error
     except InstantiationException as error:
-        cause = error.__cause__
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = first_cause(error)
         if isinstance(cause, ConfigError):
             raise cause from error
         if cause is not None and ran_out(cause):

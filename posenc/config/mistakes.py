@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -19,6 +19,14 @@ MISTAKE = 2
 """Exit status after a user's mistake."""
 BROKEN_OFF: list[Callable[[], object]] = []
 """Functions that report the finished jobs if an error of Hydra or of a launcher ends a sweep."""
+
+
+def first_cause(error: InstantiationException) -> BaseException | None:
+    """The error of the constructor that Hydra has called, behind Hydra's own errors; None if Hydra called none."""
+    cause = error.__cause__
+    while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    return cause
 
 
 @contextmanager

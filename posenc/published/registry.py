@@ -12,6 +12,7 @@ from posenc import checks, terminal
 from posenc.catalog.page import node_of, options
 from posenc.checks import ConfigError
 from posenc.config import CONFIGS
+from posenc.config.mistakes import first_cause
 from posenc.published.claim import PublishedClaim
 from posenc.published.write import PAGE, TABLE, VERDICT, told
 from posenc.runs import reading
@@ -45,10 +46,9 @@ def claim_of(file: Path) -> PublishedClaim:
     try:
         return instantiate(node.claim, _convert_="all")
     except InstantiationException as error:
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ConfigError(f"{file}: {str(cause).rstrip('.')}; docs/own_claim.md describes a claim.") from error
+        raise ConfigError(
+            f"{file}: {str(first_cause(error) or error).rstrip('.')}; docs/own_claim.md describes a claim."
+        ) from error
 
 
 def entries(results: Path = RESULTS, own: Path | None = None) -> Iterator[Entry]:

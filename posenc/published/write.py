@@ -15,7 +15,7 @@ from posenc.published.claim import PublishedClaim
 from posenc.report.reading.ledger import key
 from posenc.report.reading.read import Run
 from posenc.report.reading.saved import read_all
-from posenc.report.words import fixed
+from posenc.report.words import count, fixed
 from posenc.runs.folder import FINISHED
 from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.claims import INCONCLUSIVE, INVALID, Side, Verdict
@@ -116,7 +116,7 @@ def told(claim: PublishedClaim, verdict: Verdict) -> str:
     note = f"; {verdict.note}" if verdict.note and verdict.outcome in (INVALID, INCONCLUSIVE) else ""
     against = claim.judged.against
     level = "" if isinstance(against, Side) else f" from the level {against:g}"
-    return f"difference {fixed(verdict.estimate)}{ends}{level}, {verdict.seeds} seed{'s' * (verdict.seeds != 1)}{note}"
+    return f"difference {fixed(verdict.estimate)}{ends}{level}, {count(verdict.seeds, 'seed')}{note}"
 
 
 def page(

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 from posenc.checks import ConfigError
 from posenc.published import registry
 from posenc.published.claim import PublishedClaim, outcomes
-from posenc.published.write import draw, judge, page, told
+from posenc.published.write import draw, judge, told
 from posenc.report import write
 from posenc.report.reading.ledger import add
 from posenc.statistics.claims import (
@@ -26,7 +25,7 @@ from posenc.statistics.claims import (
     Side,
 )
 from posenc.statistics.measurements import Measurements
-from tests.conftest import CONFIGS, ROOT, Launch
+from tests.conftest import CONFIGS, Launch
 from tests.report.conftest import Make
 
 FILES = sorted((CONFIGS / "claim").glob("*.yaml"))
@@ -190,53 +189,6 @@ def test_a_run_of_two_arms_is_refused(run: Make, root: Path) -> None:
         both.measured(read_runs(root))
 
 
-@pytest.mark.slow
-def test_the_registry_recomputes_verdicts(
-    run: Make, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name = "repeats_need_position"
-    claim = registry.claim_of(CONFIGS / "claim" / f"{name}.yaml")
-    for seed in range(10):
-        run("rope", seed, {20: 0.9, 40: 0.5}, dataset="copy_repeats")
-        run("none", seed, {20: 0.3 + 0.01 * seed, 40: 0.1}, dataset="copy_repeats")
-    (tmp_path / "out" / name).mkdir(parents=True)
-    judge(claim, name, [root], tmp_path / "out" / name, f"python train.py claim={name}")
-    found = [one for one in registry.entries(tmp_path / "out") if one.name == name]
-    assert found[0].verdict is not None
-    assert found[0].verdict.outcome == REPRODUCED
-    assert f"[{claim.judged.statement}]({name}/claim.md). `{name}`" in registry.page(found)
-    registry.show(about="nape")
-    assert "nape_copies_far" in capsys.readouterr().out
-    registry.show(about="offset_indexing")  # the data set of all arms
-    assert "pope_reads_offsets" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="claims: --about=750 is not one of") as refused:
-        registry.show(about="750")  # a value of another key
-    offered = str(refused.value).partition("one of ")[2].split(". ")[0].rstrip(".").split(", ")
-    names = {file.stem for group in registry.ABOUT for file in (CONFIGS / group).glob("*.yaml")}
-    assert {word for name in offered for word in name.split("-")} <= names
-
-
-def test_a_claim_of_ones_own_folder_is_listed_and_found(
-    command: Launch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "claim").mkdir()
-    text = (CONFIGS / "claim" / "parity_does_not_generalise.yaml").read_text()
-    (tmp_path / "claim" / "my_own.yaml").write_text(text)
-    registry.show(about="parity", config_dir=tmp_path)
-    listed = capfd.readouterr().out
-    assert re.search("my_own +not judged", listed)
-    assert "parity_does_not_generalise" in listed
-    words = f"--config-dir={tmp_path}", "claim=my_own", "profile=smoke", f"hydra.sweep.dir={tmp_path / 's'}"
-    status, errors = command(*words, "encoding=t5")
-    assert status == 2
-    assert "claim=my_own compares its arms rope" in errors
-    with pytest.raises(ConfigError, match="has no folder `claim`"):
-        registry.show(config_dir=tmp_path / "claim")
-    (tmp_path / "claim" / "worse.yaml").write_text(text.replace("smallest_effect: ", "smallest_effect: -"))
-    with pytest.raises(ConfigError, match=r"worse\.yaml: .*smallest_effect must be a number > 0"):
-        registry.show(config_dir=tmp_path)
-
-
 def test_a_ledger_that_is_not_there_is_one_error_before_any_run(command: Launch, tmp_path: Path) -> None:
     words = "claim=parity_does_not_generalise", "profile=smoke", "ledger=mine.csv", f"hydra.sweep.dir={tmp_path / 's'}"
     status, errors = command(*words)
@@ -315,28 +267,3 @@ def test_a_command_trains_and_judges(command: Launch, tmp_path: Path) -> None:
     again = json.loads((tmp_path / "again" / "verdict.json").read_text())
     assert again["command"] == verdict["command"] == " ".join(["python train.py", *words])
     assert [again[key] for key in ("seeds", "estimate")] == [3, pytest.approx(verdict["estimate"], abs=1e-6)]
-
-
-@pytest.mark.slow
-def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
-    registry.show(markdown=True)
-    assert (ROOT / "docs" / "claims" / "README.md").read_text() == capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_readme_has_the_tally() -> None:
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    found = [*registry.entries()]
-    assert f"**{len(found)} published claims**" in readme
-    assert registry.tally(found) in readme
-
-
-@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "claims").glob("*/")), ids=lambda folder: folder.name)
-def test_a_committed_page_and_verdict_follow_from_the_table(folder: Path) -> None:
-    claim = registry.claim_of(CONFIGS / "claim" / f"{folder.name}.yaml")
-    found = Measurements.read((folder / "claim.csv").read_text())
-    record = json.loads((folder / "verdict.json").read_text())
-    verdict = claim.verdict(found)
-    for name, value in asdict(verdict).items():  # a table has six digits
-        assert record[name] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value), name
-    assert (folder / "claim.md").read_text() == page(claim, verdict, found, record["notes"], record)

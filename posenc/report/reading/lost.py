@@ -90,6 +90,7 @@ def _config_dir(record: Any) -> list[str]:
     """The option of the command that names the user's config folder."""
     try:
         sources = record["hydra"]["runtime"]["config_sources"]
+        # an f-string would name the key, which is also the name of an encoding
         return ["--config-dir={path}".format_map(each) for each in sources if each["provider"] == "command-line"]
     except (KeyError, TypeError):
         return []
