@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.utils import to_absolute_path
 from omegaconf import OmegaConf
 
+from posenc.checks import ConfigError
 from posenc.config import mixtures  # noqa: F401  registers what Hydra finds mixtures by
 from posenc.config.mistakes import BROKEN_OFF, mistakes
 from posenc.config.resume import with_recorded
@@ -181,10 +182,15 @@ def causal_only() -> str:
     return ",".join(name for name, file in options("encoding").items() if needs_causal(file))
 
 
-def best_rate(ledger: str, dataset: str, encoding: str, seed: int) -> float:
+def best_rate(ledger: str | None, dataset: str, encoding: str, seed: int) -> float:
     """The best learning rate among the runs of a ledger; see posenc/report/numbers/learning_rate.py."""
     from posenc.report.numbers import learning_rate  # imports pandas, which few commands need
 
+    if ledger is None:
+        raise ConfigError(
+            "ledger=null has no runs that choose the learning rate; write ledger=docs/answers/runs.csv, or "
+            "optimizer.lr=3e-3."
+        )
     return learning_rate.best_rate(Path(to_absolute_path(ledger)), dataset, encoding, seed)
 
 

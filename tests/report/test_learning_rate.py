@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from posenc.checks import ConfigError
+from posenc.jobs import launch
 from posenc.report.numbers.learning_rate import best_rate
 from posenc.report.reading import ledger
 from tests.commands import TRAIN, python
@@ -52,3 +53,8 @@ def test_a_sweep_without_its_rates_says_what_to_run(tmp_path: Path) -> None:
     done = python(TRAIN, *words, f"ledger={tmp_path / 'runs.csv'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.returncode == 2
     assert f"error: the ledger {tmp_path / 'runs.csv'} cannot be read" in done.stderr
+
+
+def test_a_rate_without_a_ledger_names_both_ways_out() -> None:
+    with pytest.raises(ConfigError, match=r"write ledger=docs/answers/runs.csv, or optimizer.lr=3e-3"):
+        launch.best_rate(None, "pattern", "rope", 100)
