@@ -1,4 +1,4 @@
-"""The terminal: how a table looks, and output that never decides whether work is done, unless printing is the work."""
+"""The terminal: how tables and counts look, and output that never decides whether work is done, unless printing is."""
 
 import errno
 import io
@@ -133,6 +133,11 @@ def show(table: "Table") -> None:
         say(f"[italic]{table.title}[/]", markup=True)
         table.title = None
     console.print(table)
+
+
+def count(n: int, noun: str) -> str:
+    """1 run, 2 runs."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def say(text: str, markup: bool = False) -> None:

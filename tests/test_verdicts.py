@@ -1,6 +1,7 @@
 """One verdict for all experiments: every outcome on simulated data, and the rule case by case."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,8 @@ def test_a_figure_of_a_study_states_the_outcome_first_with_what_was_measured() -
     assert finding([]) == ""
     assert finding([verdict(CONTRADICTED, 0.39, 0.39)]).endswith("(difference exactly 0.39; 12 seeds)")
     assert finding([verdict(CONTRADICTED, None, None)]).endswith("(difference 0.39; 12 seeds)")
+    for seeds, said in ((1, "1 seed"), (1200, "1,200 seeds")):
+        assert finding([replace(verdict(CONTRADICTED), seeds=seeds)]).endswith(f"; {said})")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -4,7 +4,8 @@ import torch
 
 from posenc.analysis.encoding import Shape
 from posenc.analysis.measure import Analysis
-from posenc.report.words import count, fixed
+from posenc.report.words import fixed
+from posenc.terminal import count
 
 
 def findings(analysis: Analysis) -> dict[str, str]:

@@ -11,8 +11,9 @@ from posenc import statistics
 from posenc.checks import ConfigError
 from posenc.report.reading import ledger
 from posenc.report.reading.read import Run
-from posenc.report.words import count, listing
+from posenc.report.words import listing
 from posenc.statistics import Interval
+from posenc.terminal import count
 
 CHOOSING_SEED = 100
 """Runs with this seed are used only to choose the learning rates (docs/answers/design.md)."""

@@ -13,8 +13,8 @@ from posenc.catalog.page import node_of
 from posenc.config import CONFIGS
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
-from posenc.report.words import count, fixed, listing, span
-from posenc.terminal import TRAIN
+from posenc.report.words import fixed, listing, span
+from posenc.terminal import TRAIN, count
 
 PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}

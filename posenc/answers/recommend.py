@@ -14,8 +14,8 @@ from posenc.answers.cells import Cell, of, seeds, sorted_out
 from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing, learned, standings
 from posenc.checks import ConfigError, nearest
 from posenc.config import CONFIGS
-from posenc.report.words import count, fixed, listing, span
-from posenc.terminal import TRAIN
+from posenc.report.words import fixed, listing, span
+from posenc.terminal import TRAIN, count
 
 ASKS: dict[str, dict[str, str]] = tomllib.loads(files("posenc.answers").joinpath("asks.toml").read_text("utf-8"))
 """{need: {dataset, says}}."""

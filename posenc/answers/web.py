@@ -13,8 +13,8 @@ from posenc.answers.recommend import DELTA, Answer
 from posenc.figures.style import DARK, look, pictures, styles
 from posenc.figures.vectors import inline
 from posenc.report.pages import page as report_page
-from posenc.report.words import NONE, count, fixed
-from posenc.terminal import TRAIN
+from posenc.report.words import NONE, fixed
+from posenc.terminal import TRAIN, count
 
 PAGE = "index.html"
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from pathlib import Path
 from posenc.answers import page, web
 from posenc.answers.cells import cells
 from posenc.checks import ConfigError
-from posenc.report.words import count
 from posenc.runs.writing import write_picture, write_text
+from posenc.terminal import count
 
 
 def write(ledger: Path, folder: Path) -> None:

@@ -19,11 +19,11 @@ from rich.console import Console
 from posenc.checks import ConfigError
 from posenc.jobs import outcome, summary
 from posenc.jobs.launch import folder_name
-from posenc.report.words import count
 from posenc.runs.folder import lock_folder, read_result
 from posenc.runs.processes import thread_limit, threads_of
 from posenc.runs.result import CONFIG_FILE, RESULT, write_positions
 from posenc.runs.writing import write_text
+from posenc.terminal import count
 from posenc.trained.change import LENGTHS, each_evaluation
 from posenc.trained.evaluate import Evaluation, build, test
 from posenc.trained.load import record_of_run

@@ -14,6 +14,7 @@ from posenc.config.build import Parts
 from posenc.runs.processes import place
 from posenc.runs.result import chosen, title, write_result
 from posenc.runs.writing import write_picture
+from posenc.terminal import count
 from posenc.training import memory
 from posenc.training.divergence import lost, ran_out
 from posenc.training.evaluation.run_test import achievable
@@ -60,8 +61,7 @@ def opening(record: dict[str, Any], parts: Parts) -> str:
     first, last = parts.task.length
     lengths = f"length {last}" if first == last else f"lengths {first} to {last}"
     device = parts.trainer.strategy.root_device
-    threads = torch.get_num_threads()
-    where = f"{threads} {'thread' if threads == 1 else 'threads'}"
+    where = count(torch.get_num_threads(), "thread")
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     model = f"{'='.join(chosen(record))}, {_parameters(parts):,} parameters"

@@ -28,7 +28,7 @@ from posenc.runs.files import EVENTS
 from posenc.runs.folder import refuse_links
 from posenc.runs.result import RESULT
 from posenc.runs.sweep_journal import RUNNING, Journal, sweep_folder
-from posenc.terminal import say
+from posenc.terminal import count, say
 
 LEDGER_ROWS = "ledger.csv"
 """The file in the folder of a sweep with the runs that it took from its ledger."""
@@ -193,9 +193,8 @@ class SweepSummary(Callback):
             print(f"{skipped} of {len(ended)} runs were finished already, {trained}; force=true runs them again")
         lost = (plan["total"] or len(jobs)) - len(ended)
         if lost:
-            word = "job" if lost == 1 else "jobs"
             why = f"their processes died, or could not write to {root}"
-            print(f"{lost} {word} left no result: {why}. The same command runs the missing runs.")
+            print(f"{count(lost, 'job')} left no result: {why}. The same command runs the missing runs.")
         return not lost and all(job["state"] == "completed" for job in ended.values())
 
 

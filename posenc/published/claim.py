@@ -9,9 +9,9 @@ from typing import Any
 from posenc import checks
 from posenc.checks import ConfigError
 from posenc.report.reading.read import Run
-from posenc.report.words import count
 from posenc.statistics.claims import CONTRADICTED, NOT_REPRODUCED, REPRODUCED, Claim, Side, Verdict
 from posenc.statistics.measurements import Measurements
+from posenc.terminal import count
 
 NAMING = ("encoding", "dataset", "positions", "seed")
 """Keys of an arm that are names of options. Every other key is a value of the config."""

@@ -15,11 +15,12 @@ from posenc.published.claim import PublishedClaim
 from posenc.report.reading.ledger import key
 from posenc.report.reading.read import Run
 from posenc.report.reading.saved import read_all
-from posenc.report.words import count, fixed
+from posenc.report.words import fixed
 from posenc.runs.folder import FINISHED
 from posenc.runs.writing import write_picture, write_text
 from posenc.statistics.claims import INCONCLUSIVE, INVALID, Side, Verdict
 from posenc.statistics.measurements import Measurements
+from posenc.terminal import count
 
 TABLE, VERDICT, PAGE, FIGURE = "claim.csv", "verdict.json", "claim.md", "claim.png"
 HEIGHT = 2.6

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from posenc.statistics import Interval
+from posenc.terminal import count
 
 NONE = "–"
 
@@ -70,11 +71,6 @@ def listing(words: Sequence[str], most: int = 4) -> str:
 def tally(states: Mapping[str, int]) -> str:
     """1 diverged and 2 failed."""
     return listing([f"{number} {state}" for state, number in sorted(states.items())], len(states))
-
-
-def count(n: int, noun: str) -> str:
-    """1 run, 2 runs."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from posenc.checks import ConfigError, positive
+from posenc.terminal import count
 
 SEEDS_FOR_INTERVAL = 3
 """With fewer seeds no function of this package gives an interval, because two values can be close by chance."""
@@ -22,7 +23,7 @@ def label(n: int) -> str:
     positive("label", minimum=0, n=n)
     if n >= SEEDS_FOR_VERDICT:
         return ""
-    return f"not for verdicts ({n} seed{'s' * (n != 1)}{', no interval' * (n < SEEDS_FOR_INTERVAL)})"
+    return f"not for verdicts ({count(n, 'seed')}{', no interval' * (n < SEEDS_FOR_INTERVAL)})"
 
 
 def sample(owner: str, name: str, values: ArrayLike) -> Float[np.ndarray, " n"]:

@@ -15,7 +15,8 @@ from posenc.report.numbers.facets import Facet, clipped
 from posenc.report.numbers.judge import SHARE, Judgement, Pair
 from posenc.report.numbers.meetings import Key, Meeting
 from posenc.report.numbers.next_runs import Advice, Open, still_open
-from posenc.report.words import bounds, count, estimate, fixed, listing, probability, share, tally
+from posenc.report.words import bounds, estimate, fixed, listing, probability, share, tally
+from posenc.terminal import count
 
 MANY = 40
 """A number larger than the number of arms, so that a list shows all names."""

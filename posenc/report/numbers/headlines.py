@@ -9,8 +9,9 @@ from posenc.report.numbers.differences import Contrast
 from posenc.report.numbers.facets import LOWER, Facet, Values, clipped
 from posenc.report.numbers.finding import Finding
 from posenc.report.numbers.series import Line
-from posenc.report.words import count, estimate, fixed, listing
+from posenc.report.words import estimate, fixed, listing
 from posenc.statistics import mean_interval
+from posenc.terminal import count
 
 MAX_NAMED = 3
 Lines = Sequence[tuple[Facet, Sequence[Line]]]

@@ -7,7 +7,8 @@ from statistics import fmean
 
 from posenc.report.numbers.facets import LOST, Facet, Measured, Values
 from posenc.report.numbers.judge import Judgement, Pair, Test
-from posenc.report.words import count, listing, tally
+from posenc.report.words import listing, tally
+from posenc.terminal import count
 
 BUDGET = {
     "steps": "trainer.max_steps", "batch size": "data.batch_size", "training sequences": "data.train_size",

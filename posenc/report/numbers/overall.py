@@ -9,7 +9,8 @@ from posenc.report.numbers.finding import MANY, Finding, lead
 from posenc.report.numbers.judge import Judgement
 from posenc.report.numbers.meetings import Key
 from posenc.report.numbers.next_runs import Open, still_open
-from posenc.report.words import count, fixed, listing
+from posenc.report.words import fixed, listing
+from posenc.terminal import count
 
 
 def overall(found: Sequence[Finding], rows: Sequence[Across], judged: Judgement[Key]) -> Finding:

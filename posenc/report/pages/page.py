@@ -17,7 +17,7 @@ from posenc.report.numbers.compare import Comparison
 from posenc.report.pages import layout
 from posenc.report.pages.plots import Plot
 from posenc.report.pages.tex import SPECIAL
-from posenc.report.words import count
+from posenc.terminal import count
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

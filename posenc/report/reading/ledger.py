@@ -19,12 +19,13 @@ from posenc.checks import ConfigError
 from posenc.report.reading import saved
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import Note, Run
-from posenc.report.words import count, listing
+from posenc.report.words import listing
 from posenc.runs.folder import FINISHED
 from posenc.runs.identity import HOW, config_hash, settings
 from posenc.runs.lock import locked
 from posenc.runs.result import SCHEMA
 from posenc.runs.writing import write_text
+from posenc.terminal import count
 
 Key = tuple[str, str | None, str | None]
 ONCE = ("error", "command", *saved.COSTS, *saved.BEYOND, "learning_rate", "step_90")

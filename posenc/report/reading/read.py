@@ -11,11 +11,10 @@ from typing import Any
 
 from posenc.checks import ConfigError
 from posenc.report.reading.paths import from_path, sweep_of
-from posenc.report.words import count
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import CONFIG_FILE, MAX_SCORE, RESULT, STATUSES, chosen, other_layout
-from posenc.terminal import TRAIN
+from posenc.terminal import TRAIN, count
 
 BELIEVED_LENGTH = 10**9
 """Upper limit of a length in tokens; a larger number comes from a damaged file."""

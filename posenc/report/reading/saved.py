@@ -18,11 +18,11 @@ import pandas as pd
 from posenc.checks import ConfigError
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED, Note, Run, read
-from posenc.report.words import count
 from posenc.runs import reading
 from posenc.runs.identity import settings
 from posenc.runs.reading import plain_text, short
 from posenc.runs.result import STATUSES
+from posenc.terminal import count
 
 TABLE_COLUMNS = [
     "folder", "sweep", "dataset", "positions", "encoding", "arm", "seed", "status", "counted", "config_hash",

@@ -43,7 +43,7 @@ from posenc.statistics.claims import CONTRADICTED, DIRECTION_ONLY, REPRODUCED, V
 from posenc.statistics.measurements import Measurements, is_row
 from posenc.studies.method.base import Study
 from posenc.studies.method.workers import Ledger, Workers, one_thread
-from posenc.terminal import TRAIN
+from posenc.terminal import TRAIN, count
 
 ANSWERS = "answers.jsonl"
 OUTCOME_COLOURS = {REPRODUCED: "green", DIRECTION_ONLY: "yellow", CONTRADICTED: "red"}
@@ -96,7 +96,7 @@ def conduct(config: DictConfig, folder: Path) -> None:
         write_text(folder / STUDY, json.dumps(record, indent=2) + "\n")
         (folder / ANSWERS).unlink()  # study.csv has these answers
     console = _show(study, found, judged)
-    cost = f"{study.seeds} seed{'s' * (study.seeds > 1)} in {seconds:.1f} s, {processor:.1f} s of processor time"
+    cost = f"{count(study.seeds, 'seed')} in {seconds:.1f} s, {processor:.1f} s of processor time"
     console.print(f"{cost} · {folder}/figure.png", soft_wrap=True, highlight=False)
 
 
@@ -146,7 +146,7 @@ def finding(judged: Sequence[Verdict]) -> str:
     first = judged[0]
     measured = ""
     if first.estimate is not None:
-        seeds = f"{first.seeds} seed{'s' * (first.seeds != 1)}"
+        seeds = count(first.seeds, "seed")
         if first.low is None or first.high is None:
             measured = f" (difference {first.estimate:.3g}; {seeds})"
         elif first.low == first.high:
