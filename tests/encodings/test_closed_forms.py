@@ -1,6 +1,7 @@
 """Encodings of position alone against their papers' formulas in numpy, pair by pair; t = n − m, key minus query.
 
-What enters at the embeddings is in `test_closed_forms_input`, what reads tokens in `test_closed_forms_content`.
+What enters at the embeddings is in `test_closed_forms_input`, what reads tokens in `test_closed_forms_content`, what
+turns queries and keys in `test_closed_forms_rope` and `test_closed_forms_rotary`.
 """
 
 import math

@@ -14,7 +14,7 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 from tests.encodings.proofs import FORMULA, proves
 from tests.encodings.test_closed_forms import Layer, all_cases, cases, linear
-from tests.encodings.test_closed_forms_content import steady, turned
+from tests.encodings.test_closed_forms_rope import steady, turned
 
 THETA = 10000.0 ** (-2 * np.arange(8) / 16)
 
