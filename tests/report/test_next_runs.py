@@ -2,6 +2,7 @@
 
 import html
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def test_three_seeds_ask_for_ten_and_ten_decide(run: Make, root: Path) -> None:
     comparison = compare([root], None, 0.01)
     command = f"{TRAIN} -m encoding=none,rope trainer.max_steps=1000 seed='range(10)'"
     assert said(comparison) == (
-        f"To decide how rope compares with none at length 32 and at length 64, run `{command}` "
-        "(about 154 seconds, one run after another)."  # 2 encodings × 7 seeds × 11 s
+        "Run seeds 0 to 9 now, because 10 seeds would probably decide how rope compares with none at length 32 and at "
+        f"length 64: `{command}` "  # 2 encodings × 7 seeds × 11 s
+        "(finished runs are skipped; the others take about 154 seconds, one run after another)."
     )
     assert str(comparison.first).endswith(said(comparison))
     fill(run, range(3, 10), none=0.1, rope=0.9)
@@ -60,19 +62,19 @@ def test_the_command_finds_the_folder_and_the_configs_of_its_sweep(run: Make, ro
     begin(root, *words, typed=["hydra.sweep.dir=mine"], runtime={"config_sources": sources})
     fill(run, range(3), none=0.1, rope=0.9)
     command = f"{TRAIN} -m '--config-dir=/my own' encoding=none,rope hydra.sweep.dir=mine seed='range(10)'"
-    assert f"run `{command}`" in said(compare([root], None, 0.01))
+    assert f": `{command}`" in said(compare([root], None, 0.01))
 
 
 def test_the_last_command_in_a_folder_may_make_fewer_arms(run: Make, root: Path) -> None:
     begin(root, "encoding=t5", "seed=0,1,2")
     fill(run, range(3), none=0.1, rope=0.9, t5=0.5)
-    assert f"run `{TRAIN} -m encoding=none,rope,t5 seed='range(10)'`" in said(compare([root], None, 0.01))
+    assert f": `{TRAIN} -m encoding=none,rope,t5 seed='range(10)'`" in said(compare([root], None, 0.01))
     for seed in range(3):  # of a command without dataset=, which makes pattern
         for arm in ("none", "rope", "t5"):
             run(arm, seed, 0.3 if arm == "none" else 0.4, dataset="sorting")
     advised = said(compare([root], None, 0.01))
     assert "how rope compares with t5 across 2 datasets" in advised
-    assert f"run `{TRAIN} -m dataset=pattern,sorting encoding=rope,t5 seed='range(10)'`" in advised
+    assert f": `{TRAIN} -m dataset=pattern,sorting encoding=rope,t5 seed='range(10)'`" in advised
 
 
 def test_a_search_is_not_asked_for_seeds_which_would_be_trials(run: Make, root: Path) -> None:
@@ -88,7 +90,10 @@ def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> 
     fill(run, range(3), none=0.1, rope=0.9)
     page, finding = write([root])
     assert finding.advice is not None
-    assert f"{finding.advice.before} `{finding.advice.command}` (about" in (root / SUMMARY).read_text()
+    assert (
+        f"{finding.advice.before} `{finding.advice.command}` (finished runs are skipped;"
+        in (root / SUMMARY).read_text()
+    )
     shown = f"{finding.advice.before} <code>{finding.advice.command}</code>{finding.advice.after}</p>"
     assert shown in html.unescape(page.read_text())
 
@@ -121,6 +126,30 @@ def test_a_command_never_lists_forty_encodings(run: Make, root: Path) -> None:
     assert duration(40 * 9 * 11) in first.advice.after
 
 
+def test_the_seeds_to_run_now_come_before_those_that_would_decide_more(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope,t5", "seed=0,1,2")
+    for seed, gap in enumerate((0.09, 0.0, 0.04)):
+        for arm, skill in (("none", 0.1), ("rope", 0.9 + gap), ("t5", 0.9)):
+            run(arm, seed, {32: skill})
+    text = said(compare([root], None, 0.01))
+    found = re.fullmatch(
+        r"Run seeds 0 to 9 now, because 10 seeds would probably decide how rope compares with none at length 32: `.*`"
+        r" \(.*\)\. About (\d+) seeds would decide how rope compares with t5 at length 32\. That number is rough, "
+        r"because it comes from 3 seeds; the report of 10 seeds has a better one\.",
+        text,
+    )
+    assert found is not None, text
+    assert int(found[1]) > 10
+
+
+def test_one_seed_that_is_missing_is_named(run: Make, root: Path) -> None:
+    begin(root, "encoding=none,rope")
+    fill(run, range(1, 10), none=0.1, rope=0.9)
+    run("rope", 0, {32: 0.9, 64: 0.45})
+    text = said(compare([root], None, 0.01))
+    assert text.startswith(f"Run seed 0 now, because a verdict needs 10 seeds: `{TRAIN} -m encoding=none,rope seed=")
+
+
 def test_what_no_number_of_seeds_decides_is_said(run: Make, root: Path) -> None:
     for seed in range(12):
         for arm, sign in (("rope", 1), ("t5", -1)):
@@ -136,7 +165,12 @@ def test_the_longest_length_is_asked_for_too(run: Make, root: Path) -> None:
             run(arm, seed, {32: 0.9 if arm == "rope" else 0.5, 64: far + random.Random(f"{arm}{seed}").gauss(0, 0.045)})
     comparison = compare([root], None, 0.01)
     assert comparison.first.kind == "winner"
-    assert said(comparison).startswith("To decide how rope compares with t5 at length 64, give `seed='range(")
+    asked = (
+        r"Run seeds 0 to (\d+) now, because (\d+) seeds would probably decide how rope compares with t5 at length 64: "
+    )
+    found = re.match(asked + r"give `seed='range\((\d+)\)'` in the command of these runs", said(comparison))
+    assert found is not None
+    assert int(found[1]) + 1 == int(found[2]) == int(found[3]) > 12
     for seed in range(12, 24):  # an order that no arm is good at is not worth a run
         for arm in ("none", "fire"):
             run(arm, seed, {32: 0.9 if arm == "none" else 0.5, 64: random.Random(f"{arm}{seed}").gauss(0, 0.02)})
@@ -147,7 +181,7 @@ def test_the_longest_length_is_asked_for_too(run: Make, root: Path) -> None:
 def test_seeds_go_on_from_those_that_are_there(run: Make, root: Path) -> None:
     begin(root, "encoding=none,rope", "seed=100,101")
     fill(run, range(100, 102), none=0.1, rope=0.9)
-    assert said(compare([root], None, 0.01)).startswith("For a verdict, run")
+    assert said(compare([root], None, 0.01)).startswith("Run seeds 100 to 109 now, because a verdict needs 10 ")
     assert "seed='range(100,110)'" in said(compare([root], None, 0.01))
 
 
@@ -156,7 +190,7 @@ def test_a_failed_run_costs_again_and_a_diverged_run_does_not(run: Make, root: P
     fill(run, range(4), none=0.1, rope=0.9)
     run("rope", 4, status="diverged", error="nan")
     run("none", 4, status="failed", error="boom")
-    assert "(about 121 seconds" in said(compare([root], None, 0.01))  # 6 × none, 5 × rope
+    assert "the others take about 121 seconds" in said(compare([root], None, 0.01))  # 6 × none, 5 × rope
 
 
 def test_runs_of_two_sweeps_have_no_common_command(run: Make, root: Path) -> None:
@@ -165,7 +199,7 @@ def test_runs_of_two_sweeps_have_no_common_command(run: Make, root: Path) -> Non
         for seed in range(3):
             run(arm, seed, mean + 0.001 * seed, sweep=sweep, seconds=None, wall_seconds=None)
     text = said(compare([root], None, 0.01))
-    assert text.endswith("give `seed='range(10)'` in the command of these runs.")
+    assert text.endswith("give `seed='range(10)'` in the command of these runs (finished runs are skipped).")
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 second"), (179, "179 seconds"), (720, "12 minutes")])

@@ -4,6 +4,7 @@ How many seeds that needs is `Pair.needed`. The time is computed from the measur
 """
 
 import itertools
+import math
 import re
 import shlex
 from collections import defaultdict
@@ -18,7 +19,7 @@ from posenc.report.words import duration, listing
 from posenc.runs.folder import FINISHED
 from posenc.runs.reading import plain_text
 from posenc.statistics import SEEDS_FOR_VERDICT
-from posenc.terminal import TRAIN
+from posenc.terminal import TRAIN, count
 
 SWEEP = f"{TRAIN} -m "
 PLAIN = re.compile(r"[\w.:+-]+")
@@ -79,27 +80,41 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[st
     few = any(each.pair.difference.n < SEEDS_FOR_VERDICT for each in pairs)
     most = max((each.pair.needed or 0 for each in pairs), default=0)
     goal = SEEDS_FOR_VERDICT if few else most
-    unclear = [each for each in pairs if each.pair.kind == "undecided"]
-    said: list[str] = []
-    if never := [each for each in unclear if each.pair.needed is None]:
-        said.append(f"Even {MOST_SEEDS} further seeds would probably not decide {_clauses(never)}.")
-    if later := [each for each in unclear if (each.pair.needed or 0) > goal]:
-        said.append(f"About {most} seeds would decide {_clauses(later)}, as far as these seeds show.")
     asked = pairs if few else [each for each in pairs if each.pair.needed is not None]
+    further = _not_yet(pairs, goal)
     if not asked:
-        return Advice(" ".join(said)) if said else None
+        return Advice(" ".join(further)) if further else None
     arms = {arm for each in asked for arm in (each.open.best, each.arm)}
     facets = {facet for each in asked for facet in each.open.facets}
     mine = [item for item in placed if item.facet in facets and item.arm in arms and item.counted]
     seeds = _seeds(mine, goal)
     command, runs = _command(mine, placed, commands)
-    soon = [each for each in unclear if each.pair.needed is not None and each.pair.needed <= goal]
-    said.append(f"To decide {_clauses(soon)}," if soon else "For a verdict," if few else "")
+    soon = [each for each in pairs if each.pair.kind == "undecided" and (each.pair.needed or math.inf) <= goal]
+    why = f"{goal} seeds would probably decide {_clauses(soon)}" if soon else f"a verdict needs {goal} seeds"
+    named = f"seeds {seeds.start} to {seeds.stop - 1}" if len(seeds) > 1 else f"seed {seeds.start}"
+    now = f"Run {named} now, because {why}:"
     words = f"seed='range({f'{seeds.start},' if seeds.start else ''}{seeds.stop})'"
-    cost = f" ({cost}, one run after another)" if (cost := _cost(runs, seeds)) else ""
+    cost = f"; the others take {cost}, one run after another" if (cost := _cost(runs, seeds)) else ""
+    after = " ".join([f" (finished runs are skipped{cost}).", *further])
     if not command:
-        return Advice(" ".join([*said, "give"]), words, f" in the command of these runs{cost}.")
-    return Advice(" ".join([*said, "run"]), f"{command} {words}", f"{cost}.")
+        return Advice(f"{now} give", words, f" in the command of these runs{after}")
+    return Advice(now, f"{command} {words}", after)
+
+
+def _not_yet(pairs: Sequence[Against], goal: int) -> list[str]:
+    """Sentences about the comparisons that `goal` seeds would probably not decide."""
+    unclear = [each for each in pairs if each.pair.kind == "undecided"]
+    said: list[str] = []
+    if later := [each for each in unclear if (each.pair.needed or 0) > goal]:
+        most = max(each.pair.needed or 0 for each in later)
+        there = count(min(each.pair.difference.n for each in later), "seed")
+        said.append(
+            f"About {most} seeds would decide {_clauses(later)}. That number is rough, because it comes from {there}; "
+            f"the report of {goal} seeds has a better one."
+        )
+    if never := [each for each in unclear if each.pair.needed is None]:
+        said.append(f"Even {MOST_SEEDS} further seeds would probably not decide {_clauses(never)}.")
+    return said
 
 
 def _clauses(pairs: Sequence[Against]) -> str:
