@@ -82,7 +82,14 @@ def test_a_search_is_not_asked_for_seeds_which_would_be_trials(run: Make, root: 
         begin(root, "experiment=mine", sweeper={"_target_": f"hydra_plugins.{sweeper}"})
         if asked:
             fill(run, range(3), none=0.1, rope=0.9)
-        assert bool(said(compare([root], None, 0.01))) == asked
+        comparison = compare([root], None, 0.01)
+        assert bool(said(comparison)) == asked
+        (root / "sweep" / "multirun.yaml").unlink()  # a table is read where its folders are not
+        table = root / "table.csv"
+        for _ in range(2):
+            table.write_text(comparison.long.to_csv(index=False))
+            comparison = compare([table], None, 0.01)
+            assert bool(said(comparison)) == asked
 
 
 def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> None:

@@ -81,9 +81,8 @@ def compare(
     chosen, other = facets.choose_baseline(found, baseline)
     conclusions = conclude(found, chosen, delta)
     notes = [Note("baseline", other)] * bool(other) + notes + refusals + conclusions.notes
-    commands = lost.sweep_commands(placed)
-    searched = any(map(lost.is_search, {item.run.sweep for item in placed}))  # more seeds would be more trials
-    advice = None if searched else next_runs.advice(conclusions.first.open, placed, commands)
+    sweeps = lost.sweeps(placed)
+    advice = next_runs.advice(conclusions.first.open, placed, sweeps)
     first = replace(conclusions.first, advice=advice)
     colour_of = next((facet.encoding(arm) for facet in found for arm in facet.arms if arm == chosen), chosen)
     reference = "none" if any(item.completed and item.run.encoding == "none" for item in placed) else colour_of
@@ -102,9 +101,9 @@ def compare(
         lost=lost.lost(placed),
         learning=_learning(found, placed, notes),
         positions=positions,
-        long=saved.long_table(placed, commands),
+        long=saved.long_table(placed, sweeps),
         styles=styles(facets.in_front(found, colour_of)),
-        commands=commands,
+        commands={folder: sweep.command for folder, sweep in sweeps.items() if sweep.command},
         versions=lost.versions(placed),
     )
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from posenc.report.numbers.judge import MOST_SEEDS, Pair
 from posenc.report.reading.arms import Placed
+from posenc.report.reading.sweeps import NO_SWEEP, Sweep
 from posenc.report.words import duration, listing
 from posenc.runs.folder import FINISHED
 from posenc.runs.reading import plain_text
@@ -69,13 +70,15 @@ def still_open(facets: Sequence[tuple[str, str]], where: str, best: str, pairs: 
     return [Open(tuple(facets), where, best, rivals)] if rivals else []
 
 
-def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[str, str]) -> Advice | None:
-    """What to run next; None if everything is decided.
+def advice(found: Sequence[Open], placed: Sequence[Placed], sweeps: Mapping[str, Sweep]) -> Advice | None:
+    """What to run next; None if everything is decided, or if the runs are those of a search.
 
     With fewer seeds than a verdict needs, that many come first, because few seeds show their spread badly.
 
-    commands  {folder of a sweep: its command}
+    sweeps  {folder: sweep}
     """
+    if any(sweep.searched for sweep in sweeps.values()):
+        return None
     pairs = [Against(one, arm, pair) for one in found for arm, pair in one.rivals.items()]
     few = any(each.pair.difference.n < SEEDS_FOR_VERDICT for each in pairs)
     most = max((each.pair.needed or 0 for each in pairs), default=0)
@@ -88,7 +91,7 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], commands: Mapping[st
     facets = {facet for each in asked for facet in each.open.facets}
     mine = [item for item in placed if item.facet in facets and item.arm in arms and item.counted]
     seeds = _seeds(mine, goal)
-    command, runs = _command(mine, placed, commands)
+    command, runs = _command(mine, placed, sweeps)
     soon = [each for each in pairs if each.pair.kind == "undecided" and (each.pair.needed or math.inf) <= goal]
     why = f"{goal} seeds would probably decide {_clauses(soon)}" if soon else f"a verdict needs {goal} seeds"
     named = f"seeds {seeds.start} to {seeds.stop - 1}" if len(seeds) > 1 else f"seed {seeds.start}"
@@ -144,17 +147,17 @@ def _seeds(items: Sequence[Placed], needed: int) -> range:
 
 
 def _command(
-    mine: Sequence[Placed], placed: Sequence[Placed], commands: Mapping[str, str]
+    mine: Sequence[Placed], placed: Sequence[Placed], sweeps: Mapping[str, Sweep]
 ) -> tuple[str, Sequence[Placed]]:
     """(the command of the sweep without its seeds, only for what these runs need; the runs that it makes).
 
     The command is empty if the runs are of several sweeps, or of none.
     """
-    sweeps = {plain_text(str(item.run.sweep)) for item in mine}
-    command = commands.get(next(iter(sweeps)), "") if len(sweeps) == 1 else ""
+    folders = {plain_text(str(item.run.sweep)) for item in mine}
+    command = sweeps.get(next(iter(folders)), NO_SWEEP).command if len(folders) == 1 else ""
     if not command.startswith(SWEEP):
         return "", mine
-    beside = [item for item in placed if plain_text(str(item.run.sweep)) in sweeps]
+    beside = [item for item in placed if plain_text(str(item.run.sweep)) in folders]
     old = shlex.split(command.removeprefix(SWEEP))
     chosen, runs = _narrowed(mine, beside, {word.partition("=")[0]: word.partition("=")[2] for word in old})
     words = [shlex.quote(word) for word in old if word.partition("=")[0] not in {"seed", "force", *chosen}]

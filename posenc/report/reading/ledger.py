@@ -19,6 +19,7 @@ from posenc.checks import ConfigError
 from posenc.report.reading import saved
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import Note, Run
+from posenc.report.reading.sweeps import NO_SWEEP
 from posenc.report.words import listing
 from posenc.runs.folder import FINISHED
 from posenc.runs.identity import HOW, config_hash, settings
@@ -140,7 +141,7 @@ def text(runs: Sequence[Run]) -> str:
         result = run.result | {"config_hash": run.identity, "command": without_how(run.command)}
         own = {setting: value for setting, value in config.items() if setting not in shared}
         plain = replace(run, folder=Path(name), sweep=Path(), name=name, result=result, config=saved.nested(own))
-        plain.sweep_command = ""
+        plain.made_by = NO_SWEEP
         placed.append(Placed(plain, run.dataset, run.positions, run.encoding, "", counted=True))
     table = saved.long_table(placed, {})
     record = json.loads(str(table["record"].iloc[0]))

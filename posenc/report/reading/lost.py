@@ -1,21 +1,14 @@
-"""Runs that are missing or incomplete, and why; and the commands of the sweeps."""
+"""Runs that are missing or incomplete, and why; and the sweeps that made the runs."""
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED
-from posenc.runs.reading import plain_text, read_yaml
-from posenc.terminal import TRAIN
-
-HIDDEN = ("hydra.mode=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
-"""Overrides that posenc adds to a command, so that they are not shown."""
-FOLDER = "hydra.sweep.dir="
-"""Posenc adds this override too, before the user's words. Only the user's own is shown."""
+from posenc.report.reading.sweeps import NO_SWEEP, Sweep, read_sweep
+from posenc.runs.reading import plain_text
 
 
 @dataclass(frozen=True)
@@ -66,43 +59,16 @@ def _missing(placed: Sequence[Placed]) -> list[Lost]:
     return found
 
 
-def sweep_commands(placed: Sequence[Placed]) -> dict[str, str]:
-    """The command of each sweep, from its multirun.yaml."""
-    commands: dict[str, str] = {}
+def sweeps(placed: Sequence[Placed]) -> dict[str, Sweep]:
+    """{folder: sweep} of the sweeps that are recorded, in a table or in their folders."""
+    found: dict[str, Sweep] = {}
     for item in placed:
-        if item.run.sweep_command:
-            commands.setdefault(plain_text(str(item.run.sweep)), item.run.sweep_command)
-    for sweep in sorted({item.run.sweep for item in placed if not item.run.saved}):
-        try:
-            record = plain_text(read_yaml(sweep / "multirun.yaml"))
-            overrides = record["hydra"]["overrides"]
-            words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        own = [word for word in words if word.startswith(FOLDER)][1:]
-        kept = [word for word in words if not word.startswith((*HIDDEN, FOLDER))]
-        kept = [shlex.quote(word) for word in [*_config_dir(record), *kept, *own]]
-        commands[plain_text(str(sweep))] = " ".join([TRAIN, "-m", *kept])
-    return commands
-
-
-def _config_dir(record: Any) -> list[str]:
-    """The option of the command that names the user's config folder."""
-    try:
-        sources = record["hydra"]["runtime"]["config_sources"]
-        # an f-string would name the key, which is also the name of an encoding
-        return ["--config-dir={path}".format_map(each) for each in sources if each["provider"] == "command-line"]
-    except (KeyError, TypeError):
-        return []
-
-
-def is_search(sweep: Path) -> bool:
-    """Whether a sweeper such as Optuna has chosen the runs of a sweep."""
-    try:
-        sweeper = plain_text(read_yaml(sweep / "multirun.yaml"))["hydra"]["sweeper"]["_target_"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return not str(sweeper).endswith("BasicSweeper")
+        if item.run.made_by != NO_SWEEP:
+            found.setdefault(plain_text(str(item.run.sweep)), item.run.made_by)
+    for folder in sorted({item.run.sweep for item in placed if not item.run.saved}):
+        if (sweep := read_sweep(folder)) != NO_SWEEP:
+            found[plain_text(str(folder))] = sweep
+    return found
 
 
 def versions(placed: Sequence[Placed]) -> list[tuple[str, str, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from posenc.checks import ConfigError
 from posenc.report.reading.paths import from_path, sweep_of
+from posenc.report.reading.sweeps import NO_SWEEP, Sweep
 from posenc.runs.identity import config_hash, former_hashes, settings, shared_before
 from posenc.runs.reading import plain_text, read_json, read_yaml, short
 from posenc.runs.result import CONFIG_FILE, MAX_SCORE, RESULT, STATUSES, chosen, other_layout
@@ -56,8 +57,8 @@ class Run:
     """Whether it comes from a table of another report, without its folder."""
     words: list[str] = field(default_factory=list)
     """If the config is not known: the values that separate its arm from others of its encoding, as `key=value`."""
-    sweep_command: str = ""
-    """The command of its sweep, if it comes from a table."""
+    made_by: Sweep = NO_SWEEP
+    """Its sweep, if it comes from a table that records this sweep."""
     test: dict[int, dict[str, float]] = field(default_factory=dict)
     undefined: dict[int, str] = field(default_factory=dict)
     ceilings: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)

@@ -18,6 +18,7 @@ import pandas as pd
 from posenc.checks import ConfigError
 from posenc.report.reading.arms import Placed
 from posenc.report.reading.read import UNFINISHED, Note, Run, read
+from posenc.report.reading.sweeps import NO_SWEEP, Sweep
 from posenc.runs import reading
 from posenc.runs.identity import settings
 from posenc.runs.reading import plain_text, short
@@ -45,8 +46,8 @@ MAX_ROWS = 500_000
 """Upper limit of rows in a table; posenc's largest tables have some thousand."""
 
 
-def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.DataFrame:
-    """One row for each run and length; a run without a score has one row. `commands` has the sweeps' commands."""
+def long_table(placed: Iterable[Placed], sweeps: Mapping[str, Sweep]) -> pd.DataFrame:
+    """One row for each run and length; a run without a score has one row. `sweeps` is {folder: sweep}."""
     rows: list[dict[str, object]] = []
     told: set[str] = set()
     for item in placed:
@@ -61,7 +62,7 @@ def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.Data
         base |= dict(zip(("trained_shortest", "trained_longest"), run.trained or (None, None), strict=True))
         base |= {key: run.generalization(key) for key in BEYOND}
         base |= {key: run.measured(key) for key in COSTS}
-        record = _record(run, commands.get(sweep) if sweep not in told else None)
+        record = _record(run, sweeps.get(sweep, NO_SWEEP) if sweep not in told else NO_SWEEP)
         told.add(sweep)
         for n in sorted({*run.test, *run.undefined}) or [None]:
             row = dict(base, length=n, record=record)
@@ -77,9 +78,9 @@ def long_table(placed: Iterable[Placed], commands: Mapping[str, str]) -> pd.Data
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
 
 
-def _record(run: Run, command: str | None) -> str:
+def _record(run: Run, sweep: Sweep) -> str:
     config = None if run.config is None else settings(run.config)
-    found = {"dataset": run.dataset, "positions": run.positions, "config": config, "sweep_command": command}
+    found = {"dataset": run.dataset, "positions": run.positions, "config": config, **sweep.record()}
     found |= {key: run.result[key] for key in KEPT if run.result.get(key) not in (None, {})}
     return json.dumps({key: value for key, value in found.items() if value is not None}, default=str)
 
@@ -202,7 +203,6 @@ def _run(
         if scores or any(value is not None for value in ceilings.values()):
             result["ceilings"][n] = ceilings
     result = {key: value for key, value in result.items() if value is not None}
-    command = record.get("sweep_command")
     return Run(
         folder=Path(folder),
         sweep=Path(first.get("sweep") or "."),
@@ -211,7 +211,7 @@ def _run(
         name=folder,
         saved=True,
         words=[] if config is not None else _words(first.get("arm") or "", first["encoding"]),
-        sweep_command=command if isinstance(command, str) else "",
+        made_by=Sweep.recorded(record),
     )
 
 
