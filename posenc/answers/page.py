@@ -62,7 +62,10 @@ def short(said: Answer) -> list[str]:
         f"three learning rates. Good: not worse than the best by {DELTA:g} of skill, with 95 % confidence.",
         _at_the_trained_length(said, tasks),
     ]
-    parts = [f"for {asked(dataset)} {_take(said, (dataset, LONGER))}" for dataset in tasks]
+    wanted = dict[str, list[str]]()
+    for dataset in tasks:
+        wanted.setdefault(_take(said, (dataset, LONGER)), []).append(asked(dataset))
+    parts = [f"{taken} for {listing(own, len(own))}" for taken, own in wanted.items()]
     lines.append(f"At {LONGER} times that length these are good: {'; '.join(parts)}.")
     return lines
 
@@ -82,16 +85,15 @@ def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
 
 
 def _take(said: Answer, place: Place) -> str:
+    """The good encodings of a task at a length, or why none is named."""
     if place not in said.places:
-        lost = place in said.unlearned
-        return "none, as nobody has learned it" if lost else "none yet, as not every cell was tested there"
+        return "none (nobody has learned it)" if place in said.unlearned else "none yet (a cell was not tested there)"
     rows = said.places[place]
     kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
     if len(kept) == len(rows):
         return f"all {len(rows)}"
-    open_ = [row.encoding for row in rows if row.kind == UNDECIDED]
-    undecided = f"none yet (undecided between {listing(open_, 3)})" if open_ else "none"
-    return listing(kept, 9) if kept else undecided
+    open_ = any(row.kind == UNDECIDED for row in rows)
+    return listing(kept, len(kept)) if kept else "none yet (undecided)" if open_ else "none"
 
 
 def page(found: Sequence[Cell], name: str) -> str:
