@@ -36,6 +36,12 @@ def fill(run: Make, seeds: range, spread: float = 0.01, far: float = 0.5, **arms
             run(arm, seed, {32: skill, 64: skill * far})
 
 
+def saved(comparison: Comparison, root: Path) -> Path:
+    """The table of a report."""
+    (root / "table.csv").write_text(comparison.long.to_csv(index=False))
+    return root / "table.csv"
+
+
 def said(comparison: Comparison) -> str:
     return str(comparison.first.advice or "")
 
@@ -85,11 +91,29 @@ def test_a_search_is_not_asked_for_seeds_which_would_be_trials(run: Make, root: 
         comparison = compare([root], None, 0.01)
         assert bool(said(comparison)) == asked
         (root / "sweep" / "multirun.yaml").unlink()  # a table is read where its folders are not
-        table = root / "table.csv"
         for _ in range(2):
-            table.write_text(comparison.long.to_csv(index=False))
-            comparison = compare([table], None, 0.01)
+            comparison = compare([saved(comparison, root)], None, 0.01)
             assert bool(said(comparison)) == asked
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_runs_of_a_claim_are_not_asked_for_seeds(run: Make, root: Path, recorded: bool) -> None:
+    runtime = {"choices": {"claim": "mine"}} if recorded else {}
+    begin(root, "experiment=of_the_claim" if recorded else "claim=mine", runtime=runtime)
+    fill(run, range(3), none=0.1, rope=0.9)
+    for comparison in (one := compare([root], None, 0.01), compare([saved(one, root)], None, 0.01)):
+        assert said(comparison) == (
+            "Runs here test claim=mine. Therefore this report asks for no seeds; "
+            "docs/own_claim.md says when seeds may be added."
+        )
+
+
+def test_encodings_beside_those_of_a_claim_are_asked_for_its_seeds(run: Make, root: Path) -> None:
+    begin(root, "claim=mine")
+    fill(run, range(10), rope=0.9)
+    for seed in range(5):
+        run("none", seed, {32: 0.1 + 0.001 * seed}, sweep="beside")
+    assert said(compare([root], None, 0.01)).startswith("Run seeds 0 to 9 now, because 10 seeds would probably decide")
 
 
 def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> None:

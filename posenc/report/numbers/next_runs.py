@@ -73,6 +73,8 @@ def still_open(facets: Sequence[tuple[str, str]], where: str, best: str, pairs: 
 def advice(found: Sequence[Open], placed: Sequence[Placed], sweeps: Mapping[str, Sweep]) -> Advice | None:
     """What to run next; None if everything is decided, or if the runs are those of a search.
 
+    It asks for no seed that a claim's sweep lacks.
+
     With fewer seeds than a verdict needs, that many come first, because few seeds show their spread badly.
 
     sweeps  {folder: sweep}
@@ -91,6 +93,10 @@ def advice(found: Sequence[Open], placed: Sequence[Placed], sweeps: Mapping[str,
     facets = {facet for each in asked for facet in each.open.facets}
     mine = [item for item in placed if item.facet in facets and item.arm in arms and item.counted]
     seeds = _seeds(mine, goal)
+    if tested := _lacking_claims(mine, seeds, sweeps):
+        named = listing([f"claim={name}" for name in tested])
+        rule = "this report asks for no seeds; docs/own_claim.md says when seeds may be added."
+        return Advice(f"Runs here test {named}. Therefore {rule}")
     command, runs = _command(mine, placed, sweeps)
     soon = [each for each in pairs if each.pair.kind == "undecided" and (each.pair.needed or math.inf) <= goal]
     why = f"{goal} seeds would probably decide {_clauses(soon)}" if soon else f"a verdict needs {goal} seeds"
@@ -144,6 +150,15 @@ def _seeds(items: Sequence[Placed], needed: int) -> range:
     start = min(set.union(*there.values()))
     stop = next(n for n in itertools.count(start + 1) if len(common | {*range(start, n)}) >= needed)
     return range(start, stop)
+
+
+def _lacking_claims(mine: Sequence[Placed], seeds: Collection[int], sweeps: Mapping[str, Sweep]) -> list[str]:
+    """The claims whose runs lack some of these seeds: runs of a claim are not extended until they suit."""
+    there: dict[tuple[str, object, str], set[int]] = defaultdict(set)
+    for item in mine:
+        if claim := sweeps.get(plain_text(str(item.run.sweep)), NO_SWEEP).claim:
+            there[claim, item.facet, item.arm].add(item.run.seed)
+    return list(dict.fromkeys(claim for (claim, *_), found in there.items() if {*seeds} - found))
 
 
 def _command(

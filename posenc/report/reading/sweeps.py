@@ -23,16 +23,20 @@ class Sweep:
     """Empty if it is not known."""
     searched: bool = False
     """Whether a sweeper such as Optuna has chosen its runs. Then further seeds would be further trials."""
+    claim: str = ""
+    """The published claim that it tests, if any. Then docs/own_claim.md says when seeds may be added."""
 
     @classmethod
     def recorded(cls, found: Mapping[str, Any]) -> "Sweep":
         """The sweep that the record of a run in a table names."""
-        command = found.get("sweep_command")
-        return cls(command if isinstance(command, str) else "", found.get("searched") is True)
+        command, claim = (
+            value if isinstance(value := found.get(key), str) else "" for key in ("sweep_command", "claim")
+        )
+        return cls(command, found.get("searched") is True, claim or _typed_claim(command))
 
     def record(self) -> dict[str, Any]:
         """The entries of such a record."""
-        return {"sweep_command": self.command or None, "searched": self.searched or None}
+        return {"sweep_command": self.command or None, "searched": self.searched or None, "claim": self.claim or None}
 
 
 NO_SWEEP = Sweep()
@@ -45,7 +49,7 @@ def read_sweep(folder: Path) -> Sweep:
         record = plain_text(read_yaml(folder / "multirun.yaml"))
     except (OSError, ValueError):
         return NO_SWEEP
-    return Sweep(_command(record), _searched(record))
+    return Sweep(_command(record), _searched(record), _claim(record))
 
 
 def _command(record: Any) -> str:
@@ -75,3 +79,19 @@ def _searched(record: Any) -> bool:
         return not str(record["hydra"]["sweeper"]["_target_"]).endswith("BasicSweeper")
     except (KeyError, TypeError):
         return False
+
+
+def _claim(record: Any) -> str:
+    try:
+        return str(record["hydra"]["runtime"]["choices"]["claim"] or "")
+    except (KeyError, TypeError):
+        return _typed_claim(_command(record))
+
+
+def _typed_claim(command: str) -> str:
+    """The claim that a command names; tables that were written before `claim` was recorded have only the command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # not a shell command
+        return ""
+    return next((word.partition("=")[2] for word in words if word.startswith("claim=")), "")
