@@ -31,13 +31,18 @@ SWEEP = (
 """The options of all runs of posenc; the other options keep their defaults."""
 VERDICT: list[str] = RIVALS["verdict"]
 """The two encodings that the verdict compares."""
-ASKS = "rel_pattern"
-"""The task of the verdict."""
+VERDICT_TASK = "rel_pattern"
+"""The task on which the verdict compares them."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Encodings × tasks, each trained for `steps`. `seeds` are those of the verdict; `eval_size` limits a test set."""
+    """Every encoding on every task.
+
+    steps      steps of each run
+    seeds      the number of seeds of the verdict
+    eval_size  upper limit of the sequences in a test set
+    """
 
     encodings: Sequence[str] = tuple(ENCODINGS)
     tasks: Sequence[str] = tuple(TASKS)
@@ -57,12 +62,12 @@ def answers(sweep: Sweep) -> Section:
     section = Section(
         "answers", f"sweeps of {sweep.steps} steps on one thread; ratio: processor time of a run / the plain loop's"
     )
-    section.notes.append("training: the steps alone. The plain loop reads each test set to its end.")
+    section.notes.append("training s counts the steps alone. The plain loop reads every test set to its end.")
     cells, seeds = _words(sweep.encodings, sweep.tasks, range(1)), range(sweep.seeds)
     own = {
         "posenc": cells,
         "posenc, stop=solved": [*cells, *sweep.stop],
-        f"posenc, stop=solved, verdict of {sweep.seeds} seeds": [*_words(VERDICT, [ASKS], seeds), *sweep.stop],
+        f"posenc, stop=solved, verdict of {sweep.seeds} seeds": [*_words(VERDICT, [VERDICT_TASK], seeds), *sweep.stop],
     }
     finding = ""
     for name, words in track(own.items(), "answers", transient=True):
@@ -85,9 +90,9 @@ def _words(encodings: Sequence[str], tasks: Sequence[str], seeds: Sequence[int])
 
 
 def _plain(sweep: Sweep) -> Row:
-    data = SequenceData(TASKS[ASKS](), seed=0, eval_size=sweep.eval_size)
+    data = SequenceData(TASKS[VERDICT_TASK](), seed=0, eval_size=sweep.eval_size)
     request = {"encodings": sweep.encodings, "tasks": sweep.tasks, "steps": sweep.steps}
-    request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # as trainer.validate_every
+    request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # validate_every's default
     seconds, said = _command(["-m", "posenc.benchmark.plain_loop", json.dumps(request)])
     return _row("x-transformers, plain loop", len(sweep.encodings) * len(sweep.tasks), seconds, float(said))
 

@@ -1,4 +1,4 @@
-"""The section `compile`: how many graphs torch.compile makes of an encoder with each encoding, and what it gains."""
+"""The section `compile`: the graphs that torch.compile makes of an encoder with each encoding, and their speed."""
 
 import time
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from posenc import checks, terminal
-from posenc.benchmark.answers import ASKS, VERDICT, Sweep, answers
+from posenc.benchmark.answers import VERDICT, VERDICT_TASK, Sweep, answers
 from posenc.benchmark.attention import attention
 from posenc.benchmark.compiled import compiled
 from posenc.benchmark.figure import PANELS, draw
@@ -37,7 +37,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes and the number of rounds of each section; of `data` the tasks (empty: all tasks) and the rounds."""
+    """For each section the shapes and the number of rounds.
+
+    `loop` has only rounds. `data` has tasks instead of shapes; an empty tuple means all tasks.
+    """
 
     peers: tuple[list[Shape], int]
     encodings: tuple[list[Shape], int]
@@ -58,7 +61,7 @@ PROFILES = {
         4,
         (("pattern", "parity"), 2),
         ([(2, 8)], 2),
-        Sweep(VERDICT[:1], [ASKS], steps=4, seeds=1, eval_size=64),
+        Sweep(VERDICT[:1], [VERDICT_TASK], steps=4, seeds=1, eval_size=64),
     ),
     "quick": Profile(
         ([(32, 32), (16, 128)], 8),
@@ -68,7 +71,7 @@ PROFILES = {
         60,
         ((), 5),
         ([(32, 32)], 5),
-        Sweep(VERDICT, [ASKS], seeds=3),
+        Sweep(VERDICT, [VERDICT_TASK], seeds=3),
     ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),

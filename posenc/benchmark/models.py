@@ -106,7 +106,7 @@ def batch(size: int, length: int) -> Batch:
 
 
 def training_step(model: nn.Module, made: Batch, fused: bool | None = True) -> Callable[[], None]:
-    """Forward, backward and AdamW on one batch. `fused`: posenc sets True; None is torch's default."""
+    """Forward, backward and AdamW on one batch. `fused` is AdamW's option: True when posenc trains, None by default."""
     tokens, targets = made
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
 

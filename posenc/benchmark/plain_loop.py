@@ -98,7 +98,7 @@ def run(encoding: str, task: Task, steps: int, every: int, sizes: Mapping[int, i
 
 
 def main(request: str) -> None:
-    """Run the cells of `request`, and print the processor seconds of all training steps; both are JSON."""
+    """Run each encoding on each task of `request`, and print the processor seconds of all training steps, as JSON."""
     asked = json.loads(request)
     sizes = {int(length): size for length, size in asked["sizes"].items()}
     cells = [(encoding, TASKS[task]()) for task in asked["tasks"] for encoding in asked["encodings"]]

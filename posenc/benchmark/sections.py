@@ -53,9 +53,9 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     own = automatic("cpu")
     present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or installed(name)}
     for absent in sorted(models.PEERS.keys() - present.keys()):
-        section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]' brings it.")
+        section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]'.")
     if not bfloat16_units():
-        section.notes.append("This CPU has no bfloat16 units: auto is 32-true, and bfloat16 is not measured.")
+        section.notes.append("This CPU has no bfloat16 units, so `auto` is 32-true, and bfloat16 is not measured.")
     for size, length in shapes:
         precisions = ["32-true", *([own] if own != "32-true" else [])]
         contestants: dict[str, nn.Module] = {
@@ -91,7 +91,7 @@ def installed(peer: str) -> bool:
 
 
 def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Section:
-    """A step of every encoding in float32, as a ratio to none under the same mask."""
+    """A step of every encoding in float32, as a ratio to `none` under the same mask."""
     section = Section("encodings", "training step of each encoding; ratios: to none under the same mask")
     every = [*built(names, max(length for _, length in shapes))]
     for size, length in shapes:
@@ -99,7 +99,7 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
         limit = MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         heavy = {name for name, model in contestants.items() if size * _kept_for_one(model, length) > limit}
         if heavy:
-            left_out = f"Left out at {size} × {length}, because they keep over {MEMORY_SHARE:.0%} of memory: "
+            left_out = f"Left out at {size} × {length}, because backward keeps over {MEMORY_SHARE:.0%} of memory: "
             section.notes.append(left_out + ", ".join(sorted(heavy)) + ".")
         contestants = {name: model for name, model in contestants.items() if name not in heavy}
         baselines = {_none(causal): models.posenc_encoder(PositionalEncoding(), causal) for causal in (False, True)}
@@ -117,7 +117,7 @@ def encodings(names: Sequence[str], shapes: Sequence[Shape], rounds: int) -> Sec
 
 
 def _kept_for_one(model: nn.Module, length: int) -> int:
-    """Bytes kept for backward by a batch of one sequence, with what sequences share, such as FIRE's table."""
+    """Bytes kept for backward by a batch of one sequence, including what sequences share, such as FIRE's table."""
     tokens, _ = models.batch(1, length)
     return saved_bytes(model, lambda: model(tokens))
 
@@ -138,7 +138,7 @@ def built(names: Sequence[str], longest: int) -> Iterator[tuple[str, PositionalE
 
 
 def growth(shapes: Sequence[Shape], rounds: int) -> Section:
-    """Time of a step against length, with a constant number of tokens, beside the growth of its operations."""
+    """The time of a step at each length, with a constant number of tokens, and the growth of its operations."""
     section = Section("growth", "training step without encoding against length; ratios: to the first row")
     made = {
         f"{size} × {length}": models.training_step(

@@ -1,4 +1,4 @@
-"""Interleaved timing."""
+"""Times the steps of several contestants in turn."""
 
 import time
 from collections.abc import Callable, Mapping
