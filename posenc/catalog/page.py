@@ -18,6 +18,7 @@ from posenc.checks import ConfigError
 from posenc.config import CONFIGS
 from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
+from posenc.config.own import check_option
 
 PAGE_LETTERS = 180
 """Characters in a line of a table if the output is not a terminal."""
@@ -26,11 +27,19 @@ GAP = 2
 
 
 def options(group: str, own: Path | None = None) -> dict[str, Path]:
-    """{option: file} of a config group, with the files of the user's config folder `own`."""
+    """{option: file} of a config group, with the files of the user's config folder `own`.
+
+    Raises ConfigError if `own` has no such group, or another file for an option of posenc.
+    """
     if own is not None and not (own / group).is_dir():
         raise ConfigError(f"--config-dir {own} has no folder `{group}`.")
     folders = [CONFIGS, *([own.resolve()] if own else [])]
-    return {file.stem: file for folder in folders for file in sorted((folder / group).glob("*.yaml"))}
+    found: dict[str, Path] = {}
+    for file in (file for folder in folders for file in sorted((folder / group).glob("*.yaml"))):
+        if file.stem in found:
+            check_option(group, file.stem, folders)
+        found.setdefault(file.stem, file)
+    return found
 
 
 def chosen(group: str, names: Sequence[str] = (), own: Path | None = None) -> Iterator[tuple[str, Path, str]]:

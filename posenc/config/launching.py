@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
+from posenc.config import own
 from posenc.runs.processes import place
 
 ADDED = ("hydra.job.config.override_dirname.exclude_keys", "hydra.sweep.dir")
@@ -27,14 +28,15 @@ def typed(hydra: Any) -> list[Override]:
     """The overrides of Hydra's own options that the user has typed."""
     found = OverridesParser.create().parse_overrides(words_of(hydra.overrides.hydra))
     for key in ADDED:
-        own = next((each for each in found if each.key_or_group == key), None)
-        if own is not None:
-            found.remove(own)
+        added = next((each for each in found if each.key_or_group == key), None)
+        if added is not None:
+            found.remove(added)
     return found
 
 
 def check(hydra: Any) -> None:
-    """Raise ConfigError for an option of Hydra that nothing reads, in a single run or in a sweep."""
+    """Raise ConfigError for an option or a file that nothing reads, in a single run or in a sweep."""
+    own.check(hydra)
     sweep = hydra.mode == RunMode.MULTIRUN
     for override in typed(hydra):
         key = override.key_or_group

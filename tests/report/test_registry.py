@@ -63,6 +63,21 @@ def test_a_claim_of_ones_own_folder_is_listed_and_found(
         registry.show(config_dir=tmp_path)
 
 
+def test_a_claim_of_ones_own_with_the_name_of_one_of_ours_is_refused(command: Launch, tmp_path: Path) -> None:
+    ours = CONFIGS / "claim" / "parity_does_not_generalise.yaml"
+    own = tmp_path / "claim" / ours.name
+    own.parent.mkdir()
+    own.write_text(ours.read_text())
+    assert any(one.name == ours.stem for one in registry.entries(own=tmp_path))  # a copy is the same claim
+    own.write_text(ours.read_text().replace("smallest_effect: ", "smallest_effect: 0"))
+    why = f"{own} is never read, because claim={own.stem} is {ours}; give your file another name."
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        registry.show(config_dir=tmp_path)
+    status, errors = command(f"--config-dir={tmp_path}", f"claim={own.stem}", f"hydra.sweep.dir={tmp_path / 's'}")
+    assert (status, errors) == (2, f"error: {why}\n")
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.slow
 def test_the_page_is_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     registry.show(markdown=True)
