@@ -18,7 +18,8 @@ PLUS, EQUALS, INDEX = 11, 12, 13
 def add(a: Tensor, b: Tensor) -> Tensor:
     """The n + 1 digits of a + b; least significant digits first in all three.
 
-    The carry out of a place comes from the last place, up to this one, whose digits do not add up to nine.
+    Let k be the last place, up to this one, whose digits do not add up to nine. The carry out of this place is the
+    carry out of place k.
     """
     total = a + b
     places = torch.arange(1, a.shape[1] + 1)
@@ -34,13 +35,12 @@ class ReversedAdditionDataset(TransductionTask):
 
         58 + 67 = 125:      8 5 + 7 6 =  →  5 2 1
 
-    `length` is n, the digits of each number; the model reads 3n + 3 tokens. Digits are the tokens 0 to 9, so that
-    positions=within_number gives digits of equal place equal positions (under teacher forcing in the answer as well).
-    Law: all digits are uniform and independent. So the most significant digits may be zeros, and long chains of carries
-    are rare. Random guess: 1/10.
-    Source: Lee et al. 2023 (https://arxiv.org/abs/2307.03381) for addition in reverse, Zhou et al. 2024
-    (https://arxiv.org/abs/2402.09371) for its length generalisation. Deviation: both numbers have n digits, zeros
-    included.
+    `length` is n, the number of digits of each number; the model reads 3n + 3 tokens. Digits are the tokens 0 to 9, so
+    that positions=within_number gives digits of equal place equal positions (under teacher forcing in the answer as
+    well). Law: all digits are uniform and independent. So the most significant digits may be zeros, and long chains of
+    carries are rare. Random guess: 1/10. Source: Lee et al. 2023 (https://arxiv.org/abs/2307.03381) for addition in
+    reverse, Zhou et al. 2024 (https://arxiv.org/abs/2402.09371) for its length generalisation. Deviation: both numbers
+    have n digits, of which the most significant may be zeros.
     """
 
     published = (
@@ -63,11 +63,12 @@ class ReversedAdditionDataset(TransductionTask):
         return torch.cat((a, plus, b, equals), dim=1), add(a, b)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """With slots: measured on up to 8192 sequences. The standard error is about 0.0006, below 8 digits up to 0.004.
+        """With slots: measured on up to 8192 sequences. The standard error is about 0.0006, or up to 0.004 for fewer
+        than 8 digits.
 
-        Slots look alike, so the best model names one digit in all n + 1: the one that is expected most often, given the
-        bag. The law of a column's sum is exact. The carry neglects that columns are drawn without replacement:
-        P(carry into place k + 1) = P(sum ≥ 10) + P(sum = 9)·P(carry into place k).
+        Slots look alike, so the best model names the same digit in all n + 1 slots: the digit that is expected most
+        often, given the bag. The law of a column's sum is exact. The carry neglects that columns are drawn without
+        replacement: P(carry into place k + 1) = P(sum ≥ 10) + P(sum = 9)·P(carry into place k).
 
         Under teacher forcing: None, because no closed form is known to us.
         """
@@ -98,8 +99,8 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
 
         58 + 67 = 125:      d 8 e 5 + d 7 e 6 =  →  d 5 e 2 f 1        (d: the index that this sequence starts from)
 
-    Law: as reversed_addition; the indices of a sequence are consecutive ones of `num_indices`, from a uniformly random
-    start, so that all of them are seen in training at lengths below num_indices − 1. The model reads 6n + 4 tokens.
+    Law: as reversed_addition; the indices of a sequence are consecutive numbers below `num_indices`, from a uniformly
+    random start. So training at lengths below num_indices − 1 shows all indices. The model reads 6n + 4 tokens.
     Random guess: 1/10. Source: Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) for index hints, Zhou et al. 2024
     (https://arxiv.org/abs/2402.09371) for index hints with reversed digits. Deviations: the index tokens of the answer
     are given, so that accuracy counts digits as in reversed_addition; both numbers have n digits; the start is random
@@ -111,8 +112,8 @@ class AdditionIndexHintsDataset(ReversedAdditionDataset):
 
     published = (
         "trained up to 40 digits, the best of ten runs with FIRE and randomised positions exceeds 98 % at 100 digits; "
-        "RoPE, KerpleLog and no encoding get worse above 60. Seeds and the order of the data matter as much (Zhou et "
-        "al. 2024)."
+        "RoPE, KerpleLog and no encoding get worse above 60 digits. The seed and the order of the data matter as much "
+        "as the encoding (Zhou et al. 2024)."
     )
 
     num_indices: int = 100

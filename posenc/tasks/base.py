@@ -22,7 +22,7 @@ MAX_LENGTH = 2**20
 """Upper limit of a length; above it attention takes minutes for one sequence."""
 
 MAX_SYMBOLS = 2**20
-"""Upper limit of `vocab_size` and of the number of classes; language models have about a quarter of it."""
+"""Upper limit of `vocab_size` and of the number of classes, about four times the vocabulary of a language model."""
 
 READOUTS = ("mean", "last", "query", "per_token")
 
@@ -38,9 +38,9 @@ class Task:
     causal        whether a model should see the sequence from left to right only (the default of `model.causal`)
     readout       where a model should answer (the default of `model.readout`)
 
-    A subclass is a dataclass too. Its fields are its options; it repeats one of these five only to change the default.
-    It defines `sample`. Its `__post_init__` checks the options, sets the fields that follow from them (`num_outputs`,
-    `min_length`, perhaps `max_length` and `vocab_size`), and then calls `super().__post_init__()`.
+    A subclass is a dataclass too, and its fields are its options. It repeats one of these five fields only to change
+    the default. It defines `sample`. Its `__post_init__` checks the options, sets the fields that follow from them
+    (`num_outputs`, `min_length`, perhaps `max_length` and `vocab_size`), and then calls `super().__post_init__()`.
     """
 
     length: Any = 32  # after __post_init__: (shortest, longest)
@@ -63,22 +63,24 @@ class Task:
     published: ClassVar[str] = "nothing that we know of."
     """What is known about encodings on this task, with its source."""
     determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
-    """What determines the answer: the sequence (the order-aware ceiling is 1) or its bag of tokens (both are 1).
+    """What determines the answer: the sequence (the order-aware ceiling is 1) or its bag of tokens (both ceilings are
+    1). None: the answer may be random, or we do not know.
 
-    None: the answer may be random, or we do not know. A task overrides a method for a ceiling that this does not give.
+    If a ceiling does not follow from this field, the task overrides the ceiling's method.
     """
     needs_causal: bool | None = field(default=None, init=False)
     """The value of `model.causal` that the task needs; None: both values make sense.
 
     True: later tokens contain the answers, and a model that sees them can copy. False: each token is asked about the
-    whole sequence, and under a causal mask it sees only a part. A task with both variants sets it in `__post_init__`.
+    whole sequence, and under a causal mask it sees only a part. A task with both variants sets this field in
+    `__post_init__`.
     """
     blind_masks: tuple[bool, ...] = field(default=(False,), init=False)
     """The values of `model.causal` for which `order_blind_ceiling` holds.
 
-    Under a causal mask each token sees another bag of tokens. A second layer can compare these bags, so a model without
-    encoding is not blind to order. A task that needs a causal mask still gives a ceiling: the best accuracy from the
-    bag of earlier tokens. If a model without encoding is better than that, the mask alone is the reason.
+    Under a causal mask each token sees a different bag of tokens. A second layer can compare these bags, so a model
+    without encoding is not blind to order. A task that needs a causal mask still gives a ceiling: the best accuracy
+    from the bag of earlier tokens. If a model without encoding is better than that, the mask alone is the reason.
     """
 
     def __post_init__(self) -> None:
@@ -104,7 +106,10 @@ class Task:
             checks.positive(self, maximum=MAX_LENGTH, length=end)
         shortest, longest = length
         if shortest > longest:
-            raise ConfigError(f"{self}: the trained lengths [{shortest}, {longest}] are an empty range.")
+            raise ConfigError(
+                f"{self}: the trained lengths [{shortest}, {longest}] are an empty range; "
+                f"set dataset.length=[{longest},{shortest}]."
+            )
         return shortest, longest
 
     def _tested(self, lengths: Sequence[int] | None) -> list[int]:
@@ -114,7 +119,7 @@ class Task:
         if isinstance(lengths, str) or not isinstance(lengths, Sequence):
             raise ConfigError(f"{self}: test_lengths must be a list, got {lengths!r}; write [{lengths}].")
         if not lengths:
-            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the usual ones.")
+            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the default ones.")
         for tested in lengths:
             checks.positive(self, maximum=MAX_LENGTH, length=tested)
         return sorted(set(lengths))
@@ -134,7 +139,7 @@ class Task:
         other = str(causal).lower()
         fit = f"set model.causal={str(self.needs_causal).lower()}"
         if type(self).needs_causal is None:
-            fit += f", or dataset.causal={other} for the same task without this"
+            fit += f", or dataset.causal={other} for the variant with this mask"
         if causal:
             raise ConfigError(f"{self} asks tokens about the whole sequence, which a causal model has not seen; {fit}.")
         raise ConfigError(f"{self}: a model without a causal mask reads the answers in later tokens; {fit}.")
@@ -144,7 +149,7 @@ class Task:
         return self
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B *N"]]:
-        """`batch` sequences of `length` items, and their targets: one a sequence, (B,), or one a token, (B, N)."""
+        """`batch` sequences of `length` items, and the target of each sequence, (B,), or of each token, (B, N)."""
         raise NotImplementedError
 
     def tokens(self, length: int) -> int:
@@ -155,7 +160,7 @@ class Task:
         """The best expected accuracy of any model that is blind to order; None: unknown.
 
         Such a model sees the bag of tokens. If `readout` is last or per_token, it also sees the token at which it
-        answers. `blind_masks` says under which masks this holds; `ceilings` uses both.
+        answers. `blind_masks` says under which masks this ceiling holds, and `ceilings` applies it.
         """
         return 1.0 if self.determined_by == "bag" else None
 
@@ -166,11 +171,14 @@ class Task:
     def ceilings(
         self, length: int, *, causal: bool | None = None, readout: str | None = None, window: int | None = None
     ) -> tuple[float | None, float | None]:
-        """(order-blind, order-aware) ceiling for a model with this mask, window and read-out; None: the task's own.
+        """(order-blind, order-aware) ceiling for a model with this mask, read-out and window.
+
+        If `causal` or `readout` is None, the task's own value counts. If `window` is None, there is no window.
 
         The order-blind ceiling is None, and skill undefined, if a model without encoding is not blind to order. This is
         so in three cases: the mask is not in `blind_masks`; the mask is causal and the read-out is the mean (the bags
-        of earlier tokens show the order); there is a window. Equal ceilings always hold: the bag determines the answer.
+        of earlier tokens show the order); there is a window. Two equal ceilings are always given, because then the bag
+        determines the answer.
         """
         task = copy(self)
         task.readout = self.readout if readout is None else readout

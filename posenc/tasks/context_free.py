@@ -25,7 +25,7 @@ class ReverseString(ReverseDataset):
         targets   – – – – – –  0 1 0 1 1 0
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. Random
-    guess: ½, 1 over the alphabet.
+    guess: ½ (1/alphabet).
     """
 
     published = (
@@ -48,7 +48,7 @@ class StackManipulation(TransductionTask):
 
     A pop of an empty stack does nothing. Law: the stack's height is uniform in 1 .. n − 1, bits and actions are
     uniform. The output has n + 1 slots. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), where 2 is
-    both POP and END, as here. Random guess: 1/3 (five symbols, of which three are ever an answer).
+    both POP and END, as here. Random guess: 1/3, because only three of the five symbols can be an answer.
     """
 
     published = f"{FAILS_BEYOND_40}."
@@ -60,7 +60,7 @@ class StackManipulation(TransductionTask):
         return length + 1
 
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
-        """A symbol is left if the height never falls below it afterwards. The lowest later height decides this."""
+        """A symbol is left if the stack never falls below it afterwards. The lowest later height decides this."""
         height = torch.randint(1, length, (batch, 1), generator=generator)
         bits = torch.randint(2, (batch, length), generator=generator)
         actions = torch.randint(2, 5, (batch, length), generator=generator)
@@ -79,12 +79,12 @@ class StackManipulation(TransductionTask):
         return x, terminate(y, final[:, 0], length + 1)
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """Exact up to length 32, a sum over all bags; above, a mean over 50 000 drawn bags ("measured").
+        """Exact up to length 32, by a sum over all bags. For longer sequences, measured on 50 000 drawn bags.
 
         The best model answers the most frequent of 0, 1 and END in all slots. For stack height s, p pops and u pushes,
         (s, p, u) fixes the expected share of bits that are left, by exchangeability. Let D be the largest lead of pops
         over pushes: P(D ≥ j) = C(p + u, u + j) / C(p + u, u) for j > p − u by reflection, else 1. Then s − min(s, D)
-        bits of the stack and u − p + D pushes are left. None under a causal mask: each slot sees another bag.
+        bits of the stack and u − p + D pushes are left. None under a causal mask, because slots see different bags.
         """
         if self.causal:
             return None
@@ -134,7 +134,7 @@ class _OfExpressions(Task):
 
     determined_by = "sequence"  # in an equation x occurs once and its sign is ±1, so there is one solution
     signs = 6
-    """Tokens that are no digits."""
+    """The number of tokens that are not digits."""
 
     def __post_init__(self) -> None:
         checks.positive(self, minimum=2, modulus=self.modulus)
@@ -142,11 +142,11 @@ class _OfExpressions(Task):
         super().__post_init__()
 
     def order_blind_ceiling(self, length: int) -> float | None:
-        """For expressions of + and −, or equations. Measured on 8192 of them at length 32; see `signed_sum_ceiling`.
+        """For expressions of + and −, or equations: measured, on 8192 of them at length 32; see `signed_sum_ceiling`.
 
         Given the tree, all orders of an expression's digits are equally likely. In an equation x is
-        ±(value − Σ ±digits), and all digits of the bag, with those of the value, are independent and uniform. None if
-        the model sees the last token, which says something about the tree or is the value.
+        ±(value − Σ ±digits), and all digits of the bag, with the value, are independent and uniform. None if the model
+        sees the last token, because this token depends on the tree or is the value.
         """
         if self.readout == "last":
             return None
@@ -171,10 +171,10 @@ class ModularArithmeticBrackets(_OfExpressions):
 
         ((−2)*((3)+1))    −2 · 4 = −8 → 2
 
-    Tokens: the digits, then + − * ( ), without * if not `mult`. Law: see `draw_expressions`; it is the law of the
-    source, whose alphabet has two more tokens, and whose experiments set `mult`. With `mult`, products make 0 more
-    frequent than other values: see `references`. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098).
-    Random guess: 1/5, 1 over the modulus.
+    Tokens: the digits, then + − * ( ); * only with `mult`. Law: see `draw_expressions`; it is the law of the source,
+    whose alphabet has two more tokens, and whose experiments set `mult`. With `mult`, products make 0 more frequent
+    than other values: see `references`. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess:
+    1/5 (1/modulus).
     """
 
     published = f"{FAILS_BEYOND_40}."
@@ -208,7 +208,7 @@ class SolveEquation(_OfExpressions):
     Tokens: the digits, then + − ( ) x =. Law: an expression of n − 2 tokens without * (see `draw_expressions`), "=" and
     its value. A position in the expression is drawn uniformly, and the first digit from there on (cyclically) becomes
     x. So x is uniform, and it is the only solution. This is the law of the source: Delétang et al. 2023
-    (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
+    (https://arxiv.org/abs/2207.02098). Random guess: 1/5 (1/modulus).
     """
 
     published = f"{FAILS_BEYOND_40}; a recurrent network with a stack does not either."

@@ -23,7 +23,7 @@ class DuplicateString(CopyDataset):
         targets   – – –  1 0 1 1 0 1
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. Random
-    guess: ½, 1 over the alphabet.
+    guess: ½ (1/alphabet).
     """
 
     published = (
@@ -43,8 +43,8 @@ class OddsFirst(Rearrangement):
         targets   – – – – – – – –  0 1 0 0 0 1 1 1
 
     Law: uniform symbols. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098), with two symbols. The order
-    is as in their text and examples; their code puts the second, fourth, ... symbol first. Random guess: ½, 1 over the
-    alphabet.
+    is as in their text and examples; their code puts the second, fourth, ... symbol first. Random guess: ½
+    (1/alphabet).
     """
 
     published = f"{FAILS_BEYOND_40}."
@@ -62,8 +62,8 @@ class BucketSort(SortDataset):
         tokens    1 0 2 0 4 1 1 2  _ _ _ _ _ _ _ _
         targets   – – – – – – – –  0 0 1 1 1 2 2 4
 
-    The bag determines the output, but slots must tell their places. Law: uniform symbols. Source: Delétang et al. 2023
-    (https://arxiv.org/abs/2207.02098), with five symbols. Random guess: 1/5, 1 over the alphabet.
+    The bag determines the output, but a model must know the place of each slot. Law: uniform symbols. Source: Delétang
+    et al. 2023 (https://arxiv.org/abs/2207.02098), with five symbols. Random guess: 1/5 (1/alphabet).
     """
 
     published = (
@@ -80,14 +80,14 @@ HOLE, PAD = 2, 3
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MissingDuplicate(Task):
-    """A binary string, twice, with one bit replaced by 2. Which bit? An odd length ends with a 3.
+    """A binary string is written twice, and one bit is replaced by 2: which bit? An odd length ends with a 3.
 
         0 1 1 0 0 2 1 0    → 1   (0110)
         1 0 1 1 2 1 3      → 0   (101)
 
-    Law: uniform bits, and a uniform position of the hole. Both classes have probability ½. The other bits are in pairs,
-    so an odd number of ones means that a one is missing. So the bag determines the answer by its parity, and skill is
-    undefined; a model that finds the other copy of the hole need not count. Source: "missing duplicate string" of
+    Law: uniform bits, and a uniform place of the 2. Both classes have probability ½. The other bits are in pairs, so an
+    odd number of ones means that a one is missing. So the bag determines the answer by its parity, and skill is
+    undefined; a model that finds the same bit in the other copy need not count. Source: "missing duplicate string" of
     Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: ½.
     """
 
@@ -114,7 +114,7 @@ class _OfBits(TransductionTask):
     def order_blind_ceiling(self, length: int) -> float | None:
         """Measured, with an error of about 0.004: for each number of ones, the most frequent answer in all slots.
 
-        None under a causal mask, where each slot sees another bag.
+        None under a causal mask, because slots see different bags.
         """
         if self.causal:
             return None
@@ -154,9 +154,9 @@ class BinaryAddition(_BinaryOperation):
         tokens    0 0 1 2 0 1 1 0 1  _ _ _ _ _ _ _ _ _ _
         targets   – – – – – – – – –  0 1 0 1 1 2 – – – –
 
-    Law: the first number has 1 .. n − 2 bits, uniformly, and the second those that remain; each is uniform from 1 to
-    the largest number of so many bits. The output, without leading zeros, has n + 1 slots. Source: Delétang et al. 2023
-    (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
+    Law: the first number has 1 .. n − 2 bits, uniformly, and the second has the remaining bits. Each number is uniform
+    from 1 to the largest number with this many bits. The output, without leading zeros, has n + 1 slots. Source:
+    Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/3.
     """
 
     published = f"{FAILS_BEYOND_40}. Results for decimal numbers: `reversed_addition`."
@@ -191,7 +191,7 @@ class ComputeSqrt(_OfBits):
         targets   – – – – – –  1 1 0
 
     Law: x is uniform in 1 .. 2ⁿ − 1. The output has ⌈n/2⌉ bits, leading zeros included. Source: Delétang et al. 2023
-    (https://arxiv.org/abs/2207.02098), whose example gives 101 for 37 by a slip. Random guess: ½.
+    (https://arxiv.org/abs/2207.02098), whose example gives 101 for 37 by mistake. Random guess: ½.
     """
 
     published = f"{FAILS_BEYOND_40}; a recurrent network with a tape does not either."

@@ -23,8 +23,8 @@ class Majority(Task):
 
         2 0 1 2 3 2 0 2    → 2 (four times; no other occurs as often)
 
-    Law: tokens uniform and independent over V values given that no two share the largest count (a sequence with a tie
-    is drawn again). So the classes are uniform. Source: the majority language of Merrill et al. 2022
+    Law: tokens are uniform and independent over V values, given that no two values share the largest count (a sequence
+    with a tie is drawn again). So the classes are uniform. Source: the majority language of Merrill et al. 2022
     (https://arxiv.org/abs/2106.16213), with V values where theirs has two. Random guess: 1/V.
 
     This task is a control: a model that is blind to order can answer everything, so skill is undefined. If an encoding
@@ -64,9 +64,10 @@ class Histogram(Task):
         tokens    7  4  9  9  3
         answer    1  1  2  2  1    as classes 0 0 1 1 0; class c is c + 1 times, the last class "or more"
 
-    Law: tokens uniform and independent over V values; K classes, K or more occurrences in the last. Source: `hist` of
-    Weiss et al. 2021 (https://arxiv.org/abs/2106.06981), here with K classes in place of numbers. Random guess: 1/K; a
-    count less one is binomial(n − 1, 1/V), so the commonest answer alone is right more often.
+    Law: tokens are uniform and independent over V values. There are K classes, and the last one means K or more
+    occurrences. Source: `hist` of Weiss et al. 2021 (https://arxiv.org/abs/2106.06981), here with K classes in place of
+    numbers. Random guess: 1/K. The most frequent class alone is right more often, because count − 1 is
+    binomial(n − 1, 1/V).
 
     This task is a control: a token and the bag determine the answer, so skill is undefined. If an encoding changes the
     accuracy here, the reason is not order. The question is about the whole sequence, so a causal model cannot answer.

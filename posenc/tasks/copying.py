@@ -56,7 +56,7 @@ class CopyDataset(Rearrangement):
 
     Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), copy_multi_char (100 symbols) and
     copy_multi_char_2x (two copies, [NEXT] between them) of their code; the other three variants have one symbol and ask
-    only for its number. Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) distinguish copies with and without
+    only how often it occurs. Zhou et al. 2023 (https://arxiv.org/abs/2310.16028) distinguish copies with and without
     repeated symbols. Deviations: 20 symbols, no mark between copies, and the length of the answer is given.
     """
 
@@ -79,8 +79,8 @@ class CopyDataset(Rearrangement):
         return x.repeat(1, self.copies)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact. Under teacher forcing a new copy begins after the input's last symbol, so only n − 1 symbols are left
-        for its first one; the rest is as for one copy.
+        """Exact. Under teacher forcing the model sees the last token. Before a new copy it is the input's last symbol,
+        so the next one is among the other n − 1 symbols. All other places are as with one copy.
         """
         once = super().order_blind_ceiling(length)
         if not self.causal or self.copies == 1:
@@ -135,7 +135,7 @@ class SortDataset(Rearrangement):
         return x.sort(1).values
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exact. With slots, E[max_s count_s] / n; under teacher forcing 1, the smallest symbol that is left."""
+        """Exact. With slots, E[max_s count_s] / n; under teacher forcing 1: the smallest symbol left is next."""
         return 1.0 if self.causal else super().order_blind_ceiling(length)
 
 
@@ -145,10 +145,10 @@ class SumModDataset(Task):
 
         3 9 1 8  → 1        (21 mod 10)
 
-    Law: digits are uniform over 1, ..., modulus − 1, as in the source's code. With length the class becomes uniform:
-    P(class 0) = 1/q + (1 − 1/q)·(−1/(q − 1))ⁿ for modulus q. Random guess: 1/q.
-    Source: Kazemnejad et al. 2023 (https://arxiv.org/abs/2305.19466), without a scratchpad. Their answer is a symbol
-    after the input, here it is the class at a query token. Token 0 does not occur.
+    Law: digits are uniform over 1, ..., modulus − 1, as in the source's code. In long sequences the class becomes
+    uniform: P(class 0) = 1/q + (1 − 1/q)·(−1/(q − 1))ⁿ for modulus q. Random guess: 1/q. Source: Kazemnejad et al. 2023
+    (https://arxiv.org/abs/2305.19466), without a scratchpad. Their answer is a symbol after the input; here it is a
+    class at a query token. Token 0 does not occur.
 
     The bag determines the answer, so both ceilings are 1 and skill is undefined: the task is a control, like parity.
     """

@@ -39,7 +39,7 @@ class ShuffleDyckDataset(_PrefixTask):
     """
 
     published = (
-        "transformers learn these languages and generalise to longer words, above all with the causal mask alone "
+        "transformers learn these languages and generalise to longer words, best with a causal mask and no encoding "
         "(Bhattamishra et al. 2020)."
     )
 

@@ -14,7 +14,8 @@ from posenc.tasks.places import MarkedPair
 class _Binned(MarkedPair):
     """The class is the bin of the markers' distance. The longest trained length n defines the `bins` of all lengths.
 
-    first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has one label. The last bin also has all greater distances.
+    first(c) = 1 + ⌈c (n − 1) / B⌉, so a distance has the same class at every length. The last bin also has all greater
+    distances.
     """
 
     bins: int

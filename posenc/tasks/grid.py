@@ -25,8 +25,8 @@ class GridCrossing(Task):
     marks V and V + 1 replace two of them, in different rows and columns, uniform among all such places. Random guess:
     1/V.
 
-    Source: our own. Along one axis the crossing is at no fixed distance from either mark; along two it is at distance
-    0 from the one in rows and from the other in columns. At lengths beyond training the grid has more rows.
+    Source: our own. In the sequence the answer has no fixed distance from either mark. In the grid it is 0 rows from
+    the first mark and 0 columns from the second. At lengths beyond training the grid has more rows.
     """
 
     published = "nothing that we know of; our own."

@@ -24,7 +24,7 @@ def elements(group: str) -> list[Permutation]:
 
 
 def generators(group: str) -> list[Permutation]:
-    """Two generators: a swap and a cycle of all n (S_n); a cycle of three and the longest even cycle (A_n)."""
+    """Two generators: a swap and a cycle of all n (S_n); a cycle of three and the longest cycle that is even (A_n)."""
     n = int(group[1])
     if group[0] == "S":
         return [_turn(n, range(2)), _turn(n, range(n))]
@@ -44,7 +44,7 @@ def _odd(p: Permutation) -> bool:
 class StateTracking(Task):
     """The product of all letters so far, in a group of permutations.
 
-        S3, letters s (swap the first two) and t (each to the next place)
+        S3, letters s (swap the first two) and t (move each to the next place)
 
         letter    t    s    s    t    t
         state    120  021  120  201  012
@@ -97,8 +97,8 @@ class StateTracking(Task):
         """Exact for two letters; None for all elements, which have too many bags to sum over.
 
         The model sees its own letter and the bag of the letters before it. Let f_t(k, g) be the probability that t
-        letters have k of the second kind and product g. Then the best guess at letter t + 1 has the probability
-        Σ_k max_g f_t(k, g), because the last letter only renames the states.
+        letters have the product g, and that k of them are the second letter. Then the best guess at letter t + 1 is
+        right with probability Σ_k max_g f_t(k, g), because the last letter only renames the states.
         """
         if self.letters == "elements":
             return None

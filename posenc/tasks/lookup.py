@@ -38,7 +38,7 @@ class Lookup(Task):
     """
 
     published = (
-        "nothing that we know of on this law. One layer cannot compose functions of large domains (Peng et al. 2024). "
+        "nothing that we know of for this law. One layer cannot compose functions of large domains (Peng et al. 2024). "
         "If the question is the token at an offset from a named one, RoPE reaches 11 % and PoPE 95 % (Gopalakrishnan "
         "et al. 2025, https://arxiv.org/abs/2509.10534)."
     )
@@ -94,8 +94,8 @@ class Lookup(Task):
         Independent values: each of the n is equally likely to be the answer, so the best guess is the most frequent
         value and the ceiling is E[largest count]/n. Permutations: the bag only shows the queried place q. `hops` steps
         lead back to q if the length of its cycle, uniform over 1..n, divides `hops`; otherwise all other places are
-        equally likely. So q is right with probability (divisors of hops up to n)/n, and any other place with an
-        (n − 1)-th of the rest.
+        equally likely. So q is right with probability p = (number of divisors of `hops` up to n)/n, and any other place
+        with probability (1 − p)/(n − 1).
         """
         n = length - 1
         if self.num_values is not None:

@@ -50,7 +50,7 @@ class MarkedPair(Task):
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/C for C classes, because they are uniform and the bag has the same law in all.
 
-        If the model sees the last token, which is the 5, the 8 or neither: Σ max_c P(last token | c) / C over these.
+        If the model sees the last token: the sum of max_c P(last token | c) / C over its three cases (5, 8, neither).
         """
         marked = self.at_the_end(length)
         if self.readout != "last":
@@ -196,7 +196,8 @@ class FirstOf(Task):
     def order_blind_ceiling(self, length: int) -> float:
         """Exactly 1/K, because all orders of a bag are equally likely.
 
-        If the model sees the last token, and it is a marked value (probability K/n), it is not the first: 1/(K − 1).
+        If the model sees the last token, this is a marked value with probability K/n. That value is not the first one,
+        so the best guess is right with probability 1/(K − 1).
         """
         return self._blind(length, 1 / (self.num_outputs - 1))
 
@@ -224,5 +225,5 @@ class LastOf(FirstOf):
         return places.argmax(1)
 
     def order_blind_ceiling(self, length: int) -> float:
-        """Exactly 1/K. If the model sees the last token, and it is a marked value, it is the answer."""
+        """Exactly 1/K. If the model sees the last token, and this is a marked value, that value is the answer."""
         return self._blind(length, 1.0)

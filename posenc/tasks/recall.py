@@ -19,7 +19,7 @@ def largest(x: np.ndarray, count: int) -> np.ndarray:
 
 
 def at_the_end(source: Tensor, tokens: Tensor) -> Tensor:
-    """(B, N): the `sources` of a task in which only the last token reads, at the key `source`."""
+    """(B, N): the `sources` of a task in which only the last token has a question, with its answer at key `source`."""
     sources = torch.full_like(tokens, -1)
     sources[:, -1] = source
     return sources
@@ -134,9 +134,9 @@ class Induction(Task):
         """Exact. If the model knows the last token A, each of the m = n − 2 other tokens is equally likely to be the
         answer: E[largest count of m uniform symbols out of V − 1]/m.
 
-        Other read-outs (mean, query) do not know A. Each of the k values that occur twice is equally likely to be A,
-        which is not the answer. A value that occurs M ≥ 3 times is still the best guess. If there is none, a value that
-        occurs twice is right with probability 2(k − 1)/(k m), and a value that occurs once with 1/m.
+        With other read-outs (mean, query) the model does not know A. Each of the k values that occur twice is equally
+        likely to be A, which is not the answer. A value that occurs M ≥ 3 times is still the best guess. If there is
+        none, a value that occurs twice is right with probability 2(k − 1)/(k m), and a value that occurs once with 1/m.
         """
         m, W = length - 2, self.vocab_size - 1
         largest = expected_largest_count(m, W)

@@ -85,7 +85,7 @@ class CycleNavigation(Task):
         token     2  0  1  0  0    → 3, that is −2 on a circle of 5
 
     Law: uniform moves; in long sequences the classes become uniform. The bag determines the answer, so skill is
-    undefined. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the circle.
+    undefined. Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5 (1/cycle_length).
     """
 
     published = (
@@ -113,14 +113,14 @@ OPERATORS = "+-*"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ModularArithmetic(Task):
-    """The value of an expression without brackets, modulo 5. * comes before + and −, otherwise left before right.
+    """The value of an expression without brackets, modulo 5. * comes before + and −; otherwise left before right.
 
         1 + 2 * 3 = 7 → 2        1 − 1 − 1 = −1 → 4        0 * 1 + 4 * 3 − 2 = 10 → 0
 
     Tokens: the digits, then + − *. An expression has odd length, so at an even `length` it is one token shorter, as in
     the source. Law: uniform digits and `operators`. The value is uniform only in the limit of long expressions; with *,
     0 is somewhat more frequent. The source has a fourth operator token that it never draws.
-    Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5, 1 over the modulus.
+    Source: Delétang et al. 2023 (https://arxiv.org/abs/2207.02098). Random guess: 1/5 (1/modulus).
     """
 
     published = f"{FAILS_BEYOND_40}; all recurrent networks do."
@@ -164,7 +164,7 @@ class ModularArithmetic(Task):
         """Measured: for drawn bags, the frequencies of values over 512 shuffles of digits and of operators.
 
         The most frequent value in one half of the shuffles is scored on the other half, both ways, so that the result
-        is not biased upwards; it is at most about 0.01 too low. If the model sees the last token, that digit is fixed.
+        is not biased upwards; it is at most about 0.01 too low. If the model sees the last token, no shuffle moves it.
         """
         random = stream(0, f"{self}/blind/{self.num_outputs}/{self._drawn.tolist()}/{length}")
         k, shuffles = (length + 1) // 2, 512

@@ -26,8 +26,7 @@ class OffsetIndexing(Task):
     questions in the order of k. Random guess: 1/V.
 
     Source: indirect indexing, Gopalakrishnan et al. 2025 (https://arxiv.org/abs/2509.10534), where the question is the
-    token at an offset from a named character. Deviation: a marker names the place, so that a model finds one token by
-    content, and not two different ones.
+    token at an offset from a named character. Deviation: a marker, the same in all sequences, names the place.
     """
 
     published = (
@@ -138,8 +137,8 @@ class MultiTokenRecall(Task):
     Law: a = `key_tokens`, b = `value_tokens`, Q = `num_queries`. A sequence has as many (a + b)-tuples as fit, then
     blanks. The last Q tuples are queries: a key, then b blanks. The first token of the value is the answer at the key's
     last token, the next ones are answers at blanks. The other tuples are pairs: keys are different words of a letters
-    out of `key_letters`, uniform, so that keys share letters; values are uniform and independent over `value_letters`.
-    Queries are different pairs, in uniform order. Random guess: 1/value_letters.
+    from an alphabet of `key_letters`, uniform, so that keys have letters in common; values are uniform and independent
+    over `value_letters`. Queries are different pairs, in uniform order. Random guess: 1/value_letters.
 
     Source: multi-query multi-token associative recall (MQMTAR), Vasylenko et al. 2025
     (https://arxiv.org/abs/2506.16640), with keys and values of 2 tokens and 4 queries. Deviations: they have one

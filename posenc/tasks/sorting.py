@@ -60,7 +60,7 @@ class SortingDataset(Task):
         """Exactly ½: both classes have the same law of bags, so a bag says nothing about the class.
 
         If the model sees the last token: ½ + ½ P(the last token is not the largest | class 0). This happens if the
-        largest value occurs once, and the last of the ascents, as many as smaller values, is exchanged.
+        largest value occurs once and the exchange is at the last ascent. There are as many ascents as smaller values.
         """
         return 1 / self.num_outputs + (self._last_exchanged(length) / 2 if self.readout == "last" else 0.0)
 

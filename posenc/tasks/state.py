@@ -34,7 +34,7 @@ class FlipFlopDataset(LeftToRight):
 
     published = (
         "transformers make rare errors, a small LSTM makes none (the source). CoPE, whose positions depend on the "
-        "context, solves it, other popular encodings do not (Golovneva et al. 2024, https://arxiv.org/abs/2405.18719)."
+        "context, solves it; other popular encodings do not (Golovneva et al. 2024, https://arxiv.org/abs/2405.18719)."
     )
 
     vocab_size: int = field(default=5, init=False)
@@ -57,7 +57,7 @@ class FlipFlopDataset(LeftToRight):
         tokens = np.empty((batch, 2 * steps), dtype=np.int64)
         tokens[:, ::2], tokens[:, 1::2] = SKIP, torch.randint(2, (batch, steps), generator=generator).numpy()
         targets = np.full_like(tokens, IGNORE)
-        # One list of all rows. Each row begins with a write, so the last write before a read is in the same row.
+        # All rows are one list. Each row begins with a write, so the last write before a read is in the same row.
         flat, writes, reads = tokens.reshape(-1), 2 * np.flatnonzero(write), 2 * np.flatnonzero(active > write)
         flat[writes], flat[reads] = WRITE, READ
         flat[reads + 1] = flat[writes[writes.searchsorted(reads) - 1] + 1]
@@ -112,7 +112,7 @@ class MarkovDataset(LeftToRight):
     The task is a substitute for text with a known entropy.
 
     The best model names the likeliest symbol given the last k, and its loss is the entropy rate. `references` has this
-    rate and the entropy of single symbols in bits; a model below the latter uses context.
+    rate and the entropy of single symbols in bits; a model whose loss is below the latter uses context.
     """
 
     published = (
@@ -197,7 +197,7 @@ class MarkovDataset(LeftToRight):
         return float(self.stationary @ self.table.max(1))
 
     def references(self) -> dict[str, float]:
-        """Entropies in bits, of the source and of single symbols; accuracies without context and by the last token."""
+        """Entropies of the source and of single symbols in bits; accuracies without context and from the last token."""
         V = self.vocab_size
         joint = self.stationary[:, None] * self.table
         pairs = joint.reshape(-1, V, V).sum(0)  # [last token, next]

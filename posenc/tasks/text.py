@@ -33,7 +33,7 @@ class TextDataset(Task):
         causal: false    tokens   100   M 102 32 102 40   M 41       targets   – 101 – – – – 120 –        (M = 256)
 
     Windows start at uniform places of a split's files, which zero bytes separate. `path` is a file (any bytes)
-    or a folder (its UTF-8 files); by default the source files of the Python standard library that runs posenc,
+    or a folder (its UTF-8 files); by default the source files of the standard library of the Python that runs posenc,
     without its tests. A corpus of three or more files is split by file, in the order of a hash of their names; test and
     validation get a tenth of the bytes each. A smaller corpus is split into contiguous parts. Near copies, such as the
     tables of character sets, are in one split (posenc.tasks.parts.near_copies).
@@ -43,10 +43,11 @@ class TextDataset(Task):
     not four fifths.
 
     `tokenizer` is `bytes`; `bpe`, byte pairs that the tokenizers library learns on the training split, up to
-    `num_tokens` tokens with the 256 bytes; or the path of a tokenizer.json. `uint16` or `uint32` is the type of ids in
-    train.bin, val.bin and, if it exists, test.bin of the folder `path`, as nanoGPT writes them; ids stay on disk.
+    `num_tokens` tokens with the 256 bytes; or the path of a tokenizer.json. With `uint16` or `uint32`, tokens are ids
+    of this type in train.bin, val.bin and, if it exists, test.bin of the folder `path`, as nanoGPT writes them; ids
+    stay on disk.
     Except for `bytes`, scores are bits per token; bits per byte are these divided by `bytes_per_token`, which is
-    unknown for ids. Other text has other byte pairs: to train or test on several texts, give one tokenizer.json.
+    unknown for ids. The byte pairs depend on the text: to train or test on several texts, give one tokenizer.json.
 
     The order-blind and order-aware ceilings of text are unknown; compare with `references` instead. Random guess:
     1/256, or 1/num_tokens.
@@ -144,7 +145,7 @@ MAX_NAMED = 10
 
 
 def _tokens(path: str | None, tokenizer: str, num_tokens: int | None) -> tuple[tokens.Tokens, str, str]:
-    """The tokens of each split, the digest of the data, and a description."""
+    """The tokens of each split, the digest of the data, and a description of the data."""
     if tokenizer in corpus.IDS:
         made = tokens.of_ids(path, tokenizer, num_tokens)
         return made, corpus.digest(path, tokenizer), f"ids of {made.count:,} tokens in {path}, on disk: "

@@ -284,7 +284,7 @@ def test_gzip_reference_is_gzips(tmp_path: Path) -> None:
         ({"vocab_size": 9}, "vocab_size must be at least 10, got 9"),
         ({"vocab_size": 0}, "vocab_size must be a whole number ≥ 1"),
         ({"length": -1}, "length must be a whole number ≥ 1, got -1"),
-        ({"length": [40, 32]}, r"\[40, 32\] are an empty range"),
+        ({"length": [40, 32]}, r"\[40, 32\] are an empty range; set dataset\.length=\[32,40\]"),
         ({"length": [32]}, "one whole number or"),
         ({"length": "long"}, "one whole number or"),
         ({"test_lengths": 64}, r"test_lengths must be a list, got 64; write \[64\]"),

@@ -30,8 +30,8 @@ def read(path: Any, skipped: list[str] | None = None) -> Iterator[tuple[str, byt
     """(name, bytes) of each file, sorted by name.
 
     path     a file; a folder, of which the UTF-8 files that are not empty are read; None: the source files of the
-             Python standard library that runs posenc, which depend on the version of Python
-    skipped  a list, to which the names of files are added that are unreadable or not UTF-8
+             standard library of the Python that runs posenc, which depend on the version of Python
+    skipped  a list, to which the names of unreadable files, and of files that are not UTF-8, are added
 
     A relative path starts at the folder of the command. Raises ConfigError if there is nothing to read.
     """

@@ -81,15 +81,16 @@ def leaf_signs(tokens: np.ndarray, modulus: int, is_leaf: np.ndarray) -> np.ndar
 
 
 def signed_sum_ceiling(digits: np.ndarray, leaves: np.ndarray, negative: np.ndarray, bags: np.ndarray) -> float:
-    """The accuracy of the best guess of Σ ±d (mod M) from the bag, with the law of the signs from half of the rows.
+    """The accuracy of the best guess of Σ ±d (mod M) from the bag. The rows show the law of the signs.
 
     digits    (B, M)  counts of each digit; all assignments of digits to leaves are equally likely
     leaves    (B,)    number of digits
-    negative  (B,)    number of negative digits; unknown to the model, with the law of the rows with the same `bags`
-    bags      (B,)    a number for the rest of the bag
+    negative  (B,)    number of negative digits, which the model does not see; it knows the law of this number, given
+                      `bags`
+    bags      (B,)    a number that stands for the rest of the bag
 
-    A row's guess is the likeliest value under the signs of the other half; its score is the probability of this value
-    under the row's own signs, so the result is not biased upwards.
+    The guess for a row is the likeliest value under the signs of the other half of the rows. Its score is the
+    probability of this value under the row's own signs, so the result is not biased upwards.
     """
     B, M = digits.shape
     K = int(leaves.max())

@@ -1,4 +1,4 @@
-"""Tasks with a question at every token, whose answer later tokens show."""
+"""Tasks with a question at every token about the tokens so far."""
 
 from dataclasses import dataclass
 

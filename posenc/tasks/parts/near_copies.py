@@ -7,13 +7,13 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 WINDOW = 32
-"""Bytes of a passage."""
+"""The length of a passage in bytes."""
 
 PASSAGES = 2**18
-"""The approximate number of passages that are compared; of a smaller corpus all passages are."""
+"""The approximate number of passages that are compared; in a smaller corpus all passages are."""
 
 NEAR_COPY = 0.15
-"""Two files are near copies if they share at least this share of the smaller file's passages ..."""
+"""Two files are near copies if they have at least this share of the smaller file's passages in common ..."""
 
 FEWEST_WINDOWS = 8
 """... and at least this many passages, or half of the smaller file's, because short files share a few by chance."""
@@ -22,7 +22,7 @@ MIX = np.uint32(0x9E3779B1)
 
 
 def near_copies(texts: Sequence[bytes]) -> np.ndarray:
-    """(len(texts),): the group of each text. Near copies of near copies are in one group.
+    """(len(texts),): the group of each text. Near copies of near copies are in the same group.
 
     A passage is compared if a hash of its first four bytes is small, so that all files use the same passages (Manber
     1994, "Finding similar files in a large file system"). Passages that repeat one word of eight bytes are left out.

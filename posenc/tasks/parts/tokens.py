@@ -11,16 +11,16 @@ from posenc.checks import ConfigError
 from posenc.tasks.parts import corpus
 
 PAIRS = 1024
-"""The default number of tokens of `bpe`, with the 256 bytes."""
+"""The default number of tokens of `bpe`, the 256 bytes included."""
 CHUNK = 2**22
-"""Ids that are read at once."""
+"""The number of ids that are read at once."""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The tokens of each split, whole numbers below `count`, in memory or on disk.
 
-    bytes  {split: its bytes of text}; None: unknown
+    bytes  {split: size of its text in bytes}; None: unknown
     """
 
     splits: Mapping[str, np.ndarray]
@@ -70,7 +70,9 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
         written = _learned(_texts(bytes(splits["train"])), asked)
     else:
         if num_tokens is not None:
-            raise ConfigError(f"dataset.num_tokens={num_tokens}: {tokenizer} fixes the number; set it to null.")
+            raise ConfigError(
+                f"dataset.num_tokens={num_tokens}: {tokenizer} fixes the number of tokens; set dataset.num_tokens=null."
+            )
         file = corpus.tokenizer_file(tokenizer)
         try:
             written = Tokenizer.from_str(file.decode()).to_str()
@@ -121,8 +123,8 @@ def _encoded(written: str, data: bytes) -> np.ndarray:
 def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
     """The ids in train.bin, val.bin and test.bin of a folder, as nanoGPT writes them: numbers of one type, no header.
 
-    Ids stay on disk until a window reads them. Without test.bin, the first half of val.bin is validation, the second
-    is test. `num_tokens` None: the largest id plus one, for which all files are read once.
+    Ids stay on disk until a window reads them. Without test.bin, the first half of val.bin is validation, and the
+    second half is test. If `num_tokens` is None, all files are read once, and it is the largest id plus one.
     """
     files = corpus.id_files(path)
     kind = np.dtype(dtype).newbyteorder("<")

@@ -39,7 +39,7 @@ class TransductionTask(Task):
     readout: str = "per_token"
 
     extra = 1
-    """The number of tokens besides the alphabet: the slot, then further tokens of the input."""
+    """The number of tokens besides the alphabet: the slot, then other tokens of the input."""
     per_token = True
     determined_by = "sequence"  # the output is a function of the input
 
@@ -55,12 +55,12 @@ class TransductionTask(Task):
             )
 
     def output_length(self, length: int) -> int:
-        """m, for an input of n symbols; by default n."""
+        """m for an input of n = `length` symbols; by default n."""
         return length
 
     @abstractmethod
     def pairs(self, generator: Generator, batch: int, length: int) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B m"]]:
-        """`batch` inputs of `length` symbols and their outputs. An output IGNORE is not asked, and is read as 0."""
+        """`batch` inputs of `length` symbols and their outputs. An output IGNORE has no question, and is read as 0."""
 
     def sample(self, generator: Generator, batch: int, length: int) -> tuple[Tensor, Tensor]:
         """The pairs as tokens and targets, (B, n + m) each."""
