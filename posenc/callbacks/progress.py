@@ -113,7 +113,7 @@ class ProgressLine(ProgressBar):
         self._open("training", trainer.global_step, trainer.max_steps)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Move the line."""
+        """Update the line."""
         if self._line is not None:
             self._line.update(trainer.global_step, lambda: self._scores(trainer))
 
@@ -135,7 +135,7 @@ class ProgressLine(ProgressBar):
         self._open("testing", 0, int(sum(trainer.num_test_batches)))
 
     def on_test_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Move the line."""
+        """Update the line."""
         self._tested += 1
         if self._line is not None:
             self._line.update(self._tested, str)

@@ -1,4 +1,4 @@
-"""Adds to TensorBoard's curves: charts of several layers, figures of the trained model, and hyper-parameters."""
+"""Adds charts by layer, figures of the trained model, and a row of hyper-parameters to TensorBoard."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,8 +25,9 @@ class TensorBoardExtras(L.Callback):
     """Charts by layer, attention maps, bias profiles, similarity of position vectors, and a row of the HPARAMS tab.
 
     hparams  the values by which the HPARAMS tab compares runs
-    usual    values of these that are not listed, because they are the defaults of train.py
-    figures  whether to draw figures, which takes half a second. A sweep does not; `python -m posenc analyze` can later
+    usual    defaults of train.py; a value that equals its default is not listed
+    figures  whether to draw figures, which takes half a second. A sweep draws none; `python -m posenc analyze` draws
+             those of a finished run
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class TensorBoardExtras(L.Callback):
         return (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Define the charts with several curves, also those of other callbacks: TensorBoard reads one layout."""
+        """Define the charts with several curves of all callbacks, because TensorBoard reads only one layout."""
         layout = {
-            "beside what is achievable": {
+            "scores and ceilings": {
                 name: ["Multiline", [tag(f"validation/{name}")]] for name in ("accuracy", "skill", "bits")
             }
         }
@@ -58,7 +59,7 @@ class TensorBoardExtras(L.Callback):
             writer.add_custom_scalars(layout)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the figures here, since a run that was killed after its last step is tested again but never trained."""
+        """Draw the figures here, since a run that was killed after its last step is only tested again."""
         assert isinstance(pl_module, SequenceModule)
         for writer in self._writers(trainer) if self.figures else ():
             for name, figure in draw(pl_module).items():
@@ -77,7 +78,7 @@ class TensorBoardExtras(L.Callback):
 
 @torch.no_grad()
 def draw(module: SequenceModule) -> dict[str, Figure]:
-    """Figures of a model at its longest trained length; those of bias and vectors only if the encoding adds them."""
+    """Figures of a model at its longest trained length; those of biases and vectors only if the encoding adds them."""
     from posenc.figures import attention as figures  # a late import, because matplotlib takes most of a second
 
     encoder, length = module.encoder, module.task.length[1]
