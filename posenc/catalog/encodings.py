@@ -1,7 +1,7 @@
 """`python -m posenc encodings` lists every encoding; `python -m posenc encodings rope` draws the card of one.
 
-Facts come from attributes of the class, which tests check; the number of parameters from the built encoding; texts from
-the class's docstring and from the first line of the yaml file.
+Facts come from attributes of the class, which tests check. The number of parameters is counted in the built encoding.
+Texts come from the class's docstring and from the first line of the yaml file.
 """
 
 import inspect
@@ -162,7 +162,7 @@ COLUMNS = (
 )
 
 SPARE = ("source", "proof", "published", "with a cache", "past training", "in each layer", "enters at")
-"""What a narrow terminal leaves out, in this order; the card of an encoding has it."""
+"""The columns that a narrow terminal leaves out, in this order. The card of an encoding has them."""
 
 
 def row(entry: EncodingEntry) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def page(found: Sequence[EncodingEntry]) -> str:
 
 
 def print_card(entry: EncodingEntry, folder: Path) -> None:
-    """Print an encoding's facts and draw its picture. A mixture over layers has no picture; its parts have."""
+    """Print an encoding's facts and draw its picture. A mixture over layers has none."""
     from posenc.figures import cards
 
     console = Console()
@@ -254,4 +254,4 @@ def show(
     elif not gallery:
         title = f"{len(found)} encodings · parameters for {MODEL}"
         print_table(title, COLUMNS, map(row, found), right=("parameters",), spare=SPARE)
-        terminal.say("One card with all of it: python -m posenc encodings NAME")
+        terminal.say("All facts of one encoding: python -m posenc encodings NAME")

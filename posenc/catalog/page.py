@@ -119,7 +119,7 @@ def print_table(
     shown.print(table)
     if left_out:
         names = ", ".join(sorted(left_out, key=columns.index))
-        terminal.say(f"{asked} columns have no room for: {names}.")
+        terminal.say(f"A line of {asked} characters has no room for the columns: {names}.")
 
 
 def _letters(texts: Iterable[str]) -> int:
@@ -128,7 +128,7 @@ def _letters(texts: Iterable[str]) -> int:
 
 def heading(what: str, text: str) -> list[str]:
     """The first lines of a page."""
-    made = f"Made by `python -m posenc {what} --markdown > docs/{what}.md`; a test holds that it is up to date."
+    made = f"Made by `python -m posenc {what} --markdown > docs/{what}.md`; a test checks that it is up to date."
     return [f"# The {what}", "", "[Documentation](README.md)", "", f"{made} {text}", ""]
 
 

@@ -16,7 +16,7 @@ from posenc.terminal import TRAIN
 
 COLUMNS = ("recipe", "layers × encoding", "window", "base", "logit scale", "block", "source")
 SPARE = ("source", "block", "base", "logit scale", "window")
-"""What a narrow terminal leaves out, in this order; `recipes NAME` has it."""
+"""The columns that a narrow terminal leaves out, in this order. `recipes NAME` prints them."""
 BLOCK = ("norm", "rms_norm", "mlp_gate", "num_kv_heads", "qk_norm", "sinks", "soft_cap")
 """The options of the model in the column `block`, except those that are null or false."""
 
@@ -131,4 +131,4 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
         return
     title = f"{len(found)} recipes · a pattern of layers repeats"
     print_table(title, COLUMNS, (entry.cells for entry in found), right=(), spare=SPARE)
-    terminal.say("One recipe in full: python -m posenc recipes NAME")
+    terminal.say("All facts of one recipe: python -m posenc recipes NAME")

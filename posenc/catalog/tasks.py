@@ -12,7 +12,7 @@ from posenc.tasks.base import Task
 
 COLUMNS = ("task", "asks", "answers", "length", "order-blind", "order-aware")
 SPARE = ("length", "answers", "order-aware", "order-blind")
-"""What a narrow terminal leaves out, in this order."""
+"""The columns that a narrow terminal leaves out, in this order."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ def show(names: Sequence[str], markdown: bool = False) -> None:
     else:
         title = f"{len(found)} tasks · ceilings of accuracy at the default length"
         print_table(title, COLUMNS, (entry.cells for entry in found), right=COLUMNS[3:], spare=SPARE)
-        terminal.say("One task in full: python -m posenc tasks NAME")
+        terminal.say("The whole text of one task: python -m posenc tasks NAME")

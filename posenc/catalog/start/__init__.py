@@ -11,7 +11,7 @@ FILES = Path(__file__).with_name("files")
 
 
 def show(folder: Path) -> None:
-    """Copy the files into `folder`, and print the command to train. Raises ConfigError if one of them exists."""
+    """Copy the files into `folder`, and print the command to train. Raises ConfigError if one of the files exists."""
     names = sorted(path.relative_to(FILES) for path in FILES.rglob("*") if path.suffix in (".py", ".yaml"))
     there = [str(folder / name) for name in names if (folder / name).exists()]
     if there:
