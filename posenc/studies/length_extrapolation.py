@@ -41,7 +41,7 @@ class LengthExtrapolation(Study):
         skill            on the test set
         aulc, k50        of the skill, `at` 0 (posenc.statistics.length); k50 is the largest k up to which skill stays
                          above one half, or 0 if it starts below
-        target_mass      attention of the asking query on the key with the answer, in the best head of all layers
+        target_mass      attention of the query on the key with the answer, in the best head of all layers
         head_similarity, sink_rate   means over the heads of a layer, `at` layer (from 1) + k/100
         layer_target_mass            target_mass of the layer's best head, `at` layer + k/100
     """
@@ -122,7 +122,7 @@ class LengthExtrapolation(Study):
             skills = [_shown(found, "skill", arm, k) for k in self.multiples]
             masses = [_shown(found, "target_mass", arm, k) for k in (1.0, self.multiples[-1])]
             table.add_row(plain(arm), *skills, f"{row['aulc']:.2f}", f"{row['k50']:.1f}", *masses)
-        table.caption = "target: attention on the key that holds the answer, best head of all layers"
+        table.caption = "target: attention on the key with the answer, in the best head of all layers"
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:

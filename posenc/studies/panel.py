@@ -20,13 +20,13 @@ from posenc.studies.method.base import Study
 
 PANEL_COLUMNS = 2
 STUDY_LIMIT = 16 * 2**20
-"""Upper limit of the bytes of study.csv, which usually has some hundred thousands."""
+"""Upper limit of the size of study.csv in bytes; usually it is a few hundred thousand."""
 
 
 def read(folder: Path, trust: bool = False) -> tuple[Study, Measurements, list[dict[str, str]]]:
     """The study in a folder, its measurements and its verdicts.
 
-    trust  whether the folder is the user's own, and may build any class (posenc.config.allowed)
+    trust  whether the folder is the user's own; if so, its config may build any class (posenc.config.allowed)
     """
     if not (folder / STUDY).is_file():
         raise ConfigError(f"{folder} is not the folder of a finished study, because it has no {STUDY}.")

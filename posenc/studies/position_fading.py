@@ -38,11 +38,11 @@ class PositionFading(Study):
     is the input of the first block:
 
         position, token, sequence, residual   shares of variance, ω² (posenc.diagnostics.position_share)
-        probe   mean distance between a linear probe's answer and the true position, as a share of a guess's
+        probe   mean distance between a linear probe's answer and the true position, divided by that of a guess
         fade    slope of log10(position share / token share) over the layers, `at` 0; below 0, position fades faster
-                than token identity. It ends before the first layer in which a share is below the correction for chance
-                that ω² subtracts, (K − 1)/(BN) for K groups. With fewer than three layers there is no slope; if this
-                happens to one seed, the arm has no fade, and a claim about it is INVALID
+                than token identity. The slope ends before the first layer in which a share is below the correction
+                for chance that ω² subtracts, (K − 1)/(BN) for K groups. With fewer than three layers there is no
+                slope; if this happens to one seed, the arm has no fade, and a claim about it is INVALID
 
     The arms of `trained` are trained on `task` at each of `depths`:
 
@@ -90,7 +90,7 @@ class PositionFading(Study):
         rows = self.workers.spread(self.start, starts, "at the start")
         rows += self.workers.spread(self.train, trainings, "trainings")
         fades = Counter(arm for quantity, arm, *_ in rows if quantity == "fade")
-        lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # the other seeds are a selection
+        lost = {("fade", arm) for arm, seeds in fades.items() if seeds < self.seeds}  # a mean of the others is biased
         found.extend(sorted(row for row in rows if row[:2] not in lost))
         return found
 
@@ -161,7 +161,7 @@ class PositionFading(Study):
             numbers = [found.mean(q, name, at) for q in ("position", "token", "probe") for at in (0, self.layers)]
             fade = f"{found.mean('fade', name, 0):+.3f}" if name in known else "–"
             table.add_row(plain(name), *(f"{number:.3f}" for number in numbers), fade)
-        table.caption = "probe: distance of its answer, 1 for a guess; fade: log10(position/token) a layer"
+        table.caption = "probe: distance of its answer, 1 for a guess; fade: slope of log10(position/token) per layer"
         yield table
         title = f"Trained on {self.task}: skill, and skill lost without the position mean, by layer of the deepest"
         skills = (f"skill {depth}" for depth in self.depths)
@@ -183,7 +183,7 @@ class PositionFading(Study):
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """Position over token and the probe before training; skill by depth and use by layer after training.
 
-        The first curve of an arm ends where one seed has a share of 0 or less, because it has no logarithm.
+        The first curve of an arm ends where one seed has a share of 0 or less, which has no logarithm.
         """
         arms = {name: _place(arm) for name, arm in self.arms.items()}
         figure, (share, probe, skill, used) = sheet(4, 2, 2.9)

@@ -34,14 +34,14 @@ from posenc.studies.method.curves import curves, label, plain
 Curve = Mapping[float, float]
 Colours = Mapping[str, str]
 LETTERS = 24
-"""Characters in one line of the names beside a curve."""
+"""The number of characters in one line of the names beside a curve."""
 
 
 @dataclass(eq=False)
 class QuadraticCost(Study):
     """Operations, bytes kept for backward, and milliseconds of one sequence against its length N, for each arm.
 
-        operations  F = L·(24 N D² + c N² D),   c = 4 without a bias that multiplies
+        operations  F = L·(24 N D² + c N² D),   c = 4 if the bias needs no matrix products
         crossover   N* = 24 D / c, the length at which both terms are equal
         slope       ∂log F/∂log N = 1 + N/(N + N*)
         bytes       explicit attention, float32: 4 N·(L·(16 D + H N) + D);   the terms are equal at N = 16 D / H
@@ -50,7 +50,7 @@ class QuadraticCost(Study):
     in Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198). torch counts `flops` and `bytes` exactly, on tensors
     without data; their local slopes are between 7/8 N and 9/8 N. The counter does not know torch's fused attention for
     the CPU, so operations are those of explicit attention; bytes are those of the kernel that would run. `ms` is the
-    processor time of a forward pass without gradient; its seeds are rounds in which arms take turns.
+    processor time of a forward pass without gradient; each seed is one round, in which every arm is timed once.
 
     products   c of each arm
     lengths    the values of N, multiples of 8; those up to `timed` are timed
@@ -213,7 +213,7 @@ def _least(found: Measurements, quantity: str, arm: str) -> dict[float, float]:
 
 
 def _groups(curves: Mapping[str, Curve], tolerance: float) -> dict[str, str]:
-    """{first arm: names of the group} of groups of arms whose curves differ by less than `tolerance`, relative."""
+    """{first arm: names of the group}: curves in one group differ by less than the relative `tolerance`."""
     groups: list[list[str]] = []
     for arm, curve in curves.items():
         for group in groups:
@@ -238,7 +238,7 @@ def _plot(axis: Axes, curves: Mapping[str, Curve], colours: Colours, height: flo
 
 def _local_slopes(axis: Axes, found: Measurements, colours: Colours, crossovers: Mapping[str, float]) -> None:
     """Draw the slopes of operations (solid), of bytes (dotted) and of the formula of operations (crosses)."""
-    axis.set_ylim(0.7, 2.45)  # above 2 stand the names of the crossovers
+    axis.set_ylim(0.7, 2.45)  # the names of the crossovers are above 2
     for quantity, style, what in (("flops_slope", "-", "operations"), ("bytes_slope", ":", "bytes")):
         curves = {arm: _least(found, quantity, arm) for arm in colours}
         for arm, names in _groups(curves, 0.03).items():

@@ -33,8 +33,8 @@ class RankCollapse(Study):
         log10_dong_ratio, token_cosine, effective_rank   means over sequences, `at` the layer; 0 is the input
         attention_entropy   of layer `at`, from 1
         order               slope of log r_{l+1} on log r_l (posenc.diagnostics.decay), `at` 0
-        phase_log10_dong_ratio, phase_entropy   after and in the last of `phase_layers` layers of pre-norm attention
-                            without an MLP, arm "gain <β>", `at` the skip strength γ
+        phase_log10_dong_ratio, phase_entropy   the ratio after the last and the entropy in the last of `phase_layers`
+                            layers of pre-norm attention without an MLP, arm "gain <β>", `at` the skip strength γ
 
     panels     {title of a panel: its arms}
     flat       the largest factor r_{l+1} / r_l that counts as decay
@@ -131,7 +131,7 @@ class RankCollapse(Study):
                 ", ".join(f"{value:.2f}" for value in fit.residual.values()),
                 f"{np.mean(orders):.2f} ± {np.std(orders):.2f}",
             )
-        table.caption = "misfit of one exponential and of two, as a share of the range of log r"
+        table.caption = "misfit of a single and of a double exponential, as a share of the range of log r"
         yield table
 
     def headline(self, axis: Axes, found: Measurements) -> None:
@@ -139,7 +139,7 @@ class RankCollapse(Study):
         names = [*next(iter(self.panels.values())), [*self.arms][-1]]
         curves(axis, found, "log10_dong_ratio", {name: name for name in names})
         axis.set_ylim(-13, 0.5)
-        label(axis, "layer", "log10 of the ratio of Dong: 0 different tokens")
+        label(axis, "layer", "log10 of the ratio of Dong (0: different tokens)")
 
     def figure(self, found: Measurements, verdicts: Sequence[Verdict]) -> Figure:
         """One panel of curves for each group of arms, then the phase diagram."""
@@ -178,7 +178,7 @@ def _power(log10: float) -> str:
 
 
 def _curves(axis: Axes, found: Measurements, decays: Mapping[str, Decay], arms: Sequence[str]) -> None:
-    """Draw log10 of the ratio. A straight line is one exponential; a line that falls faster and faster is two."""
+    """Draw log10 of the ratio. A straight line is an exponential; one that bends down is a double exponential."""
     for arm, colour in tones(arms).items():
         rows = found.frame("log10_dong_ratio", arm).iloc[: decays[arm].layers + 1]
         band(axis, rows, colour, 0.2, marker="o", ms=3, label=f"{plain(arm)} ({decays[arm].kind.split()[0]})")

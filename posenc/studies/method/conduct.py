@@ -163,7 +163,7 @@ def finding(judged: Sequence[Verdict]) -> str:
 def _ledger(folder: Path, identity: str, again: bool) -> Ledger:
     """The answers of this study so far. Raises ConfigError if the folder contains anything else.
 
-    again  whether this study is finished in the folder and is measured again; its result stays until then
+    again  whether the folder has the result of this study, which is measured again; it stays until the new one is there
     """
     if not again and any((folder / name).exists() for name in (RESULT, STUDY, "metrics.csv", "checkpoints")):
         raise ConfigError(

@@ -21,7 +21,7 @@ from posenc.runs.files import open_file, read_bytes
 from posenc.runs.writing import write_text
 
 ANSWERS_LIMIT = 4 * 2**20
-"""Upper limit of the bytes of answers.jsonl, which usually has some thousands."""
+"""Upper limit of the size of answers.jsonl in bytes; usually it is a few thousand."""
 Case = tuple[Any, ...]
 """The arguments of one piece of work: strings and numbers."""
 Row = tuple[Any, ...]
