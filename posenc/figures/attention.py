@@ -12,12 +12,12 @@ from posenc.figures.marks import End, colourbar, dress, end_labels, heat, sheet
 from posenc.figures.style import CARD, CEILING, DPI, WIDTH, look, shades
 
 MAX_CURVES = 12
-"""The largest number of heads whose lines are all named; of more heads, only the first and the last are."""
+"""The largest number of heads whose lines all have names. Of more heads, only the first and the last have one."""
 
 
 @look()
 def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -> Figure:
-    """One map of the weights (query down, key across) for each layer (row) and head (column)."""
+    """One heat map of the weights (queries down, keys across) for each layer (row) and head (column)."""
     rows, columns = len(weights), len(weights[0])
     width = min(WIDTH, 2.1 * columns + 1)
     figure, axes = sheet(rows * columns, columns, (width - 0.9) / columns + 0.15, title, width)
@@ -40,7 +40,7 @@ def attention_maps(weights: Sequence[Float[Tensor, "H N N"]], title: str = "") -
 
 @look()
 def attention_card(weights: Float[Tensor, "H N N"], title: str) -> Figure:
-    """The maps of one layer, in the size of a picture in TensorBoard."""
+    """The heat maps of one layer, in the size of a picture in TensorBoard."""
     columns = min(4, len(weights), max(2, round(len(weights) ** 0.5)))
     figure, axes = sheet(len(weights), columns, CARD / columns + 0.1, title, CARD)
     for head, axis in enumerate(axes):
@@ -77,7 +77,7 @@ def heads(axis: Axes, x: Sequence[float], rows: Float[Tensor, "H M"], **how: Any
 
 @look()
 def position_similarity(vectors: Float[Tensor, "N D"]) -> Figure:
-    """The map of `similarity`, in the size of a picture in TensorBoard."""
+    """The heat map of `similarity`, in the size of a picture in TensorBoard."""
     figure, (axis,) = sheet(1, 1, 2.9, width=CARD)
     similarity(axis, vectors)
     figure.set_dpi(DPI)

@@ -13,7 +13,7 @@ from posenc.figures.style import CEILING, SMALL, TEXT, WIDTH, look, shades
 
 @look()
 def encoding_card(name: str, portrait: Portrait) -> Figure:
-    """Left: the logit between equal tokens against their distance. Right: vectors, rotations or logits behind it."""
+    """Left: the logit between equal tokens against their distance. Right: vectors, a rotated key, or all logits."""
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
     ends = heads(left, portrait.distances.tolist(), portrait.logits)

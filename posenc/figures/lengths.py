@@ -84,7 +84,7 @@ def position_curves(rows: Sequence[Mapping[str, float]], trained: int, title: st
     trained  tokens in the longest training sequence, which may be more than the task's length
 
     If a line falls beyond `trained`, the model uses the longer context; if it rises, the model does not extrapolate. A
-    band is a 95 % interval over test sequences. It is an upper limit: errors of averaged positions count as fully
+    band is a 95 % interval over test sequences, or wider, because the errors of averaged positions count as fully
     correlated.
     """
     lengths = sorted({int(row["length"]) for row in rows})

@@ -62,12 +62,12 @@ def tip(name: str, *lines: str) -> str:
 def end_labels(axis: Axes, ends: Sequence[End], height: float) -> None:
     """Write labels right of the axes, without overlap, as near to the ends of their lines as possible.
 
-    height  approximate height of the axes in inches, which gives the distance of two lines of text
+    height  approximate height of the axes in inches, from which the distance of two labels follows
     """
     if not ends:
         return
     gap = SMALL * 1.22 / 72 / height
-    axis.autoscale_view()  # sets limits that follow from the lines
+    axis.autoscale_view()  # sets the limits according to the lines
     where = (axis.transScale + axis.transLimits).transform([(end.x, end.y) for end in ends])
     order = np.argsort(where[:, 1], kind="stable")
     lines = np.array([1 + ends[k].text.count("\n") for k in order])
@@ -100,7 +100,7 @@ def power(exponent: float) -> str:
 
 
 def spread(places: np.ndarray, gaps: float | np.ndarray) -> np.ndarray:
-    """The places in [0, 1], nearest to `places` in least squares, that keep their order and are `gaps` apart.
+    """The places in [0, 1], nearest to `places` in least squares, that keep their order and are at least `gaps` apart.
 
     gaps  one number, or one for each pair of neighbours
 
@@ -131,7 +131,7 @@ def length_axis(
 
 
 def _apart(lengths: Sequence[float]) -> list[float]:
-    """The lengths whose labels fit on the axis, at least a tenth of it apart."""
+    """The lengths whose labels fit on the axis: two labels are at least a tenth of the axis apart."""
     room = np.log2(max(lengths) / min(lengths)) / 10
     shown: list[float] = []
     for length in lengths:

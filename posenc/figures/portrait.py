@@ -14,7 +14,7 @@ from posenc.positions.positions import Positions
 
 LENGTH, CONTENTS, DIM, HEADS = 65, 64, 64, 4
 FLAT = 1e-6
-"""Smaller differences count as none."""
+"""Smaller differences count as 0."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 @dataclass(frozen=True)
 class Style:
-    """How an arm is drawn, in matplotlib's names. A quiet arm is grey and its line has no label."""
+    """How an arm is drawn, in matplotlib's names. A `quiet` arm is grey, and its line has no label."""
 
     colour: str
     marker: str
@@ -130,7 +130,7 @@ def styles(arms: Mapping[str, str], most: int = FRONT) -> dict[str, Style]:
 
 
 def tones(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name. Names that are no encoding get one hue after the other, beginning with unused hues."""
+    """A colour for each name. Names that are no encoding get the hues in turn, unused hues first."""
     names = list(names)
     known = {name: name for name in names if home(name)[0] != "own"}
     found = {name: style.colour for name, style in styles(known, SHADES).items()}
@@ -151,7 +151,7 @@ def shades(count: int) -> list[str]:
 
 @contextmanager
 def look(name: str = "") -> Iterator[None]:
-    """Inside, matplotlib draws in posenc's style, parses no formulas, and warns of no missing glyph.
+    """Inside, matplotlib draws in posenc's style, parses no formulas, and does not warn of missing glyphs.
 
     name  part of the ids in an SVG, so that SVGs on one page have different ids
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from zlib import crc32
 
 TIP = "tip:"
-"""The prefix of a gid whose rest is the artist's tooltip. The tooltip's first line is the name of the artist's arm."""
+"""The prefix of a gid. The rest of the gid is the artist's tooltip. Its first line is the name of the artist's arm."""
 TAG = re.compile(r"<[^<>]*>")
 NUMBER = re.compile(r"(?<![#\w.])(-?\d+\.\d\d)\d+")
 TURN = re.compile(r' transform="rotate\(-?0 [^"]*"')
@@ -29,7 +29,7 @@ def finish(svg: str) -> str:
 
 
 def _classes(svg: str) -> str:
-    """Make classes of frequent styles, named by checksums of the styles so that pictures can share a page."""
+    """Give each frequent style a class. Its name is a checksum of the style, so that pictures can share a page."""
     often = [style for style, number in Counter(re.findall(r' style="([^"]*)"', svg)).items() if number > 2]
     names = {style: f"s{crc32(style.encode()):x}" for style in often}
     rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
