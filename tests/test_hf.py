@@ -283,5 +283,5 @@ def test_models_and_folders_of_another_kind_are_refused(tmp_path: Path) -> None:
     llama().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="the config names no encoding of posenc"):
         hf.load(tmp_path)
-    with pytest.raises(ConfigError, match=r"no encoding Mine; load\(folder, encoding=...\) takes your own"):
+    with pytest.raises(ConfigError, match=r"no encoding Mine; pass it as load\(folder, encoding=...\)"):
         hf.described({"class": "Mine"})

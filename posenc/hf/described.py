@@ -17,7 +17,7 @@ NAME = "posenc"
 
 
 def describe(encoding: PositionalEncoding) -> dict[str, Any]:
-    """The name of an encoding's class, and its arguments, which are its attributes; of a mixture also its parts."""
+    """The name of an encoding's class, and its arguments, which are its attributes; for a mixture also its parts."""
     names = inspect.signature(type(encoding).__init__).parameters
     given = {name: getattr(encoding, name) for name in names if name not in ("self", "parts")}
     if isinstance(encoding, Mixture):
@@ -31,7 +31,7 @@ def described(description: dict[str, Any]) -> PositionalEncoding:
     kind = getattr(posenc.encodings, given.pop("class"), None)
     kind = PositionalEncoding if description["class"] == PositionalEncoding.__name__ else kind
     if kind is None:
-        raise ConfigError(f"posenc has no encoding {description['class']}; load(folder, encoding=...) takes your own.")
+        raise ConfigError(f"posenc has no encoding {description['class']}; pass it as load(folder, encoding=...).")
     if "parts" in given:
         given["parts"] = {name: described(part) for name, part in given["parts"].items()}
     return kind(**given)
@@ -49,7 +49,7 @@ def known_keys(kind: Any) -> Iterator[None]:
 
 
 def _twins(encodings: nn.Module) -> dict[str, str]:
-    """{name: first name} of each parameter that layers share, except under its first name."""
+    """{other name: first name} of the parameters that layers share, and that therefore have several names."""
     first: dict[int, str] = {}
     named = ((name, first.setdefault(id(p), name)) for name, p in encodings.named_parameters(remove_duplicate=False))
     return {name: own for name, own in named if name != own}

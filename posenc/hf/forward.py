@@ -55,7 +55,7 @@ def attend(
 
 
 class Places:
-    """The positions of the tokens of a pass, from its position ids, whose values are read once in each pass.
+    """The positions of the tokens of a pass. They follow from its position ids, whose values are read once a pass.
 
     now     the ids last given to the module that is switched off; some models pass their ids only to this module
     seen    the mask (B, N) of the pass, False at padding; None without one
@@ -75,9 +75,7 @@ class Places:
         given = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
         cache, seen = given.get("cache", given.get("past_key_values")), given.get("attention_mask")
         if isinstance(cache, StaticCache):
-            raise ConfigError(
-                "posenc.hf: a static cache is longer than its content; leave cache_implementation dynamic."
-            )
+            raise ConfigError("posenc.hf: a static cache is longer than its content; pass a DynamicCache() instead.")
         for layer, slides in enumerate(getattr(cache, "is_sliding", ())):
             if slides and layer in self.before:
                 raise ConfigError(
@@ -106,7 +104,7 @@ class Places:
         return Positions(whole, self.high + 1, consecutive=self.low >= before, known=True).last(ids.shape[1])
 
     def told(self, positions: Positions, mask: Tensor | None) -> Positions:
-        """Add documents to `positions`, for the encoding. Attention itself uses the model's mask.
+        """Add documents to `positions`, for the encoding only: attention uses the model's mask.
 
         Padding is taken from the diagonal of `mask`, or from `seen` if there is a cache.
         """
@@ -179,11 +177,11 @@ def at_zero(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return (*args[:at], zeros, *args[at + 1 :]), kwargs
 
 
-def turn_nothing(module: nn.Module, args: Any, out: Any) -> Any:
-    """A hook of a rotary module. Its outputs at position 0 are a scale c and 0, in any form; c is replaced by 1."""
+def rotate_by_zero(module: nn.Module, args: Any, out: Any) -> Any:
+    """A hook of a rotary module, which returns 1 for cos 0 and 0 for sin 0, without the module's scale."""
     return torch.sgn(out) if isinstance(out, Tensor) else tuple(torch.sgn(part) for part in out)
 
 
-def add_nothing(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+def add_zeros(module: nn.Module, args: Any, out: Tensor) -> Tensor:
     """A hook of a table of positions, which returns zeros."""
     return torch.zeros_like(out)

@@ -12,7 +12,7 @@ from transformers.masking_utils import sdpa_mask
 from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.hf.described import NAME, describe, described, known_keys, name_again, name_once
-from posenc.hf.forward import LayerEncoding, Places, add_nothing, at_zero, attend, check_answered, embed, turn_nothing
+from posenc.hf.forward import LayerEncoding, Places, add_zeros, at_zero, attend, check_answered, embed, rotate_by_zero
 from posenc.model.layers import assign
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -67,7 +67,7 @@ def use(model: Model, encoding: PositionalEncoding) -> Model:
     for module in [*rotary, *([] if table is None else [table])]:
         object.__setattr__(module, NAME, places)
         module.register_forward_pre_hook(at_zero, with_kwargs=True)
-        module.register_forward_hook(add_nothing if module is table else turn_nothing)
+        module.register_forward_hook(add_zeros if module is table else rotate_by_zero)
     setattr(model.config, NAME, description)
     return model
 
