@@ -70,8 +70,9 @@ def changed(recorded: DictConfig, words: Sequence[str], lengths: Sequence[int] |
     """The resolved config of a run after the overrides `words` of one evaluation.
 
     A choice such as `encoding=rope_yarn` loads the option's file; ./configs is searched too. Options that the run also
-    has (such as `base`, `layout`, `p_ignore`) keep the run's values, unless `words` set them. `lengths` are the test
-    lengths.
+    has (such as `base`, `layout`, `p_ignore`) keep the run's values, unless `words` set them.
+
+    lengths  the test lengths; None: those of the run
     """
     config = deepcopy(recorded)
     parsed = _parsed(words)
@@ -103,7 +104,7 @@ def _option(group: str, option: str, own: Path) -> dict[str, Any]:
 
 
 def _keep(node: dict[str, Any], recorded: Mapping[str, Any]) -> None:
-    """Give `node` the recorded values of the keys that both have. Lists stay, as they name the parts of `node`."""
+    """Give `node` the recorded values of the keys that both have. Lists stay, because they name the parts of `node`."""
     for key in node.keys() & recorded.keys() - {*HYDRAS}:
         if isinstance(node[key], dict) and isinstance(recorded[key], Mapping):
             _keep(node[key], recorded[key])

@@ -105,7 +105,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ready:
-    """The objects of a test."""
+    """The objects that a test needs."""
 
     module: SequenceModule
     data: SequenceData
@@ -131,7 +131,8 @@ def build(evaluation: Evaluation, folder: Path) -> Ready:
     trainer = make_trainer(folder, **how)
     make_ready(module.eval(), data, trainer)
     if not module.test_lengths:
-        raise ConfigError(f"{run.folder} is undefined at all test lengths: {min(module.undefined.items())[1]}")
+        why = min(module.undefined.items())[1]
+        raise ConfigError(f"{run.folder}: the model is undefined at all test lengths: {why}")
     return Ready(module, data, trainer)
 
 

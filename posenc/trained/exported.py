@@ -8,7 +8,7 @@ The keys of config.json, with plain values:
     weights         the BLAKE2b digest of model.safetensors
     encoding, positions, dataset    the names of the run's options
     vocab_size, num_outputs         the numbers of tokens and of classes of the task
-    trained_tokens  the number of tokens of the longest training sequence, with the read-out's
+    trained_tokens  the number of tokens of the longest training sequence, including the read-out's
     config          the groups `encoding`, `model` and `positions` of the run's config, and its seed
 
 Anybody may have written an export. So sizes are limited, and only classes of posenc are built unless the user trusts
@@ -40,7 +40,7 @@ WEIGHTS, CONFIG, LAYOUT = "model.safetensors", "config.json", "posenc_export"
 GROUPS = ("encoding", "model", "positions", "seed")
 """The keys of a run's config that build its encoder."""
 HEAD, ENTRY = 2**16, 2**9
-"""Upper limits of the bytes in a safetensors file besides the numbers: in all, plus those of each tensor's entry."""
+"""Upper limits, in bytes, of the header of a safetensors file: `HEAD`, plus `ENTRY` for each tensor."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -49,13 +49,13 @@ def is_exported(folder: Path) -> bool:
 
 
 def write(folder: Path, encoder: Encoder, facts: Mapping[str, Any]) -> None:
-    """Write the encoder's weights, and config.json with `facts`. An equal export is kept.
+    """Write the encoder's weights, and config.json with `facts`.
 
-    Raises ConfigError if the folder contains anything else.
+    If the folder contains an equal export, nothing is written. Raises ConfigError if it contains anything else.
     """
     data = save({name: x.detach().clone().contiguous() for name, x in encoder.state_dict().items()})
     text = json.dumps({LAYOUT: 1, **facts, "weights": _digest(data)}, indent=2) + "\n"
-    files = {WEIGHTS: data, CONFIG: text.encode()}  # config.json last, so that a folder with it is complete
+    files = {WEIGHTS: data, CONFIG: text.encode()}  # config.json is last, so that a folder with it is complete
     if folder.exists() or folder.is_symlink():
         if not _contains(folder, files):
             what = "contains another export" if is_exported(folder) else "exists and is no export"
@@ -113,7 +113,7 @@ def read_weights(path: Path, most: int, digest: str | None = None) -> dict[str, 
         return load(data)
     except (Damaged, OSError):
         raise
-    except Exception as error:  # safetensors raises its own type, and others for dtypes that torch lacks
+    except Exception as error:  # safetensors raises its own type of error, and other types for dtypes that torch lacks
         raise Damaged(reading.plain_text(str(error))[:120] or "it is no file of safetensors") from error
 
 

@@ -45,7 +45,7 @@ class Record:
     checkpoint: Path
 
     def check_data(self, digest: str | None) -> None:
-        """Raise ConfigError if `digest`, of the data that the config names now, is not that of the run's data."""
+        """Raise ConfigError if the data have changed. `digest` is that of the data which the config names now."""
         if self.result.get("data_digest") not in (None, digest):
             raise ConfigError(
                 f"{self.folder} was trained on other data: the data at dataset.path had the digest "
@@ -148,8 +148,8 @@ def record_of_checkpoint(path: Path) -> Record:
     folder = run_folder(str(path))
     if folder is None:
         raise ConfigError(
-            f"{path} is in no run folder, so its model is unknown; copy it with its run folder, since the model is in "
-            ".hydra/config.yaml and the weights are in checkpoints/."
+            f"{path} is in no run folder, so its model is unknown; copy it with its run folder, because the "
+            "model is in .hydra/config.yaml and the weights are in checkpoints/."
         )
     return Record(folder, _config(folder), {}, path.absolute())
 
@@ -186,10 +186,11 @@ def _result(folder: Path) -> dict[str, Any]:
         result = reading.plain_text(reading.read_json(folder / RESULT))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{folder} has no {RESULT}: the run was killed or is still running. Its command continues a killed run."
+            f"{folder} has no {RESULT}: the run was killed or is still running. Type its command again to "
+            "continue a killed run."
         ) from error
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{folder / RESULT} is not JSON; perhaps its end was lost in a copy.") from error
+        raise ConfigError(f"{folder / RESULT} is not JSON; perhaps it was not copied completely.") from error
     except ValueError as error:
         raise ConfigError(f"{folder / RESULT} cannot be read ({error}).") from error
     why = other_layout(result) if isinstance(result, dict) else None
