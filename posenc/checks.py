@@ -33,9 +33,13 @@ def positive(owner: object, *, minimum: int = 1, maximum: int = MAX_INT64, **val
     """Each value must be a whole number from `minimum` to `maximum`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≥ {minimum}, got {value!r}.")
+            raise ConfigError(
+                f"{_name(owner)}: {_option(owner, name)} must be a whole number ≥ {minimum}, got {value!r}."
+            )
         if value > maximum:
-            raise ConfigError(f"{_name(owner)}: {name} must be a whole number ≤ {maximum}, got {value}.")
+            raise ConfigError(
+                f"{_name(owner)}: {_option(owner, name)} must be a whole number ≤ {maximum}, got {value}."
+            )
 
 
 def at_least(owner: object, least: int, why: str, **values: Any) -> None:
@@ -43,7 +47,9 @@ def at_least(owner: object, least: int, why: str, **values: Any) -> None:
     positive(owner, **values)
     for name, value in values.items():
         if value < least:
-            raise ConfigError(f"{_name(owner)}: {why}, so {name} must be at least {least}, got {value}.")
+            raise ConfigError(
+                f"{_name(owner)}: {why}, so {_option(owner, name)} must be at least {least}, got {value}."
+            )
 
 
 def tensor_fits(owner: object, **sizes: Any) -> None:
@@ -61,14 +67,15 @@ def number(owner: object, *, low: float, high: float = float("inf"), open_low: b
     """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
     for name, value in values.items():
         if isinstance(value, int) and abs(value) > MAX_INT64:
-            raise ConfigError(f"{_name(owner)}: {name} is too large for a whole number, got {value}; write it as 1e20.")
+            what = f"{_name(owner)}: {_option(owner, name)}"
+            raise ConfigError(f"{what} is too large for a whole number, got {value}; write it as 1e20.")
         real = isinstance(value, int | float) and not isinstance(value, bool)
         if not (real and math.isfinite(value) and low <= value <= high) or (open_low and value == low):
             limits = [f"{'>' if open_low else '≥'} {low:g}"] if low != -float("inf") else []
             limits += [f"≤ {high:g}"] if high != float("inf") else []
             limit = f" {' and '.join(limits)}" if limits else ""
             kind = "finite number" if isinstance(value, float) and not math.isfinite(value) else "number"
-            raise ConfigError(f"{_name(owner)}: {name} must be a {kind}{limit}, got {value!r}.")
+            raise ConfigError(f"{_name(owner)}: {_option(owner, name)} must be a {kind}{limit}, got {value!r}.")
 
 
 def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
@@ -77,7 +84,7 @@ def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
     for name, value in values.items():
         if value not in options:
             known = f"{', '.join(options)}.{nearest(str(value), options)}"
-            raise ConfigError(f"{_name(owner)}: {name}={value} is not one of {known}")
+            raise ConfigError(f"{_name(owner)}: {_option(owner, name)}={value} is not one of {known}")
 
 
 def nearest(wrong: str, options: Sequence[str]) -> str:
@@ -90,7 +97,7 @@ def boolean(owner: object, **values: Any) -> None:
     """Each value must be true or false."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ConfigError(f"{_name(owner)}: {name} must be true or false, got {value!r}.")
+            raise ConfigError(f"{_name(owner)}: {_option(owner, name)} must be true or false, got {value!r}.")
 
 
 def under_a_causal_mask(owner: object, *, causal: bool, otherwise: str = "") -> None:
@@ -105,7 +112,7 @@ def even(owner: object, why: str, **values: Any) -> None:
     positive(owner, **values)
     for name, value in values.items():
         if value % 2:
-            raise ConfigError(f"{_name(owner)} {why}: {name} must be even, got {value}.")
+            raise ConfigError(f"{_name(owner)} {why}: {_option(owner, name)} must be even, got {value}.")
 
 
 def repeats(owner: object, num_layers: int, **patterns: Sequence[object]) -> None:
@@ -132,3 +139,9 @@ def divisible(owner: object, *, dim: int, num_heads: int) -> None:
 
 def _name(owner: object) -> str:
     return owner if isinstance(owner, str) else type(owner).__name__
+
+
+def _option(owner: object, name: str) -> str:
+    """The option as it is typed, such as dataset.length, if the owner's class says which group it is an option of."""
+    group = getattr(owner, "config_group", None)
+    return name if group is None else f"{group}.{name}"

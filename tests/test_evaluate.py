@@ -228,7 +228,7 @@ def test_what_cannot_be_evaluated_is_answered_in_words(
 
 def test_lengths_that_are_none_are_answered_in_words(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--lengths must be whole numbers and commas, got '8,x'" in refusal(capsys, trained / "run0", "--lengths=8,x")
-    assert "length must be a whole number ≥ 1, got 0" in refusal(capsys, trained / "run0", "--lengths=0")
+    assert "each of --lengths must be a whole number ≥ 1, got 0" in refusal(capsys, trained / "run0", "--lengths=0")
 
 
 def spoil_trainer(run: Path) -> None:

@@ -94,7 +94,7 @@ MISTAKES = [
     ("data.train_size=1000000000", "a tensor of .* is too large.*; lower train_size"),
     ("dataset.length=1000000000", "length must be a whole number ≤ 1048576"),
     ("dataset.vocab_size=1000000000", "vocab_size must be a whole number ≤ 1048576"),
-    ("dataset.test_lengths=[[1,2]]", r"length must be a whole number ≥ 1, got \[1, 2\]"),
+    ("dataset.test_lengths=[[1,2]]", r"each of dataset.test_lengths must be a whole number ≥ 1, got \[1, 2\]"),
     ("dataset.causal=3", "causal must be true or false, got 3"),
     ("dataset.readout=3", "readout=3 is not one of mean, last, query, per_token"),
     ("dataset=chained_lookup dataset.hops=1000000000", "hops must be a whole number ≤ 1024"),

@@ -102,7 +102,7 @@ def test_both_ways_of_writing_make_the_same_task(kind: Any) -> None:
     ],
 )
 def test_both_ways_refuse_the_same(kind: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{kind.__name__}: {message}"):
+    with pytest.raises(ConfigError, match=f"^{kind.__name__}: dataset.{message}"):
         kind(**options)
 
 
@@ -159,5 +159,5 @@ def test_the_page_shows_a_task_that_works(page: Any, composed: Any) -> None:
     assert task.ceilings(9) == (None, 1.0)
     assert build_module(config, task).task is task
     config.dataset.num_values = 1
-    with pytest.raises(ConfigError, match="LargestOfFirst: num_values must be a whole number ≥ 2, got 1"):
+    with pytest.raises(ConfigError, match=r"LargestOfFirst: dataset\.num_values must be a whole number ≥ 2, got 1"):
         make(config, "dataset")

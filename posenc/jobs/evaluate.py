@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from posenc import checks
 from posenc.checks import ConfigError
 from posenc.jobs import outcome, summary
 from posenc.jobs.launch import folder_name
@@ -59,9 +60,12 @@ def _lengths(text: str, words: Sequence[str]) -> list[int]:
     if any(word.lstrip("+").startswith(f"{LENGTHS}=") for word in words):
         raise ConfigError(f"--lengths and {LENGTHS} both set the test lengths; leave one out.")
     try:
-        return [int(each) for each in text.split(",")]
+        lengths = [int(each) for each in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"--lengths must be whole numbers and commas, got {text!r}; write 64,128.") from error
+    for length in lengths:
+        checks.positive("evaluate", **{"each of --lengths": length})
+    return lengths
 
 
 def chosen(named: Sequence[Path]) -> list[Path]:

@@ -24,6 +24,9 @@ MAX_LENGTH = 2**20
 MAX_SYMBOLS = 2**20
 """Upper limit of `vocab_size` and of the number of classes, about four times the vocabulary of a language model."""
 
+EACH_TESTED = "each of dataset.test_lengths"
+"""A test length, as a message names it."""
+
 READOUTS = ("mean", "last", "query", "per_token")
 
 
@@ -60,6 +63,8 @@ class Task:
     """Whether the tokens are learned from the data. The same id then means something else with other data."""
     per_token: bool = field(default=False, init=False)
     """Whether each token has its own answer; otherwise each sequence has one."""
+    config_group: ClassVar[str] = "dataset"
+    """The group of its options, for messages about them."""
     published: ClassVar[str] = "nothing that we know of."
     """What is known about encodings on this task, with its source."""
     determined_by: Literal["sequence", "bag"] | None = field(default=None, init=False)
@@ -86,22 +91,24 @@ class Task:
     def __post_init__(self) -> None:
         """Check the fields that all tasks have."""
         checks.positive(self, maximum=MAX_SYMBOLS, vocab_size=self.vocab_size)
-        checks.positive(self, maximum=MAX_SYMBOLS, num_outputs=self.num_outputs)
+        checks.positive(str(self), maximum=MAX_SYMBOLS, num_outputs=self.num_outputs)  # no option has this name
         checks.boolean(self, causal=self.causal)
         checks.one_of(self, READOUTS, readout=self.readout)
         self.per_token = self.per_token or self.readout == "per_token"
         self.length = self._range(self.length)
         self.test_lengths = self._tested(self.test_lengths)
-        for tested in (self.length[0], *self.test_lengths):
-            checks.positive(self, maximum=MAX_LENGTH, length=tested)
-            if tested < self.min_length:
-                raise ConfigError(f"{self}: length must be at least {self.min_length}, got {tested}.")
+        checks.positive(str(self), maximum=MAX_LENGTH, **{EACH_TESTED: self.test_lengths[-1]})  # perhaps a multiple
+        for name, shortest in (("dataset.length", self.length[0]), (EACH_TESTED, self.test_lengths[0])):
+            if shortest < self.min_length:
+                raise ConfigError(f"{self}: {name} must be at least {self.min_length}, got {shortest}.")
 
     def _range(self, length: int | Sequence[int]) -> tuple[int, int]:
         if isinstance(length, int):
             length = length, length
         if isinstance(length, str) or not isinstance(length, Sequence) or len(length) != 2:
-            raise ConfigError(f"{self}: length must be one whole number or [shortest, longest], got {length!r}.")
+            raise ConfigError(
+                f"{self}: dataset.length must be one whole number or [shortest, longest], got {length!r}."
+            )
         for end in length:
             checks.positive(self, maximum=MAX_LENGTH, length=end)
         shortest, longest = length
@@ -117,11 +124,13 @@ class Task:
             further = (round(multiple * self.length[1]) for multiple in MULTIPLES)
             return sorted({self.length[1], *(tested for tested in further if tested <= self.max_length)})
         if isinstance(lengths, str) or not isinstance(lengths, Sequence):
-            raise ConfigError(f"{self}: test_lengths must be a list, got {lengths!r}; write [{lengths}].")
+            raise ConfigError(f"{self}: dataset.test_lengths must be a list, got {lengths!r}; write [{lengths}].")
         if not lengths:
-            raise ConfigError(f"{self}: test_lengths is empty; list a length, or write null for the default ones.")
+            raise ConfigError(
+                f"{self}: dataset.test_lengths is empty; list a length, or write null for the default ones."
+            )
         for tested in lengths:
-            checks.positive(self, maximum=MAX_LENGTH, length=tested)
+            checks.positive(str(self), maximum=MAX_LENGTH, **{EACH_TESTED: tested})
         return sorted(set(lengths))
 
     @property

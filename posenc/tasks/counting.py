@@ -50,7 +50,7 @@ class ShuffleDyckDataset(_PrefixTask):
         checks.positive(self, num_pairs=self.num_pairs)
         if self.num_pairs > 8:
             raise ConfigError(
-                f"{self}: there are 2^num_pairs classes, so num_pairs must be at most 8, got {self.num_pairs}."
+                f"{self}: there are 2^num_pairs classes, so dataset.num_pairs must be at most 8, got {self.num_pairs}."
             )
         self.num_outputs, self.vocab_size = 2**self.num_pairs, 2 * self.num_pairs
         super().__post_init__()

@@ -59,7 +59,7 @@ class Lookup(Task):
             checks.positive(self, minimum=2, num_values=self.num_values)
             if self.hops > 1:
                 raise ConfigError(
-                    f"{self}: with hops={self.hops} the values must be places; set num_values=null, not "
+                    f"{self}: with hops={self.hops} the values must be places; set dataset.num_values=null, not "
                     f"{self.num_values}."
                 )
         self.num_outputs = self.max_length - 1 if self.num_values is None else self.num_values

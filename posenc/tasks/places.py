@@ -79,15 +79,19 @@ class AbsolutePattern(MarkedPair):
     def __post_init__(self) -> None:
         places = self.places
         if isinstance(places, str) or not isinstance(places, Sequence) or len(places) < 2:
-            raise ConfigError(f"{self}: places must list at least two pairs, such as [[3, 7], [9, 13]], got {places}.")
+            raise ConfigError(
+                f"{self}: dataset.places must list at least two pairs, such as [[3, 7], [9, 13]], got {places}."
+            )
         pairs = [tuple(pair) if isinstance(pair, Sequence) else (pair,) for pair in places]
         for pair in pairs:
             for place in pair:
                 checks.positive(self, minimum=0, places=place)
             if len(pair) != 2 or pair[0] == pair[1]:
-                raise ConfigError(f"{self}: each of places must be two different places, got {list(pair)}.")
+                raise ConfigError(f"{self}: each of dataset.places must be two different places, got {list(pair)}.")
             if pairs.count(pair) > 1:
-                raise ConfigError(f"{self}: each class needs a different pair, got {list(pair)} twice; change places.")
+                raise ConfigError(
+                    f"{self}: each class needs a different pair, got {list(pair)} twice; change dataset.places."
+                )
         self.places = torch.tensor(pairs)
         self.num_outputs, self.min_length = len(pairs), 1 + int(self.places.max())
         super().__post_init__()
@@ -126,12 +130,15 @@ class RelativePattern(MarkedPair):
     def __post_init__(self) -> None:
         offsets = self.offsets
         if isinstance(offsets, str) or not isinstance(offsets, Sequence) or len(offsets) < 2:
-            raise ConfigError(f"{self}: offsets must list at least two whole numbers, such as [-1, 1], got {offsets}.")
+            raise ConfigError(
+                f"{self}: dataset.offsets must list at least two whole numbers, such as [-1, 1], got {offsets}."
+            )
         for offset in offsets:
             checks.positive(self, minimum=-MAX_LENGTH, maximum=MAX_LENGTH, offsets=offset)
             if offset == 0 or offsets.count(offset) > 1:
                 raise ConfigError(
-                    f"{self}: offsets must be different whole numbers other than 0, got {offset} in {list(offsets)}."
+                    f"{self}: dataset.offsets must be different whole numbers other than 0, got {offset} in "
+                    f"{list(offsets)}."
                 )
         self.offsets = torch.tensor(offsets)
         self.num_outputs, self.min_length = len(offsets), 1 + int(self.offsets.abs().max())

@@ -136,7 +136,7 @@ class ModularArithmetic(Task):
         some = self.operators
         wrong = not isinstance(some, str) or not some or set(some) - set(OPERATORS)
         if wrong or len(set(some)) < len(some):
-            raise ConfigError(f"{self}: operators must be some of {OPERATORS}, each once, got {some!r}.")
+            raise ConfigError(f"{self}: dataset.operators must be some of {OPERATORS}, each once, got {some!r}.")
         self._drawn = np.array([OPERATORS.index(operator) for operator in some])
         self.num_outputs, self.vocab_size = self.modulus, self.modulus + 3
         super().__post_init__()

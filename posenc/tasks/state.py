@@ -136,7 +136,7 @@ class MarkovDataset(LeftToRight):
         if contexts > 4096 or V > 256:
             raise ConfigError(
                 f"{self}: {V} symbols of order {self.order} make {contexts} contexts; at most 4096, and at most "
-                "256 symbols, are possible; lower order or vocab_size."
+                "256 symbols, are possible; lower dataset.order or dataset.vocab_size."
             )
         self.num_outputs, self.min_length = V, self.order
         super().__post_init__()

@@ -247,13 +247,13 @@ def test_the_missing_bit_is_balanced_and_needs_no_order() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DuplicateString(alphabet=1), "DuplicateString: alphabet must be a whole number ≥ 2, got 1"),
+        (lambda: DuplicateString(alphabet=1), "DuplicateString: dataset.alphabet must be a whole number ≥ 2, got 1"),
         (lambda: OddsFirst(alphabet=0), "alphabet must be a whole number ≥ 2, got 0"),
-        (lambda: BucketSort(alphabet=1), "BucketSort: alphabet must be a whole number ≥ 2, got 1"),
+        (lambda: BucketSort(alphabet=1), "BucketSort: dataset.alphabet must be a whole number ≥ 2, got 1"),
         (lambda: BucketSort(length=1), "length must be at least 2, got 1"),
         (lambda: MissingDuplicate(length=1), "length must be at least 2, got 1"),
         (lambda: BinaryAddition(length=2), "length must be at least 3, got 2"),
-        (lambda: BinaryMultiplication(test_lengths=[2]), "length must be at least 3, got 2"),
+        (lambda: BinaryMultiplication(test_lengths=[2]), "each of dataset.test_lengths must be at least 3, got 2"),
         (lambda: ComputeSqrt(length=0), "length must be a whole number ≥ 1, got 0"),
     ],
 )

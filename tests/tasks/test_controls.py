@@ -110,5 +110,5 @@ def test_mistakes() -> None:
         Histogram(num_classes=1)
     with pytest.raises(ConfigError, match="vocab_size must be a whole number ≥ 2, got 1"):
         Majority(vocab_size=1)
-    with pytest.raises(ConfigError, match="length must be a whole number ≥ 1, got 0"):
+    with pytest.raises(ConfigError, match=r"each of dataset\.test_lengths must be a whole number ≥ 1, got 0"):
         Majority(test_lengths=[0, 8])

@@ -280,7 +280,7 @@ def test_gzip_reference_is_gzips(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": 20}, "length must be at least 21, got 20"),
+        ({"length": 20}, "PositionAwarePatternDataset: dataset.length must be at least 21, got 20"),
         ({"vocab_size": 9}, "vocab_size must be at least 10, got 9"),
         ({"vocab_size": 0}, "vocab_size must be a whole number ≥ 1"),
         ({"length": -1}, "length must be a whole number ≥ 1, got -1"),
@@ -288,7 +288,7 @@ def test_gzip_reference_is_gzips(tmp_path: Path) -> None:
         ({"length": [32]}, "one whole number or"),
         ({"length": "long"}, "one whole number or"),
         ({"test_lengths": 64}, r"test_lengths must be a list, got 64; write \[64\]"),
-        ({"test_lengths": [64, 8]}, "length must be at least 21, got 8"),
+        ({"test_lengths": [64, 8]}, "each of dataset.test_lengths must be at least 21, got 8"),
     ],
 )
 def test_pattern_mistakes(options: dict, message: str) -> None:

@@ -194,22 +194,22 @@ def test_references_are_what_a_partial_view_can_reach() -> None:
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
-        (AbsolutePattern, {"length": 20}, "length must be at least 21, got 20"),
-        (AbsolutePattern, {"vocab_size": 8}, "vocab_size must be at least 9, got 8"),
-        (AbsolutePattern, {"places": [[3, 7]]}, "at least two pairs"),
+        (AbsolutePattern, {"length": 20}, "AbsolutePattern: dataset.length must be at least 21, got 20"),
+        (AbsolutePattern, {"vocab_size": 8}, ", so dataset.vocab_size must be at least 9, got 8"),
+        (AbsolutePattern, {"places": [[3, 7]]}, "dataset.places must list at least two pairs"),
         (AbsolutePattern, {"places": [3, 7]}, "two different places, got"),
         (AbsolutePattern, {"places": [[3, 7], [4, 4]]}, r"two different places, got \[4, 4\]"),
         (AbsolutePattern, {"places": [[3, 7], [4, -1]]}, "whole number ≥ 0, got -1"),
         (AbsolutePattern, {"places": [[3, 7], [3, 7]]}, r"got \[3, 7\] twice"),
-        (RelativePattern, {"offsets": [1]}, "at least two whole numbers"),
+        (RelativePattern, {"offsets": [1]}, "dataset.offsets must list at least two whole numbers"),
         (RelativePattern, {"offsets": [0, 1]}, "other than 0, got 0"),
         (RelativePattern, {"offsets": [1, 1]}, "must be different whole numbers"),
         (RelativePattern, {"offsets": [-9, 1], "length": 9}, "length must be at least 10, got 9"),
-        (SignedDistance, {"num_classes": 5}, "num_classes must be even, got 5"),
+        (SignedDistance, {"num_classes": 5}, "on either side: dataset.num_classes must be even, got 5"),
         (SignedDistance, {"length": 4}, "length must be at least 5, got 4"),
         (FirstOf, {"num_classes": 1}, "num_classes must be a whole number ≥ 2, got 1"),
         (FirstOf, {"vocab_size": 4}, "vocab_size must be at least 5, got 4"),
-        (LastOf, {"test_lengths": [3]}, "length must be at least 4, got 3"),
+        (LastOf, {"test_lengths": [3]}, "LastOf: each of dataset.test_lengths must be at least 4, got 3"),
     ],
 )
 def test_mistakes(task: Callable[..., Task], options: dict, message: str) -> None:

@@ -202,7 +202,7 @@ def test_lookup_options(values: int, n: int, hops: int, seed: int) -> None:
         (Lookup, {"length": 1}, "length must be at least 2, got 1"),
         (Lookup, {"test_lengths": [64, 300]}, r"max_length is 256; set dataset\.max_length=300"),
         (Lookup, {"length": [8, 20], "max_length": 16}, r"set dataset\.max_length=20"),
-        (Lookup, {"hops": 2}, "set num_values=null, not 20"),
+        (Lookup, {"hops": 2}, "set dataset.num_values=null, not 20"),
         (Lookup, {"hops": 0}, "hops must be a whole number ≥ 1, got 0"),
         (Lookup, {"num_values": 1}, "num_values must be a whole number ≥ 2, got 1"),
         (MultiQueryRecall, {"length": 15}, "length must be at least 16, got 15"),

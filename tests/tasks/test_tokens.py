@@ -100,7 +100,7 @@ def test_test_bin_is_the_test_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer": "bpe", "num_tokens": 256}, "num_tokens must be a whole number ≥ 257, got 256"),
+        ({"tokenizer": "bpe", "num_tokens": 256}, "dataset.num_tokens must be a whole number ≥ 257, got 256"),
         ({"num_tokens": 300}, "there are 256 bytes, so set it to null"),
         ({"tokenizer": "bpx"}, "tokenizer=bpx is none of bytes, bpe, uint16, uint32, and is no"),
         ({"tokenizer": None}, "tokenizer must be bytes, bpe, uint16, uint32 or the path of a tokenizer.json, got None"),

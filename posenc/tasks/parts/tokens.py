@@ -66,7 +66,7 @@ def of_pairs(splits: Mapping[str, bytes | bytearray], tokenizer: str, num_tokens
         ) from error
     if tokenizer == "bpe":
         asked = PAIRS if num_tokens is None else num_tokens
-        checks.positive("TextDataset", minimum=257, maximum=2**20, num_tokens=asked)
+        checks.positive("TextDataset", minimum=257, maximum=2**20, **{"dataset.num_tokens": asked})
         written = _learned(_texts(bytes(splits["train"])), asked)
     else:
         if num_tokens is not None:
@@ -142,7 +142,7 @@ def of_ids(path: str | None, dtype: str, num_tokens: int | None) -> Tokens:
         splits["validation"], splits["test"] = splits["validation"][:half], splits["validation"][half:]
     if num_tokens is None:
         num_tokens = 1 + max(int(part.max()) for data in splits.values() for part in _parts(data))
-    checks.positive("TextDataset", num_tokens=num_tokens)
+    checks.positive("TextDataset", **{"dataset.num_tokens": num_tokens})
     return Tokens(splits, num_tokens)
 
 

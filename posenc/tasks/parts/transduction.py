@@ -51,7 +51,8 @@ class TransductionTask(Task):
         read = self.longest + self.output_length(self.longest)
         if read > MAX_LENGTH:
             raise ConfigError(
-                f"{self}: at length {self.longest} a model reads {read} tokens; at most {MAX_LENGTH} are possible."
+                f"{self}: at length {self.longest} a model reads {read} tokens, but at most {MAX_LENGTH} are possible; "
+                "lower dataset.length or dataset.test_lengths."
             )
 
     def output_length(self, length: int) -> int:
