@@ -1,4 +1,4 @@
-"""The entropy of attention: from attention to one key to uniform attention."""
+"""The entropy of attention: how evenly a query attends to the keys."""
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,8 @@ def attention_entropy(
 ) -> Float[Tensor, " H"]:
     """mean over sequences and queries of  −Σ_j A_ij log A_ij / log n_i,  n_i the keys that query i may see.
 
-    1: uniform, 0: one key. Rank collapse drives it to 1; entropy collapse (Zhai et al. 2023,
-    https://arxiv.org/abs/2303.06296) drives it to 0. If a mask hides keys, pass the logits, which are −∞ there. Then
+    1: uniform attention, 0: attention to one key. Rank collapse leads to 1, and entropy collapse (Zhai et al. 2023,
+    https://arxiv.org/abs/2303.06296) leads to 0. If a mask hides keys, pass the logits, which are −∞ there. Then
     n_i counts only visible keys, and queries that see only one key are left out.
     """
     entropy = torch.special.entr(weights).sum(-1)

@@ -23,6 +23,7 @@ def layer_similarity(weights: Sequence[Float[Tensor, "B H N N"]]) -> Float[Tenso
     """S_lm = mean over sequences and queries i of cos(Ā^l_i·, Ā^m_i·),  Ā the mean of a layer's heads.
 
     "Attention collapse" of deep stacks, DeepViT, Zhou et al. 2021 (https://arxiv.org/abs/2103.11886). Deviations: they
-    compare columns, and head h of one layer with head h of another. But the order of heads has no meaning.
+    compare columns, and head h of one layer with head h of another. Here the rows
+    of the mean of the heads are compared, because the order of heads has no meaning.
     """
     return head_similarity(torch.stack([layer.mean(1) for layer in weights], dim=1))

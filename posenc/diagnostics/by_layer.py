@@ -17,7 +17,7 @@ from posenc.diagnostics.toeplitzness import toeplitzness
 from posenc.diagnostics.token_cosine import token_cosine
 
 RANKED = 8
-"""Singular values are computed for so many sequences only. They cost most and vary little between sequences."""
+"""The number of sequences whose singular values are computed. These cost most, and vary little between sequences."""
 
 
 def _rank(x: Float[Tensor, "B N D"]) -> Tensor:
@@ -48,7 +48,7 @@ def by_layer(seen: Capture, tokens: Int[Tensor, "B N"]) -> dict[str, dict[int, f
 
     Layer l is the l-th block, and residual l is its output; residual 0 is the input of the first block. Each value is a
     mean over sequences and heads. Exceptions: `dong_ratio` is a geometric mean, and `effective_rank` uses the first 8
-    sequences. `toeplitzness` is the relative one. The file of each quantity has its formula and source.
+    sequences. `toeplitzness` is its `relative` part. The file of each quantity has its formula and source.
 
     Attention is measured for all queries, also for the query token of a read-out; residuals only for `tokens`.
     `position_share` assumes that tokens are independent of position. If a task has some tokens at fixed places, their

@@ -35,7 +35,7 @@ def capture(encoder: Encoder) -> Iterator[Capture]:
             encoder(tokens)
         seen.streams[-1], seen.attention[0].weights
 
-    Inside it attention is computed by its definition (`posenc.attention.record.record_attention`).
+    Inside, attention is computed by its definition (`posenc.attention.record.record_attention`).
     """
     with record_attention(encoder) as records, ExitStack() as hooks:
         seen = Capture(records)

@@ -10,7 +10,7 @@ from posenc.checks import ConfigError
 
 NONE, SINGLE, DOUBLE = "none", "single exponential", "double exponential"
 FLOOR = 1e-13
-"""Ratios below this consist of rounding errors of float64."""
+"""Ratios below this are rounding errors of float64."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def dong_ratio(x: Float[Tensor, "*b N D"]) -> Float[Tensor, "*b"]:
     0: all tokens are the same vector (rank collapse). ‖X‖₁ is the largest sum of absolute values of a column, ‖X‖∞ of
     a row. Dong, Cordonnier & Loukas 2021 (https://arxiv.org/abs/2103.03404) prove that in pure self-attention the
     residual obeys ‖res(l + 1)‖ ≤ C·‖res(l)‖³: log r is multiplied by three in every layer. As in the authors' figures,
-    x̄ is the mean and not the best vector, and there is a square root
+    x̄ is the mean and not the best vector, and the norm has a square root
     (https://github.com/twistedcubic/attention-rank-collapse, paper-plotting/utils.py).
 
     Use a geometric mean over sequences, layers or seeds. The floor is about 1e-7 in float32 and 1e-16 in float64.

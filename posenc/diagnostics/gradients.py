@@ -40,7 +40,7 @@ def _of(layer: nn.Module) -> Tensor:
 
 
 def stream_gradients(streams: Sequence[Float[Tensor, "B N D"]]) -> Float[Tensor, " L1"]:
-    """‖∂loss/∂h_l‖_F / ‖∂loss/∂h_L‖_F for l = 0..L, from the streams of `capture`. 1 at all l: no loss of gradient."""
+    """‖∂loss/∂h_l‖_F / ‖∂loss/∂h_L‖_F for l = 0..L, from the residuals of `capture`. 1: no gradient is lost."""
     gradients = [stream.grad for stream in streams]
     norms = torch.stack([gradient.norm() for gradient in gradients if gradient is not None])
     assert len(norms) == len(streams), "gradients are measured after backward()"

@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def position_share(x: Float[Tensor, "B N D"], tokens: Int[Tensor, "B N"]) -> dict[str, float]:
-    """Shares of the variance of h explained by position, by token, by sequence, and the residual; they add up to 1.
+    """Shares of the variance of h explained by position, token and sequence, and the rest (residual); they add up to 1.
 
         ω²_f = (SS_f − (K − 1)·MS_w) / (SS_tot + MS_w),    MS_w = (SS_tot − SS_f) / (BN − K)
         SS_tot = Σ_bi ‖h_bi − h̄‖²,    SS_f = Σ_k n_k ‖mean of group k − h̄‖²
 
     f is a grouping into K groups of n_k vectors: by place (K = N), by token id, or by sequence (K = B). This is ω² of
-    Hays 1963, corrected for chance: without the correction a stream without position has the share (N − 1)/(BN), not 0.
+    Hays 1963, corrected for chance. Uncorrected, the share of position in random vectors would be (N − 1)/(BN), not 0.
     It assumes tokens drawn independently of position. Then the factors are orthogonal, and the rest of the variance is
-    their interaction. Shares of streams of different size can be compared. A small share can be below 0. NaN if all
+    their interaction. Shares of layers with different norms can be compared. A small share can be below 0. NaN if all
     vectors are equal (no variance), or if every vector is its own group (no variance within groups).
     """
     B, N, D = x.shape

@@ -12,8 +12,8 @@ def rollout(weights: Sequence[Float[Tensor, "B H N N"]], skip: float = 0.5) -> F
 
     Attention rollout, Abnar & Zuidema 2020 (https://arxiv.org/abs/2005.00928); skip = ½ stands for the residual. With
     skip = 0 it is the cumulative attention of Wu et al. 2025 (https://arxiv.org/abs/2502.01951). They show that under a
-    causal mask it moves to the first tokens as layers are added. Row i of R_l has the shares of all tokens in h_l at
-    place i.
+    causal mask this attention moves to the first tokens as layers are added. Row i of R_l has the shares of all tokens
+    in h_l at place i.
     """
     N = weights[0].shape[-1]
     identity = torch.eye(N, dtype=weights[0].dtype, device=weights[0].device)

@@ -11,14 +11,14 @@ from posenc.encodings.base import PositionalEncoding
 from posenc.positions.positions import Positions
 
 WATCHED = 4
-"""The rotation of unit vectors is measured in so many sequences. In few encodings it depends on content."""
+"""The number of sequences in which rotations are measured. A few are enough: few encodings rotate by content."""
 
 
 @dataclass(frozen=True)
 class RotaryUsage:
     """Pairs of dimensions of one layer that rotate with position, the fastest first.
 
-    rates  (P,) mean rotation of a pair from one position to the next, in radians; more than half a turn cannot be seen
+    rates  (P,) mean rotation of a pair from one position to the next, in radians; more than π cannot be measured
     usage  (H, P) E‖q_f‖ · E‖k_f‖ / √d: the largest part of a logit from pair f, for vectors of mean norm
     still  (H,) the same for all other dimensions together, which do not rotate
     """
@@ -61,18 +61,18 @@ def turned_pairs(
 ) -> tuple[Int[Tensor, "P 2"], Float[Tensor, " P"]]:
     """The pairs of dimensions in which each unit vector moves, and its speed in them.
 
-    They are measured at consecutive positions for every scheme, because a larger step could hide a turn.
+    They are measured at consecutive positions for every scheme: over a larger step a pair may rotate by more than π.
     """
     B, N, _ = x.shape
     ids = torch.arange(N, device=x.device)[None]
     positions = replace(positions, ids=ids, span=max(N, positions.span), consecutive=True)
-    silent = x.new_zeros(B, heads, N, width)
-    silence = encoding.rotate(x, silent, silent, positions)[1]
+    zeros = x.new_zeros(B, heads, N, width)
+    offset = encoding.rotate(x, zeros, zeros, positions)[1]
     found: dict[tuple[int, ...], Tensor] = {}
     for c in range(width):
-        unit = silent.clone()
+        unit = zeros.clone()
         unit[..., c] = 1
-        moved = encoding.rotate(x, unit, unit, positions)[1] - silence
+        moved = encoding.rotate(x, unit, unit, positions)[1] - offset
         reached = tuple(moved.abs().amax((0, 1, 2)).nonzero().flatten().tolist())
         if len(reached) == 2 and reached not in found:
             found[reached] = moved[..., list(reached)]

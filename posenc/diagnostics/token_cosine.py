@@ -9,7 +9,7 @@ def token_cosine(x: Float[Tensor, "*b N D"]) -> Float[Tensor, "*b"]:
     """ρ = mean of cos(x_i, x_j) over i ≠ j  =  (‖Σ_i x_i/‖x_i‖‖² − N) / (N(N − 1)).
 
     1: all vectors have the same direction. It is the forward quantity of signal propagation, Noci et al. 2022
-    (https://arxiv.org/abs/2206.03126). Unlike the ratio of Dong, it ignores the norms of the vectors.
+    (https://arxiv.org/abs/2206.03126). Unlike `dong_ratio`, it ignores the norms of the vectors.
     """
     N = x.shape[-2]
     total = F.normalize(x, dim=-1).sum(-2).square().sum(-1)
