@@ -170,5 +170,5 @@ def test_python_runs_a_former_command(name: str) -> None:
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == f"python -m posenc.{name} is python -m posenc {COMMANDS[name]} now\n"
+    assert done.stderr == f"python -m posenc.{name} is now python -m posenc {COMMANDS[name]}\n"
     assert f"usage: python -m posenc {COMMANDS[name]}" in done.stdout

@@ -10,7 +10,7 @@ INNER = (".hydra", ".before", ".sweeps")
 EVENTS = "events.out.tfevents."
 """The names of TensorBoard's files: EVENTS, the time of creation (ten digits), machine, process, a number."""
 SELECTED = 40
-"""TensorBoard's older tabs select at most so many runs by default (`maxNamesToEnableByDefault` in its pages)."""
+"""Above this number of runs, TensorBoard's older tabs select none (`maxNamesToEnableByDefault` in its pages)."""
 CEILINGS, OVERVIEW = "ceilings", "tensorboard"
 """Folders of TensorBoard's files inside a run folder (ceilings) and inside a sweep folder (overview)."""
 
@@ -28,7 +28,7 @@ def link_above(path: Path) -> Path | None:
 def open_file(path: Path, flags: int, *, follow: bool = False) -> int:
     """Open a regular file without waiting. Returns its descriptor.
 
-    flags   flags of os.open. Everybody can read a new file, unless the system's mask forbids it
+    flags   flags of os.open. Everybody can read a new file, unless the umask forbids it
     follow  whether to follow a link, which is allowed if a user gave the path
 
     Raises OSError, or ValueError for a link, a folder, a pipe or a device.
@@ -42,11 +42,11 @@ def open_file(path: Path, flags: int, *, follow: bool = False) -> int:
         handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise ValueError("it is a link" if error.errno == errno.ELOOP else "it is no file") from error
+            raise ValueError("it is a link" if error.errno == errno.ELOOP else "it is not a regular file") from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # checks the opened file, not the name
         os.close(handle)
-        raise ValueError("it is no file")
+        raise ValueError("it is not a regular file")
     return handle
 
 

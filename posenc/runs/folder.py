@@ -1,4 +1,7 @@
-"""Opens a run folder. It is empty, or has this run's result, its unfinished run, or another run. Needs no torch."""
+"""Opens a run folder, which may be empty, or contain the result of this run, its unfinished run, or another run.
+
+Needs no torch.
+"""
 
 import json
 import os
@@ -50,7 +53,7 @@ class RunFolder:
         return self.folder / BEFORE if (self.folder / BEFORE / REPLACED).exists() else None
 
     def complete(self, status: str) -> None:
-        """Remove the old result, if one was kept: a new result has been written."""
+        """Remove the old result, if there is one, because the new result has been written."""
         if status in FINISHED:
             shutil.rmtree(self.folder / BEFORE, ignore_errors=True)
 
@@ -69,13 +72,13 @@ def open_run(
 ) -> Iterator[RunFolder]:
     """Lock `folder` for a run.
 
-    digest  its config_hash
+    digest  the config_hash of the run
     force   set aside everything that is in the folder
     wait    wait for another process that has locked the folder; otherwise raise ConfigError
-    data    the digest of its data
-    start   the digest of the weights that it starts from
+    data    the digest of the run's data
+    start   the digest of the weights that the run starts from
     former  identity.former_hashes of the same config
-    root    the folder of its sweep; no folder between `root` and `folder` may be a link
+    root    the folder of the run's sweep; no folder between `root` and `folder` may be a link
     """
     for between in (folder, *folder.parents) if root in folder.parents else ():
         if between == root:
@@ -159,7 +162,7 @@ def _look(
     if theirs != digest and (finished or theirs not in former or today is not None):
         raise ConfigError(
             f"{folder} already contains a run of another config, which would be overwritten; choose another "
-            "hydra.run.dir (or hydra.sweep.dir), delete it, or replace it with force=true."
+            "hydra.run.dir (or hydra.sweep.dir), delete the folder, or replace the run with force=true."
         )
     found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
     if finished or found:
@@ -175,7 +178,7 @@ def _look(
 
 
 def same_data(folder: Path, was: str | None, now: str | None) -> None:
-    """Raise ConfigError if the data of the run in `folder` have changed. None means not known."""
+    """Raise ConfigError if the data of the run in `folder` have changed. None: unknown."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
             f"{folder} contains a run on other data: the data at dataset.path had the digest {was} and now have {now}; "
@@ -185,7 +188,7 @@ def same_data(folder: Path, was: str | None, now: str | None) -> None:
 
 
 def _same_start(folder: Path, was: str | None, now: str | None) -> None:
-    """Raise ConfigError if the checkpoint that the run in `folder` started from has changed. None means not known."""
+    """Raise ConfigError if the checkpoint that the run in `folder` started from has changed. None: unknown."""
     if was is not None and now is not None and was != now:
         raise ConfigError(
             f"{folder} contains a run that began with other weights: the file at start_from had the digest {was} and "
@@ -234,7 +237,7 @@ def _recorded(folder: Path, digest: str | None) -> tuple[str | None, bool]:
     try:
         plain = cast(dict[str, Any], OmegaConf.to_container(reading.read_config(folder / CONFIG_FILE)))
         return identity.config_hash(plain), identity.shared_before(plain, digest)
-    except Exception:  # no complete record, or one of an older version: the run cannot go on
+    except Exception:  # the record is incomplete or of an older version, so the run cannot be continued
         return None, False
 
 
@@ -265,4 +268,4 @@ def _set_aside(folder: Path, result: dict[str, Any] | None) -> None:
     shutil.rmtree(before, ignore_errors=True)
     before.mkdir()
     for path in _own(folder):
-        path.rename(before / (REPLACED if path.name == RESULT else path.name))  # so that readers do not count it
+        path.rename(before / (REPLACED if path.name == RESULT else path.name))  # readers do not count REPLACED

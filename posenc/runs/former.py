@@ -1,4 +1,4 @@
-"""Finds modules that have moved under their former names.
+"""Finds each module that has moved, under its former name.
 
 Users' code imports these modules, and config files and records of runs name classes in them. `now` gives today's name
 of a class. `install` lets Python import a module under its former name, without a second copy of it.
@@ -143,8 +143,8 @@ def command(module: str) -> None:
     module = module.removesuffix(MAIN)
     word = COMMANDS.get(module.removeprefix(ROOT))
     if word is None:
-        sys.exit(f"error: {module} is no command; python -m posenc --help lists those that there are.")
-    print(f"python -m {module} is python -m posenc {word} now", file=sys.stderr)
+        sys.exit(f"error: {module} is no command; python -m posenc --help lists all commands.")
+    print(f"python -m {module} is now python -m posenc {word}", file=sys.stderr)
     sys.argv[1:] = [word, *sys.argv[1:]]
     run_module("posenc", run_name="__main__")
 

@@ -19,7 +19,7 @@ from posenc.runs.files import open_file
 from posenc.runs.former import before, renamed
 
 HOW = ("hydra", "launcher", "logger", "force", "threads", "ledger")
-"""Words of a command that say how runs are made. They change no result and may contain paths."""
+"""Keys in a command that say how runs are started and recorded. They change no result and may contain paths."""
 HARMLESS = (
     "force", "threads", "name", "logger", "ledger", "claim", "trainer.log_every", "trainer.checkpoint_every",
     "trainer.accelerator", "trainer.devices", "data.eval_tokens_per_batch",
@@ -72,24 +72,24 @@ def _chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         if group == "callbacks" and isinstance(node, Mapping):
             node = {name: child for name, child in node.items() if child is not None and not watches(child)} or None
         elif isinstance(node, Mapping):
-            node = _saying(str(group), node)
+            node = _of_group(str(group), node)
         if node is not None:
             kept[group] = node
     return kept
 
 
-def _saying(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
+def _of_group(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a group that belongs to the identity. Each part of a mixture has the keys of an encoding."""
-    kept = {key: child for key, child in node.items() if not _says_nothing(f"{group}.{key}", child)}
+    kept = {key: child for key, child in node.items() if not _left_out(f"{group}.{key}", child)}
     parts = node.get("parts") if group == "encoding" else None
     if isinstance(parts, Mapping):
         kept["parts"] = {
-            name: _saying(group, part) if isinstance(part, Mapping) else part for name, part in parts.items()
+            name: _of_group(group, part) if isinstance(part, Mapping) else part for name, part in parts.items()
         }
     return kept
 
 
-def _says_nothing(key: str, value: Any) -> bool:
+def _left_out(key: str, value: Any) -> bool:
     return key in HARMLESS or (key in NEWER and value in (None, False)) or (key in BEFORE and value == BEFORE[key])
 
 
@@ -118,7 +118,7 @@ def shared_before(config: Mapping[str, Any], recorded: str | None) -> bool:
     The config is the same as today. Only the recorded hash, or its absence, shows that an earlier version ran it.
     """
     if not _by_default_per_layer(config) or recorded == config_hash(config):
-        return False  # without modules of classes, today's digest equals a former one
+        return False  # checked first: without classes of posenc, former digests may equal it
     return not recorded or recorded in _former(config)
 
 

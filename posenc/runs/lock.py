@@ -19,7 +19,7 @@ from posenc.runs.writing import write_text
 LOCK, HOLDER = ".lock", ".holder"
 """The lock file, and the file in which the process that has the lock describes itself."""
 MAX_HOLDER_BYTES = 4096
-"""Upper limit, in bytes, of what is read of `HOLDER`; a process writes some hundred bytes."""
+"""Upper limit, in bytes, of what is read of `HOLDER`; a process writes a few hundred bytes."""
 
 
 @contextmanager
@@ -66,7 +66,8 @@ def _acquired(path: Path, wait: bool) -> FileLock:
 
 
 def _self() -> str:
-    words = [word for word in sys.argv[1:] if not word.startswith("hydra.job.config.override_dirname")]  # launch's
+    added = "hydra.job.config.override_dirname"  # by posenc.jobs.launch
+    words = [word for word in sys.argv[1:] if not word.startswith(added)]
     command = shlex.join([Path(sys.argv[0]).name, *words])
     since = datetime.now().isoformat(sep=" ", timespec="seconds")
     return f"process {os.getpid()} on {platform.node()}, since {since}: {command[:500]}\n"

@@ -40,7 +40,7 @@ def threads_of(config: DictConfig) -> int | None:
     if config.threads is not None:
         checks.positive("config", maximum=THREADS, threads=config.threads)
         return config.threads
-    import torch  # who reads results need not load it
+    import torch  # a late import, because reading results needs no torch
 
     here = place()
     local = 1 if here is None else here.world // here.nodes
@@ -49,7 +49,7 @@ def threads_of(config: DictConfig) -> int | None:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[None]:
-    """A context manager: torch computes with so many threads; None: no change."""
+    """A context manager: inside, torch computes with `threads` threads; None: no change."""
     import torch
 
     before = torch.get_num_threads()

@@ -18,13 +18,13 @@ from posenc.runs.former import now, renamed
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast if libyaml is installed
 JSON, YAML, CONFIG, TABLE = 2 * 2**20, 2**20, 2**18, 64 * 2**20
-"""Upper limits, in bytes, of each kind of record; posenc's records have some thousand, long logs some million."""
+"""Upper limits, in bytes, of each kind of record; posenc's records have a few thousand, long logs a few million."""
 MAX_DEPTH = 50
 """Upper limit of the depth of nested lists and mappings; posenc writes six levels."""
 MAX_VALUES, MAX_KEYS = 50_000, 1000
-"""Upper limits of the values of a YAML file, and of one mapping: number keys can be chosen so that all collide."""
+"""Upper limits of the values of a YAML file, and of one mapping: numbers can be chosen so that their hashes collide."""
 MAX_DIGITS = 10_000
-"""Upper limit of the characters of a number; reading YAML's 1:1:1:... takes time as the square of its length."""
+"""Upper limit of the characters of a number; the time to read YAML's 1:1:1:... grows with the square of its length."""
 MAX_ROWS, MAX_COLUMNS = 1_000_000, 10_000
 """Upper limits of the rows and columns of a CSV file."""
 NAME_LIMIT = 100
@@ -112,7 +112,7 @@ def read_config(path: Path) -> DictConfig:
     try:
         plain = OmegaConf.to_container(OmegaConf.create(text))
         return cast(DictConfig, OmegaConf.create(renamed(plain, now)))
-    except Exception as error:  # keys and values that YAML allows and a config does not
+    except Exception as error:  # for keys and values that YAML allows and a config does not
         raise ValueError("it is no config") from error
 
 
@@ -141,7 +141,7 @@ def plain_text(value: Any) -> Any:
 
 
 def short(name: str) -> str:
-    """A name that fits into a figure. A long name becomes its beginning and a mark that differs from others' marks."""
+    """A name that fits into a figure. A long name is cut, and ends with its checksum, so that names stay different."""
     if len(name) <= NAME_LIMIT:
         return name
     mark = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()

@@ -20,8 +20,8 @@ RESULT, CONFIG_FILE = "result.json", Path(".hydra", "config.yaml")
 STUDY = "study.json"
 """The file of a study without training, in place of result.json (posenc.studies)."""
 SCHEMA = 2
-"""The layout of result.json: 2 has several test lengths, `undefined`, `length_generalization`, `trained_lengths`,
-`command`."""
+"""The layout of result.json. Layout 2 has several test lengths, `undefined`, `length_generalization`,
+`trained_lengths` and `command`."""
 MAX_SCORE = 1e30
 """Upper limit of a number in a result; the mean of larger numbers may overflow."""
 STATUSES = ("completed", "diverged", "failed", "interrupted")
@@ -70,7 +70,7 @@ def title(result: Mapping[str, Any]) -> str:
 
 
 def is_result(found: Any) -> bool:
-    """Whether a value is a result that jobs/summary.py can print: its names are words, and its numbers are numbers."""
+    """Whether a value is a result that jobs/summary.py can print: names are strings, and numbers are numbers."""
     names = {"status": str, "error": str | None, "encoding": str, "dataset": str, "seed": int}
     if not isinstance(found, dict) or not names.keys() <= found.keys():
         return False

@@ -23,4 +23,4 @@ def requeue(job: str) -> str:
         return f"the job {job} was not queued again ({error})"
     if done.returncode:
         return f"the job {job} was not queued again ({done.stderr.strip() or f'scontrol: status {done.returncode}'})"
-    return f"the job {job} is queued again and goes on from here"
+    return f"the job {job} is queued again and continues from here"

@@ -25,7 +25,7 @@ RUNNING = "running"
 HYDRAS = "multirun.yaml"
 """A file that Hydra writes into the folder of a sweep before its first job."""
 _OWN: dict[Path, dict[str, dict[str, Any]]] = {}
-"""The notes of this process, by journal. So the table of a sweep is complete even if the disk is full."""
+"""The notes of this process, by the folder of their journal. They complete the table of a sweep if the disk is full."""
 
 
 def sweep_folder(hydra: Any) -> Path:
@@ -54,7 +54,7 @@ class Journal:
         self._write("plan", plan)
 
     def note(self, number: int, state: str, **more: Any) -> None:
-        """Note that a job is `running`, or its final status. If this cannot be written, only this process knows it."""
+        """Record that a job is `running`, or its final status. If that cannot be written, only this process has it."""
         content = {"number": number, "state": state, "pid": os.getpid(), **more}
         if state != RUNNING:
             content["ended"] = time.time()
@@ -98,8 +98,8 @@ class Journal:
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:
     """Estimated seconds until the last job ends. Jobs that are skipped take no time.
 
-    ⌈still to train / most jobs at work at once⌉ · median seconds of a trained job. The seconds are those of the result
-    where it has them, because the first job also waits for imports.
+    ⌈jobs still to train / most jobs at once⌉ · median seconds of a trained job. If the result of a job has its seconds,
+    they are used, because the first job also waits for imports.
     """
     ended = [job for job in jobs.values() if job["state"] != RUNNING]
     trained = [job for job in ended if not job["skipped"]]

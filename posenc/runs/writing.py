@@ -20,7 +20,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all. If several processes write it at once, the last one wins.
+    """Write a file completely or not at all. If several processes write it at once, the last content stays.
 
     A link with this name is replaced, not followed. Raises ConfigError if a folder of posenc above it is a link.
     """
@@ -64,7 +64,9 @@ def _lives(process: int) -> bool:
 def write_picture(path: Path, figure: Any, **how: Any) -> None:
     """Write a matplotlib figure completely or not at all. The ending of the name gives the file format.
 
-    how  options of savefig, such as dpi. savefig alone would write through a link
+    how  options of savefig, such as dpi
+
+    savefig alone would write through a link.
     """
     ending, data = path.suffix[1:].lower(), io.BytesIO()
     if ending not in figure.canvas.get_supported_filetypes():
