@@ -19,7 +19,7 @@ from posenc.streams import generator
 from tests.conftest import by_hydra
 from train import main
 
-TINY = answers.Sweep(["rope"], ["rel_pattern"], steps=4, seeds=1, eval_size=32)
+TINY = answers.SweepSize(["rope"], ["rel_pattern"], steps=4, seeds=1, eval_size=32)
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ VERDICT_TASK = "rel_pattern"
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Every encoding on every task.
+class SweepSize:
+    """The size of a sweep: every encoding on every task.
 
     steps      steps of each run
     seeds      the number of seeds of the verdict
@@ -57,7 +57,7 @@ class Sweep:
         return ["stop=solved", f"trainer.validate_every={every}", f"stop.decay_steps={decay}"]
 
 
-def answers(sweep: Sweep) -> Section:
+def answers(sweep: SweepSize) -> Section:
     """Rows of a plain loop, of posenc's sweep with and without early stopping, and of a verdict."""
     section = Section(
         "answers", f"sweeps of {sweep.steps} steps on one thread; ratio: processor time of a run / the plain loop's"
@@ -89,7 +89,7 @@ def _words(encodings: Sequence[str], tasks: Sequence[str], seeds: Sequence[int])
     return [f"{key}={','.join(values)}" for key, values in listed.items()]
 
 
-def _plain(sweep: Sweep) -> Row:
+def _plain(sweep: SweepSize) -> Row:
     data = SequenceData(TASKS[VERDICT_TASK](), seed=0, eval_size=sweep.eval_size)
     request = {"encodings": sweep.encodings, "tasks": sweep.tasks, "steps": sweep.steps}
     request |= {"every": 250, "sizes": {length: data.size(length) for length in LENGTHS}}  # validate_every's default

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from posenc import checks, terminal
-from posenc.benchmark.answers import VERDICT, VERDICT_TASK, Sweep, answers
+from posenc.benchmark.answers import VERDICT, VERDICT_TASK, SweepSize, answers
 from posenc.benchmark.attention import attention
 from posenc.benchmark.compiled import compiled
 from posenc.benchmark.figure import PANELS, draw
@@ -49,7 +49,7 @@ class Profile:
     loop: int
     data: tuple[tuple[str, ...], int]
     compile: tuple[list[Shape], int]
-    answers: Sweep
+    answers: SweepSize
 
 
 PROFILES = {
@@ -61,7 +61,7 @@ PROFILES = {
         4,
         (("pattern", "parity"), 2),
         ([(2, 8)], 2),
-        Sweep(VERDICT[:1], [VERDICT_TASK], steps=4, seeds=1, eval_size=64),
+        SweepSize(VERDICT[:1], [VERDICT_TASK], steps=4, seeds=1, eval_size=64),
     ),
     "quick": Profile(
         ([(32, 32), (16, 128)], 8),
@@ -71,7 +71,7 @@ PROFILES = {
         60,
         ((), 5),
         ([(32, 32)], 5),
-        Sweep(VERDICT, [VERDICT_TASK], seeds=3),
+        SweepSize(VERDICT, [VERDICT_TASK], seeds=3),
     ),
     "full": Profile(
         ([(32, 32), (256, 32), (64, 128), (16, 512)], 20),
@@ -81,7 +81,7 @@ PROFILES = {
         500,
         ((), 20),
         ([(32, 32), (16, 512)], 8),
-        Sweep(),
+        SweepSize(),
     ),
 }
 
