@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from posenc.__main__ import main
-from tests.commands import TRAIN, python
+from tests.commands import TRAIN, forked
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "own_encoding.md").read_text()
@@ -28,7 +28,7 @@ def idea(tmp_path: Path) -> Path:
 
 
 def run(idea: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(*words, PYTHONPATH=str(idea), COLUMNS="200")
+    return forked(*words, PYTHONPATH=str(idea), COLUMNS="200")
 
 
 @pytest.mark.slow

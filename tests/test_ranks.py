@@ -19,7 +19,7 @@ from posenc.runs.lock import HOLDER
 from posenc.runs.processes import Place, place
 from posenc.training.data import Shares
 from posenc.training.evaluation.sets import share
-from tests.commands import TRAIN, Started
+from tests.commands import TRAIN, Forked, server
 from tests.conftest import Launch
 from tests.reliability.rank_kills import alive, holder, workers
 from tests.test_sweeps import rows
@@ -79,8 +79,7 @@ def same(one: Path, two: Path) -> None:
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The processes of a run are forked from one that has imported Lightning; by default each imports it anew."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # read when that process imports torch
-    multiprocessing.set_forkserver_preload(["posenc.jobs.ranks"])
+    server()
     asked = starts._config
 
     def config(devices: int, logs: str) -> LaunchConfig:
@@ -107,7 +106,7 @@ def test_two_processes_in_a_sweep_are_as_one(command: Launch, tmp_path: Path) ->
     assert len([*two.rglob("metrics.csv")]) == len([*two.rglob("config.yaml")]) == 2
 
 
-def wait_for(path: Path, *processes: Started) -> None:
+def wait_for(path: Path, *processes: Forked) -> None:
     """Wait until there is such a file."""
     while not path.exists():
         assert all(each.poll() is None for each in processes)
@@ -119,7 +118,7 @@ def wait_for(path: Path, *processes: Started) -> None:
 def test_a_killed_worker_and_ctrl_c(command: Launch, tmp_path: Path) -> None:
     """`trainer=ddp` alone: the command says which process died; given again it goes on, and a signal stops it.
 
-    The first command runs in this process; the second is a process of its own with all that it imports.
+    The first command runs in this process; the second has a process of its own, and its ranks import everything anew.
     """
     words = [*LINE, "callbacks=quiet", "trainer=ddp", "trainer.accelerator=cpu"]
     words = [word for word in words if not word.startswith("~callbacks.")]
@@ -140,7 +139,7 @@ def test_a_killed_worker_and_ctrl_c(command: Launch, tmp_path: Path) -> None:
     assert result(tmp_path / "run")["status"] == "failed"
     assert not (tmp_path / "run" / HOLDER).exists()
     last.unlink()  # the one before it is there
-    again = Started([TRAIN, *words], log)
+    again = Forked([TRAIN, *words], log)
     wait_for(last, again)
     own = workers(again.pid)
     again.send_signal(signal.SIGINT)
@@ -160,17 +159,21 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_two_nodes_are_as_one_process_and_one_is_killed(command: Launch, tmp_path: Path) -> None:
-    """Two nodes of torchrun, of which one process is killed: the other ends with a message; given again they go on."""
+    """Two nodes of torchrun, of which one process is killed: the other ends with a message; given again they go on.
+
+    Its option --run-path lets it fork the processes of the run, too.
+    """
     more = (*LINE, "callbacks=quiet", "trainer.max_steps=60")
     more = [word for word in more if not word.startswith("~callbacks.")]
     one, two = tmp_path / "one", tmp_path / "two"
     assert command(*more, f"hydra.run.dir={one}")[0] == 0
 
-    def nodes(name: str) -> list[Started]:
+    def nodes(name: str) -> list[Forked]:
         port, train = free_port(), [TRAIN, *more, "trainer=ddp", "trainer.accelerator=cpu"]
         line = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
+        line += ["--run-path", "--start-method", "fork"]
         return [
-            Started(
+            Forked(
                 [*line, "--master-port", str(port), "--node-rank", str(rank), *train, f"hydra.run.dir={two}"],
                 tmp_path / f"{name}{rank}",
             )
@@ -201,7 +204,7 @@ def test_two_tasks_of_srun_stop_together(tmp_path: Path) -> None:
     }  # fmt: skip
     run = f"hydra.run.dir={tmp_path / 'run'}"
     tasks = [
-        Started([*words, run], tmp_path / f"log{k}", around=around | {"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)})
+        Forked([*words, run], tmp_path / f"log{k}", around=around | {"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)})
         for k in range(2)
     ]
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", *tasks)

@@ -30,7 +30,7 @@ from posenc.training.checkpoints import interval
 from posenc.training.divergence import Diverged
 from posenc.training.interrupt import GracefulStop, Interrupted
 from posenc.training.module import SequenceModule
-from tests.commands import TRAIN, Started, python
+from tests.commands import TRAIN, Forked, forked
 from tests.conftest import Launch
 from tests.reliability.kills import differences, outcome
 from tests.reliability.soak import soak
@@ -46,7 +46,7 @@ def test_kills_damage_and_a_full_disk(tmp_path: Path) -> None:
         "status = kills.main(['--times', '2', '--seed', '4', '--steps', '30']) or damaged.main(['--each', '3'])\n"
         "sys.exit(status or disk.main(['--steps', '30']))\n"
     )
-    done = python(str(script))
+    done = forked(str(script))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 bit-equal" in done.stdout
     assert "9 of 9 refused" in done.stdout
@@ -120,7 +120,7 @@ def test_a_damaged_checkpoint_means_from_the_one_before(command: Launch, tmp_pat
     (folder / "result.json").unlink()
     last = checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1])
-    launched = python(TRAIN, *line, f"hydra.run.dir={folder}")
+    launched = forked(TRAIN, *line, f"hydra.run.dir={folder}")
     assert launched.returncode == 0, launched.stderr
     assert "is not a whole checkpoint of posenc" in launched.stdout
     assert f"Continuing from {checkpoints / 'previous.ckpt'}" in launched.stdout
@@ -232,7 +232,7 @@ def test_slurm_queues_a_job_again_and_it_goes_on(
     around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "77"}
     small = [word for word in SMALL if not word.startswith("~")]
     line = (*small, "trainer.max_steps=120", "callbacks=quiet")
-    running = Started([TRAIN, *line], tmp_path / "log", folder=tmp_path, around=around)
+    running = Forked([TRAIN, *line], tmp_path / "log", folder=tmp_path, around=around)
     while not [*tmp_path.glob("runs/*/checkpoints/last.ckpt")]:
         assert running.poll() is None
         time.sleep(0.05)

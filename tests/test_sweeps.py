@@ -24,7 +24,7 @@ from posenc.jobs.summary import print_tensorboard
 from posenc.runs.files import EVENTS
 from posenc.runs.folder import open_run
 from posenc.runs.sweep_journal import time_left
-from tests.commands import TRAIN, Started
+from tests.commands import TRAIN, Forked
 from tests.conftest import CONFIGS, Launch
 from tests.test_training import SMALL, process, result, weights
 
@@ -71,7 +71,7 @@ def test_kill_in_the_middle_of_a_sweep(command: Launch, tmp_path: Path) -> None:
     more += ["model.dropout=0.1", "trainer.log_every=1", "callbacks=quiet"]
     second = tmp_path / "killed" / "pattern" / "rope" / "seed1"
     killed = f"hydra.sweep.dir={tmp_path / 'killed'}"
-    running = Started([TRAIN, *more, killed], tmp_path / "log")
+    running = Forked([TRAIN, *more, killed], tmp_path / "log")
     deadline = time.monotonic() + 120
     while not (second / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -8,7 +8,7 @@ from posenc.checks import ConfigError
 from posenc.jobs import launch
 from posenc.report.numbers.learning_rate import best_rate
 from posenc.report.reading import ledger
-from tests.commands import TRAIN, python
+from tests.commands import TRAIN, forked
 from tests.report.conftest import Make
 from tests.report.test_ledger import identified
 
@@ -50,7 +50,7 @@ def test_other_seeds_choose_nothing(run: Make, root: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_without_its_rates_says_what_to_run(tmp_path: Path) -> None:
     words = ("-m", "experiment=answers", "dataset=rel_pattern", "encoding=rope", "seed=0")
-    done = python(TRAIN, *words, f"ledger={tmp_path / 'runs.csv'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    done = forked(TRAIN, *words, f"ledger={tmp_path / 'runs.csv'}", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.returncode == 2
     assert f"error: the ledger {tmp_path / 'runs.csv'} cannot be read" in done.stderr
 
