@@ -1,6 +1,8 @@
 """The benchmark measures every contestant that it names, beside the right baseline. No time is tested."""
 
 import json
+import re
+import shlex
 import weakref
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from posenc.__main__ import main
-from posenc.benchmark import models
+from posenc.__main__ import main, parser
+from posenc.benchmark import measure, models
 from posenc.benchmark.timing import Timing
+from posenc.checks import ConfigError
 from posenc.encodings.base import PositionalEncoding
 from posenc.training.memory import saved_bytes
 from posenc.training.precision import bfloat16_units
+from tests.conftest import ROOT, options
 
 
 def sections(folder: Path) -> dict[str, Any]:
@@ -105,3 +109,20 @@ def test_timing() -> None:
     timing, half = (Timing(torch.tensor(x).numpy()) for x in ([0.002, 0.001, 0.004], [0.001, 0.001, 0.001]))
     row = timing.row(half)
     assert (row["min_ms"], row["median_ms"], row["ratio"]) == pytest.approx((1, 2, 2))
+
+
+def test_the_documented_commands_are_understood() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    commands = re.findall(r"^python -m posenc (benchmark.*?)\s*(?:#.*)?$", page, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        asked = parser().parse_args(shlex.split(command))
+        profile, names, sections = measure.chosen(asked.words, asked.only or ())
+        assert (profile is measure.PROFILES["full"]) == ("profile=full" in command)
+        assert {*names} == {*command.split()} & {*options("encoding")}
+        assert {*sections} == {*command.partition("--only")[2].split()} & {*measure.SECTIONS} or "--only" not in command
+
+
+def test_a_section_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigError, match="--only=answer is not one of peers"):
+        measure.chosen([], ["answer", "profile=full"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from posenc.__main__ import parser
 from tests.conftest import ROOT, options
 
 README = (ROOT / "README.md").read_text()
@@ -32,6 +33,17 @@ def test_every_command_makes_a_config(composed: Callable[..., Any]) -> None:
         assert composed(*(re.sub(r"=([\w.]+),.*", r"=\1", word) for word in words)).dataset, command
     for module in re.findall(r"python -m ([\w.]+)", README):
         assert importlib.util.find_spec(module), module
+
+
+def test_every_command_of_the_docs_is_understood() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    lines = [line for page in pages for line in re.findall(r"^python -m posenc (.*)$", page.read_text(), re.MULTILINE)]
+    every = [shlex.split(line, comments=True) for line in lines]
+    asked = [words for words in every if words[0] != "train" and "--help" not in words]
+    assert len(asked) > 30
+    for words in asked:
+        end = next((at for at, word in enumerate(words) if word in (">", "|", "&&")), len(words))
+        assert parser().parse_args(words[:end]), words
 
 
 def test_every_linked_file_exists() -> None:

@@ -88,22 +88,33 @@ PROFILES = {
 
 def show(words: Sequence[str] = (), only: Sequence[str] | None = None, folder: Path | None = None) -> None:
     """Measure, print, and write benchmark.json and benchmark.png."""
+    profile, names, sections = chosen(words, only or ())
+    folder = folder or Path("runs/benchmark") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if (folder / "benchmark.json").exists():
+        raise checks.ConfigError(f"{folder} contains a benchmark already; give another --folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    measure(profile, names, sections, folder)
+
+
+def chosen(words: Sequence[str], only: Sequence[str]) -> tuple[Profile, list[str], list[str]]:
+    """The profile, the encodings and the sections that were asked for. Raises ConfigError for an unknown word.
+
+    The words may follow the sections: `--only answers profile=full`.
+    """
+    known = options("encoding")
+    sections = [word for word in only if "=" not in word and word not in known]
+    words = [*words, *(word for word in only if word not in sections)]
     settings = {key: value for key, sign, value in (word.partition("=") for word in words) if sign}
     names = [word for word in words if "=" not in word]
     for key in settings:
         checks.one_of("benchmark", ["profile"], option=key)
     profile = settings.get("profile", "quick")
     checks.one_of("benchmark", PROFILES, profile=profile)
-    known = options("encoding")
     for name in names:
         checks.one_of("benchmark", known, encoding=name)
-    for section in only or ():
+    for section in sections:
         checks.one_of("benchmark", SECTIONS, **{"--only": section})
-    folder = folder or Path("runs/benchmark") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if (folder / "benchmark.json").exists():
-        raise checks.ConfigError(f"{folder} contains a benchmark already; give another --folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    measure(PROFILES[profile], names, only or [name for name in SECTIONS if name not in ASKED], folder)
+    return PROFILES[profile], names, sections or [name for name in SECTIONS if name not in ASKED]
 
 
 def measure(profile: Profile, names: Sequence[str], only: Sequence[str], folder: Path) -> None:
