@@ -75,7 +75,7 @@ def answers(sweep: SweepSize) -> Section:
         section.rows.append(row)
     section.notes.append(f"The verdict: {finding}")
     if not installed("x-transformers"):
-        section.notes.append("x-transformers is not installed; pip install -c constraints.txt -e '.[benchmark]'.")
+        section.notes.append("x-transformers is not installed; type pip install -c constraints.txt -e '.[benchmark]'.")
         return section
     plain = _plain(sweep)
     section.rows.insert(0, plain)

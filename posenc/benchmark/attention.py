@@ -21,8 +21,8 @@ def attention(shapes: Sequence[Shape], rounds: int) -> Section:
     """Forward and backward of one layer without projections; the time to compute a bias is left out."""
     section = Section("attention", "attention, forward and backward; ratio: to torch's in float32 with the same bias")
     section.notes.append(
-        "torch's attention is scaled_dot_product_attention. It cannot add to the values; that row is compared with "
-        "posenc's definition of attention."
+        "torch's attention is scaled_dot_product_attention. It cannot add to the values, so `read by queries, "
+        "values` is compared with posenc's definition of attention."
     )
     bfloat16 = automatic("cpu") == LinearBfloat16.precision
     for size, length in shapes:

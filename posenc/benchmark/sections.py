@@ -53,7 +53,7 @@ def peers(shapes: Sequence[Shape], rounds: int) -> Section:
     own = automatic("cpu")
     present = {name: make for name, make in models.PEERS.items() if name.startswith("torch") or installed(name)}
     for absent in sorted(models.PEERS.keys() - present.keys()):
-        section.notes.append(f"{absent} is not installed; pip install -c constraints.txt -e '.[benchmark]'.")
+        section.notes.append(f"{absent} is not installed; type pip install -c constraints.txt -e '.[benchmark]'.")
     if not bfloat16_units():
         section.notes.append("This CPU has no bfloat16 units, so `auto` is 32-true, and bfloat16 is not measured.")
     for size, length in shapes:

@@ -17,7 +17,7 @@ class LayerGradients(L.Callback):
     """
 
     FAMILIES = tuple(f"gradient_{group}" for group in ("query", "key", "value", "output", "mlp"))
-    """As in posenc.callbacks.layers: TensorBoard has one chart for each."""
+    """The groups of values by layer. posenc.callbacks.tensorboard makes one chart for each."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Log the norms."""

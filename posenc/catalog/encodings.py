@@ -198,7 +198,7 @@ def page(found: Sequence[EncodingEntry]) -> str:
 
 
 def print_card(entry: EncodingEntry, folder: Path) -> None:
-    """Print an encoding's facts and draw its picture. A mixture over layers has none."""
+    """Print an encoding's facts and draw its picture. A mixture over layers has no picture."""
     from posenc.figures import cards
 
     console = Console()

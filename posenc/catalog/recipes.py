@@ -118,7 +118,7 @@ def page(found: Sequence[RecipeEntry]) -> str:
 
 
 def show(names: Sequence[str], markdown: bool = False) -> None:
-    """Print the table, the page, or in full each recipe in `names`."""
+    """Print the table, the page, or all facts of each recipe in `names`."""
     found = list(entries(names))
     if markdown:
         print(page(found), end="")

@@ -63,7 +63,7 @@ def _score(train: Tensor, test: Tensor, fit: Fit) -> ProbeScore:
     Hewitt & Liang 2019 (https://arxiv.org/abs/1909.03368) give each type of word a random label; a probe can only
     memorise these labels. Here one shuffle for all sequences would be no control, because it only renames the classes.
     With a separate shuffle for each sequence there is nothing to predict. So the control measures what this probe
-    reaches by chance with so many sequences, about 1/N.
+    reaches by chance with this number of sequences, about 1/N.
     """
     N = train.shape[1]
     places = torch.arange(N, device=train.device)

@@ -1,6 +1,6 @@
 """The identity of a run: all values that can change its result, as a digest and as plain values. Needs no torch.
 
-Two runs with the same identity give the same result. posenc uses the identity to skip finished runs, to go on with
+Two runs with the same identity give the same result. posenc uses the identity to skip finished runs, to resume
 stopped runs, and to average runs that differ only in the seed. Every key of a config is part of the identity unless it
 is named here. For a class of posenc only its name counts, so a file can be moved; no two classes have the same name.
 """
