@@ -31,9 +31,9 @@ NAME_LIMIT = 100
 """Upper limit of the characters of a name in a figure or a table."""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises OSError, or ValueError if it is no record."""
-    text = read_bytes(path, JSON).decode("utf-8")
+def read_json(path: Path, limit: int = JSON) -> Any:
+    """The content of a JSON file. Raises OSError, or ValueError if it is no record or has more than `limit` bytes."""
+    text = read_bytes(path, limit).decode("utf-8")
     try:
         found = json.loads(text)
     except RecursionError as error:

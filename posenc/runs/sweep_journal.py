@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from posenc.runs.reading import read_json
+from posenc.runs.reading import TABLE, read_json
 from posenc.runs.writing import write_text
 
 RUNNING = "running"
@@ -93,6 +93,12 @@ class Journal:
         write_text(self.folder.with_name(self.folder.name + ".json"), content)
         shutil.rmtree(self.folder, ignore_errors=True)
         _OWN.pop(self.folder, None)
+
+
+def read_closed(path: Path) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """What `Journal.read` returns, for a command that has ended. Raises OSError, or ValueError or KeyError."""
+    content = read_json(path, TABLE)
+    return content, {int(job["number"]): job for job in content["jobs"]}
 
 
 def time_left(plan: Mapping[str, Any], jobs: Mapping[int, Mapping[str, Any]]) -> float | None:

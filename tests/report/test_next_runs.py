@@ -16,6 +16,7 @@ from posenc.report.numbers.compare import Comparison, compare
 from posenc.report.numbers.judge import MOST_SEEDS, Judgement, Pair, seeds_needed
 from posenc.report.words import duration
 from posenc.report.write import SUMMARY, write
+from posenc.runs.sweep_journal import Journal
 from posenc.terminal import TRAIN
 from tests.report.conftest import Make
 
@@ -81,6 +82,23 @@ def test_the_last_command_in_a_folder_may_make_fewer_arms(run: Make, root: Path)
     advised = said(compare([root], None, 0.01))
     assert "how rope compares with t5 across 2 datasets" in advised
     assert f": `{TRAIN} -m dataset=pattern,sorting encoding=rope,t5 seed='range(10)'`" in advised
+
+
+def test_commands_of_one_folder_that_differ_in_another_key_have_no_common_command(run: Make, root: Path) -> None:
+    fill(run, range(3), none=0.1, rope=0.9)
+    for number, (words, asked) in enumerate(
+        [
+            (("encoding=none", "seed=0,1,2"), ": `"),
+            (("encoding=rope", "seed=0,1,2"), f": `{TRAIN} -m encoding=none,rope seed="),
+            (("encoding=rope", "optimizer.lr=1e-3"), ": give `seed="),
+        ]
+    ):
+        journal = Journal(root / "sweep" / ".sweeps" / str(number))
+        journal.plan(1, words)
+        journal.note(0, "completed", folder=str(number), skipped=False)
+        journal.close()
+        begin(root, *words)
+        assert asked in said(compare([root], None, 0.01))
 
 
 def test_a_search_is_not_asked_for_seeds_which_would_be_trials(run: Make, root: Path) -> None:

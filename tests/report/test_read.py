@@ -9,6 +9,8 @@ import pytest
 
 from posenc.checks import ConfigError
 from posenc.report.numbers.compare import Comparison, compare
+from posenc.report.write import SUMMARY, write
+from posenc.runs.sweep_journal import Journal
 from tests.report.conftest import Make
 
 
@@ -149,4 +151,31 @@ def test_the_command_of_a_sweep_comes_from_its_record(run: Make, root: Path) -> 
     run("rope", 0, 0.9)
     record = {"hydra": {"overrides": {"task": ["encoding=none,rope"], "hydra": ["hydra.mode=MULTIRUN"]}}}
     (root / "sweep" / "multirun.yaml").write_text(json.dumps(record))
-    assert list(read(root).commands.values()) == ["python train.py -m encoding=none,rope"]
+    assert list(read(root).commands.values()) == [("python train.py -m encoding=none,rope",)]
+
+
+def test_every_command_of_a_folder_that_made_runs_is_shown(run: Make, root: Path) -> None:
+    def sweep(name: str, words: list[str], *folders: Path) -> None:
+        record = {"hydra": {"overrides": {"task": words, "hydra": ["hydra.mode=MULTIRUN"]}}}
+        (root / "sweep" / "multirun.yaml").write_text(json.dumps(record))
+        journal = Journal(root / "sweep" / ".sweeps" / name)
+        journal.plan(len(folders), words)
+        for number, folder in enumerate(folders):
+            journal.note(number, "completed", folder=str(folder), skipped=False)
+        journal.close()
+
+    steps = {
+        n: run("rope", 0, 0.9, name=str(n), config={"trainer.max_steps": n}, command=f"steps={n}") for n in (1, 2, 3)
+    }
+    sweep("a", ["trainer.max_steps=1"], steps[1])
+    sweep("b", ["trainer.max_steps=2"], steps[2])
+    sweep("c", ["trainer.max_steps=2,3"], steps[2], steps[3])  # it names the run of the second again
+    (root / "sweep" / ".sweeps" / "d.json").write_text('{"jobs": 1}')
+    said = [f"python train.py -m trainer.max_steps={values}" for values in ("1", "2,3")]
+    comparison = read(root)
+    assert [*comparison.commands.values()] == [tuple(said)]
+    (root / "table.csv").write_text(comparison.long.to_csv(index=False))
+    assert [*read(root / "table.csv").commands.values()] == [tuple(said)]
+    page, _ = write([root])
+    assert all(f"<pre>{command}</pre>" in page.read_text() for command in said)
+    assert "\n".join(said) in (root / SUMMARY).read_text()

@@ -54,7 +54,8 @@ class Comparison(Conclusions):
     styles: dict[str, Style]
     learning: list[Curves]
     positions: list[tuple[Facet, int, list[Line]]]
-    commands: dict[str, str]
+    commands: dict[str, tuple[str, ...]]
+    """{folder of a sweep: its commands}."""
     versions: list[tuple[str, str, int]]
 
     @property
@@ -103,7 +104,7 @@ def compare(
         positions=positions,
         long=saved.long_table(placed, sweeps),
         styles=styles(facets.in_front(found, colour_of)),
-        commands={folder: sweep.command for folder, sweep in sweeps.items() if sweep.command},
+        commands={folder: sweep.commands for folder, sweep in sweeps.items() if sweep.commands},
         versions=lost.versions(placed),
     )
 

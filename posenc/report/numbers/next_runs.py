@@ -26,6 +26,8 @@ SWEEP = f"{TRAIN} -m "
 PLAIN = re.compile(r"[\w.:+-]+")
 """Names that need no quotes in a command."""
 
+CHOSEN = ("dataset", "encoding", "seed", "force")
+"""Keys of a command for which this module chooses values."""
 MAX_NAMED = 3
 """Upper limit of comparisons that a sentence names."""
 MAX_WORDS = 12
@@ -166,17 +168,23 @@ def _command(
 ) -> tuple[str, Sequence[Placed]]:
     """(the command of the sweep without its seeds, only for what these runs need; the runs that it makes).
 
-    The command is empty if the runs are of several sweeps, or of none.
+    The command is empty if the runs are of several sweeps, of none, or of commands that differ in more than `CHOSEN`.
     """
     folders = {plain_text(str(item.run.sweep)) for item in mine}
-    command = sweeps.get(next(iter(folders)), NO_SWEEP).command if len(folders) == 1 else ""
-    if not command.startswith(SWEEP):
+    commands = sweeps.get(next(iter(folders)), NO_SWEEP).commands if len(folders) == 1 else ()
+    if not commands or not commands[-1].startswith(SWEEP) or len({*map(_fixed, commands)}) > 1:
         return "", mine
     beside = [item for item in placed if plain_text(str(item.run.sweep)) in folders]
-    old = shlex.split(command.removeprefix(SWEEP))
+    old = shlex.split(commands[-1].removeprefix(SWEEP))
     chosen, runs = _narrowed(mine, beside, {word.partition("=")[0]: word.partition("=")[2] for word in old})
     words = [shlex.quote(word) for word in old if word.partition("=")[0] not in {"seed", "force", *chosen}]
     return SWEEP + " ".join([*(f"{key}={','.join(values)}" for key, values in chosen.items()), *words]).strip(), runs
+
+
+def _fixed(command: str) -> frozenset[str]:
+    """The words of a command that `_command` keeps as they are, without those for Hydra, which no journal has."""
+    words = shlex.split(command.removeprefix(SWEEP))
+    return frozenset(word for word in words if word.partition("=")[0] not in CHOSEN and not word.startswith("hydra"))
 
 
 def _narrowed(
@@ -184,8 +192,8 @@ def _narrowed(
 ) -> tuple[dict[str, list[str]], list[Placed]]:
     """(the datasets and encodings that the command needs, if its words make others; the runs of this command).
 
-    Several commands can fill one folder, and only the words of the last one are known. So its datasets and encodings
-    may be fewer than those of the folder.
+    Several commands can fill one folder. So the datasets and encodings of the last one may be fewer than those of the
+    folder.
 
     typed  {key: value} of the command's words
     """

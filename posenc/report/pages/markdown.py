@@ -53,7 +53,7 @@ def _table(table: PageTable) -> str:
 
 
 def _commands(comparison: Comparison) -> str:
-    lines = list(comparison.commands.values())
+    lines = [command for commands in comparison.commands.values() for command in commands]
     alone = [item.run for item in comparison.placed if plain_text(str(item.run.sweep)) not in comparison.commands]
     lines += list(dict.fromkeys(run.command for run in alone if run.status != "unfinished"))[:50]
     body = "\n".join(" ".join(line.split()) for line in lines)

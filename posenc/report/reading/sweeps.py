@@ -1,12 +1,18 @@
-"""A sweep as Hydra recorded it in its folder: its command, and what has chosen its runs."""
+"""A sweep as its folder records it: its commands, and what has chosen its runs.
+
+Hydra's multirun.yaml has the last command. Each command leaves a journal in the folder (posenc.runs.sweep_journal).
+"""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from posenc.runs.folder import FINISHED
 from posenc.runs.reading import plain_text, read_yaml
+from posenc.runs.sweep_journal import Journal, read_closed
 from posenc.terminal import TRAIN
 
 HIDDEN = ("hydra.mode=", "hydra.run.dir=", "hydra.job.config.override_dirname.exclude_keys=")
@@ -19,8 +25,8 @@ FOLDER = "hydra.sweep.dir="
 class Sweep:
     """A sweep of a report."""
 
-    command: str = ""
-    """Empty if it is not known."""
+    commands: tuple[str, ...] = ()
+    """The commands that made its runs, the last one at the end; none if they are not known."""
     searched: bool = False
     """Whether a sweeper such as Optuna has chosen its runs. Then further seeds would be further trials."""
     claim: str = ""
@@ -29,14 +35,23 @@ class Sweep:
     @classmethod
     def recorded(cls, found: Mapping[str, Any]) -> "Sweep":
         """The sweep that the record of a run in a table names."""
-        command, claim = (
-            value if isinstance(value := found.get(key), str) else "" for key in ("sweep_command", "claim")
-        )
-        return cls(command, found.get("searched") is True, claim or _typed_claim(command))
+        said, claim = found.get("sweep_command"), found.get("claim")
+        commands = tuple(each for each in _texts(said) if _is_command(each))
+        claim = claim if isinstance(claim, str) else ""
+        return cls(commands, found.get("searched") is True, claim or _typed_claim(commands))
 
     def record(self) -> dict[str, Any]:
         """The entries of such a record."""
-        return {"sweep_command": self.command or None, "searched": self.searched or None, "claim": self.claim or None}
+        several = list(self.commands) if len(self.commands) > 1 else next(iter(self.commands), None)
+        return {"sweep_command": several, "searched": self.searched or None, "claim": self.claim or None}
+
+
+class Journaled(NamedTuple):
+    """What the journal of one command says: when it began, its words, and the folders of the runs that it has."""
+
+    began: float
+    words: list[str]
+    made: set[str]
 
 
 NO_SWEEP = Sweep()
@@ -49,19 +64,51 @@ def read_sweep(folder: Path) -> Sweep:
         record = plain_text(read_yaml(folder / "multirun.yaml"))
     except (OSError, ValueError):
         return NO_SWEEP
-    return Sweep(_command(record), _searched(record), _claim(record))
+    commands = _commands(record, _journals(folder))
+    return Sweep(commands, _searched(record), _claim(record) or _typed_claim(commands))
 
 
-def _command(record: Any) -> str:
+def _commands(record: Any, journals: Sequence[Journaled]) -> tuple[str, ...]:
+    """The last command, and before it each earlier one that made a run which no later one names."""
     try:
-        overrides = record["hydra"]["overrides"]
-        words = [str(word) for word in [*overrides["task"], *overrides["hydra"]]]
+        task, hydra = ([str(word) for word in record["hydra"]["overrides"][key]] for key in ("task", "hydra"))
     except (KeyError, TypeError):
-        return ""
-    own = [word for word in words if word.startswith(FOLDER)][1:]
-    kept = [word for word in words if not word.startswith((*HIDDEN, FOLDER))]
-    kept = [shlex.quote(word) for word in [*_config_dir(record), *kept, *own]]
-    return " ".join([TRAIN, "-m", *kept])
+        return ()
+    own = [word for word in hydra if word.startswith(FOLDER)][1:]
+    hydra = [word for word in hydra if not word.startswith((*HIDDEN, FOLDER))]
+    made = set[str]().union(*(each.made for each in journals if each.words == task))
+    typed = [[*task, *hydra]]
+    for each in sorted(journals, key=lambda each: each.began, reverse=True):
+        if each.made - made:
+            typed.insert(0, each.words)
+            made |= each.made
+    first = [TRAIN, "-m"]
+    return tuple(" ".join([*first, *map(shlex.quote, [*_config_dir(record), *words, *own])]) for words in typed)
+
+
+def _journals(folder: Path) -> list[Journaled]:
+    """What the journals say that can be read."""
+    found: list[Journaled] = []
+    for path in (folder / ".sweeps").glob("*"):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            plan, jobs = Journal(path).read() if path.is_dir() else read_closed(path)
+            made = {str(job["folder"]) for job in jobs.values() if job["state"] in FINISHED}
+            words = [str(word) for word in plan["overrides"]]
+            found.append(Journaled(float(plan["began"]), plain_text(words), made))
+    return found
+
+
+def _texts(said: Any) -> list[str]:
+    """The texts of a list, or a text by itself."""
+    return [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, str)]
+
+
+def _is_command(text: str) -> bool:
+    """Whether the text can be split into the words of a shell command."""
+    try:
+        return bool(shlex.split(text))
+    except ValueError:
+        return False
 
 
 def _config_dir(record: Any) -> list[str]:
@@ -85,13 +132,10 @@ def _claim(record: Any) -> str:
     try:
         return str(record["hydra"]["runtime"]["choices"]["claim"] or "")
     except (KeyError, TypeError):
-        return _typed_claim(_command(record))
-
-
-def _typed_claim(command: str) -> str:
-    """The claim that a command names; tables that were written before `claim` was recorded have only the command."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # not a shell command
         return ""
+
+
+def _typed_claim(commands: Sequence[str]) -> str:
+    """The claim that a command names; tables that were written before `claim` was recorded have only the command."""
+    words = [word for command in commands for word in shlex.split(command)]
     return next((word.partition("=")[2] for word in words if word.startswith("claim=")), "")
