@@ -1,4 +1,4 @@
-"""An encoding built anew from what it says of itself, those that are made of others too."""
+"""Builds an encoding again from its `extra_repr`, also a mixture."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def arguments(encoding: PositionalEncoding) -> dict[str, Any]:
 
 
 def rebuilt(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
-    """The same encoding, with other values of those arguments that it has; so are its parts."""
+    """The same encoding with other values of those `changed` arguments that it has, also in its parts."""
     given = arguments(encoding)
     own = given | {name: value for name, value in changed.items() if name in given}
     if isinstance(encoding, Mixture):

@@ -1,4 +1,4 @@
-"""What CoPE and DAPE compute in blocks, and once more for the backward pass, is their definition."""
+"""CoPE and DAPE, which compute in blocks and again in the backward pass, agree with their definitions."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def leaf(*shape: int) -> Tensor:
 
 
 def check(blocked: Callable[..., Tensor], definition: Callable[..., Tensor], operands: Operands, asked: Tensor) -> None:
-    """Answers and gradients agree where an answer is `asked`."""
+    """Outputs, and gradients, agree where `asked` is 1."""
     ours, theirs = blocked(*operands), definition(*operands)
     weight = asked * torch.randn_like(theirs)
     torch.testing.assert_close(ours * asked, theirs * asked, atol=1e-12, rtol=1e-10)
@@ -34,7 +34,7 @@ def test_cope(block: int, rows: int, most: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cope, "ROWS", rows)
     operands = (leaf(B * H, N, 4), leaf(B * H, N, 4), leaf(B * H, N, most), leaf(B * H, N, most))
     with torch.no_grad():
-        operands[3][..., -1] = 0  # there is no count after the last
+        operands[3][..., -1] = 0  # the last count has no next one
     seen = torch.ones(N, N, dtype=torch.float64).tril()
 
     def without_last(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -53,7 +53,7 @@ def test_dape(block: int, own_distances: bool, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_backward_pass_computes_what_the_forward_pass_did() -> None:
-    """Also where the forward pass is under autocast."""
+    """Also if the forward pass is under autocast."""
     operands = [
         x.detach().float().requires_grad_() for x in (leaf(6, N, 4), leaf(6, N, 4), leaf(6, N, 4), leaf(6, N, 4))
     ]

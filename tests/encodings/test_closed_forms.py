@@ -1,7 +1,8 @@
-"""Encodings of position alone against their papers' formulas in numpy, pair by pair; t = n − m, key minus query.
+"""Biases that depend on position alone, compared with their papers' formulas in numpy; t = n − m, key minus query.
 
-What enters at the embeddings is in `test_closed_forms_input`, what reads tokens in `test_closed_forms_content`, what
-turns queries and keys in `test_closed_forms_rope` and `test_closed_forms_rotary`.
+Encodings that enter at the embeddings are in `test_closed_forms_input`. Those that read tokens are in
+`test_closed_forms_content`, and those that rotate queries and keys in `test_closed_forms_rope` and
+`test_closed_forms_rotary`.
 """
 
 import math
@@ -25,7 +26,7 @@ Pair = Callable[[int, int, int, int], float]
 Encoding = TypeVar("Encoding", bound=PositionalEncoding)
 
 FLOAT32 = 1e-6
-"""Tolerance for sines and cosines that are taken in float32 whatever the model's dtype."""
+"""Tolerance for sines and cosines that are computed in float32 for every dtype of the model."""
 
 GAPS = torch.tensor([[0, 3, 4, 7, 9]])
 WHOLE = {
@@ -47,21 +48,21 @@ def array(tensor: Tensor | None) -> np.ndarray:
 
 
 def agree(actual: np.ndarray | Tensor, expected: np.ndarray, tolerance: float = 1e-10) -> None:
-    """Nowhere further apart than `tolerance` times the largest number, or than `tolerance`."""
+    """No two numbers differ by more than `tolerance`, or `tolerance` times the largest expected number."""
     actual = array(actual) if isinstance(actual, Tensor) else actual
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
 
 
 def loud(encoding: Encoding) -> Encoding:
-    """In float64 and with every parameter drawn from N(0, 1)."""
+    """The encoding in float64, with every parameter drawn from N(0, 1)."""
     for parameter in encoding.double().parameters():
         nn.init.normal_(parameter)
     return encoding
 
 
 class Layer:
-    """Random x (B, N, D) and q, k, v (B, H, N, d) of an attention layer whose tokens stand at p (B, N)."""
+    """Random x (B, N, D) and q, k, v (B, H, N, d) of an attention layer, with tokens at positions p (B, N)."""
 
     def __init__(self, H: int, positions: Positions, d: int = 8) -> None:
         B, N = 2, positions.length
@@ -75,7 +76,7 @@ class Layer:
         return self.p[b, n] - self.p[b, m]
 
     def pairs(self, pair: Pair) -> np.ndarray:
-        """(B, H, N, N), in plain loops."""
+        """`pair` of all pairs, (B, H, N, N), in plain loops."""
         H, N = range(self.H), range(self.N)
         return np.array([[[[pair(b, h, m, n) for n in N] for m in N] for h in H] for b in range(2)], dtype=float)
 
@@ -84,19 +85,19 @@ class Layer:
         return self.pairs(lambda b, h, m, n: self.q[b, h, m] @ self.k[b, h, n] / math.sqrt(self.d))
 
     def logits(self, encoding: PositionalEncoding) -> np.ndarray:
-        """What attention sees before its mask."""
+        """The logits of attention before the mask."""
         q, k = encoding.rotate(self.inputs, self.heads[0], self.heads[1], self.positions)
         logits = array(q @ k.mT) / math.sqrt(self.d)
         bias = encoding.bias(self.inputs, q, k, self.positions)
         return logits if bias is None else logits + array(bias.matrix(self.positions))
 
     def has(self, encoding: PositionalEncoding, logit: Pair, causal: bool = False, tolerance: float = 1e-10) -> None:
-        """The logits are these; with `causal` where the key is not after the query."""
+        """The logits are `logit`; if `causal`, only for keys that are not after the query."""
         seen = np.tril if causal else np.asarray
         agree(seen(self.logits(encoding)), seen(self.pairs(logit)), tolerance)
 
     def adds(self, encoding: PositionalEncoding, bias: Pair, causal: bool = False, tolerance: float = 1e-10) -> None:
-        """The logits are q·k / √d plus these."""
+        """The logits are q·k / √d plus `bias`."""
         dots = self.dots()
         self.has(encoding, lambda b, h, m, n: dots[b, h, m, n] + bias(b, h, m, n), causal, tolerance)
 
@@ -115,7 +116,7 @@ def test_learned_relative(H: int, positions: Positions) -> None:
 
 
 def alibi_slopes(H: int) -> list[float]:
-    """2^(−8h/H), h = 1..H; between powers of two as the authors do."""
+    """2^(−8h/H), h = 1..H; for other H than powers of two, as in the authors' code."""
     if math.log2(H).is_integer():
         return [2 ** (-8 * h / H) for h in range(1, H + 1)]
     below = 2 ** int(math.log2(H))
@@ -149,7 +150,7 @@ def test_kerple(H: int, positions: Positions) -> None:
 
 @pytest.mark.parametrize("kind", [pe.KerpleLogPositionalBias, pe.KerplePowerPositionalBias])
 def test_kerple_has_a_gradient_at_no_distance(kind: type) -> None:
-    """At t = 0 too d/dr |t|^r is finite: zero."""
+    """At t = 0 the derivative d/dr |t|^r is finite: it is 0."""
     encoding, x = loud(kind(2)), torch.zeros(1, 2, 2, 4).double()
     bias = encoding.bias(x[0], x, x, Positions.arange(2))
     assert bias is not None
@@ -161,7 +162,7 @@ def test_kerple_has_a_gradient_at_no_distance(kind: type) -> None:
 @proves(FORMULA, "sandwich")
 @all_cases
 def test_sandwich(H: int, positions: Positions) -> None:
-    """H/(8h) · Σ_i cos(t·base^(−2i/D̄)), and the same as H/(8h) · PE_m·PE_n, the sinusoids of width D̄."""
+    """H/(8h) · Σ_i cos(t·base^(−2i/D̄)), which equals H/(8h) · PE_m·PE_n for sinusoids PE of width D̄."""
     layer, encoding = Layer(H, positions), pe.SandwichPositionalBias(H, width=6, base=100.0).double()
     rates = 100 ** (-2 * np.arange(3) / 6)
     angles = layer.p[..., None] * rates
@@ -174,7 +175,7 @@ def test_sandwich(H: int, positions: Positions) -> None:
 @proves(FORMULA, "fire")
 @all_cases
 def test_fire(H: int, positions: Positions) -> None:
-    """MLP_h(ψ(|t|) / (ψ(max(m, |L|)) + 1e-6)), ψ(x) = ln(|c| x + 1), MLP with ReLU; L = 4·0.9 lies among the m."""
+    """MLP_h(ψ(|t|) / (ψ(max(m, |L|)) + 1e-6)), ψ(x) = ln(|c| x + 1), MLP with ReLU; some m are below L = 4·0.9."""
     layer, encoding = Layer(H, positions), loud(pe.FIREPositionalBias(H, hidden=5, threshold=4.0))
     nn.init.constant_(encoding.threshold_factor, -0.9)
     inner, _, outer = encoding.mlp
@@ -204,7 +205,7 @@ def test_turning_does_not_ask_where_in_memory_the_pairs_lie(layout: str) -> None
 
 @pytest.mark.parametrize("N", [4, 12])
 def test_fire_has_one_row_for_all_queries_before_its_threshold(N: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L = 6: up to there all rows are alike and one is made; its gradients are those of all."""
+    """L = 6: below it all rows are equal and one is computed; its gradients are those of all rows."""
     encoding, positions = loud(pe.FIREPositionalBias(2, hidden=5, threshold=6.0)), Positions.arange(N)
     nn.init.ones_(encoding.threshold_factor)
     x = torch.zeros(1, 2, N, 4).double()

@@ -1,4 +1,4 @@
-"""Encodings that read queries, keys or tokens against their papers' formulas in numpy, pair by pair."""
+"""Encodings that read queries, keys or tokens, compared with their papers' formulas in numpy."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_shaw(H: int, positions: Positions, values: bool, per_head: bool, attent
 
 
 def t5_bucket(t: int, causal: bool) -> int:
-    """Of 32 buckets up to distance 128; unless causal one half for each side."""
+    """The bucket of t, of 32 buckets up to distance 128; if not causal, each side has half of them."""
     side, start = (32, 0) if causal else (16, 16 if t > 0 else 0)
     r, exact = (max(-t, 0) if causal else abs(t)), side // 2
     if r < exact:

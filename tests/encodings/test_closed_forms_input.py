@@ -1,4 +1,4 @@
-"""Formulas in numpy, written independently: what is added to or joined with the embeddings."""
+"""Encodings that enter at the embeddings, compared with formulas in numpy that are written independently."""
 
 import math
 from typing import Any
@@ -98,7 +98,7 @@ def within_number(tokens: list[int], digits: list[int]) -> list[int]:
 @pytest.mark.parametrize("length", [1, 2, 9, 40])
 @pytest.mark.parametrize("extra", [0, 1])
 def test_abacus(length: int, extra: int) -> None:
-    """x + table[id], id the index inside the number; in training + k, one k for all, where id > 0."""
+    """x + table[id], where id is the index inside the number. In training every id > 0 is increased by one common k."""
     digits, tokens = [2, 3, 5, 7], torch.randint(9, (6, length))
     scheme = WithinNumber(digits, max_offset=4)
     ids = np.array([within_number(row, digits) + [0] * extra for row in tokens.tolist()])
@@ -115,7 +115,7 @@ def test_abacus(length: int, extra: int) -> None:
 
 @proves(FORMULA, "abacus")
 def test_abacus_draws_offsets_evenly() -> None:
-    """k ~ U{0, ..., max_offset}: each of 5 within five standard deviations of 400 in 2000."""
+    """k ~ U{0, ..., 4}: in 2000 draws each value occurs 400 times, to within five standard deviations."""
     scheme, tokens = WithinNumber([1], max_offset=4), torch.tensor([[1]])
     drawn = [int(scheme(tokens, training=True).ids) - 1 for _ in range(2000)]
     counts = np.bincount(drawn, minlength=5)

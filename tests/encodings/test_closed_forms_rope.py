@@ -1,4 +1,4 @@
-"""RoPE, xPos, and two ways to stretch RoPE, against their papers' formulas in numpy, pair by pair."""
+"""RoPE, xPos and two scaled forms of RoPE, compared with their papers' formulas in numpy."""
 
 import math
 
@@ -13,7 +13,7 @@ from tests.encodings.test_closed_forms import Layer, all_cases
 
 
 def turned(layer: Layer, encoding: PositionalEncoding, phi: np.ndarray, half: bool = False, decay: float = 0) -> None:
-    """Σ_i Re(q_i conj(k_i) e^{i(φ_m − φ_n)}) ζ_i^((m − n)·decay) of the first pairs, and q·k of what they leave."""
+    """Σ_i Re(q_i conj(k_i) e^{i(φ_m − φ_n)}) ζ_i^((m − n)·decay) over the first pairs, plus q·k of the rest."""
     pairs, r = phi.shape[-1], 2 * phi.shape[-1]
     phi = np.broadcast_to(phi, (2, layer.H, layer.N, pairs))
     first, second = (slice(pairs), slice(pairs, r)) if half else (slice(0, r, 2), slice(1, r, 2))

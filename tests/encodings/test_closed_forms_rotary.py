@@ -1,4 +1,4 @@
-"""Later forms of RoPE against their papers' formulas in numpy, pair by pair."""
+"""Later forms of RoPE, compared with their papers' formulas in numpy."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ THETA = 10000.0 ** (-2 * np.arange(8) / 16)
 @pytest.mark.parametrize(("clipped", "n"), [(0.0, 0), (0.2, 1), (0.3125, 2), (0.5, 4), (1.0, 8)])
 @cases
 def test_clipped(H: int, positions: Positions, clipped: float, n: int) -> None:
-    """The n lowest of 8 frequencies times (1 + cos(π j/(n − 1))) / 2."""
+    """The n lowest of 8 frequencies are multiplied by (1 + cos(π j/(n − 1))) / 2."""
     layer, rates = Layer(H, positions, d=16), THETA.copy()
     for j in range(n):
         rates[8 - n + j] *= (1 + math.cos(math.pi * j / max(n - 1, 1))) / 2
@@ -33,11 +33,11 @@ def test_clipped(H: int, positions: Positions, clipped: float, n: int) -> None:
 @proves(FORMULA, "rope_resonance", "rope_resonance_yarn")
 @cases
 def test_resonance(H: int, positions: Positions) -> None:
-    """Wavelengths are the next whole numbers: 6, 20, 63, 199, ... of 2π √10^i; YaRN's first, then whole."""
+    """Wavelengths 2π √10^i are rounded to whole numbers: 6, 20, 63, 199, ...; YaRN is applied before rounding."""
     layer = Layer(H, positions, d=16)
     whole = np.array([6, 20, 63, 199, 628, 1987, 6283, 19869])
     turned(layer, pe.ResonanceRotaryPositionalEncoding(layer.D, H), steady(layer, 2 * math.pi / whole))
-    low, high = 0, 8 * math.log(64 / (2 * math.pi)) / math.log(10000)  # turns 32 and 1 in 64 positions
+    low, high = 0, 8 * math.log(64 / (2 * math.pi)) / math.log(10000)  # 32 turns and 1 turn in 64 places
     slowed = np.clip((np.arange(8) - low) / math.ceil(high), 0, 1)
     wavelengths = np.round(2 * math.pi / (THETA * (1 - slowed + slowed / 4)))
     yarn = pe.ResonanceYarnRotaryPositionalEncoding(layer.D, H, 64)
@@ -49,7 +49,7 @@ def test_resonance(H: int, positions: Positions) -> None:
 @pytest.mark.parametrize(("layout", "rotated", "kept"), [("interleaved", 1.0, 0.5), ("half_split", 0.5, 1.0)])
 @cases
 def test_key_offset(H: int, positions: Positions, layout: str, rotated: float, kept: float) -> None:
-    """What does not turn, here the last 8 of 16, has the key of the token before; the first token has its own."""
+    """Components without rotation, here the last 8 of 16, have the key of the previous token, if there is one."""
     layer = Layer(H, positions, d=16)
     keys = layer.k.copy()
     for n in range(1, layer.N):
@@ -71,7 +71,7 @@ def test_key_offset_needs_a_key_that_stands() -> None:
 @pytest.mark.parametrize(("L", "kept"), [(6, 0), (7, 1), (64, 3), (2000, 6)])
 @cases
 def test_fope(H: int, positions: Positions, L: int, kept: int) -> None:
-    """Sums over the frequencies of at least one turn in L, 6 at most; other pairs times 1 + i."""
+    """Pairs are sums over frequencies with at least one turn in L, at most 6; other pairs are multiplied by 1 + i."""
     layer, encoding = Layer(H, positions, d=16), pe.FourierRotaryPositionalEncoding(16 * H, H, L).double()
     noise, pairs = encoding.noise.numpy(), min(kept, 4)
     fans = sum(torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(H, kept, pairs))) if kept else 1  # xavier's
@@ -92,14 +92,14 @@ def test_fope(H: int, positions: Positions, L: int, kept: int) -> None:
 def test_fope_is_bounded_however_many_frequencies_it_mixes(H: int, d: int, gain: float, largest: float) -> None:
     encoding = pe.FourierRotaryPositionalEncoding(d * H, H, 64, gain=gain)
     for kept in range(1, d // 2 + 1):
-        assert encoding.coefficients(kept).abs().sum(-2).max() <= largest  # which no NaN is
+        assert encoding.coefficients(kept).abs().sum(-2).max() <= largest  # false for NaN
 
 
 @proves(FORMULA, "rope_axial")
 @pytest.mark.parametrize("layout", ["interleaved", "half_split"])
 @all_cases
 def test_axial(H: int, positions: Positions, layout: str) -> None:
-    """Of 8 pairs four turn by ⌊p/3⌋ and four by p mod 3."""
+    """Of 8 pairs four are rotated by ⌊p/3⌋ and four by p mod 3."""
     layer = Layer(H, positions, d=16)
     rows, columns = (layer.p[:, None, :, None] // 3) * THETA[::2], (layer.p[:, None, :, None] % 3) * THETA[::2]
     encoding = pe.AxialRotaryPositionalEncoding(layer.D, H, 3, layout=layout)
@@ -110,7 +110,7 @@ def test_axial(H: int, positions: Positions, layout: str) -> None:
 @pytest.mark.parametrize("rows", [None, 2])
 @all_cases
 def test_multimodal(H: int, positions: Positions, rows: int | None) -> None:
-    """Of 8 pairs two turn by ⌊p/6⌋ (or not at all), three by the row of a frame and three by p mod 3."""
+    """Of 8 pairs two are rotated by ⌊p/6⌋ (or by 0), three by the row of a frame and three by p mod 3."""
     layer = Layer(H, positions, d=16)
     p = layer.p[:, None, :, None]
     frame, row = (0 * p, p // 3) if rows is None else (p // 6, p // 3 % 2)
@@ -134,7 +134,7 @@ def test_sections_that_are_not_the_pairs_are_refused(sections: Any, why: str) ->
 @proves(FORMULA, "rope_decoupled")
 @all_cases
 def test_decoupled(H: int, positions: Positions) -> None:
-    """(q·k + Re(Σ_i a_i conj(b_i) e^{i θ_i (m − n)})) / √(d + r), a and b of x by weights, b for all heads."""
+    """(q·k + Re(Σ_i a_i conj(b_i) e^{i θ_i (m − n)})) / √(d + r); a and b are linear in x, and all heads share b."""
     layer, encoding = Layer(H, positions), pe.DecoupledRotaryPositionalEncoding(8 * H, H, rotated=0.5).double()
     a = linear(encoding.queries, layer.x).reshape(2, layer.N, H, 4)
     b = linear(encoding.key, layer.x)
@@ -149,7 +149,7 @@ def test_decoupled(H: int, positions: Positions) -> None:
 
 
 Distance = Callable[[float, float], float]
-"""Of a query at m and a key at n ≤ m: how far apart their angles are."""
+"""(m, n) to the distance between which RoPE rotates, for a query at m and a key at n ≤ m."""
 
 
 def rectified(m: float, n: float) -> float:
@@ -165,7 +165,7 @@ def self_extended(m: float, n: float) -> float:
 
 
 def dual_chunk(m: float, n: float) -> float:
-    """Chunks of 3 places, no place beyond 4."""
+    """Chunks have 3 places, and no query is placed beyond 4."""
     if m // 3 == n // 3:
         return m - n
     return (min(m % 3 + 3, 4) if m // 3 == n // 3 + 1 else 4) - n % 3
@@ -191,7 +191,7 @@ def test_far(
     distance: Distance,
     rotated: float,
 ) -> None:
-    """Re(q_i conj(k_i) e^{i θ_i · distance}), one pair of tokens after another."""
+    """Σ_i Re(q_i conj(k_i) e^{i θ_i · distance}), plus q·k of the components that are not rotated."""
     layer = Layer(H, positions, d=16)
     r = int(16 * rotated)
     theta = 10000.0 ** (-2 * np.arange(r // 2) / r)
@@ -207,7 +207,7 @@ def test_far(
 
 @pytest.mark.parametrize("name", ["Rectified", "SelfExtend", "DualChunk"])
 def test_far_is_rope_near_and_never_further_than_was_trained(name: str) -> None:
-    """L = 16: at the length itself, distances beyond the window are others already; all stay below L to twice that."""
+    """L = 16. Distances above the window change at length L already, and all stay below L up to length 2L."""
     encoding = getattr(pe, f"{name}RotaryPositionalEncoding")(8, 1, True, 16)
     x = torch.randn(1, 1, 40, 8, dtype=torch.float64)
     assert encoding.bias(x[0], x[..., :4, :], x[..., :4, :], Positions.arange(4)) is None

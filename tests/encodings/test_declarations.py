@@ -1,4 +1,4 @@
-"""What every encoding says of itself is true: invariances, parameter counts, arguments, lengths, names of weights."""
+"""The declarations of every encoding are true: invariances, parameter counts, arguments, lengths, names of weights."""
 
 import copy
 import inspect
@@ -32,11 +32,11 @@ ENCODINGS = options("encoding")
 STATE = Path(__file__).with_name("state_dicts.json")
 D, H, N = 64, 4, 20
 SOON = {"threshold": 8.0, "original_length": 24}
-"""Arguments that say from which length on something happens, set so low that it happens here, or once N is shifted."""
+"""Arguments that are lengths, set so low that they have an effect at length N, or at positions shifted by N."""
 
 
 def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
-    """The encoding built anew with some arguments changed, and random weights: what starts at zero does something."""
+    """The encoding with some arguments changed, and random weights, because weights that start at 0 have no effect."""
     again = rebuilt(encoding, **changed)
     for parameter in again.parameters():
         nn.init.normal_(parameter)
@@ -44,7 +44,7 @@ def loud(encoding: PositionalEncoding, **changed: Any) -> PositionalEncoding:
 
 
 def evaluated(entry: EncodingEntry, **sizes: int) -> int:
-    """The number of parameters that the class's formula gives, or the formulas of its parts."""
+    """The number of parameters by the formula of the class, or by the formulas of its parts."""
     found = 0
     for part in entry.encoding.leaves:
         formula = (part.size or "0").replace("·", "*").replace("−", "-").replace("²", "**2")
@@ -101,14 +101,14 @@ def test_reversal_and_permutation_are_seen_as_declared(catalogue: dict[str, Enco
 def test_on_a_constant_sequence_relative_logits_show_nothing(
     catalogue: dict[str, EncodingEntry], name: str, equal: bool
 ) -> None:
-    """Whatever attention weighs, it weighs equal values: position must be in the tokens, or in the values (Shaw)."""
+    """All values are equal, so the weights do not matter, unless position is in the tokens or in the values (Shaw)."""
     rows = model(catalogue[name]).hidden(torch.zeros(2, N, dtype=torch.long))
     assert ((rows - rows[:, :1]).abs().max() < 1e-5) == equal
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """With q and k held, other tokens change what is added only if that depends on content."""
+    """If q and k stay the same, other tokens change the bias only if it depends on content."""
     entry = catalogue[name]
     if "content" in entry.encoding.depends_on:
         return
@@ -128,7 +128,7 @@ def test_tokens_enter_only_where_content_is_declared(catalogue: dict[str, Encodi
 def test_a_logit_reads_tokens_before_its_key_where_that_is_declared(
     catalogue: dict[str, EncodingEntry], name: str
 ) -> None:
-    """Those right before it are changed; logits of later keys and queries show it."""
+    """The tokens before place 7 are changed, and the logits of later keys and queries are compared."""
     encoding, positions, at = loud(catalogue[name].encoding, **SOON).double(), Positions.arange(N), 7
     logits = []
     x, (q, k) = torch.randn(1, N, D).double(), torch.randn(2, 1, H, N, D // H).double()
@@ -171,7 +171,7 @@ LAYERWISE = {
     "shaw",
 }
 LAYERWISE |= {"music_transformer", "rope_decoupled", "rope_forgetting", "selective_rope", "shaw_keys", "transformer_xl"}
-"""Encodings whose source learns some part anew in each layer; of learned_relative's scalar form there is none."""
+"""Encodings whose source learns some part separately in each layer. learned_relative's scalar form has no source."""
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -205,7 +205,7 @@ def test_repr_gives_every_argument(catalogue: dict[str, EncodingEntry], name: st
 
 
 def test_names_and_shapes_of_weights_are_stable(catalogue: dict[str, EncodingEntry]) -> None:
-    """Other people's checkpoints depend on them. A deliberate change is made in state_dicts.json, too."""
+    """Checkpoints of users depend on them. If you change them on purpose, change state_dicts.json too."""
     for name, expected in json.loads(STATE.read_text()).items():
         found = catalogue[name].encoding.state_dict()
         assert {key: list(value.shape) for key, value in found.items()} == expected, name
@@ -239,7 +239,7 @@ def test_one_head_and_six(name: str, heads: int) -> None:
 
 
 class Layer(nn.Module):
-    """All that an encoding touches of an encoder: one layer of attention over what is embedded."""
+    """The part of an encoder that uses the encoding: the embeddings and one layer of attention."""
 
     def __init__(self, entry: EncodingEntry) -> None:
         super().__init__()
@@ -253,9 +253,9 @@ class Layer(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """Traced whole, forward and backward; no code is generated, so that no compiler is needed.
+    """The forward and backward pass are traced as one graph; no code is generated, so the test needs no compiler.
 
-    Tracing takes as long as the code is, so the rest of an encoder, which tests/test_compile.py traces, is left out.
+    Tracing more code takes longer, so the rest of the encoder is left out; tests/test_compile.py traces it.
     """
     layer, x = Layer(catalogue[name]), torch.randn(2, 9, D)
     given = [weight for weight in layer.parameters() if weight.requires_grad]

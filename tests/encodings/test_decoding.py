@@ -1,4 +1,4 @@
-"""Reading token by token with a cache is reading all at once, for every encoding, or is refused in words."""
+"""For every encoding, reading token by token with a cache equals one pass, or raises ConfigError."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ Build = Callable[..., PositionalEncoding]
 
 @pytest.fixture(scope="module")
 def small(build_encoding: Callable[..., Any]) -> Build:
-    """A random `encoding=NAME` of a small causal model; a new one each time."""
+    """Builds `encoding=NAME` for a small causal model, with random weights; each call builds a new one."""
 
     @cache
     def once(name: str) -> PositionalEncoding:
@@ -52,14 +52,14 @@ def small(build_encoding: Callable[..., Any]) -> Build:
 
 
 def model(encoding: PositionalEncoding, **options: Any) -> Encoder:
-    """Two layers in float64."""
+    """A causal model of two layers in float64."""
     given: dict[str, Any] = {"dim": 16, "num_heads": 2, "causal": True, "readout": "per_token"} | options
     return Encoder(encoding, 11, 3, **given).double().eval()
 
 
 @torch.no_grad()
 def decode(encoder: Encoder, tokens: Tensor, counts: Iterable[int], first: Positions | None = None) -> Tensor:
-    """What the encoder answers, `counts` tokens at a time; the first of them stand at `first`."""
+    """The answers of the encoder, which reads `counts` tokens at a time; the first of them are at positions `first`."""
     held, parts = Cache(), []
     for part in tokens.split([*counts], 1):
         parts.append(encoder(part, first if not parts else None, cache=held))
@@ -180,7 +180,7 @@ def test_the_layers_input_is_read_where_that_is_declared(catalogue: dict[str, En
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_another_sequence_is_read_by_position_or_not_at_all(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """Cross-attention: the logits of 3 queries and 5 keys that stand anywhere are 3 by 5 of those of 8 tokens."""
+    """Cross-attention: logits of 3 queries and 5 keys at any positions are a part of the logits of these 8 tokens."""
     encoding = copy.deepcopy(catalogue[name].encoding).double()
     if encoding.hooks in ((), ("embed",)) or "extent" in encoding.depends_on:
         return
@@ -225,7 +225,7 @@ def test_what_does_not_go_on_is_refused(small: Build) -> None:
 
 
 def test_a_copy_of_a_cache_goes_on_alone_and_with_gradients(small: Build) -> None:
-    """Two ways to go on from one beginning, as in beam search, and what both say of the beginning's weights."""
+    """A cache is copied and continued in two ways, as in beam search; outputs and gradients equal those of one pass."""
     encoder, (first, *more) = model(small("t5")), torch.randint(11, (3, 2, 4))
     weights, held = tuple(encoder.parameters()), Cache()
     encoder(first, cache=held)

@@ -1,4 +1,4 @@
-"""A sequence alone, packed with others, or padded on either side: one answer, for every encoding."""
+"""For every encoding, a sequence has the same answer alone, packed with others, and padded on either side."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ LENGTHS, PAD = (5, 1, 7), 3
 
 
 def model(composed: Callable[..., DictConfig], entry: EncodingEntry, *overrides: str) -> Encoder:
-    """A random model of `encoding=NAME` in float64, causal where the encoding is defined only so."""
+    """A random model of `encoding=NAME` in float64; it is causal if the encoding needs a causal mask."""
     causal = f"model.causal={str(entry.causal).lower()}"
     config = composed(f"encoding={entry.name}", causal, "model.readout=per_token", *SMALL, *overrides)
     encoder = build_module(config, instantiate(config.dataset, _convert_="all")).encoder.double()
@@ -41,7 +41,7 @@ def alone(encoder: Encoder, rows: list[Tensor]) -> Tensor:
 def test_packed_and_padded_is_alone(
     composed: Callable[..., DictConfig], catalogue: dict[str, EncodingEntry], name: str
 ) -> None:
-    """To rounding in float64, unless the encoding says that it is a function of the longest position."""
+    """Up to rounding in float64. An encoding that depends on the extent is left out."""
     encoder = model(composed, catalogue[name])
     if any("extent" in leaf.depends_on for each in encoder.encodings for leaf in each.leaves):  # pyright: ignore
         return

@@ -1,4 +1,4 @@
-"""GRAPE against its paper (https://arxiv.org/abs/2512.07805), with `torch.linalg.matrix_exp` for each group element."""
+"""GRAPE compared with its paper (https://arxiv.org/abs/2512.07805): each group element is a `matrix_exp`."""
 
 import math
 
@@ -20,7 +20,7 @@ def exp(generator: np.ndarray) -> np.ndarray:
 
 
 def planes(encoding: pe.MultiplicativeGroupEncoding, h: int, d: int) -> np.ndarray:
-    """Of head h the matrix whose columns are a_1, b_1, a_2, ..."""
+    """The matrix of head h with the columns a_1, b_1, a_2, ..."""
     assert encoding.skew is not None
     skew = np.zeros((d, d))
     skew[np.triu_indices(d, 1)] = array(encoding.skew)[h]
@@ -49,7 +49,7 @@ def test_multiplicative(H: int, positions: Positions, learned_planes: bool) -> N
 
 
 def test_rodrigues_closed_form_is_the_exponential_of_one_plane() -> None:
-    """I + sin(s)/s L + (1 − cos s)/s² L², s = √(|a|²|b|² − (a·b)²): grape_m's with one frequency of four not 0."""
+    """I + sin(s)/s L + (1 − cos s)/s² L², s = √(|a|²|b|² − (a·b)²): grape_m with one frequency of four not 0."""
     encoding = loud(pe.MultiplicativeGroupEncoding(8, 1))
     with torch.no_grad():
         encoding.log_theta.copy_(torch.tensor([0.0, -torch.inf, -torch.inf, -torch.inf]))
@@ -79,7 +79,7 @@ def test_multiplicative_keeps_lengths_and_is_relative() -> None:
 
 @pytest.mark.parametrize("learned_planes", [True, False])
 def test_multiplicative_starts_as_rope(learned_planes: bool) -> None:
-    """Coordinate planes and log-spaced frequencies."""
+    """The planes start as coordinate planes, and the frequencies as those of RoPE."""
     grape = pe.MultiplicativeGroupEncoding(16, 2, 500.0, learned_planes).double()
     rope = pe.RotaryPositionalEncoding(16, 2, 500.0).double()
     q, k, x = torch.randn(3, 2, 2, 40, 8).double()
@@ -124,7 +124,7 @@ def test_additive(H: int, positions: Positions, gates: str) -> None:
 @pytest.mark.parametrize("H", [2, 6])
 @torch.no_grad()
 def test_additive_without_content_is_alibi(H: int) -> None:
-    """v = u = 0: both gates are ln 2, so ω = 1 / (2 ln 2) gives ALiBi's slopes."""
+    """With v = u = 0 both gates are ln 2, so ω = 1 / (2 ln 2) gives ALiBi's slopes."""
     encoding, alibi = pe.AdditiveGroupEncoding(8 * H, H).double(), pe.SymmetricALiBi(H)
     for each in (encoding.u, encoding.v):
         assert each is not None
@@ -139,7 +139,7 @@ def test_additive_without_content_is_alibi(H: int) -> None:
 
 
 def path(steps: np.ndarray) -> float:
-    """What the product of the unipotent I − ψ E adds to a logit: the one number of its inverse transpose."""
+    """The bias of the product of all I − ψ E: the only nonzero element of its inverse transpose off the diagonal."""
     E = np.zeros((10, 10))
     E[9, 8] = 1
     product = np.eye(10)
@@ -167,7 +167,7 @@ def test_path_integral(H: int, positions: Positions) -> None:
 
 @torch.no_grad()
 def test_path_integral_without_content_is_alibi() -> None:
-    """P = 0: each step takes s_h ln 2."""
+    """With P = 0 each step subtracts s_h ln 2."""
     encoding, alibi, positions = pe.PathIntegralGroupEncoding(32, 4, True), pe.SymmetricALiBi(4), Positions.arange(20)
     encoding.project.weight.zero_()
     x, q = torch.randn(2, 20, 32), torch.randn(2, 4, 20, 8)

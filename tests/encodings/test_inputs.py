@@ -1,4 +1,4 @@
-"""What does not fit is refused; far away, in bfloat16, without data and computed twice all is as it is otherwise."""
+"""Wrong shapes are refused. Results hold at far positions, in bfloat16, on the meta device and with checkpointing."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ D, H, N = 64, 4, 12
 
 
 def loud(entry: EncodingEntry) -> PositionalEncoding:
-    """A copy whose parameters are not zero at the start."""
+    """A copy with random weights, so that none of them is 0."""
     again = copy.deepcopy(entry.encoding)
     for parameter in again.parameters():
         nn.init.normal_(parameter, std=0.1)
@@ -69,7 +69,7 @@ def test_what_would_broadcast_is_refused_by_every_hook_and_by_the_layer(catalogu
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_activation_checkpointing_changes_no_gradient(catalogue: Any, name: str) -> None:
-    """The non-reentrant kind hands out saved tensors once."""
+    """Non-reentrant checkpointing gives each saved tensor only once."""
     encoding, layer = loud(catalogue[name]), SelfAttention(D, H, catalogue[name].causal)
     x, positions = torch.randn(2, N, D, requires_grad=True), Positions.arange(N)
     leaves = [x, *layer.parameters(), *encoding.parameters()]
@@ -89,7 +89,7 @@ def test_a_second_derivative_is_right_or_refused(catalogue: Any, name: str) -> N
     x, positions = torch.randn(2, N, D, dtype=torch.float64, requires_grad=True), Positions.arange(N)
 
     def second() -> Tensor:
-        y = x + layer(encoding.embed(x, positions), encoding, positions)  # a path that goes past attention
+        y = x + layer(encoding.embed(x, positions), encoding, positions)  # a path around attention
         (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
         return torch.autograd.grad(slope.square().sum(), x)[0]
 
@@ -101,7 +101,7 @@ def test_a_second_derivative_is_right_or_refused(catalogue: Any, name: str) -> N
 
 @contextmanager
 def refusal() -> Iterator[None]:
-    """What raises, says that there is no second derivative."""
+    """Only an error that says that there is no second derivative may be raised inside."""
     try:
         yield
     except RuntimeError as error:
@@ -111,7 +111,7 @@ def refusal() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_far_positions_are_as_exact_as_near_ones(catalogue: Any, name: str) -> None:
-    """In float32, 100,000 places on."""
+    """In float32, at positions shifted by 100,000."""
     entry = catalogue[name]
     if entry.encoding.depends_on & {"position"} or "embed" in entry.encoding.hooks:
         return
@@ -135,11 +135,11 @@ def test_on_the_meta_device_there_are_shapes(catalogue: Any, name: str) -> None:
 
 
 COARSE = {"rope_multimodal": 0.85}
-"""What turns columns by the lowest frequencies alone, of which bfloat16 tells seven steps of eight."""
+"""Encodings that rotate by columns with the lowest frequencies only; bfloat16 separates seven steps of eight."""
 
 
 def changes(encoding: PositionalEncoding, dtype: torch.dtype) -> Tensor:
-    """Whether each position from 256 to 1,023, or each distance, is told from the next, by what position adds."""
+    """For each part of the encoding, the share of positions (or distances) from 256 on that differ from the next."""
     positions, M = Positions.arange(1024), 1024
     zeros, q = torch.zeros(1, M, D, dtype=dtype), torch.ones(1, H, M, D // H, dtype=dtype)
     found = [(encoding.embed(zeros, positions) - zeros)[0]]

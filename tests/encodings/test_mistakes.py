@@ -1,4 +1,4 @@
-"""Every mistake in an encoding's arguments is answered with value, limit and remedy."""
+"""A mistake in an encoding's arguments raises ConfigError with the value, the limit and the remedy."""
 
 from collections.abc import Callable
 from typing import Any

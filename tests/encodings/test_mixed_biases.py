@@ -1,4 +1,4 @@
-"""Biases of every form side by side on the heads, and added: equal to the parts, each asked by itself."""
+"""Mixtures over heads, and sums, of biases of every two forms equal their parts, each computed alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def matrix(bias: Any, heads: int) -> Tensor:
 @pytest.mark.parametrize("second", BIASES)
 @pytest.mark.parametrize("first", BIASES)
 def test_biases_of_all_forms_stand_side_by_side_and_are_added(first: str, second: str) -> None:
-    """Matrices and outputs of the whole against those of its parts, each built and asked by itself."""
+    """Outputs of the mixture are compared with those of its parts, each built and computed alone."""
     positions, x = Positions.arange(N), torch.randn(2, N, D, dtype=torch.float64)
     q, k, v = torch.randn(3, 2, H, N, d, dtype=torch.float64)
     parts = {name: BIASES[kind](H // 2).double() for name, kind in (("a", first), ("b", second))}

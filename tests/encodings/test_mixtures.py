@@ -1,4 +1,4 @@
-"""Mixtures over layers, over heads and sums: equal to the same written by hand, and refused in words."""
+"""Mixtures over layers, over heads and sums equal encoders written by hand; wrong mixtures raise ConfigError."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +60,7 @@ Logits = Callable[[int], Tensor | float]
 
 
 def by_hand(encoder: Encoder, tokens: Tensor, turn: Turn, added: Logits, causal: bool) -> Tensor:
-    """The encoder written out: `turn` is done to q and k of a layer, `added` to its logits."""
+    """The encoder written out; `turn` rotates q and k of a layer, and `added` is added to its logits."""
     x = encoder.tokens.weight[tokens]
     for layer, block in enumerate(encoder.blocks):
         attention, mlp = parts(block)
@@ -77,7 +77,7 @@ def by_hand(encoder: Encoder, tokens: Tensor, turn: Turn, added: Logits, causal:
 
 
 def agree(encoder: Encoder, attention: str, causal: bool, turn: Turn, added: Logits) -> None:
-    """Forward and, where the implementation trains here, backward, to 1e-6."""
+    """The encoder and `by_hand` agree to 1e-6: outputs and, if the implementation can train here, gradients."""
     tokens, probe = torch.randint(11, (3, N)), torch.randn(3, N, 3, dtype=torch.float64)
     expected = by_hand(encoder, tokens, turn, added, causal)
     if attention == "flex":
@@ -191,7 +191,7 @@ def test_words() -> None:
 
 
 def half(part: PositionalEncoding) -> ByHeads:
-    """A part on the first half of the heads, nothing on the others."""
+    """The part on the first half of the heads, and no encoding on the others."""
     return ByHeads({"part": part, "none": PositionalEncoding()}, H, ["part", "none"])
 
 
@@ -241,7 +241,7 @@ def test_rope_and_a_forgetting_gate_are_both_there(build_encoding: Any, attentio
 
 @pytest.mark.parametrize("name", ["rope_yarn:none", "rope_yarn+t5", "rerope+t5", "fope:none", "rope_llama3:none"])
 def test_a_part_learns_the_length_that_was_trained_as_a_model_does(build_encoding: Any, name: str) -> None:
-    """It need not be known when the mixture is built; what follows is as with the length given."""
+    """The mixture is built before the length is known; then it equals a mixture that was given the length."""
     part = name.replace("+", ":").split(":")[0]
     words = ("dataset.length=24", "model.causal=true", f"model.dim={4 * D}", f"model.num_heads={H}")
     told, given = (

@@ -1,4 +1,4 @@
-"""Other implementations agree, to 1e-5: what is added to the logits."""
+"""Biases agree with other implementations to 1e-5."""
 
 import warnings
 from typing import Any
@@ -41,7 +41,7 @@ def build(name: str, heads: int, causal: bool = False, **options: Any) -> Any:
 
 
 def loud(module: nn.Module) -> Any:
-    """The module with random weights of a size that keeps what it adds near 1."""
+    """The module with random weights, of a size that keeps the bias near 1."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=1.0 if parameter.ndim < 2 else parameter.shape[-1] ** -0.5)
     return module.eval()
@@ -68,7 +68,7 @@ def copy(source: Tensor, to: Tensor) -> None:
 
 
 def term(encoding: Any, x: Tensor, q: Tensor, k: Tensor, positions: Positions | None = None) -> Tensor:
-    """What it adds for queries and keys as they come from the projections, (b, H, N, N)."""
+    """The bias for queries and keys that come from the projections, (b, H, N, N)."""
     positions = positions or Positions.arange(q.shape[2])
     q, k = encoding.rotate(x, q, k, positions)
     return encoding.bias(x, q, k, positions).matrix(positions)
@@ -86,7 +86,7 @@ def logits(encoding: Any, x: Tensor, q: Tensor, k: Tensor, causal: bool = False)
 @pytest.mark.parametrize(("buckets", "furthest"), [(32, 128), (8, 20)])
 @pytest.mark.parametrize("heads", HEADS)
 def test_t5(heads: int, buckets: int, furthest: int, causal: bool) -> None:
-    """With an offset o, their bias for queries o.. and keys 0.. is cut to the keys o.."""
+    """With an offset o, their bias is for queries from o and keys from 0; we compare the keys from o."""
     ours = build("t5", heads, causal, num_buckets=buckets, max_distance=furthest)
     config = T5Config(d_model=heads * WIDTH, d_kv=WIDTH, num_heads=heads, is_decoder=causal)
     config.relative_attention_num_buckets, config.relative_attention_max_distance = buckets, furthest
@@ -124,7 +124,7 @@ def test_alibi(heads: int) -> None:
 @pytest.mark.parametrize("package", ["bloom", "mpt"])
 @pytest.mark.parametrize("heads", [1, 2, 4, 6, 8, 12])
 def test_alibi_causal(heads: int, package: str) -> None:
-    """Attention weights: their penalty counts from another key for each row, which softmax under the mask removes."""
+    """Attention weights, because the biases of a row may differ by a constant, which softmax removes."""
     for length in LENGTHS:
         x, q, k = streams(heads, length)
         if package == "bloom":
@@ -141,7 +141,7 @@ def test_alibi_causal(heads: int, package: str) -> None:
 @pytest.mark.parametrize("name", ["dynamic_bias", "log_bias"])
 @pytest.mark.parametrize("heads", HEADS)
 def test_dynamic_bias(heads: int, name: str, unit: float) -> None:
-    """Their network reads query − key, ours key − query: ours is their transpose. Our unit goes into their weights."""
+    """Their network reads query − key, ours key − query, so we compare the transpose. Their weights include `unit`."""
     ours = build(name, heads, unit=unit)
     theirs = x_transformers.DynamicPositionBias(32, heads=heads, depth=2, log_distance=name == "log_bias", norm=False)
     layers = [layer for layer in theirs.mlp.modules() if isinstance(layer, nn.Linear)]
@@ -176,7 +176,7 @@ def test_shaw_keys(heads: int, furthest: int) -> None:
 @proves("transformers", "transformer_xl")
 @pytest.mark.parametrize("heads", HEADS)
 def test_transformer_xl_against_conformer(heads: int) -> None:
-    """Their sinusoids are interleaved, ours are all sines, then all cosines: the columns of W are in another order."""
+    """Their sinusoids are interleaved; ours are all sines, then all cosines. So the columns of W are reordered."""
     ours, dim = build("transformer_xl", heads), heads * WIDTH
     config = Wav2Vec2ConformerConfig(
         hidden_size=dim, num_attention_heads=heads, position_embeddings_type="relative", max_source_positions=64
@@ -215,7 +215,7 @@ def test_transformer_xl_against_xlnet(heads: int) -> None:
 @pytest.mark.parametrize("furthest", [1, 6, 40])
 @pytest.mark.parametrize("heads", HEADS)
 def test_deberta(heads: int, furthest: int) -> None:
-    """Attention weights of their module and the added term; their biases are zero, as we have none."""
+    """Attention weights of their module, and the added term. The biases of their linear layers are 0; we have none."""
     ours = build("deberta", heads, max_distance=furthest)
     config = DebertaConfig(
         hidden_size=heads * WIDTH,
@@ -244,7 +244,7 @@ def test_deberta(heads: int, furthest: int) -> None:
 @pytest.mark.parametrize("largest", [2, 6, 64])
 @pytest.mark.parametrize("heads", HEADS)
 def test_cope(heads: int, largest: int) -> None:
-    """They are given the scaled and masked logits, and q as it is."""
+    """Their module gets the scaled and masked logits, and q without scaling."""
     ours, theirs = build("cope", heads, True, max_count=largest), x_transformers.CoPE(WIDTH, heads, largest)
     copy(ours.table, theirs.pos_emb)
     for length in LENGTHS:
@@ -257,7 +257,7 @@ def test_cope(heads: int, largest: int) -> None:
 @proves("x-transformers", "forgetting")
 @pytest.mark.parametrize("heads", HEADS)
 def test_forgetting(heads: int) -> None:
-    """Below the diagonal, with their start of 5 and with random weights."""
+    """Biases below the diagonal agree, with their initial value of 5 and with random weights."""
     theirs, ours = x_transformers.DataDependentAlibi(heads * WIDTH, heads), build("forgetting", heads, True, start=5.0)
     gate: Any = theirs.to_forget_gates[0]
     ours.reset_parameters()

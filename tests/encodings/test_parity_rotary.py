@@ -1,4 +1,4 @@
-"""Other implementations agree, to 1e-5: what is added to the embeddings, and what turns queries and keys."""
+"""Encodings that are added to the embeddings, or rotate q and k, agree with other implementations to 1e-5."""
 
 import math
 import warnings
@@ -28,13 +28,13 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
     from x_transformers import x_transformers
 
-PLACES = [(1, 0), (2, 9), (7, 0), (16, 0), (17, 0), (33, 3)]  # lengths, and how far along the sequence begins
-SIZES = [(1, 8), (2, 16), (4, 12), (6, 8)]  # numbers of heads, and the width of each
+PLACES = [(1, 0), (2, 9), (7, 0), (16, 0), (17, 0), (33, 3)]  # (length, first position)
+SIZES = [(1, 8), (2, 16), (4, 12), (6, 8)]  # (number of heads, width of a head)
 BASES = [10_000.0, 500.0]
 
 
 def build(name: str, heads: int, width: int, **options: Any) -> Any:
-    """The encoding of configs/encoding/NAME.yaml with these options, without composing all of the other configs."""
+    """The encoding of configs/encoding/NAME.yaml with these options, without composing the other configs."""
     model = {"dim": heads * width, "num_heads": heads, "token_rms": 1.0}
     yaml = OmegaConf.merge(OmegaConf.load(CONFIGS / "encoding" / f"{name}.yaml"), options)
     return instantiate(OmegaConf.create({"model": model, "encoding": yaml}).encoding, _convert_="all")
@@ -59,7 +59,7 @@ def logits_agree(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], wid
 
 
 def agree(encoding: Any, q: Tensor, k: Tensor, positions: Positions, theirs: tuple[Tensor, Tensor]) -> None:
-    """Turned queries and keys agree each by itself, and so do their logits."""
+    """Rotated queries agree, rotated keys agree, and their logits agree."""
     ours = encoding.rotate(q, q, k, positions)
     for mine, other in zip(ours, theirs, strict=True):
         close(mine, other)
@@ -112,7 +112,7 @@ def test_learned_absolute_against_x_transformers() -> None:
 
 @proves("transformers", "learned_absolute")
 def test_learned_absolute_against_bert() -> None:
-    """BERT adds a token type besides, and normalises."""
+    """BERT also adds a token type, and then applies a norm."""
     ours = build("learned_absolute", 1, 16)
     theirs = BertEmbeddings(BertConfig(vocab_size=3, hidden_size=16, num_attention_heads=2)).eval()
     assert theirs.position_embeddings.weight.shape == ours.table.shape
@@ -195,10 +195,10 @@ THEIR_NAMES = {
 def test_llama(
     name: str, kind: str, options: dict[str, float], heads: int, width: int, base: float, layout: str
 ) -> None:
-    """Frequencies, turned q and k, and logits. Llama's pairs are half-split: interleaved ones are in another order.
+    """Frequencies, rotated q and k, and logits agree. Llama's pairs are half-split, so interleaved pairs are reordered.
 
-    Where the scaling has an attention factor f, they multiply q and k by it, and we multiply q by f². Dynamic scaling
-    sees the largest position plus one, in both.
+    If the scaling has an attention factor f, they multiply q and k by f, and we multiply q by f². In both, dynamic
+    scaling reads the largest position plus one.
     """
     ours = build(name, heads, width, base=base, layout=layout, **options)
     order = torch.arange(width) if layout == "half_split" else torch.arange(width).view(2, -1).T.flatten()
@@ -233,7 +233,7 @@ def test_rope_stretched(heads: int, width: int, rotated: float | None, base: flo
 @proves("rotary-embedding-torch", "rope_learned")
 @pytest.mark.parametrize(("heads", "width"), SIZES)
 def test_rope_learned(heads: int, width: int) -> None:
-    """The start, and with random frequencies logits and the gradient of the frequencies."""
+    """The initial frequencies agree; with random frequencies, so do logits and the gradient of the frequencies."""
     ours, theirs = build("rope_learned", heads, width), RotaryEmbedding(width, learned_freq=True)
     close(ours.theta, theirs.freqs)
     nn.init.uniform_(ours.theta)
@@ -253,7 +253,7 @@ def test_rope_learned(heads: int, width: int) -> None:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("heads", "width"), SIZES)
 def test_xpos_against_x_transformers(heads: int, width: int, base: float) -> None:
-    """Logits: they count positions from ⌊N/2⌋, we from the middle of the range, which cancels."""
+    """Logits agree; they count positions from ⌊N/2⌋ and we from the middle of the range, which cancels."""
     for scale in (512, 64):
         ours = build("xpos", heads, width, base=base, scale=scale)
         theirs = x_transformers.RotaryEmbedding(width, use_xpos=True, scale_base=scale, base=int(base))
@@ -269,7 +269,7 @@ def test_xpos_against_x_transformers(heads: int, width: int, base: float) -> Non
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("heads", "width"), SIZES)
 def test_xpos(heads: int, width: int, base: float) -> None:
-    """Logits, as above; their cache keeps the middle of the longest length seen, hence a new module for each."""
+    """Logits agree, as above. Their cache keeps the middle of the longest length, so each length has a new module."""
     ours = build("xpos", heads, width, base=base)
     for length, offset in PLACES:
         q, k = queries_and_keys(heads, length, width)
@@ -281,7 +281,7 @@ def test_xpos(heads: int, width: int, base: float) -> None:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("heads", "width"), SIZES)
 def test_pope(heads: int, width: int, base: float) -> None:
-    """Logits: they interleave cosines and sines. Phases beyond [−2π, 0] are clamped by both."""
+    """Logits agree; they interleave cosines and sines. Both clamp phases to [−2π, 0]."""
     ours = build("pope", heads, width, base=base)
     theirs = PoPE(width, heads=heads, theta=int(base))
     for lowest, highest in ((-2 * math.pi, 0.0), (-9.0, 2.0)):

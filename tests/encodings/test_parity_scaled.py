@@ -1,4 +1,4 @@
-"""Frequencies of scaled RoPE are those of transformers, to 1e-6, also where only part of each head turns."""
+"""Frequencies of scaled RoPE agree with transformers to 1e-6, also if only a part of each head is rotated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ FORMS: list[tuple[str, str, dict[str, Any]]] = [
 def test_scaled_and_partly_turned(
     name: str, kind: str, options: dict[str, Any], base: float, rotated: float, length: int
 ) -> None:
-    """In sequences within L and beyond; logits are those of GPT-NeoX, whose factor turned parts alone have."""
+    """For lengths up to L and above. Logits are those of GPT-NeoX, which scales only the rotated part by the factor."""
     options = {**options}
     if kind == "longrope":
         draw = np.random.default_rng(0).uniform(1, 5, (2, int(WIDTH * rotated) // 2))
@@ -109,7 +109,7 @@ def test_axial(rows: int, columns: int) -> None:
 @pytest.mark.parametrize(("frames", "rows", "columns"), [(1, 4, 3), (3, 2, 5), (2, 1, 7)])
 @pytest.mark.parametrize("sections", [[4, 6, 6], [8, 0, 8], [1, 3, 12]])
 def test_multimodal_against_qwen2_vl(frames: int, rows: int, columns: int, sections: list[int]) -> None:
-    """An image or a video, with the places on the three axes that their model has for it; [4, 6, 6] is the default."""
+    """For an image or a video, at the places on three axes that their model gives it; [4, 6, 6] is our default."""
     ours = build(
         "rope_multimodal", HEADS, WIDTH, columns=columns, rows=None if frames == 1 else rows,
         sections=None if sections == [4, 6, 6] else sections,
@@ -127,7 +127,7 @@ def test_multimodal_against_qwen2_vl(frames: int, rows: int, columns: int, secti
 @proves("transformers", "rope_decoupled")
 @pytest.mark.parametrize(("heads", "rotated"), [(2, 0.5), (1, 1.0)])
 def test_decoupled_against_deepseek(heads: int, rotated: float) -> None:
-    """Their queries and keys of content are ours, and their weights; logits of a head of d + r numbers."""
+    """Logits of heads of d + r numbers agree, with the same weights and the same queries and keys of content."""
     sizes = DeepseekV3Config()
     assert sizes.qk_rope_head_dim / sizes.qk_nope_head_dim == 0.5  # the default
     ours, positions = build("rope_decoupled", heads, WIDTH, rotated=rotated), at(17, 3)

@@ -1,4 +1,4 @@
-"""Attributes `proof`, the catalogue's column, name what tests compare each encoding with, no more and no less."""
+"""The attribute `proof` of each encoding, a column of the catalogue, names exactly what tests compare it with."""
 
 import importlib
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_proofs_are_what_the_tests_prove(catalogue: dict[str, EncodingEntry]) ->
 
 
 def test_the_page_in_the_docs_is_the_catalogues(catalogue: dict[str, EncodingEntry]) -> None:
-    """Every line of every encoding that the page holds is as `python -m posenc encodings --markdown` prints it."""
+    """For the encodings on the page, `python -m posenc encodings --markdown` prints every line of the page."""
     page = (ROOT / "docs" / "encodings.md").read_text()
     held = [entry for entry in catalogue.values() if f"\n## {entry.name}\n" in page]
     assert markdown(held) == page, "run: python -m posenc encodings --markdown > docs/encodings.md"

@@ -1,4 +1,4 @@
-"""What the formulas of the first eight encodings imply: invariances, closed forms, sizes at the start."""
+"""Properties that follow from the formulas of the first eight encodings: invariances, closed forms, initial sizes."""
 
 import math
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def model(encoding: PositionalEncoding, **options: Any) -> Encoder:
 
 
 def loud(encoding: PositionalEncoding) -> PositionalEncoding:
-    """The encoding with random weights, so that those that start at zero do something."""
+    """The encoding with random weights, because weights that start at 0 have no effect."""
     for parameter in encoding.parameters():
         nn.init.normal_(parameter)
     return encoding
@@ -67,7 +67,7 @@ def test_no_encoding_under_a_causal_mask_sees_order() -> None:
 
 
 def test_symmetric_alibi_is_blind_to_direction() -> None:
-    """Logits of a sequence and of its mirror image agree, in float32, to 1e-5: what the symmetric form costs."""
+    """In float32 the answers to a sequence and to its mirror image agree to 1e-5."""
     encoder, tokens = model(SymmetricALiBi(2)).float(), torch.randint(11, (64, 32))
     torch.testing.assert_close(encoder(tokens), encoder(tokens.flip(1)), atol=1e-5, rtol=1e-5)
 
@@ -133,7 +133,7 @@ def test_position_vectors_enter_as_loud_as_asked(rms: float) -> None:
 
 @pytest.mark.parametrize("name", ["sinusoidal", "learned_absolute", "continuous", "fourier", "lape"])
 def test_position_vectors_are_as_loud_in_a_model_as_asked(composed: Build, name: str) -> None:
-    """A module's own start survives the reset of the layers that it is made of."""
+    """In a model, an encoding keeps its own initial weights."""
     config = composed(f"encoding={name}", "model.token_rms=0.5")
     encoder = build_module(config, instantiate(config.dataset, _convert_="all")).encoder
     found = vectors(encoder.encoding(0), Positions.arange(64), 64)
@@ -201,7 +201,7 @@ def test_alibi_forms_agree_under_a_causal_mask() -> None:
 
 
 def published_t5_bucket(t: int, bidirectional: bool, buckets: int, furthest: int) -> int:
-    """The rule in words of one syllable: a scalar, one `if` a clause."""
+    """The published rule for one distance, with one `if` for each case."""
     offset = 0
     if bidirectional:
         buckets //= 2
