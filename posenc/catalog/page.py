@@ -16,9 +16,9 @@ from rich.markup import escape
 from posenc import checks, terminal
 from posenc.checks import ConfigError
 from posenc.config import CONFIGS
+from posenc.config.launching import check_option
 from posenc.config.mixtures import is_mixture
 from posenc.config.mixtures import node as mixture
-from posenc.config.own import check_option
 
 PAGE_LETTERS = 180
 """Characters in a line of a table if the output is not a terminal."""

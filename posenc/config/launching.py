@@ -1,6 +1,7 @@
-"""Refuses options of Hydra itself that have no effect: folders of runs, launchers and searches."""
+"""Refuses what Hydra would ignore: options of its own that have no effect, and the user's files of a taken name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
@@ -10,7 +11,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from posenc.checks import ConfigError
-from posenc.config import own
 from posenc.runs.processes import place
 
 ADDED = ("hydra.job.config.override_dirname.exclude_keys", "hydra.sweep.dir")
@@ -36,7 +36,7 @@ def typed(hydra: Any) -> list[Override]:
 
 def check(hydra: Any) -> None:
     """Raise ConfigError for an option or a file that nothing reads, in a single run or in a sweep."""
-    own.check(hydra)
+    _check_files(hydra)
     sweep = hydra.mode == RunMode.MULTIRUN
     for override in typed(hydra):
         key = override.key_or_group
@@ -47,6 +47,24 @@ def check(hydra: Any) -> None:
             raise ConfigError(f"{key} is read in a sweep, but this is one run; add -m, or leave it out{instead}.")
         if (override.is_add() or override.is_force_add()) and not _known(key):
             raise ConfigError(f"{key} is a key that nothing reads; leave it out.")
+
+
+def _check_files(hydra: Any) -> None:
+    """Raise ConfigError if an option that was chosen has another file in a folder that Hydra reads later."""
+    folders = [Path(str(each.path)) for each in hydra.runtime.config_sources if each.schema == "file"]
+    if len(folders) > 1:
+        for key, name in hydra.runtime.choices.items():
+            check_option(str(key).partition("@")[0], str(name), folders)
+
+
+def check_option(group: str, name: str, folders: Sequence[Path]) -> None:
+    """Raise ConfigError if folders have different files for one option. Hydra would read that of the first folder."""
+    files = [file for folder in folders if (file := folder / group / f"{name}.yaml").is_file()]
+    for other in files[1:]:
+        if other.read_bytes() != files[0].read_bytes():
+            raise ConfigError(
+                f"{other} is never read, because {group}={name} is {files[0]}; give your file another name."
+            )
 
 
 def _known(key: str) -> bool:
