@@ -1,4 +1,4 @@
-"""Answers of classification tasks, read off their tokens by rules that are written independently of the tasks."""
+"""Answers of classification tasks, computed from their tokens by rules that are written independently of the tasks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def place(tokens: Tensor, value: int) -> Tensor:
-    """(B,): where the value stands first."""
+    """(B,): the first place of the value."""
     return (tokens == value).int().argmax(1)
 
 
@@ -39,7 +39,7 @@ def twin_of_the_hole(tokens: Tensor) -> Tensor:
 
 
 def by_python(tokens: Tensor, symbols: str) -> Tensor:
-    """Python computes the expressions; an equation is tried with each digit."""
+    """Python evaluates the expressions. For an equation, each digit is tried as x."""
     answers = []
     for row in tokens.tolist():
         left, _, right = "".join(symbols[token] for token in row).partition("=")

@@ -1,8 +1,8 @@
-"""Skill 0 is the best that a bag of tokens can do, skill 1 the best of all: two oracles for every classification task.
+"""For every classification task, the best order-blind rule has skill 0, and the best rule has skill 1.
 
-Each task that asks one question a sequence has an order-blind rule here, derived from the law in its docstring and not
-from the code of its ceiling, and an order-aware one. What they answer on fresh sequences must score skill 0, within
-four standard errors, and skill 1, exactly.
+Each task with one question per sequence has two rules here. The order-blind rule is derived from the law in the task's
+docstring, and not from the code of its ceiling. On fresh sequences it must have skill 0, to within four standard
+errors. The order-aware rule must have exactly skill 1.
 """
 
 import math
@@ -32,7 +32,7 @@ CLASSIFICATION = [
 
 @dataclass
 class Bag:
-    """All that an order-blind model sees: how often each token occurs, and the token that it answers at."""
+    """What an order-blind model sees: how often each token occurs, and the token at which it answers."""
 
     counts: Tensor  # (B, V)
     last: Tensor  # (B,)
@@ -44,35 +44,36 @@ class Bag:
 
 
 Rule = Callable[[Bag], Tensor]
-"""(B, C): how likely each class is, up to a rising function; the largest is answered, one of the largest if equal."""
+"""(B, C): a score of each class, which rises with its probability. The answer is the class with the largest score, or
+one of them at random."""
 
 
 # Rules that know the law.
 
 
 def products(bag: Bag) -> Tensor:
-    """`pattern`: a class writes one of each of its two values, so P(bag | class) ∝ the product of their counts."""
+    """`pattern`: a class contains each of its two values, so P(bag | class) ∝ the product of their counts."""
     return torch.stack([bag.counts[:, a] * bag.counts[:, b] for a, b in ((5, 8), (3, 9), (7, 4))], dim=1)
 
 
 def unequal_ends(bag: Bag) -> Tensor:
-    """`even_pairs`: of the n(n − 1) ordered pairs of places k·(n − k) hold 0 and 1, as many hold 1 and 0."""
+    """`even_pairs`: of the n(n − 1) ordered pairs of places k·(n − k) contain 0 and 1, and as many contain 1 and 0."""
     zeros, ones = bag.counts.long().unbind(1)
     return torch.stack((zeros * (zeros - 1) + ones * (ones - 1), 2 * zeros * ones), dim=1)
 
 
 def most_frequent(bag: Bag, symbols: int) -> Tensor:
-    """Each occurrence of a symbol is equally likely to be the one asked for."""
+    """The question is equally likely to be about each occurrence of a symbol."""
     return bag.counts[:, :symbols]
 
 
 def most_frequent_other(bag: Bag) -> Tensor:
-    """`induction`: what follows A is another token, and each occurrence of another one is equally likely to."""
+    """`induction`: another token than A follows A, and each occurrence of such a token is equally likely."""
     return bag.counts.scatter(1, bag.last[:, None], 0)
 
 
 def where_asked(bag: Bag) -> Tensor:
-    """`chained_lookup`, two hops: back at the start if its cycle has length 1 or 2, with 2/n; elsewhere less often."""
+    """`chained_lookup`, two hops: they lead back to the start with probability 2/n (cycles of length 1 or 2)."""
     return bag.counts[:, 255:]
 
 
@@ -86,9 +87,10 @@ def weighed(bag: Bag, weights: tuple[int, ...], modulus: int) -> Tensor:
 
 
 def learned(task: Task, length: int) -> Rule:
-    """Naive Bayes: log P(class) + Σ count · log P(token | class), fitted to sequences of its own.
+    """Naive Bayes: log P(class) + Σ count · log P(token | class), fitted to sequences that it draws.
 
-    For bags that say nothing about the class any answer is right equally often; this one would notice if they did.
+    If bags show nothing about the class, every rule is right equally often. If they do show something, this rule is
+    better.
     """
     tokens, targets = task.sample(generator(0, f"bag/train/{length}"), 20_000, length)
     counts = Bag.of(tokens, task.vocab_size).counts.double()
@@ -100,7 +102,7 @@ def learned(task: Task, length: int) -> Rule:
 
 
 class Table:
-    """The most frequent class of each bag, in `size` sequences of its own: the Bayes rule where no bag is rare."""
+    """The most frequent class of each bag in `size` sequences that it draws: the Bayes rule if no bag is rare."""
 
     def __init__(self, task: Task, length: int, size: int = 2**20) -> None:
         self.base = (length + 1) ** torch.arange(task.vocab_size)
@@ -136,11 +138,12 @@ BLIND: dict[str, Rule | None] = {
     "signed_distance": None,
     "sorting": None,
 }
-"""The best order-blind rule of tasks whose bags do not determine the answer; None: a bag says nothing, `learned`."""
+"""The best order-blind rule of tasks whose bags do not determine the answer; None: a bag shows nothing, so `learned` is
+used."""
 
 BY_TABLE = {"modular_arithmetic": {5: 210, 7: 700}, "solve_equation": {9: 60, 12: 135}}
-"""Tasks whose best order-blind rule is a sum over all expressions with a given bag, which has no short form; and two
-lengths at which so few bags exist that a table of them can be learned from sequences, with how many there are."""
+"""{task: {length: number of bags}}. The best order-blind rule of these tasks is a sum over all expressions with a given
+bag, which has no short form. At these lengths there are so few bags that a table of them can be learned."""
 
 DETERMINED: dict[str, Rule] = {
     "cycle_navigation": partial(weighed, weights=(-1, 0, 1), modulus=5),
@@ -170,7 +173,7 @@ def of(names: Iterable[str]) -> pytest.MarkDecorator:
 
 
 def share_of_hits(task: Task, length: int, rule: Rule, count: int) -> float:
-    """Of `count` fresh sequences, those that the rule answers; it chooses at random where it is undecided."""
+    """The share of `count` fresh sequences that the rule answers right; between equal scores it chooses at random."""
     size = min(count, 2**20 // max(length, task.vocab_size))
     batches, hits, random = -(-count // size), 0.0, generator(0, f"bag/test/{length}")
     for _ in range(batches):
@@ -184,9 +187,9 @@ def share_of_hits(task: Task, length: int, rule: Rule, count: int) -> float:
 def check_skill_is_zero(
     task: Task, length: int, rule: Rule, resolution: float, of_ceiling: float = 0.0
 ) -> tuple[float, float]:
-    """Accuracy and its standard error, to which that of a measured ceiling is added.
+    """The accuracy and its standard error, which includes that of a measured ceiling.
 
-    So many sequences are answered that six standard errors are `resolution` times the ceiling, up to a million.
+    The number of sequences, at most a million, makes six standard errors equal to `resolution` times the ceiling.
     """
     blind, aware = task.order_blind_ceiling(length), task.order_aware_ceiling(length)
     assert blind is not None
@@ -200,12 +203,11 @@ def check_skill_is_zero(
 @pytest.mark.parametrize("name", CLASSIFICATION)
 def test_every_classification_task_has_both_oracles(name: str) -> None:
     assert sum(name in kind for kind in (BLIND, BY_TABLE, DETERMINED, UNKNOWN)) == 1, (
-        f"{name} asks one question a sequence, so tests/tasks/test_bag_oracle.py must know what a bag of its tokens "
-        "says: add its best order-blind rule to BLIND; or, if no short one exists, lengths at which bags are few to "
-        "BY_TABLE; or, if the bag determines the answer, the rule to DETERMINED; or, if its order-blind ceiling is "
-        "None, the reason to UNKNOWN."
+        f"{name} asks one question per sequence, so tests/tasks/test_bag_oracle.py needs its best order-blind rule: "
+        "add the rule to BLIND; or, if it has no short form, lengths with few bags to BY_TABLE; or, if the bag "
+        "determines the answer, the rule to DETERMINED; or, if the order-blind ceiling is None, the reason to UNKNOWN."
     )
-    assert name in AWARE, f"add to AWARE in tests/tasks/test_bag_oracle.py how the answer of {name} is read off."
+    assert name in AWARE, f"add a rule for the answer of {name} to AWARE in tests/tasks/answers.py."
 
 
 @pytest.mark.slow
@@ -218,10 +220,10 @@ def test_the_best_order_blind_rule_has_skill_zero(task: Task, name: str) -> None
 @pytest.mark.slow
 @of(BY_TABLE)
 def test_a_table_of_bags_has_skill_zero(task: Task, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table is right more often than the best rule on its own sequences, and no more often on fresh ones.
+    """A table is right at least as often as the best rule on its own sequences, and at most as often on fresh ones.
 
-    So the difference of the two bounds what it lacks; it is below the standard error. The ceiling is measured as well,
-    and how much it varies with its seed is part of that.
+    So the difference of its two accuracies is an upper limit of its error; it is below the standard error. The ceiling
+    is measured too, and its standard deviation over seeds is a part of the standard error.
     """
     for length, bags in BY_TABLE[name].items():
         measured = []

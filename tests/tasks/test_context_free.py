@@ -78,7 +78,7 @@ def test_reversal_examples_of_deletang(alphabet: int, x: str, y: str) -> None:
 
 
 def test_stack_law() -> None:
-    """Heights uniform in 1 .. n − 1, bits and actions uniform."""
+    """Heights are uniform in 1 .. n − 1, and bits and actions are uniform."""
     tokens, _ = StackManipulation().sample(generator(0, "law"), 40_000, 5)
     x = tokens[:, :5]
     heights = (x < 2).sum(1)
@@ -119,7 +119,7 @@ def test_reversal_blind_ceiling_against_monte_carlo() -> None:
         share = torch.stack([(y == symbol).double().mean(1) for symbol in range(alphabet)]).amax(0)
         error = share.std().item() / math.sqrt(20_000)
         assert task.order_blind_ceiling(12) == pytest.approx(share.mean().item(), abs=4 * error)
-    # Two symbols of two, then the one that is left: 3/4 and 1.
+    # The best guess of the first output is right with probability 3/4, and that of the second always.
     assert ReverseString(causal=True).order_blind_ceiling(2) == pytest.approx(7 / 8)
 
 
@@ -176,7 +176,7 @@ def test_samples_come_from_the_generator_alone(task: Task) -> None:
 
 @cache
 def law(length: int, operators: str) -> dict[str, float]:
-    """E(n) of the source, word for word: each expression of small moduli (0, 1, 2) with its probability."""
+    """{expression: probability} of E(n), written as in the source, with the digits 0, 1 and 2."""
     if length < 5:
         form = {1: "{}", 2: "-{}", 3: "({})", 4: "(-{})"}[length]
         return {form.format(digit): 1 / 3 for digit in range(3)}
@@ -221,7 +221,7 @@ def test_the_most_frequent_value_is_what_is_seen() -> None:
 
 
 def test_equations_draw_a_place_and_take_the_next_digit() -> None:
-    """(a+−b): the places ( and ) and a lead to a; +, − and b to b. The other tree, (−a+b): ) ( − a, and + b."""
+    """In (a+−b), three of six places lead to a: (, a and ). In the other tree, (−a+b), four do: (, −, a and )."""
     tokens, targets = SolveEquation().sample(generator(0, "places"), 40_000, 8)
     x = (tokens == 9).int().argmax(1)
     second = tokens[:, 1] == 6

@@ -27,7 +27,7 @@ from posenc.tasks.parts import bits
 
 
 def number(bits: list[int]) -> int:
-    """Of bits, least significant first."""
+    """The number of these bits, least significant first."""
     return int("".join(map(str, reversed(bits))), 2)
 
 
@@ -129,7 +129,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("task", "x", "y"), EXAMPLES)
 def test_examples_of_deletang(task: Task, x: str, y: str) -> None:
-    """They are drawn sooner or later."""
+    """The examples of the source occur among many draws, with the answer of the source."""
     wanted = torch.tensor([int(symbol) for symbol in x])
     draws = (task.sample(generator(attempt, "drawn"), 50_000, len(x)) for attempt in range(40))
     hits = (targets[(tokens[:, : len(x)] == wanted).all(1)] for tokens, targets in draws)
@@ -143,7 +143,7 @@ def test_arithmetic_is_exact_at_any_width(width: int) -> None:
     lengths = torch.randint(1, width + 1, (2, 60), generator=generator(0, "w"))
     lengths[:, 0] = width
     pair = bits.draw_positive(generator(0, "n"), lengths, width)
-    pair[:, 0] = 1  # the largest numbers of all: every carry there can be
+    pair[:, 0] = 1  # the largest numbers, with all possible carries
     a, b = ([number(row) for row in half] for half in pair.tolist())
     assert all(0 < n < 2**k for n, k in zip(a, lengths[0].tolist(), strict=True))
     assert bits.width(pair[0]).tolist() == [n.bit_length() for n in a]
@@ -182,7 +182,7 @@ def test_the_sign_stands_uniformly() -> None:
 def test_blind_ceilings_under_teacher_forcing_by_enumeration(
     make: Callable[..., Task], alphabet: int, length: int
 ) -> None:
-    """What an order-blind model knows at a slot: the input's bag, the output's so far, and the token it stands at."""
+    """At a slot an order-blind model knows the bag of the input, the bag of the output so far, and the slot's token."""
     task = make(alphabet=alphabet, causal=True)
     oracle = next(oracle for other, oracle, _ in TRANSDUCTIONS.values() if other is make)
     kinds: dict[tuple, Counter[int]] = {}
@@ -207,7 +207,7 @@ def test_blind_ceilings_of_rearrangements_against_monte_carlo(make: Callable[...
 
 
 def numbers(name: str, length: int) -> list[tuple[list[int], float]]:
-    """Every input of the binary tasks with its probability."""
+    """Every input of a binary task, with its probability."""
 
     def all_of(width: int) -> list[list[int]]:
         return [[int(digit) for digit in f"{n:b}".zfill(width)] for n in range(1, 2**width)]

@@ -49,7 +49,7 @@ def test_histogram_agrees_with_an_independent_oracle(length: int, seed: int, cla
 
 
 def test_worked_examples() -> None:
-    """hist("hello") of Weiss et al. 2021, and the docstrings' own."""
+    """hist("hello") of Weiss et al. 2021, and the examples of the docstrings."""
     assert [c + 1 for c in oracle_histogram(list("hello"), 8)] == [1, 1, 2, 2, 1]
     assert oracle_histogram([3, 3, 3, 1], 2) == [1, 1, 1, 0]
     assert oracle_majority([2, 0, 1, 2, 3, 2, 0, 2]) == 2
@@ -74,7 +74,7 @@ def test_majority_is_uniform_over_sequences_without_ties(length: int) -> None:
 
 
 def test_majority_keeps_the_law_of_counts() -> None:
-    """Of three tokens out of two values each sequence has a majority, and a quarter are constant; of two, all are."""
+    """Over two values, 2 of 8 sequences of three tokens are constant. Of four tokens, 10 of 16 have a majority."""
     tokens, _ = Majority(vocab_size=2).sample(generator(0, "law"), 40_000, 3)
     constant = (tokens == tokens[:, :1]).all(1).double().mean().item()
     assert constant == pytest.approx(1 / 4, abs=4 * math.sqrt(3 / 16 / 40_000))
@@ -92,7 +92,7 @@ def test_histogram_classes_are_binomial() -> None:
 
 @pytest.mark.parametrize("task", [Majority(), Histogram(vocab_size=4)], ids=str)
 def test_a_reordered_sequence_has_the_same_answers(task: Task) -> None:
-    """So blind = aware = 1 and there is no skill: the bag, and for histogram the token, determine the answer."""
+    """The bag (for histogram with the token) determines the answer, so both ceilings are 1 and there is no skill."""
     tokens, targets = task.sample(generator(0, "order"), 20_000, 5)
     answers: dict[tuple, int] = {}
     for row, answer in zip(tokens.tolist(), targets.tolist(), strict=True):

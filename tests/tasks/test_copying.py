@@ -126,7 +126,7 @@ def test_index_hints_agree_with_whole_numbers(causal: bool, n: int, seed: int) -
         ([8, 5], [7, 6], [5, 2, 1]),  # 58 + 67 = 125
         ([2, 4], [9, 3], [1, 8, 0]),  # 42 + 39 = 81
         ([9, 9, 9, 9], [1, 0, 0, 0], [0, 0, 0, 0, 1]),  # a chain of carries
-        ([0, 9, 9], [0, 0, 1], [0, 9, 0, 1]),  # nines below a carry pass none on
+        ([0, 9, 9], [0, 0, 1], [0, 9, 0, 1]),  # a sum of nine passes on no carry, if it gets none
         ([4, 5], [5, 4], [9, 9, 0]),
     ],
 )
@@ -146,7 +146,7 @@ def test_every_index_occurs_and_starts_are_uniform() -> None:
 @given(n=st.integers(1, 30), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_positions_within_numbers_align_digits_of_equal_place(n: int, seed: int) -> None:
-    """Under teacher forcing the answer's digits, read back, stand at the positions of their places too."""
+    """Under teacher forcing, the digits of the answer also have the positions of their places."""
     tokens, targets = ReversedAdditionDataset().sample(generator(seed, "test"), 8, n)
     ids = WithinNumber(list(range(10)))(tokens, training=False).ids
     place = torch.arange(1, n + 1).expand(8, n)
@@ -170,7 +170,7 @@ def test_sum_classes_follow_their_law() -> None:
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("name", REARRANGED)
 def test_blind_ceilings_with_slots_against_enumeration(name: str, n: int) -> None:
-    """One answer in all slots, the best for the bag of the input."""
+    """The best rule gives one answer in all slots, the most frequent output given the bag of the input."""
     make, options, oracle = REARRANGED[name]
     task = make(causal=False, **{**options, "alphabet": 3})
     occurs: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
@@ -184,7 +184,7 @@ def test_blind_ceilings_with_slots_against_enumeration(name: str, n: int) -> Non
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("name", REARRANGED)
 def test_blind_ceilings_under_teacher_forcing_against_enumeration(name: str, n: int) -> None:
-    """The best answer given the bag of the input, the bag of the output so far, and the symbol just read."""
+    """The best rule knows the bag of the input, the bag of the output so far, and the symbol just read."""
     make, options, oracle = REARRANGED[name]
     task = make(causal=True, **{**options, "alphabet": 3})
     occurs: dict[tuple, Counter[int]] = defaultdict(Counter)

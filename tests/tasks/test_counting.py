@@ -16,7 +16,7 @@ BRACKETS = "()[]{}<>"
 
 
 def oracle_shuffle(word: str, num_pairs: int) -> list[int]:
-    """Delete all other brackets, cancel matched ones, and see whether any stays open: pair by pair, at every place."""
+    """At every place and for each pair: delete other brackets, cancel matched ones, and test whether one is open."""
     answers = []
     for end in range(1, len(word) + 1):
         legal = 0
@@ -75,7 +75,7 @@ def test_worked_examples() -> None:
 
 
 def test_counting_is_the_law_of_the_source() -> None:
-    """Their training set counts 50 steps from 0, ..., 50; their longest test 100 steps."""
+    """The source trains on 50 steps from 0, ..., 50, and its longest test has 100 steps."""
     task = InductiveCountingDataset(length=51, test_lengths=[101])
     tokens, _ = task.sample(generator(0, "law"), 51_000, 51)
     starts = torch.bincount(tokens[:, 0]).double() / 51_000
@@ -88,7 +88,7 @@ def test_counting_is_the_law_of_the_source() -> None:
 
 @pytest.mark.parametrize("num_pairs", [1, 2])
 def test_brackets_open_and_close_as_declared(num_pairs: int) -> None:
-    """Pairs uniform; an open one closes with probability ½; the depths are what the answers say."""
+    """Pairs are uniform, an open pair closes with probability ½, and the answers show the open pairs."""
     batch = 20_000
     tokens, targets = ShuffleDyckDataset(num_pairs=num_pairs).sample(generator(0, "law"), batch, 12)
     pair, closes = tokens // 2, tokens % 2

@@ -104,7 +104,7 @@ def test_pattern_blind_ceiling_against_monte_carlo(length: int) -> None:
 
 
 def brute_pattern_ceiling(vocab: int) -> float:
-    """A smaller relative of the law, enumerated: all sequences of length 6 over the six values and others."""
+    """The ceiling of a similar smaller law, by enumeration of all sequences of length 6."""
     cells = (((0, 0), (1, 1)), ((2, 2), (3, 3)), ((4, 4), (5, 5)))
     bags: dict[tuple[int, ...], Counter[int]] = {}
     for sequence in itertools.product(range(vocab), repeat=6):
@@ -117,14 +117,14 @@ def brute_pattern_ceiling(vocab: int) -> float:
 
 
 def test_pattern_blind_ceiling_against_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ceiling depends on length and vocabulary alone, not on which places and values the patterns use."""
+    """The ceiling depends only on length and vocabulary, and not on the places and values of the patterns."""
     task = PositionAwarePatternDataset(vocab_size=10)
     monkeypatch.setattr(task, "vocab_size", 7)
     assert task.order_blind_ceiling(6) == pytest.approx(brute_pattern_ceiling(7), abs=1e-12)
 
 
 def test_pattern_law_is_uniform_given_its_class() -> None:
-    """Free cells are uniform except that no other class may match: cell (3, 5) under class 1 follows by hand."""
+    """Free cells are uniform, given that no other class matches; the law of cell 3 in class 1 is computed by hand."""
     tokens, targets = PositionAwarePatternDataset().sample(generator(0, "law"), 400_000, 21)
     of_class_1 = tokens[targets == 1]
     both = 1 / 400
@@ -234,7 +234,7 @@ def test_text_mistakes(tmp_path: Path) -> None:
 
 def test_unreadable_files_are_named_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     corpus = Path(folder(tmp_path, 5, size=4000))
-    (corpus / "dangling.txt").symlink_to(corpus / "absent")  # no file: passed over in silence
+    (corpus / "dangling.txt").symlink_to(corpus / "absent")  # no file, so it is skipped without a warning
     whole = TextDataset(length=16, path=str(corpus))
     (corpus / "picture.bin").write_bytes(b"\xff\xfe\x00" * 50)
     task = TextDataset(length=16, path=str(corpus))
@@ -273,7 +273,7 @@ def test_gzip_reference_is_gzips(tmp_path: Path) -> None:
     data = Path(pytest.__file__).read_bytes() * 3
     assert deflated(data, 15) == pytest.approx(8 * (len(gzip.compress(data, 9)) - 18) / len(data), rel=1e-3)
     noise = bytes(np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8))
-    assert deflated(noise * 4, 9) > 8  # what repeats is 3,000 bytes back, out of reach
+    assert deflated(noise * 4, 9) > 8  # the repetition is 3,000 bytes back, outside the window
     assert deflated(noise * 4, 15) < 2.2
 
 

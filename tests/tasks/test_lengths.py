@@ -1,4 +1,4 @@
-"""A label means the same at every length: what determines it at the trained length determines it at others."""
+"""A label means the same at every length: an offset that determines it at the trained length does so at all lengths."""
 
 from collections.abc import Callable
 
@@ -19,11 +19,11 @@ CLASSIFICATION = [
     if OmegaConf.select(OmegaConf.load(CONFIGS / f"dataset/{name}.yaml"), "readout") != "per_token"
 ]
 RARE = 9
-"""Tokens of which offsets are looked at: the first of the vocabulary, among them the markers of most tasks."""
+"""The number of tokens whose offsets are counted: the first of the vocabulary, with the markers of most tasks."""
 
 
 def by_offset(task: Task, length: int) -> dict[tuple[int, int, int], np.ndarray]:
-    """(a, b, j − i) to how often each class, of all pairs of tokens a at i and b at j that each sequence has once."""
+    """{(a, b, j − i): count of each class}, for tokens a at i and b at j that each sequence has exactly once."""
     tokens, targets = task.sample(generator(0, f"offsets/{length}"), 2000, length)
     known = min(RARE, task.vocab_size)
     equal = tokens[:, None, :] == torch.arange(known)[:, None]
@@ -44,7 +44,7 @@ def by_offset(task: Task, length: int) -> dict[tuple[int, int, int], np.ndarray]
 def test_an_offset_that_names_the_class_names_the_same_one_at_other_lengths(
     composed: Callable[..., DictConfig], name: str
 ) -> None:
-    """Where two tokens stand to each other decides the class, or it does not; how long the sequence is does not."""
+    """If the offset of two tokens determines the class at one length, it determines the same class at other lengths."""
     task: Task = instantiate(composed(f"dataset={name}").dataset, _convert_="all")
     trained = by_offset(task, 32)
     for length in (24, 48):
@@ -55,7 +55,10 @@ def test_an_offset_that_names_the_class_names_the_same_one_at_other_lengths(
 
 @pytest.mark.parametrize("task", [DistanceDataset(length=[8, 32]), SignedDistance(length=[8, 32])], ids=str)
 def test_a_perfect_meter_of_distance_answers_at_every_length(task: Task) -> None:
-    """The bins of a table learned at the longest trained length; greater distances belong to the last one."""
+    """A table from distance to class, made at the longest trained length, is right at all lengths.
+
+    Greater distances than those in the table belong to the last bin.
+    """
     table: dict[int, int] = {}
 
     def distance(tokens: torch.Tensor) -> list[int]:

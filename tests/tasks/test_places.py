@@ -128,7 +128,7 @@ def test_bags_say_nothing_about_the_class(task: Task) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_background_is_uniform(name: str) -> None:
-    """Values other than the marked ones share the remaining cells equally."""
+    """In the cells without a marked value all other values are equally frequent."""
     task, _, _, _ = TASKS[name]
     tokens, _ = task.sample(generator(0, "background"), 10_000, 32)
     marked = {0, 1, 2, 3} if isinstance(task, FirstOf) else {5, 8}
@@ -165,7 +165,7 @@ def test_marked_values_of_first_of_stand_anywhere() -> None:
 
 
 def test_worked_examples() -> None:
-    """Those of the docstrings."""
+    """The examples of the docstrings have the answers given there."""
     assert oracle_abs_pattern([11, 0, 6, 5, 17, 2, 19, 8, 3, 2, 1]) == 0
     assert oracle_rel_pattern([2, 8, 0, 5, 9, 1, 1, 3]) == 0
     assert oracle_rel_pattern([2, 7, 0, 4, 9, 5, 8, 3]) == 2
@@ -177,7 +177,7 @@ def test_worked_examples() -> None:
 
 
 def test_references_are_what_a_partial_view_can_reach() -> None:
-    """The best guess from the offset, from the distance: the classes that share it are equally likely."""
+    """A rule that sees only the offset, or only the distance, chooses among the classes with this value at random."""
     assert AbsolutePattern().references() == {"offset_only": 1 / 3}
     assert AbsolutePattern(places=[[3, 7], [9, 13], [7, 3]]).references() == {"offset_only": 2 / 3}
     assert RelativePattern(offsets=[-2, -1, 1]).references() == {"distance_only": 2 / 3}

@@ -1,7 +1,7 @@
-"""What a model without order knows depends on where it answers and under which mask: ceilings against tables of it.
+"""The knowledge of an order-blind model depends on its read-out and mask: ceilings are compared with tables.
 
-For small tasks a table of the most frequent answer to each (bag, token at the read-out) is the best rule. It is filled
-from the law's own sequences and scored on others, so it knows nothing of the formula that it is compared with.
+For small tasks a table of the most frequent answer to each (bag, token at the read-out) is the best rule. The table is
+made from drawn sequences and scored on others, so it is independent of the formula of the ceiling.
 """
 
 import math
@@ -55,7 +55,7 @@ def seen(tokens: Tensor, vocab_size: int, readout: str) -> Tensor:
 
 
 def tabled(task: Task, length: int, readout: str) -> tuple[float, float]:
-    """Accuracy of the table on fresh sequences, and by how much it is better on its own."""
+    """The accuracy of the table on fresh sequences, and how much higher it is on the sequences of the table."""
     tokens, targets = task.sample(generator(0, f"readouts/{task}/{length}"), 2 * SIZE, length)
     places, key = seen(tokens, task.vocab_size, readout).unique(return_inverse=True)
     table = torch.zeros(len(places), task.num_outputs, dtype=torch.int64)
@@ -98,7 +98,7 @@ def task(request: pytest.FixtureRequest, composed: Callable[..., DictConfig]) ->
 
 @pytest.mark.parametrize("task", [name for name in options("dataset") if name != "text"], indirect=True)
 def test_skill_of_every_combination_is_of_a_blind_ceiling_or_none(task: Task) -> None:
-    """By default nothing changes; where no encoding sees order, and no law says what of it, there is no skill."""
+    """Defaults have the task's own ceilings. If a model without encoding is not blind to order, skill is None."""
     length = min(task.length[1], task.min_length + 7)
     own = task.order_blind_ceiling(length), task.order_aware_ceiling(length)
     assert task.ceilings(length) == own
@@ -117,7 +117,7 @@ def test_skill_of_every_combination_is_of_a_blind_ceiling_or_none(task: Task) ->
 
 @pytest.mark.parametrize("readout", ["mean", "query", "last"])
 def test_an_encoder_without_encoding_sees_what_the_ceilings_take_it_to_see(readout: str) -> None:
-    """Reordered tokens, the last in its place: the same answer without a mask; another under a mask or window."""
+    """If all tokens but the last are reordered, the answer changes only under a mask or with a window."""
     tokens = torch.randint(20, (8, 12), generator=generator(0, "reordered"))
     order = torch.cat((torch.randperm(11, generator=generator(1, "reordered")), torch.tensor([11])))
     for causal, window in ((False, None), (True, None), (False, 2)):
@@ -134,7 +134,7 @@ def test_an_encoder_without_encoding_sees_what_the_ceilings_take_it_to_see(reado
 
 
 def test_slots_under_a_causal_mask_are_told_apart_by_how_many_came_before() -> None:
-    """The bag of the input and the slot's number give a sorted output away: .23 was the ceiling of equal slots."""
+    """The bag of the input and the number of a slot determine the sorted output, so slots are not equal."""
     task = SortDataset(length=8, causal=False)
     assert task.ceilings(8)[0] is not None
     assert task.ceilings(8, causal=True)[0] is None

@@ -46,7 +46,7 @@ def oracle_needle(tokens: list[int]) -> int:
 
 
 def oracle_multi_query_recall(tokens: list[int], pairs: int = 4, vocab: int = 64) -> list[int]:
-    """Reads from left to right, as a causal model does: a dictionary, then questions to it."""
+    """Reads from left to right, as a causal model does: first the pairs into a dictionary, then the questions."""
     known: dict[int, int] = {}
     answers = [IGNORE] * len(tokens)
     for i, token in enumerate(tokens):
@@ -112,7 +112,7 @@ def test_samples_come_from_the_generator_alone(name: str) -> None:
 
 
 def test_worked_examples() -> None:
-    """Those of the docstrings; that of multi-query recall is zoology's."""
+    """The examples of the docstrings; that of multi-query recall is from zoology."""
     recalled = oracle_multi_query_recall([2, 8, 4, 7, 0, 0, 4, 0, 0, 0, 0, 0, 2, 0, 0, 0], pairs=2, vocab=12)
     assert {i: answer for i, answer in enumerate(recalled) if answer != IGNORE} == {6: 7, 12: 8}
     assert oracle_lookup([7, 3, 9, 3, 0, 20 + 2]) == 9
@@ -124,7 +124,7 @@ def test_worked_examples() -> None:
 
 
 def test_the_pair_of_a_query_is_uniform() -> None:
-    """MQAR: which of the K values belongs to the key in hand says neither the bag nor the order of the keys."""
+    """Multi-query recall: neither the bag nor the order of the keys shows which of the K values belongs to a key."""
     task = MultiQueryRecall(num_pairs=3, vocab_size=12)
     tokens, targets = task.sample(generator(0, "pairs"), 20_000, 12)
     asked = targets != IGNORE
@@ -139,7 +139,7 @@ def test_the_pair_of_a_query_is_uniform() -> None:
 
 
 def test_keys_and_values_are_uniform_in_every_order() -> None:
-    """K of 5 keys and K of 6 values: all ordered pairs equally often."""
+    """For K = 2, all ordered pairs of 5 keys, and of 6 values, are equally frequent."""
     tokens, _ = MultiQueryRecall(num_pairs=2, vocab_size=12).sample(generator(0, "keys"), 30_000, 8)
     for columns, orders in ((tokens[:, [0, 2]], 5 * 4), (tokens[:, [1, 3]], 6 * 5)):
         counts = columns.unique(dim=0, return_counts=True)[1]
@@ -149,7 +149,7 @@ def test_keys_and_values_are_uniform_in_every_order() -> None:
 
 @pytest.mark.parametrize("power", [0.01, 1.0])
 def test_gaps_are_drawn_one_after_the_other_by_the_power_law(power: float) -> None:
-    """The first key's gap by its weight, the second's by the weights that are left, as zoology draws them."""
+    """The first key's gap is drawn by all weights, the second key's gap by the remaining weights, as in zoology."""
     length, count = 14, 40_000  # two pairs, then ten places: gaps 0 to 4
     tokens, targets = MultiQueryRecall(num_pairs=2, power=power).sample(generator(0, "gaps"), count, length)
     gap = [((tokens[:, 4:] == tokens[:, [2 * i]]).int().argmax(1) // 2).tolist() for i in range(2)]

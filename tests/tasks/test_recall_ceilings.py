@@ -15,7 +15,7 @@ from tests.tasks.test_recall import TASKS, chase, oracle_induction
 
 
 def ceiling_of(law: Iterable[tuple[object, object]]) -> float:
-    """Σ over what is seen of the most frequent answer's share, for equally likely (seen, answer)."""
+    """The accuracy of the most frequent answer to each `seen`, for equally likely pairs (seen, answer)."""
     table: dict[object, Counter] = defaultdict(Counter)
     for seen, answer in law:
         table[seen][answer] += 1
@@ -67,7 +67,7 @@ def test_needle_ceiling_against_enumeration(length: int, values: int) -> None:
 
 @pytest.mark.parametrize(("data", "values"), [(1, 3), (3, 2), (4, 3)])
 def test_selective_copy_ceilings_against_enumeration(data: int, values: int) -> None:
-    """Slots see one bag and give one answer; under teacher forcing slot j also sees the symbols before it."""
+    """With slots all see the same bag and give one answer; under teacher forcing slot j also sees earlier symbols."""
     rows = [*itertools.product(range(values), repeat=data)]
     slots = ceiling_of((bag(row), symbol) for row in rows for symbol in row)
     forced = [ceiling_of(((bag(row), row[:j]), row[j]) for row in rows) for j in range(data)]
@@ -77,7 +77,7 @@ def test_selective_copy_ceilings_against_enumeration(data: int, values: int) -> 
 
 
 def most_frequent_share(rows: torch.Tensor, vocab: int, answers: torch.Tensor) -> torch.Tensor:
-    """How often the most frequent symbol of a row is its answer, ties broken at random: the order-blind Bayes rule."""
+    """The order-blind Bayes rule: how often the most frequent symbol of a row is its answer, with ties at random."""
     counts = torch.nn.functional.one_hot(rows, vocab).sum(1)
     best = counts == counts.max(1, keepdim=True).values
     return (best.gather(1, answers[:, None])[:, 0] / best.sum(1)).double()
@@ -85,7 +85,7 @@ def most_frequent_share(rows: torch.Tensor, vocab: int, answers: torch.Tensor) -
 
 @pytest.mark.slow
 def test_ceilings_against_monte_carlo_at_length_32() -> None:
-    """The Bayes rule of each proof, scored on samples of the task itself."""
+    """The Bayes rule of each task, scored on samples of the task."""
     count = 100_000
     tokens, targets = Lookup().sample(generator(0, "mc"), count, 32)
     scores = {"lookup": most_frequent_share(tokens[:, :-1], 20, targets)}

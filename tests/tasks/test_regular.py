@@ -73,7 +73,7 @@ def test_samples_come_from_the_generator_alone(name: str) -> None:
 
 
 def answer(task: Task, tokens: list[int]) -> int:
-    """What the task says of these tokens: they are drawn sooner or later."""
+    """The task's answer to these tokens, which occur among 20,000 draws."""
     drawn, targets = task.sample(generator(0, "drawn"), 20_000, len(tokens))
     (found,) = targets[(drawn == torch.tensor(tokens)).all(1)].unique().tolist()
     return found
@@ -125,7 +125,7 @@ def test_classes_are_balanced(name: str, length: int) -> None:
 
 
 def blind(sequences: list[tuple[int, ...]], oracle: Callable[[list[int]], int]) -> float:
-    """The order-blind ceiling of equally likely sequences, enumerated."""
+    """The order-blind ceiling of equally likely sequences, by enumeration."""
     bags: dict[tuple[int, ...], Counter[int]] = {}
     for sequence in sequences:
         bags.setdefault(tuple(sorted(sequence)), Counter())[oracle(list(sequence))] += 1

@@ -42,7 +42,7 @@ def oracle_crossing(tokens: list[int], values: int = 20, columns: int = 8) -> in
 
 
 def oracle_recall(tokens: list[int], queries: int = 2, values: int = 16) -> list[int]:
-    """Items of four tokens: pairs while there are values in them, then keys with blanks."""
+    """Reads items of four tokens: pairs of key and value, then keys with blanks."""
     known: dict[tuple[int, ...], list[int]] = {}
     answers = [IGNORE] * len(tokens)
     for start in range(0, len(tokens) - 3, 4):
@@ -59,7 +59,7 @@ def oracle_recall(tokens: list[int], queries: int = 2, values: int = 16) -> list
 
 
 def oracle_states(letters: list[int], group: str, all_elements: bool) -> list[int]:
-    """Objects stand at places, and each letter moves what stands there."""
+    """Each letter moves the objects that are at the places."""
     n = int(group[1])
     words = sorted(
         p
@@ -103,7 +103,7 @@ def test_labels_agree_with_an_independent_oracle(name: str, length: int, seed: i
 
 
 def test_worked_examples() -> None:
-    """Those of the docstrings."""
+    """The examples of the docstrings have the answers given there."""
     text = [7, 2, 5, 10, 9, 9, 2, 0, 3]
     assert oracle_offset([*text, 10 + 2], 10, 3) == 2
     assert oracle_offset([*text, 10 + 6], 10, 3) == 2
@@ -131,7 +131,7 @@ def test_generators_make_the_group(group: str, size: int) -> None:
 @pytest.mark.parametrize("group", ["S3", "A4"])
 @pytest.mark.parametrize("length", [1, 2, 9])
 def test_ceiling_of_state_tracking_against_enumeration(group: str, length: int) -> None:
-    """The bag of the earlier letters and the letter in hand."""
+    """An order-blind model sees the bag of the earlier letters and the letter at which it answers."""
     words = [[*word] for word in itertools.product(range(2), repeat=length)]
     states = {tuple(word): oracle_states(word, group, False) for word in words}
     at = [ceiling_of(((bag(word[:t]), word[t]), states[tuple(word)][t]) for word in words) for t in range(length)]
@@ -140,7 +140,7 @@ def test_ceiling_of_state_tracking_against_enumeration(group: str, length: int) 
 
 def test_all_elements_have_no_known_ceiling_and_long_words_leave_the_sign() -> None:
     assert StateTracking(letters="elements").order_blind_ceiling(9) is None
-    for group, expected in {"S3": 1 / 3, "A5": 1 / 60}.items():  # the bag says whether a permutation is odd, no more
+    for group, expected in {"S3": 1 / 3, "A5": 1 / 60}.items():  # the bag shows only whether the permutation is odd
         short, long = (StateTracking(group=group).order_blind_ceiling(length) for length in (250, 500))
         assert short is not None
         assert long is not None
@@ -204,7 +204,7 @@ def test_crossing_ceiling_against_enumeration_and_places_are_uniform() -> None:
 
 
 def test_multi_token_ceiling_against_enumeration() -> None:
-    """Two queries and three pairs: of the bag of six value tokens each is equally likely to be the next answer."""
+    """With two queries and three pairs, each of the six value tokens is equally likely to be the next answer."""
     law = ((bag(row), row[best]) for row in items(3, 6) for best in range(6))
     task = MultiTokenRecall(value_letters=3)
     assert task.order_blind_ceiling(20) == task.order_blind_ceiling(23) == pytest.approx(ceiling_of(law), abs=1e-12)

@@ -19,7 +19,7 @@ SYMBOLS = "01wri"
 
 
 def oracle_flip_flop(text: str) -> list[int]:
-    """The memory at every r; the text may end after an instruction."""
+    """The memory at every r; the last instruction may have no bit."""
     assert text[0] == "w"
     memory, answers = "", []
     for place, symbol in enumerate(text):
@@ -68,7 +68,7 @@ def test_flip_flop_law(p: float) -> None:
 
 
 def brute_flip_flop(steps: int, p: float) -> float:
-    """All sequences, weighted; the best guess at each read for each bag of the tokens up to it."""
+    """The accuracy of the best guess at each read, given the bag of the tokens so far, over all weighted sequences."""
     share = {"w": (1 - p) / 2, "r": (1 - p) / 2, "i": p}
     right: dict[tuple, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for inner in itertools.product("wri", repeat=steps - 2):
@@ -97,7 +97,7 @@ def test_flip_flop_blind_ceiling_against_enumeration(steps: int, p: float) -> No
 
 
 def test_flip_flop_blind_ceiling_bounds_a_majority_vote() -> None:
-    """A simple order-blind rule, the majority of the bits so far, comes close from below at length 64."""
+    """The majority of the bits so far is an order-blind rule; at length 64 it is at most .05 below the ceiling."""
     task = FlipFlopDataset()
     tokens, targets = task.sample(generator(0, "vote"), 20_000, 64)
     lean = ((tokens == 1).long() - (tokens == 0).long()).cumsum(1)
@@ -126,7 +126,7 @@ def test_markov_targets_are_the_next_tokens(vocab_size: int, order: int, extra: 
 
 
 def contexts(task: MarkovDataset, tokens: torch.Tensor) -> torch.Tensor:
-    """The number of the context at each place that has one."""
+    """The number of the context at each place with a context."""
     windows = tokens.unfold(1, task.order, 1)
     return (windows * torch.tensor([task.vocab_size ** (task.order - 1 - i) for i in range(task.order)])).sum(-1)
 

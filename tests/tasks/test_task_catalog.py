@@ -1,4 +1,4 @@
-"""The page in the docs is what the catalogue prints."""
+"""The page docs/tasks.md is what the catalogue prints."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_the_page_in_the_docs_is_the_catalogues() -> None:
-    """Every line of every task that the page holds is as `python -m posenc tasks --markdown` prints it."""
+    """For the tasks on the page, `python -m posenc tasks --markdown` prints every line of the page."""
     page = (ROOT / "docs" / "tasks.md").read_text()
     held = [entry for entry in entries() if f"\n## {entry.name}\n" in page]
     assert len(held) >= 30

@@ -1,4 +1,4 @@
-"""Text in tokens: byte pairs that are learned, a tokenizer of the user's, ids on disk that are never read whole."""
+"""Text in tokens: learned byte pairs, a tokenizer of the user, and ids on disk, which are never read as a whole."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
 
 @pytest.fixture
 def text(tmp_path: Path) -> str:
-    """A folder of three files, of words in an order of their own."""
+    """A folder of three files with random words."""
     draw = np.random.default_rng(0)
     for name in "abc":
         (tmp_path / f"{name}.txt").write_text(" ".join(draw.choice(WORDS, 900)), encoding="utf-8")
