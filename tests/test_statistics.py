@@ -26,6 +26,7 @@ from posenc.statistics import (
     mean_interval,
     paired_difference,
     paired_interquartile_difference,
+    paired_interval,
     probability_of_improvement,
     sign_flip_test,
     success_rate,
@@ -140,6 +141,7 @@ def test_paired_difference_agrees_with_scipy() -> None:
     assert ours.correlation == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert ours.p == stats.permutation_test((x, y), lambda x, y: np.mean(x - y), permutation_type="samples").pvalue
     assert (ours.n, ours.seeds) == (10, seeds)
+    assert paired_interval(a, b, 0.9) == Interval(ours.estimate, ours.low, ours.high, ours.n)
 
 
 def test_seeds_are_matched_by_name_and_come_in_order() -> None:

@@ -1,7 +1,7 @@
 """A published claim: its source, how it was measured there, how it is measured here, and when it is refuted."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -60,14 +60,16 @@ class PublishedClaim:
         named = [side.arm for side in (self.judged.of, self.judged.against, self.judged.gate) if hasattr(side, "arm")]  # pyright: ignore
         for arm in (*named, *self.numbers):
             checks.one_of(self, self.arms, arm=arm)
-        possible = outcomes(self.judged)
-        against = {CONTRADICTED, NOT_REPRODUCED} & possible
-        if REPRODUCED not in possible or not against:
-            lacking = "be refuted" if REPRODUCED in possible else "hold"
-            raise ConfigError(
-                f"claim '{self.judged.statement}' cannot {lacking} with any measurement "
-                f"({', '.join(sorted(possible))}); change its gate, direction or smallest_effect."
-            )
+        possible = set[str]()
+        for outcome in _outcomes(self.judged):
+            possible.add(outcome)
+            if REPRODUCED in possible and {CONTRADICTED, NOT_REPRODUCED} & possible:
+                return
+        lacking = "be refuted" if REPRODUCED in possible else "hold"
+        raise ConfigError(
+            f"claim '{self.judged.statement}' cannot {lacking} with any measurement "
+            f"({', '.join(sorted(possible))}); change its gate, direction or smallest_effect."
+        )
 
     def measured(self, runs: Iterable[Run]) -> tuple[Measurements, list[str]]:
         """The scores of its arms at each test length, and sentences about runs that are lost or missing."""
@@ -133,17 +135,19 @@ def _value(run: Run, key: str) -> Any:
 
 def outcomes(claim: Claim, seeds: int = 10) -> set[str]:
     """Every verdict that the claim can have, found with a grid of means and nearly equal values of all seeds."""
+    return set(_outcomes(claim, seeds))
+
+
+def _outcomes(claim: Claim, seeds: int = 10) -> Iterator[str]:
     places = [(claim.quantity, claim.of.arm, claim.of.at)]
     if isinstance(claim.against, Side):
         places.append((claim.quantity, claim.against.arm, claim.against.at))
     if claim.gate is not None:
         places.append((claim.gate.quantity, claim.gate.arm, claim.gate.at))
     places = list(dict.fromkeys(places))
-    possible = set[str]()
     for means in product(*(LEVELS.get(quantity, SHARES) for quantity, _, _ in places)):
         table = Measurements()
         for number, (place, mean) in enumerate(zip(places, means, strict=True)):
             for seed in range(seeds):
                 table.add(*place, seed, mean + 1e-4 * ((seed * (number + 2)) % 7 - 3))
-        possible.add(claim.verdict(table).outcome)
-    return possible
+        yield claim.verdict(table).outcome

@@ -27,7 +27,7 @@ from typing import Any
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.statistics import Interval, equivalent, label, paired_difference, success_difference
+from posenc.statistics import Interval, equivalent, label, paired_interval, success_difference
 from posenc.statistics.measurements import Measurements, Unmeasured
 
 REPRODUCED, DIRECTION_ONLY, NOT_REPRODUCED = "REPRODUCED", "DIRECTION ONLY", "NOT REPRODUCED"
@@ -164,7 +164,7 @@ class Claim:
         if binary and seeds and {*right.values()} <= {0, 1}:
             return success_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds], level)
         if not self.exact:
-            return paired_difference(left, right, level)
+            return paired_interval(left, right, level)
         differences = {round(left[seed] - right[seed], 12) for seed in left if seed in right}
         if len(differences) != 1:
             raise ConfigError(

@@ -22,7 +22,7 @@ import numpy as np
 from posenc import terminal
 from posenc.checks import ConfigError, positive
 from posenc.statistics.intervals import Interval, mean_interval, success_rate
-from posenc.statistics.paired import paired_difference
+from posenc.statistics.paired import paired_interval
 
 EXPERIMENTS = 2000
 Law = Callable[[np.random.Generator, int], np.ndarray]
@@ -78,7 +78,7 @@ def of_difference(law: str, n: int) -> float:
     def experiment(rng: np.random.Generator) -> Interval:
         shared = rng.normal(0, 0.1, n)
         a, b = draw(rng, n) + shared, draw(rng, n) + shared
-        return paired_difference(dict(enumerate(a)), dict(enumerate(b)))
+        return paired_interval(dict(enumerate(a)), dict(enumerate(b)))
 
     return coverage(experiment, 0.0)
 
