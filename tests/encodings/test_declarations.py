@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from torch import nn
 
 from posenc.attention.definition import attention_logits
-from posenc.attention.layer import SelfAttention
 from posenc.attention.mask import Mask
 from posenc.catalog.encodings import EncodingEntry, build
 from posenc.catalog.page import node_of
@@ -236,40 +235,6 @@ def test_one_head_and_six(name: str, heads: int) -> None:
     encoding = build(file, "model.dim=48", f"model.num_heads={heads}")
     encoder = Encoder(encoding, 11, 3, dim=48, num_heads=heads, causal=encoding.causal_only)
     assert encoder(torch.randint(11, (2, 9))).isfinite().all()
-
-
-class Layer(nn.Module):
-    """The part of an encoder that uses the encoding: the embeddings and one layer of attention."""
-
-    def __init__(self, entry: EncodingEntry) -> None:
-        super().__init__()
-        self.encoding, self.attention = copy.deepcopy(entry.encoding), SelfAttention(D, H, causal=entry.causal)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        positions = Positions.arange(x.shape[1])
-        return self.attention(self.encoding.embed(x, positions), self.encoding, positions)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_it_compiles_without_graph_breaks(catalogue: dict[str, EncodingEntry], name: str) -> None:
-    """The forward and backward pass are traced as one graph; no code is generated, so the test needs no compiler.
-
-    Tracing more code takes longer, so the rest of the encoder is left out; tests/test_compile.py traces it.
-    """
-    layer, x = Layer(catalogue[name]), torch.randn(2, 9, D)
-    given = [weight for weight in layer.parameters() if weight.requires_grad]
-    torch._dynamo.reset()
-    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    ours, theirs = compiled(x), layer(x)
-    torch.testing.assert_close(ours, theirs)
-    pairs = zip(
-        *(torch.autograd.grad(out.square().sum(), given, allow_unused=True) for out in (ours, theirs)), strict=True
-    )
-    for one, other in pairs:
-        assert (one is None) == (other is None)
-        if one is not None:
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
