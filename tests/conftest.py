@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,14 @@ def build_encoding(composed: Callable[..., DictConfig]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Launch:
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of reports are made, but their pictures, which take longer than all else in a report, are empty."""
+    module = import_module("posenc.report.write")  # in its package, the name is that of the function
+    monkeypatch.setattr(module, "pictures", lambda figure: (b"", '<svg viewBox="0 0 1 1"></svg>'))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], undrawn: None) -> Launch:
     """Run `python train.py ARGUMENTS`; its exit status and what it wrote to stderr.
 
     Hydra composes a config twice, first to learn whether there is a sweep; only files of experiments and claims say so.

@@ -52,6 +52,7 @@ def test_what_no_run_has_is_said(sweep: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_paper_gets_every_number_of_the_page(sweep: Path, tmp_path: Path) -> None:
     write([sweep], tmp_path, latex=True)
     text = (tmp_path / "comparison_summary.tex").read_text()

@@ -13,6 +13,7 @@ from tests.report.conftest import Make
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> None:
     for place, dataset in enumerate(("copy", "pattern", "sorting")):
         for k, encoding in enumerate(("none", "rope", "t5")):

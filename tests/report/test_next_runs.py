@@ -134,6 +134,7 @@ def test_encodings_beside_those_of_a_claim_are_asked_for_its_seeds(run: Make, ro
     assert said(compare([root], None, 0.01)).startswith("Run seeds 0 to 9 now, because 10 seeds would probably decide")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_and_the_summary_have_the_same_words(run: Make, root: Path) -> None:
     begin(root, "encoding=none,rope", "seed=0,1,2", "name='a b'")
     fill(run, range(3), none=0.1, rope=0.9)

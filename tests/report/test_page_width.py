@@ -56,6 +56,7 @@ def _piece(cell: list[tuple[str, bool]]) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two position schemes, arms named by a value, intervals in three columns, lost runs: every column is there."""
     monkeypatch.setattr(layout, "COMMON", ())

@@ -102,6 +102,7 @@ def test_it_is_judged_by_the_runs_of_its_arms(run: Make, root: Path, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_it_is_judged_by_runs_of_a_folder_and_of_a_table(run: Make, root: Path, tmp_path: Path) -> None:
     for seed in range(10):
         run("none", seed, {32: 1.0, 64: 0.2})
@@ -148,6 +149,7 @@ def test_runs_of_no_arm_leave_a_page_that_says_so(run: Make, root: Path, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_a_folder_that_a_table_has_too_is_one_run(run: Make, root: Path, tmp_path: Path) -> None:
     for seed in range(10):
         run("rope", seed, {32: 1.0, 64: 0.8})

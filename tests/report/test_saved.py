@@ -100,6 +100,7 @@ def test_a_table_of_an_older_layout_names_its_arms_itself(table: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_without_an_output_a_table_alone_is_refused(table: Path, tmp_path: Path) -> None:
     before = table.read_bytes()
     with pytest.raises(ConfigError, match="is a table: give --output"):

@@ -197,6 +197,7 @@ def test_a_baseline_without_runs_is_refused_and_nothing_is_written(
     assert contents(root) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_baseline_all_of_whose_rivals_are_lost_too_is_kept(run: Make, root: Path) -> None:
     run("rope", 0, status="failed", error="boom")
     assert "boom" in write([root], baseline="rope").page.read_text()
