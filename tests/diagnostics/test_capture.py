@@ -1,4 +1,4 @@
-"""A capture sees what the encoder does, changes nothing, and ends; gradients beside autograd's own."""
+"""A capture records what the encoder computes, changes nothing, and ends; its gradients are those of autograd."""
 
 import pytest
 import torch

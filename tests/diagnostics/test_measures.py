@@ -1,4 +1,4 @@
-"""Closed forms, oracles and known values of what posenc.diagnostics measures."""
+"""The measures of posenc.diagnostics agree with closed forms, oracles and known values."""
 
 import math
 
@@ -104,7 +104,7 @@ def test_sinks() -> None:
     ("skip", "expected"), [(0, (0.03, 0.13, 0.46, 0.92, 1.0)), (0.5, (0.016, 0.047, 0.155, 0.455, 0.87))]
 )
 def test_a_causal_mask_draws_all_to_the_first_token(skip: float, expected: tuple[float, ...]) -> None:
-    """Of the last query, in depth 1, 2, 4, 8, 16 (Wu et al. 2025), at length 32."""
+    """The share of the last query's attention rollout, at depths 1, 2, 4, 8, 16 and length 32 (Wu et al. 2025)."""
     mass = rollout([uniform(32, True)] * 16, skip)[:, 0, -1, 0]
     np.testing.assert_allclose(mass[[0, 1, 3, 7, 15]], expected, atol=0.006)
     torch.testing.assert_close(rollout([uniform(32, True)] * 3, skip).sum(-1), torch.ones(3, 1, 32, dtype=F64))

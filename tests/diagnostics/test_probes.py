@@ -1,4 +1,4 @@
-"""Probes against what they must find and must not find; attention similarity and turned pairs against oracles."""
+"""Probes find position where it is and nowhere else; attention similarity and rotated pairs agree with oracles."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ N = 12
 
 
 def one_hot(batch: int) -> torch.Tensor:
-    """Position beside content: (B, N, N + 6)."""
+    """One-hot positions, joined with random content: (B, N, N + 6)."""
     places = torch.eye(N, dtype=F64).expand(batch, -1, -1)
     return torch.cat((places, torch.randn(batch, N, 6, dtype=F64)), dim=-1)
 
@@ -45,7 +45,7 @@ def test_of_noise_a_probe_reads_what_guessing_does(probe: Callable[..., ProbeSco
 
 
 def test_a_probe_is_scored_on_other_sequences_than_it_is_fitted_on() -> None:
-    """Reversed in the sequences that it is scored on, all places are named in reverse: no token of them was seen."""
+    """If places are reversed in the scored sequences only, the probe reverses all its answers."""
     score = linear_probe(one_hot(16), one_hot(16).flip(1))
     assert score.accuracy == 0
     assert score.distance == pytest.approx(np.mean([abs(N - 1 - 2 * place) for place in range(N)]))

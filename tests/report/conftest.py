@@ -1,4 +1,4 @@
-"""Run folders as training leaves them, without training."""
+"""Makes run folders as training leaves them, without training."""
 
 import json
 from collections.abc import Callable
@@ -94,5 +94,5 @@ def run(tmp_path: Path) -> Make:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Where `run` puts its folders."""
+    """The folder in which `run` makes its folders."""
     return tmp_path

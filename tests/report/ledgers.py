@@ -1,4 +1,4 @@
-"""Runs as objects, without files: what a sweep of any outcome leaves in the report's hands."""
+"""Runs as objects, without files, for tests of what the report concludes."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def a_run(
 
 
 def concluded(runs: list[Run], delta: float = 0.01, baseline: str | None = None) -> Conclusions:
-    """What the report says of them."""
+    """The conclusions of the report from these runs."""
     placed, _ = arms.place(runs)
     found = facets.facets(placed)
     chosen, _ = facets.choose_baseline(found, baseline)

@@ -1,4 +1,4 @@
-"""docs/answers and README say what docs/answers/runs.csv holds."""
+"""docs/answers and README agree with docs/answers/runs.csv."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What may be averaged, what gets a longer name, and what is refused."""
+"""Which runs may be averaged, which arms get a longer name, and which runs are refused."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No sentence claims what the numbers do not carry, and none drops an arm or a run in silence."""
+"""No sentence of a report claims more than the numbers show, and none leaves out an arm or a run without saying so."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ from tests.report.ledgers import a_run, concluded
 
 
 def sweep(seeds: int = 12, **arms: dict[int, float]) -> list[Run]:
-    """Every arm with its skills at every length, the seeds a little apart."""
+    """Every arm with its skill at every length; seeds differ a little."""
     return [
         a_run(arm, seed, {n: skill + 0.0001 * ((seed * 7) % 5) for n, skill in skills.items()})
         for arm, skills in arms.items()
@@ -186,7 +186,7 @@ def test_every_arm_and_every_lost_run_is_in_the_words(ledger: list[tuple]) -> No
 
 
 def check_winner(text: str, values: dict[str, dict[int, float]]) -> None:
-    """Against each other arm, by the exact sign-flip test that a loop over all signs makes."""
+    """The named winner beats each other arm in the exact sign-flip test, computed here by a loop over all signs."""
     best = max(values, key=lambda arm: (fmean(values[arm].values()), arm))
     assert (
         re.search(rf"\b{best} has the highest", text)

@@ -1,4 +1,4 @@
-"""The sentence for every outcome that runs can have."""
+"""The report has a right sentence for every outcome of the runs."""
 
 import random
 import re
@@ -18,7 +18,7 @@ def read(root: Path, baseline: str | None = None, delta: float = 0.01) -> Compar
 
 
 def fill(run: Make, seeds: int, spread: float = 0.01, **arms: float) -> None:
-    """Each arm's runs: its mean, a share that all arms of a seed have in common, and its own."""
+    """Runs of each arm: its mean, plus noise that all arms of a seed have in common, plus noise of its own."""
     generator = random.Random(0)
     for seed in range(seeds):
         common = generator.gauss(0, spread)
@@ -39,7 +39,7 @@ def test_a_clear_winner(run: Make, root: Path) -> None:
 
 @pytest.mark.slow
 def test_twelve_seeds_inside_delta_are_a_tie_and_equality_takes_more(run: Make, root: Path) -> None:
-    """A tightening: twelve seeds that agree still allow one failure in five, so they are not called equal any more."""
+    """If twelve seeds agree, an arm may still fail on one seed in five, so the report does not call the arms equal."""
     fill(run, 12, 0.001, none=0.1, rope=0.9, t5=0.9)
     first = read(root).first
     assert first.kind == "tie"
@@ -125,7 +125,7 @@ def test_one_encoding_alone(run: Make, root: Path) -> None:
 
 
 def test_an_absent_default_baseline_is_replaced_and_said(run: Make, root: Path) -> None:
-    """A change: one that is asked for and has no run is a mistake now, see test_write.py."""
+    """A baseline that the user asks for must have a run; see test_write.py."""
     fill(run, 3, rope=0.9, t5=0.5)
     comparison = read(root)
     assert comparison.baseline == "rope"

@@ -1,4 +1,4 @@
-"""The rate is chosen by validation on the choosing seed, and by nothing else."""
+"""The learning rate is chosen only by validation on the choosing seed."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.report.test_ledger import identified
 
 
 def book(run: Make, root: Path, runs: dict[float, dict[str, object]], seed: int = 100) -> Path:
-    """A ledger of one encoding at these rates."""
+    """A ledger of one encoding at these learning rates."""
     for rate, result in runs.items():
         folder = run("rope", seed, 0.5, sweep=f"sweep{seed}", name=f"{rate}", config={"optimizer.lr": rate})
         identified(folder, **result)

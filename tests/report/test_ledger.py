@@ -1,4 +1,4 @@
-"""A ledger holds what its runs say, takes each run once, and takes nothing that does not fit."""
+"""A ledger records what its runs measured, adds each run once, and refuses runs that do not fit."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def sweep(run: Make, root: Path) -> Path:
 
 
 def said(run: Any) -> dict[str, Any]:
-    """What a run contributes to a comparison."""
+    """The values of a run that a comparison reads."""
     return {
         "identity": run.identity, "settings": run.settings, "test": run.test, "ceilings": run.ceilings,
         "status": run.status, "trained": run.trained, "steps": run.result.get("skill_steps"),

@@ -35,7 +35,7 @@ def test_a_cell_is_the_mean_over_seeds_at_its_length(run: Make, root: Path) -> N
 
 
 def test_rows_are_in_the_order_of_mean_skill(run: Make, root: Path) -> None:
-    """By mean rank `a`, the best on four of five data sets, would lead though it fails on the fifth."""
+    """By mean rank, `a` would be first: it is the best on four of five data sets, but fails on the fifth."""
     skills = {"a": (0.96,) * 4 + (0.0,), "b": (0.2,) * 5, "y": (0.5,) * 5, "z": (0.95,) * 5}
     for arm, values in skills.items():
         for dataset, skill in zip(("copy", "needle", "parity", "pattern", "sorting"), values, strict=True):

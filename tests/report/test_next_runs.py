@@ -1,4 +1,4 @@
-"""A report ends its first sentences with the runs that would decide, and with their cost."""
+"""The first sentences of a report end with the runs that would decide the comparison, and with their cost."""
 
 import html
 import random
@@ -22,7 +22,7 @@ from tests.report.conftest import Make
 
 
 def begin(root: Path, *words: str, sweep: str = "sweep", typed: Sequence[str] = (), **more: Any) -> None:
-    """The record of a sweep's command, as Hydra writes it. `typed` are the user's words for Hydra itself."""
+    """Write the record of a sweep's command, as Hydra does. `typed` are the user's overrides of Hydra's own options."""
     (root / sweep).mkdir(exist_ok=True)
     own = ["hydra.sweep.dir='runs/sweep'", *typed, "hydra.mode=MULTIRUN"]
     record = {"hydra": {"overrides": {"task": [*words], "hydra": own}, **more}}
@@ -260,7 +260,7 @@ def test_a_duration_is_rounded(seconds: float, words: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("gap", "spread"), [(0.05, 0.05), (0.1, 0.08), (0.0, 0.016)])
 def test_about_so_many_seeds_decide(gap: float, spread: float) -> None:
-    """In most of the simulated comparisons that ten seeds leave undecided, the number that is asked for decides."""
+    """If ten seeds leave a simulated comparison undecided, the number of seeds in the advice mostly decides it."""
     rng = np.random.default_rng(0)
     decided = []
     for _ in range(200):

@@ -1,7 +1,7 @@
-"""How often a report says what is false, over simulated sweeps whose truth is known: at most 5 % of them.
+"""In at most 5 % of simulated sweeps with a known truth, a report says something false.
 
-Two arms on seven data sets, twelve seeds. Most simulations start at what a report has read and grouped (`Meeting`), for
-speed; that the whole way from runs on says the same is a test of its own.
+A sweep has two arms, seven data sets and twelve seeds. To be fast, most simulations start with runs that are already
+grouped (`Meeting`). One test checks that a report made from runs says the same.
 """
 
 import numpy as np
@@ -16,17 +16,17 @@ SWEEPS, DATASETS, SEEDS = 200, 7, 12
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], rate: float = 1.0) -> np.ndarray:
-    """Training that always ends well."""
+    """Skills of trainings that always succeed."""
     return rng.normal(0.7, 0.1, shape)
 
 
 def solved(rng: np.random.Generator, shape: tuple[int, ...], rate: float) -> np.ndarray:
-    """Runs that either solve their task or fail."""
+    """Skills of runs that either solve their task or fail."""
     return np.where(rng.random(shape) < rate, rng.normal(0.99, 0.003, shape), rng.normal(0.1, 0.03, shape))
 
 
 def said(a: np.ndarray, b: np.ndarray) -> tuple[list[str], str]:
-    """(kinds, all the words) of the findings of one sweep: values by data set and seed."""
+    """(kinds, text) of the findings of one sweep; a and b have the skills by data set and seed."""
     meetings = [
         Meeting(f"d{place}", "skill", 32, {32: {arm: dict(enumerate(row.tolist())) for arm, row in arms.items()}})
         for place, arms in enumerate({"rope": ours, "t5": theirs} for ours, theirs in zip(a, b, strict=True))
@@ -37,7 +37,7 @@ def said(a: np.ndarray, b: np.ndarray) -> tuple[list[str], str]:
 
 
 def said_of_runs(a: np.ndarray, b: np.ndarray) -> tuple[list[str], str]:
-    """The same from runs on, with the first sentence of the report."""
+    """The same for a report made from runs, with its first sentence."""
     runs = [
         a_run(arm, seed, {32: float(values[place, seed])}, f"d{place}")
         for arm, values in (("rope", a), ("t5", b))
@@ -49,7 +49,7 @@ def said_of_runs(a: np.ndarray, b: np.ndarray) -> tuple[list[str], str]:
 
 
 def test_the_whole_way_from_runs_says_no_more() -> None:
-    """Its family is larger, by the means across data sets: what it names a winner, the short way does too."""
+    """A report made from runs also tests the means across data sets, so it corrects more and finds no more."""
     rng = np.random.default_rng(0)
     for law, rate, gain in ((normal, 1.0, 0.0), (normal, 1.0, 0.15), (solved, 0.9, 0.0), (solved, 0.6, 0.1)) * 2:
         a, b = law(rng, (DATASETS, SEEDS), rate) + gain, law(rng, (DATASETS, SEEDS), rate)
@@ -86,7 +86,7 @@ def test_arms_that_fail_on_one_seed_in_ten_are_seldom_called_equal_to_one_that_n
 
 
 def test_an_effect_that_is_there_is_found_in_spite_of_the_correction() -> None:
-    """Seven data sets with an effect of two standard deviations: a family that finds nothing would be no use."""
+    """With an effect of two standard deviations on seven data sets, most winners are found."""
     rng = np.random.default_rng(0)
     winners = sum(said(normal(rng, (7, 12)) + 0.2, normal(rng, (7, 12)))[0].count("winner") for _ in range(30))
     assert winners > 0.5 * 30 * DATASETS

@@ -1,4 +1,4 @@
-"""What a sweep leaves for TensorBoard: few folders, each arm once, what is achievable, pictures that can be read."""
+"""The overview of a sweep for TensorBoard has few folders, each arm once, the ceilings, and readable pictures."""
 
 from pathlib import Path
 

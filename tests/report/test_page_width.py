@@ -1,4 +1,4 @@
-"""The report's page shows every column of its tables on a screen of 1,280 px, and scrolls none but in its own box."""
+"""On a screen of 1,280 px the report's page shows every column of its tables; a table scrolls only in its own box."""
 
 import re
 from html.parser import HTMLParser
@@ -11,9 +11,9 @@ from posenc.report.pages import layout
 from tests.report.conftest import Make
 
 LETTER, PADDING, DOT = 7.0, 12, 16
-"""Pixels of a letter of a table, the mean in DejaVu Sans of 12 px, of both sides of a cell, and of an arm's dot."""
+"""Widths in pixels: a letter (the mean of DejaVu Sans at 12 px), the padding on both sides of a cell, an arm's dot."""
 ROOM = 1280 - 2 * 28 - 2
-"""Of the widest table: the page without its margins and the box's border."""
+"""The greatest width of a table in pixels: the page without its margins and the border of the box."""
 
 
 class Cells(HTMLParser):
@@ -45,7 +45,7 @@ class Cells(HTMLParser):
 
 
 def least(rows: list[list[list[tuple[str, bool]]]]) -> float:
-    """Pixels that a table needs where every cell is broken wherever it may be."""
+    """The width in pixels of a table whose cells are broken at every possible place."""
     columns = zip(*rows, strict=True)
     return sum(max(map(_piece, column)) + PADDING for column in columns) + DOT
 
@@ -58,7 +58,7 @@ def _piece(cell: list[tuple[str, bool]]) -> float:
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two position schemes, arms named by a value, intervals in three columns, lost runs: every column is there."""
+    """The runs have two position schemes, arms named by a value, AULC and a lost run, so the table has all columns."""
     monkeypatch.setattr(layout, "COMMON", ())
     for positions in ("contiguous", "randomized"):
         for encoding in ("none", "learned_relative"):
@@ -74,7 +74,7 @@ def test_the_last_column_of_the_widest_summary_fits(run: Make, root: Path, monke
 
 
 def test_only_a_narrow_screen_keeps_cells_in_one_line() -> None:
-    """There a table scrolls in its own box."""
+    """On a narrow screen a table scrolls in its own box."""
     style = Path(__file__).parents[2].joinpath("posenc/report/pages/page.css").read_text()
     rules = re.findall(r"([^{}]*)\{([^{}]*)\}", style)
     kept = [name.strip() for name, body in rules if "white-space: nowrap" in body]

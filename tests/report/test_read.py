@@ -1,4 +1,4 @@
-"""Damaged, foreign and old folders: each costs itself and one sentence."""
+"""A damaged, foreign or old folder is left out with one sentence, and changes nothing else."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def notes(comparison: Comparison) -> str:
 
 @pytest.fixture
 def two(run: Make) -> None:
-    """A comparison that damage must not touch."""
+    """A comparison that a damaged folder must not change."""
     for seed in range(5):
         run("none", seed, 0.1 + 0.01 * seed)
         run("rope", seed, 0.8 + 0.02 * seed)

@@ -1,4 +1,4 @@
-"""What `python -m posenc recommend` says to a need is what the ledger holds."""
+"""The answers of `python -m posenc recommend` agree with the ledger."""
 
 import json
 import re
@@ -24,7 +24,7 @@ KEEPS = {"rope": (0.98, 0.2), "t5": (0.98, 0.95), "none": (0.05, 0.04)}
 
 @pytest.fixture
 def book(run: Make, root: Path, tmp_path: Path) -> Path:
-    """Ten seeds of three encodings on two tasks; T5 and RoPE are alike at the trained length, and T5 alone beyond."""
+    """Ten seeds of three encodings on two tasks. T5 equals RoPE at the trained length, and is better at twice that."""
     for dataset in ("rel_pattern", "flip_flop"):
         for encoding, (near, far) in KEEPS.items():
             for seed in [*range(10), CHOOSING_SEED]:

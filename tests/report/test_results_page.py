@@ -12,7 +12,7 @@ LENGTHS = ["64", "128", "256", "512", "1024"]
 
 
 def number(text: str) -> float:
-    """−.03 as a number."""
+    """The number of a text such as −.03."""
     return float(text.replace("−", "-"))
 
 

@@ -1,4 +1,4 @@
-"""A saved table in the place of its runs: the same report, and no damage that is more than a sentence."""
+"""A saved table gives the same report as its runs, and each damage to it costs no more than one sentence."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def told(comparison: Comparison) -> dict[str, object]:
-    """All that a report says, without the notes on how it was read."""
+    """The content of a report, without the notes on how the runs were read."""
     return {
         "first": comparison.first,
         "findings": comparison.findings,

@@ -1,4 +1,4 @@
-"""Who may be taken, on scores whose truth is known."""
+"""Which encodings are named good or bad, on simulated scores with a known truth."""
 
 import numpy as np
 import pytest
@@ -35,10 +35,10 @@ def trial(rng: np.random.Generator) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_right_encodings_are_named_in_19_of_20_simulated_ledgers() -> None:
-    """No encoding that is worse by more than δ is taken, none that is not is to be avoided, the two best are taken.
+    """The two best are taken, encodings that are worse by more than δ are not, and only those are to be avoided.
 
-    An encoding that fails on one seed of ten has no failed seed in 35 % of ledgers of ten seeds: it is then as good as
-    the best for all that is known, and the share of solved seeds says how little that is.
+    An encoding that fails on one seed of ten has no failed seed in 35 % of ledgers of ten seeds. Such a ledger cannot
+    tell it from the best.
     """
     rng = np.random.default_rng(0)
     found = [trial(rng) for _ in range(TRIALS)]
@@ -63,7 +63,7 @@ def test_with_forty_seeds_a_failure_in_ten_is_not_taken() -> None:
 
 @pytest.mark.slow
 def test_no_difference_makes_no_loser() -> None:
-    """Eight equal encodings on four tasks at four lengths: in 5 % of ledgers at most is one of them to be avoided."""
+    """With four equal encodings on two tasks at two lengths, at most 5 % of ledgers name one that is to be avoided."""
     rng = np.random.default_rng(2)
     false = 0
     for _ in range(100):
@@ -86,7 +86,7 @@ def test_few_seeds_and_gaps_decide_nothing() -> None:
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_seeds_that_sign_flips_need_are_counted(seeds: int) -> None:
-    """A clear loser of few seeds is undecided until the least p is small enough: then it is worse."""
+    """A clearly worse encoding stays undecided until there are enough seeds for a small p; then it is named worse."""
 
     def kinds(n: int) -> Standing:
         skill = {"good": dict.fromkeys(range(n), 0.98), "bad": {seed: 0.05 + 0.001 * seed for seed in range(n)}}

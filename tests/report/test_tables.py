@@ -1,4 +1,4 @@
-"""The numbers against plain python over the json, whatever the runs are."""
+"""The numbers of a report agree with plain Python over the json files, for all kinds of runs."""
 
 import csv
 import io
@@ -100,7 +100,7 @@ def test_differences_are_paired_by_seed(sweep: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_fewer_than_three_seeds_have_no_p(run: Make, root: Path, seeds: int) -> None:
-    """Nor has the page or the summary: an empty cell, where 1.000 would read as a test that was made."""
+    """The page and the summary show an empty cell, because 1.000 would look like the result of a test."""
     for seed in range(seeds):
         run("none", seed, 0.1)
         run("rope", seed, 0.9)

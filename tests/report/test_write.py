@@ -1,4 +1,4 @@
-"""The files: whole, the same each time, safe to open, and made without torch."""
+"""The files of a report are complete, the same each time, safe to open, and made without torch."""
 
 import re
 import shlex
@@ -39,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Elements(HTMLParser):
-    """The page's scripts, its text, and every address it names."""
+    """The scripts of the page, its text, and every address in it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
