@@ -100,7 +100,7 @@ def test_gradients_are_those_of_differences(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_long_sequence_keeps_nothing_of_n_by_n() -> None:
-    """No switch is set: this is what a run does; one hidden unit for each pair would be 32 numbers."""
+    """Memory of an ordinary run, without special options. The hidden units of each pair would be 32 numbers."""
     N, layer = 1024, FIREPositionalBias(H, threshold=16.0)
     qkv, positions = heads(N, 1, torch.float32), Positions.arange(N)
     kept = saved_bytes(layer, lambda: auto(*qkv, layer.bias(qkv[0], *qkv[:2], positions), positions, Mask(True)))
@@ -109,13 +109,13 @@ def test_a_long_sequence_keeps_nothing_of_n_by_n() -> None:
 
 
 def test_few_distances_are_kept_as_rows() -> None:
-    """Where rows are small, past the threshold too, the answer is the one that it was, to the bit."""
+    """If rows are small, the bias stays one of rows by distance, also above the threshold."""
     layer, x = encoding(torch.float32), torch.zeros(1, H, 300, C)
     assert isinstance(layer.bias(x, x, x, Positions.arange(300)), ByDistance)
 
 
 def test_no_row_is_made_for_ids_that_lie_far_apart() -> None:
-    """Random ids of a long span: a row of each query would have 2·span − 1 places for N keys."""
+    """The ids have a long span, so the row of one query would have 2·span − 1 places for N keys."""
     positions = Positions(torch.tensor([[0, 70_000, 1_999_999]]), span=2_000_000)
     qkv, layer = heads(3, 1, torch.float32), FIREPositionalBias(H)
     kept = saved_bytes(layer, lambda: auto(*qkv, layer.bias(qkv[0], *qkv[:2], positions), positions, Mask()))

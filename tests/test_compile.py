@@ -15,7 +15,7 @@ from tests.test_training import result, weights
 
 @pytest.mark.slow
 def test_a_compiled_run_is_the_run_up_to_rounding(command: Launch, tmp_path: Path) -> None:
-    """By the backend that traces and generates no code."""
+    """The backend `aot_eager` traces, and generates no code."""
     words = (*S, "encoding=rope", "dataset.test_lengths=[8,12]")
     assert command(*words, f"hydra.run.dir={tmp_path / 'plain'}") == (0, "")
     torch._dynamo.reset()
@@ -44,7 +44,7 @@ def test_what_cannot_be_compiled_is_refused(command: Launch, tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_the_benchmark_counts_graphs() -> None:
-    """Of every encoding that is named; nothing is timed where no code is generated."""
+    """It counts them for every named encoding, and times nothing if no code is generated."""
     section = compiled(["rope", "shaw"], [(2, 8)], 2, "aot_eager")
     assert [row["contestant"] for row in section.rows] == ["rope", "shaw"]
     assert all(row["graphs"] == 1 and row["graph_breaks"] == 0 and "ratio" not in row for row in section.rows)

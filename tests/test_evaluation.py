@@ -69,7 +69,7 @@ def module(composed: Callable[..., DictConfig]) -> SequenceModule:
 def answer(
     module: SequenceModule, right: float, seed: int, error: float | None, size: int = 10_000
 ) -> tuple[int, float]:
-    """Let the module answer a share of a set rightly, as chance has it; how many sequences were read, and the skill."""
+    """Let answers be right with probability `right`. Returns the number of sequences that were read, and the skill."""
     data = SequenceData(module.task, 0, eval_size=size, eval_error=error)
     data.known = module.known
     stream, scores = generator(seed, "answers"), module._test_scores(8)
@@ -94,8 +94,8 @@ def test_solved_and_unlearned_models_cost_a_tenth_and_others_what_they_need(modu
 
 @pytest.mark.parametrize("right", [0.25, 0.4, 0.9, 0.99])
 def test_skill_is_that_of_the_whole_set_within_the_error_that_is_stated(module: SequenceModule, right: float) -> None:
-    """Over 30 sets of answers, the mean of a test that ends early is off by less than the error asked, a model that has
-    learned little by less than the error that is stated; a single one is off by 5 standard errors never."""
+    """The mean skill of 30 tests that end early differs from the true skill by less than the error that is asked for.
+    No single test differs from it by 5 standard errors."""
     true, found = (right - 0.25) / 0.75, []
     for seed in range(30):
         used, value = answer(module, right, seed, 0.01)
@@ -106,7 +106,7 @@ def test_skill_is_that_of_the_whole_set_within_the_error_that_is_stated(module: 
 
 
 def test_an_error_is_never_none(module: SequenceModule) -> None:
-    """No error in n answers does not say that there will be none: the error is about 1 / n then."""
+    """After n right answers the next one may still be wrong, so the standard error is about 1 / n."""
     for n in (10, 1000):
         scores = Scores()
         scores(torch.eye(3)[torch.zeros(n, dtype=torch.long)], torch.zeros(n, dtype=torch.long))
@@ -116,7 +116,7 @@ def test_an_error_is_never_none(module: SequenceModule) -> None:
 
 
 def test_tokens_of_one_sequence_are_not_counted_as_if_they_were_independent() -> None:
-    """Sequences that are all right or all wrong say as much as one answer each, whatever their length."""
+    """A sequence whose tokens are all right or all wrong counts as one answer, at every length."""
     right = torch.rand(400) < 0.7
     one, many = Scores(), Scores(9)
     targets = torch.zeros(400, dtype=torch.long)

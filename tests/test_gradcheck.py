@@ -42,10 +42,10 @@ ASKED: dict[str, Callable[[Tensor], Tensor]] = {
     "every second": lambda x: x[..., ::2],
     "summed": lambda x: x.sum(0),
 }
-"""What is done with an answer, which gives its gradient the same strides; that of a sum is expanded."""
+"""Operations on the output, which give its gradient other strides. The gradient of a sum is expanded."""
 layouts = st.sampled_from(sorted(LAYOUTS))
 Checked = tuple[Callable[..., Tensor], list[Tensor]]
-"""A function, and what it is asked for gradients of."""
+"""A function, and the tensors whose gradients are checked."""
 
 
 @dataclass(frozen=True)

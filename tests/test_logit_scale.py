@@ -152,7 +152,7 @@ def test_a_length_that_nobody_has_said_is_asked_for() -> None:
 def test_a_run_that_was_begun_without_the_key_goes_on_without_it(
     composed: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    """And one that was begun with it goes on with it, whoever has set it: a file or a word."""
+    """A run that was begun with the key goes on with it, whether a file or an override has set it."""
     config, file = composed("model.logit_scale=log_n", "~callbacks", "~logger"), tmp_path / ".hydra" / "config.yaml"
     file.parent.mkdir()
     record: Any = OmegaConf.to_container(config, resolve=True)

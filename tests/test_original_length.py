@@ -1,4 +1,4 @@
-"""The length that was trained is counted in tokens, the read-out's included, whatever a task calls its length."""
+"""The trained length is counted in tokens, with that of the read-out, also if a task counts its length in items."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ def module_of(task: Task, encoding: PositionalEncoding, scheme: PositionScheme, 
 
 @pytest.mark.parametrize("dataset", TASKS)
 def test_nothing_is_stretched_inside_training(composed: Composed, dataset: str) -> None:
-    """Dynamic NTK is RoPE to the bit, and scaled positions are contiguous, up to the longest training sequence."""
+    """Up to the longest training sequence, dynamic NTK is bit-equal to RoPE, and scaled positions are contiguous."""
     task: Task = make(composed(f"dataset={dataset}", "dataset.test_lengths=[32]"), "dataset")
     tokens, _ = task.sample(torch.Generator().manual_seed(0), 3, task.length[1])
     for readout in ("per_token",) if task.readout == "per_token" else ("mean", "query"):
@@ -65,7 +65,7 @@ def test_nothing_is_stretched_inside_training(composed: Composed, dataset: str) 
 @pytest.mark.parametrize("name", ["rope_dynamic_ntk", "rope_yarn", "rope_llama3"])
 @pytest.mark.parametrize("readout", ["mean", "query"])
 def test_what_is_stretched_has_the_trained_length_in_tokens(composed: Composed, name: str, readout: str) -> None:
-    """What a config leaves open is what a user would type: tokens, the query token included; 8 items are 7 tokens."""
+    """The default is the trained length in tokens, with the query token; 8 items of this task are 7 tokens."""
     few = ("dataset=modular_arithmetic", "dataset.length=8", "dataset.test_lengths=[8]", f"encoding={name}")
     tokens, outputs = torch.randint(5, (2, 40)), []
     for more in ((), (f"encoding.original_length={7 + (readout == 'query')}",)):
@@ -80,7 +80,7 @@ def test_what_is_stretched_has_the_trained_length_in_tokens(composed: Composed, 
     ids=lambda scheme: type(scheme).__name__,
 )
 def test_no_scheme_leaves_the_reach_that_it_promises(scheme: PositionScheme) -> None:
-    """So that no scheme makes dynamic NTK stretch in training."""
+    """Positions stay below `reach`, so no scheme makes dynamic NTK change its base in training."""
     task = ReversedAdditionDataset(length=8, test_lengths=[8])
     plain = module_of(task, RotaryPositionalEncoding(16, 2), scheme, "per_token")
     dynamic = module_of(task, DynamicNTKRotaryPositionalEncoding(16, 2), scheme, "per_token")
@@ -92,7 +92,7 @@ def test_no_scheme_leaves_the_reach_that_it_promises(scheme: PositionScheme) -> 
 
 
 def test_the_stretch_follows_the_positions_that_are_there() -> None:
-    """Room for shifts that nobody draws stretches nothing, and no sequence of a batch changes another."""
+    """A span that is larger than the positions stretches nothing, and no sequence of a batch changes another."""
     encoding = DynamicNTKRotaryPositionalEncoding(16, 2, original_length=16)
     tokens = torch.zeros(2, 16, dtype=torch.long)
     at_test = ShiftedPositions(100)(tokens, training=False)

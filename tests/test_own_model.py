@@ -113,7 +113,7 @@ def test_a_graph_takes_any_batch_and_length(
 def test_a_graph_of_one_length(
     page: dict[str, Any], composed: Callable[..., Any], catalogue: dict[str, EncodingEntry], name: str
 ) -> None:
-    """The page says which; one that takes any length by now fails here."""
+    """The page lists encodings that need one length; an encoding that takes any length by now fails here."""
     encoder, tokens = encoder_under(composed, catalogue[name]), torch.randint(4, (2, 11))
     batch = ({0: torch.export.Dim("batch")},)
     graph = torch.export.export(encoder, (tokens,), dynamic_shapes=batch).module()

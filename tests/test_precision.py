@@ -32,7 +32,8 @@ ENCODINGS = {
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_answers_and_gradients_stay_close(encoding: str, norm: str, N: int, readout: str) -> None:
-    """Of five models: answers always; the gradient furthest off in the median, as some are all but zero by chance."""
+    """The answers of all five models are close. For gradients the median of the largest differences is, because some
+    gradients are nearly 0 by chance."""
     furthest: list[float] = []
     for _ in range(5):
         full = Encoder(copy.deepcopy(ENCODINGS[encoding]), 11, 3, dim=32, norm=norm, readout=readout)

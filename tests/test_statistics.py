@@ -35,7 +35,7 @@ from posenc.statistics.paired import EXACT_SEEDS
 
 RNG = np.random.default_rng(0)
 TENTHS = st.integers(-20, 20)
-"""Whole numbers of tenths: tenths tie on paper and not in floating point."""
+"""Whole numbers of tenths. Sums of tenths that are equal on paper may differ in floating point."""
 ARMS = st.dictionaries(st.integers(0, 9), st.floats(-3, 3), min_size=3)
 
 

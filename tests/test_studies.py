@@ -41,7 +41,7 @@ FEW = {
     ),
 }  # fmt: skip
 COUNTED = ("explicit", "fused", "note_size")
-"""Arms of which bytes are asked here; to count those of `shaw`, block by block, takes longer than all the rest."""
+"""Arms whose bytes are counted here; counting those of `shaw` takes longer than all other tests."""
 
 
 def study(composed: Compose, name: str, *overrides: str) -> Any:
@@ -131,7 +131,7 @@ def as_measured(each: QuadraticCost) -> Measurements:
 
 
 def test_no_name_lies_over_another_where_curves_end_together(composed: Compose) -> None:
-    """Beside four of seven curves of quadratic_cost that end within a line of type of each other."""
+    """Four of the seven curves of quadratic_cost end so close that their names would overlap."""
     each = study(composed, "quadratic_cost", "profile=quick")
     with look():
         figure = each.figure(as_measured(each), [])

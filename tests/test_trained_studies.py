@@ -132,7 +132,7 @@ def test_a_training_learns_and_is_a_function_of_its_seed(first: Any) -> None:
 
 
 def test_a_task_without_skill_is_no_study() -> None:
-    """A missing skill counted as 0, which reads as a failure of every arm."""
+    """A missing skill must not count as 0, because this would look like a failure of every arm."""
     task, recipe = Parity(length=6), Recipe(steps=1, batch_size=2, lr=1e-2, eval_size=8)
     with pytest.raises(ConfigError, match="Parity has no skill under this mask and read-out"):
         fit(encoder(SinusoidalPositionalEncoding(16), task), task, 0, recipe)
@@ -196,7 +196,7 @@ def test_mixers_are_about_as_large_as_attention_and_see_as_far_as_they_say(mixer
 
 
 def test_a_fade_is_the_slope_of_the_shares_that_are_there() -> None:
-    """A floor under them would bend it: -.29 in place of -.5 with .01; below chance the layers end."""
+    """Shares below chance end the layers. They are not raised to a floor: with .01 the slope would be -.29, not -.5."""
     shares, chance = [(0.5 * 10 ** (-0.5 * layer), 0.4) for layer in range(7)], (1e-5, 1e-5)
     assert shares[-1][0] < 0.001
     assert fade(shares, chance) == pytest.approx(-0.5)

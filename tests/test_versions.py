@@ -25,7 +25,7 @@ for line in (ROOT / "constraints.txt").read_text().splitlines():
 
 @pytest.mark.parametrize(("group", "asked"), ASKED, ids=str)
 def test_each_dependency_has_a_floor_that_pin_and_installation_are_above(group: str, asked: Requirement) -> None:
-    """An extra that is not installed is held against its pin alone; the dependencies and the tests' are installed."""
+    """Dependencies and those of the tests must be installed. Of a missing extra only the pin is checked."""
     floors = [part.version for part in asked.specifier if part.operator == ">="]
     assert len(floors) == 1, f"{asked} has no floor"
     pins = sorted(PINNED.get(canonicalize_name(asked.name), ()))
@@ -40,7 +40,7 @@ def test_each_dependency_has_a_floor_that_pin_and_installation_are_above(group: 
 
 
 def test_what_is_imported_is_asked_for() -> None:
-    """Not only brought along by something that is: that may change its mind."""
+    """A package that only another dependency requires is not enough, because that dependency may drop it."""
     imported = set[str]()
     for path in (ROOT / "posenc").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -59,7 +59,7 @@ SINCE = {
     ("hydra.utils", "get_object"): Requirement("hydra-core==1.3.2"),
     ("Trainer.fit", "weights_only"): Requirement("lightning==2.6.0"),
 }
-"""What once made a floor untrue: a name of a module, an argument of a call, and the release that has it first."""
+"""{(module, name) or (method, argument): the first release that has it}, where a lowest version was once too low."""
 
 
 def used(tree: ast.AST) -> set[tuple[str, str]]:
