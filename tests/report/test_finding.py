@@ -10,6 +10,7 @@ from posenc.report.numbers.compare import Comparison, compare
 from posenc.report.numbers.facets import clipped
 from posenc.report.pages.plots import plots
 from posenc.statistics import mean_interval
+from posenc.terminal import count
 from tests.report.conftest import Make
 
 
@@ -82,7 +83,8 @@ def test_with_one_seed_nothing_can_be_said(run: Make, root: Path, seeds: int, wh
     assert comparison.first.kind == "nothing"
     assert f"nothing can be said yet, because {why}" in comparison.first.text
     assert "no interval" in comparison.first.label
-    assert f" Not for verdicts ({seeds} seed{'s' * (seeds > 1)}, no interval). For a" in str(comparison.first)
+    said = f" Not for verdicts ({count(seeds, 'seed')}, no interval). Run seeds 0 to 9 now, because a verdict needs 10 "
+    assert said in str(comparison.first)
     assert {row.label.partition(" (")[0] for row in comparison.rows} == {"not for verdicts"}
 
 
