@@ -2,6 +2,9 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from posenc.report.numbers.compare import Comparison, compare
 from tests.report.conftest import Make
@@ -32,6 +35,49 @@ def test_values_that_change_together_are_named_once(run: Make, root: Path) -> No
         config = {"trainer.max_steps": steps, "optimizer.lr": lr, "data.batch_size": steps}
         run("rope", 0, 0.5, name=str(steps), config=config)
     assert set(read(root).facets[0].arms) == {"rope (trainer.max_steps=100)", "rope (trainer.max_steps=200)"}
+
+
+SOLVED = {"_target_": "posenc.training.stopping.criterion.Solved", "skill": 0.99, "times": 2, "decay_steps": 200}
+TRAIN = "python train.py encoding=rope seed=0"
+
+
+@pytest.mark.parametrize(
+    ("stops", "names"),
+    [
+        ({"stop=none": None, "stop=solved": SOLVED}, {"rope", "rope (stop=solved)"}),
+        ({"": None, "stop=solved stop.skill=.95": SOLVED | {"skill": 0.95}}, {"rope", "rope (stop=solved)"}),
+        (
+            {"stop=solved_95": SOLVED | {"skill": 0.95}, "+stop=solved": SOLVED, "stop=none": None},
+            {"rope", "rope (stop=solved)", "rope (stop=solved_95)"},
+        ),
+        # one word does not separate these
+        (
+            {"stop=solved": SOLVED, "stop=solved stop.times=3": SOLVED | {"times": 3}},
+            {"rope (stop.times=2)", "rope (stop.times=3)"},
+        ),
+        # a file or a value may have set what no word names
+        ({"experiment=mine": SOLVED, "stop=none": None}, {"rope", "rope (stop.decay_steps=200)"}),
+        ({"stop.skill=.9": SOLVED | {"skill": 0.9}, "stop=none": None}, {"rope", "rope (stop.decay_steps=200)"}),
+        ({"'": SOLVED, "stop=none": None}, {"rope", "rope (stop.decay_steps=200)"}),
+    ],
+)
+def test_an_option_of_a_group_names_the_arm_if_this_word_tells_it_apart(
+    run: Make, root: Path, stops: dict[str, dict[str, Any] | None], names: set[str]
+) -> None:
+    for number, (word, stop) in enumerate(stops.items()):
+        run("rope", 0, 0.5, name=str(number), config={"stop": stop}, command=f"{TRAIN} {word}")
+    comparison = read(root)
+    assert set(comparison.facets[0].arms) == names
+    (root / "table.csv").write_text(comparison.long.to_csv(index=False))
+    assert set(read(root / "table.csv").facets[0].arms) == names
+
+
+def test_a_default_that_was_not_typed_needs_no_word(run: Make, root: Path) -> None:
+    for word, gate, norm in (("", None, "pre"), ("model=llama", "silu", "rms")):
+        config = {"model.mlp_gate": gate, "model.norm": norm}
+        run("rope", 0, 0.5, name=norm, config=config, command=f"{TRAIN} {word}")
+    (run("rope", 1, 0.5, name="rms", config=config) / "result.json").unlink()  # it is still running
+    assert set(read(root).facets[0].arms) == {"rope", "rope (model=llama)"}
 
 
 def test_what_follows_from_the_model_is_not_named_twice(run: Make, root: Path) -> None:

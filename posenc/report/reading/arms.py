@@ -1,22 +1,20 @@
 """Arms: groups of runs that answer the same question and may be averaged. Some runs count in no arm.
 
 A facet is a dataset with a position scheme; an arm is an encoding in a facet. If runs with one name differ in a value
-of their configs, the value becomes a part of the name: `rope (model.num_layers=4)`.
+of their configs, the value becomes a part of the name: `rope (model.num_layers=4)`. If they differ by an option of a
+config group, the option does: `rope (stop=solved)`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from posenc.report.reading.read import RECORDED_SETTINGS, UNFINISHED, Note, Run
+from posenc.report.reading.names import MEASURED, SHARED, grouped, name, parts_of, varying_keys
+from posenc.report.reading.read import UNFINISHED, Note, Run
 from posenc.report.words import listing
 from posenc.runs.reading import short
-
-Key = TypeVar("Key", bound=Hashable)
-MEASURED = ("dataset.test_lengths", "data.eval_size", "data.eval_error", "data.validation_size")
-"""Settings of the test. They separate runs only if otherwise a seed would count twice."""
 
 OF_RECIPES = tuple(
     f"model.{key}"
@@ -52,30 +50,23 @@ class Placed:
 def place(runs: Sequence[Run]) -> tuple[list[Placed], list[Note]]:
     """Put every run into its facet and arm. Runs that cannot be distinguished do not count and get a note."""
     notes: list[Note] = []
-    datasets = _name(runs, "dataset", lambda run: (run.dataset,))
-    schemes = _name(runs, "positions", lambda run: (run.positions,))
+    datasets = name(runs, "dataset", lambda run: (run.dataset,))
+    schemes = name(runs, "positions", lambda run: (run.positions,))
     placed: list[Placed] = []
-    for facet, members in _grouped(runs, lambda run: (datasets[run], schemes[run])).items():
+    for facet, members in grouped(runs, lambda run: (datasets[run], schemes[run])).items():
         recipes = [run for run in members if run.recipe]
         others, kept = [run for run in members if not run.recipe], OF_RECIPES if recipes else ()
         taken = {run.encoding for run in others}
-        shared, own = _name(members, "shared", without=kept), _name(others, "encoding", lambda run: (run.encoding,))
-        own |= _name(recipes, "encoding", partial(_recipe, taken), also=kept)
-        block = _name(others, "shared", only=kept) if kept else {}
+        shared, own = name(members, SHARED, without=kept), name(others, "encoding", lambda run: (run.encoding,))
+        own |= name(recipes, "encoding", partial(_recipe, taken), also=kept)
+        block = name(others, SHARED, only=kept) if kept else {}
         names = {run: (own[run], ", ".join(filter(None, (shared[run], block.get(run))))) for run in members}
-        for (encoding, setting), group in _grouped(members, names.__getitem__).items():
+        for (encoding, setting), group in grouped(members, names.__getitem__).items():
             placed += _members(group, facet, encoding, setting, notes)
     placed = _without_config(placed, notes)
     notes += [*_unlike(placed), *_evaluated(placed)]
     order = {run: index for index, run in enumerate(runs)}
     return sorted(placed, key=lambda item: order[item.run]), notes
-
-
-def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
-    groups: dict[Key, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[key(run)].append(run)
-    return groups
 
 
 def _unlike(placed: Iterable[Placed]) -> list[Note]:
@@ -109,92 +100,9 @@ def _evaluated(placed: Iterable[Placed]) -> list[Note]:
     return [Note(arm, f"{text}{listing([*dict.fromkeys(runs)])}.") for arm, runs in arms.items()]
 
 
-def _part(key: str) -> str:
-    group = key.partition(".")[0]
-    return group if group in ("dataset", "positions", "encoding") else "shared"
-
-
 def _recipe(taken: Collection[str], run: Run) -> tuple[str, ...]:
     """The name of a run's recipe, marked so that it differs from an encoding with this name."""
     return (f"recipe={run.encoding}" if run.encoding in taken else run.encoding,)
-
-
-def _name(
-    runs: Iterable[Run],
-    part: str,
-    key: Callable[[Run], tuple[str, ...]] = lambda run: (),
-    also: Sequence[str] = (),
-    without: Sequence[str] = (),
-    only: Sequence[str] = (),
-) -> dict[Run, str]:
-    """A name for each run: its option and the values in which runs with this option differ.
-
-    also     keys of another part that also count
-    without  keys of this part that do not count
-    only     if given, no other keys count
-    """
-
-    def counts(key: str) -> bool:
-        named = _part(key) == part and key not in without and (not only or key in only)
-        return (named or key in also) and key not in MEASURED
-
-    names: dict[Run, str] = {}
-    for option, group in _grouped(runs, key).items():
-        described = [run.settings for run in group if run.config is not None]
-        keys = sorted({key for settings in described for key in settings if counts(key)})
-        varying = _fewest(described, _varying(described, keys))
-        parts = {
-            run: _parts(dict.fromkeys(also) | run.settings, varying)
-            if run.config is not None or only
-            else _said(run, part)
-            for run in group
-        }
-        for run, words in _joined(parts).items():
-            names[run] = short(" ".join(filter(None, [*option, f"({words})" if words and option else words])))
-    return names
-
-
-def _said(run: Run, part: str) -> list[str]:
-    """The same for a run without a config, from the table that has the run."""
-    return [word for word in run.words if part in ("encoding", "shared") and _part(word) == part]
-
-
-def _joined(parts: Mapping[Run, Sequence[str]]) -> dict[Run, str]:
-    """The parts of each run in one string, without values that are null if the others tell the same runs apart."""
-    whole = {run: ", ".join(words) for run, words in parts.items()}
-    brief = {run: ", ".join(word for word in words if not word.endswith("=None")) for run, words in parts.items()}
-    return brief if len({*brief.values()}) == len({*whole.values()}) else whole
-
-
-def _varying(described: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> list[str]:
-    absent = object()
-    found = {
-        key: {
-            repr(settings.get(key, absent)) for settings in described if key in settings or key not in RECORDED_SETTINGS
-        }
-        for key in keys
-    }
-    return [key for key, values in found.items() if len(values) > 1]
-
-
-def _fewest(described: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    """The fewest keys that separate the same runs. If several keys vary together, only the most useful one is named."""
-    first = ("encoding", "positions", "dataset", "model", "callbacks", "trainer", "optimizer", "module", "data")
-    last = {key for key in keys if key.endswith("_target_") and not key.startswith("callbacks.")}
-    rank = defaultdict(lambda: len(first), {group: place for place, group in enumerate(first)})
-    keys = sorted(keys, key=lambda key: (key in last, rank[key.partition(".")[0]], key))
-
-    def groups(chosen: Sequence[str]) -> int:
-        return len({tuple(repr(settings.get(key)) for key in chosen) for settings in described})
-
-    chosen: list[str] = []
-    while groups(chosen) < groups(keys):
-        chosen.append(max(keys, key=lambda key: groups([*chosen, key])))
-    return chosen
-
-
-def _parts(settings: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    return [f"{key.removesuffix('._target_')}={settings[key]}" for key in keys if key in settings]
 
 
 def _join(encoding: str, setting: str) -> str:
@@ -207,10 +115,10 @@ def _members(
     group: list[Run], facet: tuple[str, str], encoding: str, setting: str, notes: list[Note]
 ) -> Iterator[Placed]:
     """Runs with the same name. A run that occurs twice counts once; runs that cannot be distinguished do not count."""
-    seeds = _grouped(group, lambda run: run.seed)
+    seeds = grouped(group, lambda run: run.seed)
     clash = [run for runs in seeds.values() if len({run.identity for run in runs}) > 1 for run in runs]
-    varying = _varying([run.settings for run in clash if run.config is not None], MEASURED)
-    names = {run: ", ".join(_parts(run.settings, varying)) for run in group}
+    varying = varying_keys([run.settings for run in clash if run.config is not None], MEASURED)
+    names = {run: ", ".join(parts_of(run.settings, varying)) for run in group}
     for run in group:
         extra = ", ".join(filter(None, [setting, names[run]]))
         arm, why = short(_join(encoding, extra)), ""
