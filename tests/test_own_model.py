@@ -86,8 +86,9 @@ GRAPHS = [name for name in options("encoding") if name not in ONE_LENGTH]
 
 
 def encoder_under(composed: Callable[..., Any], entry: EncodingEntry) -> Any:
-    words = ("dataset=majority", "model.dim=16", "model.num_heads=2", "model.num_layers=2")
-    config = composed(*words, f"encoding={entry.name}", f"model.causal={str(entry.causal).lower()}")
+    words = ("dataset=majority", "model.dim=16", "model.num_heads=2")
+    layers = f"model.num_layers={entry.encoding.layers_in_pattern}"  # each further layer is traced anew
+    config = composed(*words, layers, f"encoding={entry.name}", f"model.causal={str(entry.causal).lower()}")
     encoder = build_module(config, make(config, "dataset")).eval().encoder
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.3)
