@@ -85,9 +85,9 @@ WINDOW, ONE_LENGTH = (
 GRAPHS = [name for name in options("encoding") if name not in ONE_LENGTH]
 
 
-def encoder_under(composed: Callable[..., Any], entry: EncodingEntry) -> Any:
+def encoder_under(composed: Callable[..., Any], entry: EncodingEntry, periods: int = 1) -> Any:
     words = ("dataset=majority", "model.dim=16", "model.num_heads=2")
-    layers = f"model.num_layers={entry.encoding.layers_in_pattern}"  # each further layer is traced anew
+    layers = f"model.num_layers={periods * entry.encoding.layers_in_pattern}"  # each further layer is traced anew
     config = composed(*words, layers, f"encoding={entry.name}", f"model.causal={str(entry.causal).lower()}")
     encoder = build_module(config, make(config, "dataset")).eval().encoder
     for parameter in encoder.parameters():
@@ -107,6 +107,20 @@ def test_a_graph_takes_any_batch_and_length(
         tokens = torch.randint(4, shape)
         with torch.no_grad():
             torch.testing.assert_close(graph(tokens), encoder(tokens), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [False, True])
+def test_a_graph_takes_several_layers(
+    page: dict[str, Any], composed: Callable[..., Any], catalogue: dict[str, EncodingEntry], own: bool
+) -> None:
+    """Of the first encoding whose layers have weights of their own, and of the first whose layers share them."""
+    entry = next(catalogue[name] for name in GRAPHS if catalogue[name].encoding.per_layer == own and name not in WINDOW)
+    encoder, tokens = encoder_under(composed, entry, periods=2), torch.randint(4, (3, 17))
+    assert len(encoder.encodings) == (2 if own else 1)
+    graph = page["graph"](encoder, tokens[:2, :11]).module()
+    with torch.no_grad():
+        torch.testing.assert_close(graph(tokens), encoder(tokens), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
