@@ -170,7 +170,9 @@ def test_every_command_of_a_folder_that_made_runs_is_shown(run: Make, root: Path
     sweep("a", ["trainer.max_steps=1"], steps[1])
     sweep("b", ["trainer.max_steps=2"], steps[2])
     sweep("c", ["trainer.max_steps=2,3"], steps[2], steps[3])  # it names the run of the second again
-    (root / "sweep" / ".sweeps" / "d.json").write_text('{"jobs": 1}')
+    damaged = ('{"jobs": 1}', '{"jobs": [], "overrides": [], "began": 1' + "0" * 400 + "}", '{"jobs": [{}]}', "[[]]")
+    for number, text in enumerate(damaged):
+        (root / "sweep" / ".sweeps" / f"{number}.json").write_text(text)
     said = [f"python train.py -m trainer.max_steps={values}" for values in ("1", "2,3")]
     comparison = read(root)
     assert [*comparison.commands.values()] == [tuple(said)]

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ HIDDEN = ("hydra.mode=", "hydra.run.dir=", "hydra.job.config.override_dirname.ex
 """Overrides that posenc adds to a command, so that they are not shown."""
 FOLDER = "hydra.sweep.dir="
 """Posenc adds this override too, before the user's words. Only the user's own is shown."""
+
+MAX_JOURNALS = 1000
+"""Upper limit of journals that are read in one folder."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ def _commands(record: Any, journals: Sequence[Journaled]) -> tuple[str, ...]:
 def _journals(folder: Path) -> list[Journaled]:
     """What the journals say that can be read."""
     found: list[Journaled] = []
-    for path in (folder / ".sweeps").glob("*"):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    for path in islice((folder / ".sweeps").glob("*"), MAX_JOURNALS):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             plan, jobs = Journal(path).read() if path.is_dir() else read_closed(path)
             made = {str(job["folder"]) for job in jobs.values() if job["state"] in FINISHED}
             words = [str(word) for word in plan["overrides"]]
