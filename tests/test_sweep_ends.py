@@ -168,7 +168,7 @@ def test_a_launcher_whose_processes_are_killed_leaves_a_table_of_what_ended(
     monkeypatch.setattr(sweep, "report", lambda root, tables: print(f"report {root}"))
     monkeypatch.setattr(sweep, "read_once", lambda: None)  # of configs, by Hydra, which runs no sweep here
     of_hydra = {
-        "runtime": {"cwd": str(tmp_path)},
+        "runtime": {"cwd": str(tmp_path), "config_sources": []},
         "sweep": {"dir": "mine"},
         "callbacks": {"summary": {"id": "now"}},
         "sweeper": {"_target_": "Another", "n_trials": 3, "params": {"seed": "1,2,3"}},
