@@ -99,7 +99,7 @@ MISTAKES = [
     ("dataset.readout=3", "readout=3 is not one of mean, last, query, per_token"),
     ("dataset=chained_lookup dataset.hops=1000000000", "hops must be a whole number ≤ 1024"),
     ("dataset=markov dataset.order=1000000000", "order must be a whole number ≤ 12"),
-    ("dataset=copy dataset.copies=1000000000", "at length [0-9]+ a model reads [0-9]+ tokens; at most 1048576"),
+    ("dataset=copy dataset.copies=1000000000", "at length [0-9]+ a model reads [0-9]+ tokens, but at most 1048576"),
     (f"dataset=rel_pattern dataset.offsets=[1,{HUGE}]", "offsets must be a whole number ≤ 1048576"),
     ("dataset=text dataset.path=3", "dataset.path must be a file, a folder or null, got 3"),
     ("++lr=0.001", "lr is a key that nothing reads; leave it out. Did you mean optimizer.lr[?]"),

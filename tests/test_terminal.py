@@ -144,7 +144,7 @@ def test_a_file_has_every_column(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     print_table("title", ["name", "far"], [("rope", "x" * 300)], right=(), spare=("far",))
     said = capsys.readouterr().out
     assert "xx" not in said
-    assert said.splitlines()[-1] == "A line of 80 characters has no room for the columns: far."
+    assert said.splitlines()[-1] == "A line of 80 characters has no room for: far."
 
 
 def test_runs_that_fail_alike_are_told_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

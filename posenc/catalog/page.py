@@ -119,7 +119,7 @@ def print_table(
     shown.print(table)
     if left_out:
         names = ", ".join(sorted(left_out, key=columns.index))
-        terminal.say(f"A line of {asked} characters has no room for the columns: {names}.")
+        terminal.say(f"A line of {asked} characters has no room for: {names}.")
 
 
 def _letters(texts: Iterable[str]) -> int:

@@ -121,33 +121,36 @@ def _options(runs: Sequence[Run], varying: Sequence[str]) -> dict[str, dict[Run,
     for group in (group for group in dict.fromkeys(map(_group, varying)) if _part(group) == SHARED):
         own = [key for key in varying if _group(key) == group]
         arms = grouped(runs, lambda run, own=own: tuple(repr(run.settings.get(key)) for key in own)).values()
-        words = [_word(arm, group) if any(key in arm[0].settings for key in own) else "" for arm in arms]
+        words = [_word(arm, group, own) if any(key in arm[0].settings for key in own) else "" for arm in arms]
         if None not in words and len({*words}) == len(words):
             found[group] = {run: word or "" for arm, word in zip(arms, words, strict=True) for run in arm}
     return found
 
 
-def _word(runs: Sequence[Run], group: str) -> str | None:
-    """GROUP=OPTION, as it was typed for all these runs; empty for the default; None if that is not known.
+def _word(runs: Sequence[Run], group: str, keys: Sequence[str]) -> str | None:
+    """GROUP=OPTION, as it was typed for all these runs; empty for the default; None if it does not say the keys.
 
     A run that is not finished has not recorded its command, and does not count.
     """
-    typed = {_typed(str(command), group) for run in runs if (command := run.result.get("command"))}
+    typed = {_typed(str(command), group, (*keys,)) for run in runs if (command := run.result.get("command"))}
     typed = typed - {""} or typed
     return typed.pop() if len(typed) == 1 else None
 
 
 @cache
-def _typed(command: str, group: str) -> str | None:
+def _typed(command: str, group: str, keys: tuple[str, ...]) -> str | None:
     """GROUP=OPTION in the command of a run; empty if the run has the default of this group; None if neither is known.
 
-    The default is not known if a value of the group was typed, or a file that may set the group.
+    The option does not say the value of one of the keys if this value was typed too. The default is not known if a
+    value of the group was typed, or a file that may set the group.
     """
     try:
         words = [word.lstrip("+") for word in shlex.split(command)]
     except ValueError:  # not a shell command
         return None
     options = [word for word in words if word.startswith(f"{group}=")]
+    if options and any(word.partition("=")[0] in keys for word in words):
+        return None
     if options:
         return options[-1]
     return "" if words and not any(word.startswith((f"{group}.", *FILES)) for word in words) else None
