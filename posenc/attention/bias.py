@@ -14,8 +14,10 @@ from torch import Tensor
 from posenc.attention.kernels import blocks
 from posenc.positions.positions import Positions
 
-BLOCK = 2**20
-"""How many numbers `ByPairs` computes at once: 4 MiB in float32, so that a block fits into the caches of a CPU."""
+BLOCK = 2**21
+"""How many numbers `ByPairs` computes at once: 8 MiB in float32. A smaller block fits into more caches, but every block
+needs some forty calls of torch: with half of this size FIRE's step takes a tenth to a quarter longer from 1,024 tokens
+on, with twice this size it takes a sixth longer at 4,096."""
 
 
 class AddsValues:
