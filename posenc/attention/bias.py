@@ -16,7 +16,7 @@ from posenc.positions.positions import Positions
 
 BLOCK = 2**21
 """How many numbers `ByPairs` computes at once: 8 MiB in float32. A smaller block fits into more caches, but every block
-needs some forty calls of torch: with half of this size FIRE's step takes a tenth to a quarter longer from 1,024 tokens
+needs many calls of torch: with half of this size FIRE's step takes a tenth to a quarter longer from 1,024 tokens
 on, with twice this size it takes a sixth longer at 4,096."""
 
 
