@@ -1,99 +1,21 @@
 """docs/answers/README.md and its figure, made from the ledger: the decision table, its evidence and its cost."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from posenc.answers.cells import Cell, of, seeds
-from posenc.answers.recommend import ASKS, DELTA, FALLS, Answer, answer, named
-from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Place, Standing
-from posenc.catalog.page import node_of
-from posenc.config import CONFIGS
+from posenc.answers.judged import asked, causal, commands, datasets, everything, judged
+from posenc.answers.recommend import DELTA, Answer
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
+from posenc.answers.summary import LONGER, finding, short, unknown
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
 from posenc.report.words import fixed, listing, span
-from posenc.terminal import TRAIN, count
+from posenc.terminal import count
 
 PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
-SEEDS = 10
-"""Seeds of each cell in the design. A data set is not judged before all its cells have so many."""
-LONGER = 4
-"""The decision table has two lengths: the trained length and so many times that length."""
-
-
-def judged(found: Sequence[Cell]) -> list[Cell]:
-    """The cells of complete data sets: all seeds, and as many encodings as any data set has."""
-    whole = max(sum(1 for _ in of(found, dataset)) for dataset in datasets(found))
-    ready = {
-        dataset
-        for dataset in datasets(found)
-        if len(own := [*of(found, dataset)]) == whole and all(len(cell.runs) >= SEEDS for cell in own)
-    }
-    return [cell for cell in found if cell.dataset in ready]
-
-
-def everything(found: Sequence[Cell]) -> Answer:
-    """The answer for every judged data set at every length, as one family of comparisons."""
-    found = judged(found)
-    times = sorted(set.intersection(*({*cell.times} for cell in found)))
-    return answer(found, datasets(found), times, DELTA)
-
-
-def datasets(found: Sequence[Cell]) -> list[str]:
-    """The data sets in the order of the design; others come after them."""
-    there = {cell.dataset for cell in found}
-    known = [ask["dataset"] for ask in ASKS.values() if ask["dataset"] in there]
-    return [*known, *sorted(there - {*known})]
-
-
-def asked(dataset: str) -> str:
-    """A description of what a data set tests."""
-    return next((ask["says"] for ask in ASKS.values() if ask["dataset"] == dataset), dataset)
-
-
-def short(said: Answer) -> list[str]:
-    """The answer in at most five lines, for README."""
-    encodings, tasks = {cell.encoding for cell in said.cells}, datasets(said.cells)
-    lines = [
-        f"{count(len(encodings), 'encoding')} on {count(len(tasks), 'task')}, {seeds(said.cells)}, each at its best of "
-        f"three learning rates. Good: not worse than the best by {DELTA:g} of skill, with 95 % confidence.",
-        _at_the_trained_length(said, tasks),
-    ]
-    wanted = dict[str, list[str]]()
-    for dataset in tasks:
-        wanted.setdefault(_take(said, (dataset, LONGER)), []).append(asked(dataset))
-    parts = [f"{taken} for {listing(own, len(own))}" for taken, own in wanted.items()]
-    lines.append(f"At {LONGER} times that length these are good: {'; '.join(parts)}.")
-    return lines
-
-
-def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
-    """On how many of the tasks each encoding is good: most tasks have many good encodings there."""
-    good = Counter(row.encoding for task in tasks for row in said.places.get((task, 1), []) if row.kind == NOT_WORSE)
-    by_number = dict[int, list[str]]()
-    for encoding in sorted({cell.encoding for cell in said.cells}):
-        by_number.setdefault(good[encoding], []).append(encoding)
-    parts = list[str]()
-    for n, names in sorted(by_number.items(), reverse=True):
-        mark = "**" if n == len(tasks) else "`"
-        where = f"all {n} tasks" if n == len(tasks) else str(n or "no task")
-        parts.append(f"{listing([mark + name + mark for name in names], len(names))} on {where}")
-    return f"At the trained length these are good: {'; '.join(parts)}."
-
-
-def _take(said: Answer, place: Place) -> str:
-    """The good encodings of a task at a length, or why none is named."""
-    if place not in said.places:
-        return "none (nobody has learned it)" if place in said.unlearned else "none yet (a cell was not tested there)"
-    rows = said.places[place]
-    kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
-    if len(kept) == len(rows):
-        return f"all {len(rows)}"
-    open_ = any(row.kind == UNDECIDED for row in rows)
-    return listing(kept, len(kept)) if kept else "none yet (undecided)" if open_ else "none"
 
 
 def page(found: Sequence[Cell], name: str) -> str:
@@ -130,7 +52,7 @@ def page(found: Sequence[Cell], name: str) -> str:
     ]
     for dataset in datasets(found):
         lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset)]
-        lines += ["", f"`{command(found, dataset)}` runs them again."]
+        lines += ["", *_commands(found, dataset)]
     lines += ["", "## What it cost", "", *_cost(found)]
     lines += [
         "",
@@ -147,28 +69,20 @@ def _heading(dataset: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def command(found: Sequence[Cell], dataset: str) -> str:
-    """The command that runs the cells of a data set again, with all values that differ from the task's file."""
-    own = [*of(found, dataset)]
-    files = [CONFIGS / "dataset" / f"{dataset}.yaml", CONFIGS / "experiment" / "answers.yaml"]
-    task, design = (OmegaConf.to_container(node_of(file)) if file.is_file() else {} for file in files)
-    assert isinstance(task, dict)
-    assert isinstance(design, dict)
-    usual = {**task, **design["dataset"]}
-    words = [
-        f"{key}={value}".replace(" ", "")
-        for key, value in own[0].settings.items()
-        if key.startswith("dataset.")
-        and not key.endswith("_target_")
-        and str(usual.get(key.removeprefix("dataset."))) != str(value)
-    ]
-    encodings = ",".join(cell.encoding for cell in own)
-    return " ".join([f"{TRAIN} -m experiment=answers force=true dataset={dataset}", *words, f"encoding={encodings}"])
+def _commands(found: Sequence[Cell], dataset: str) -> Iterator[str]:
+    own = [*commands(found, dataset)]
+    if causal(found, dataset):
+        yield "The model is causal: a token sees itself and the tokens before it."
+        yield ""
+    if len(own) == 1:
+        yield f"`{own[0]}` runs them again."
+    else:
+        yield from ["These commands run them again:", "", "```bash", *own, "```"]
 
 
 def _decision(said: Answer, dataset: str) -> str:
     anchor = f"{asked(dataset)} {dataset}".lower().replace(" ", "-")
-    columns = [f"[{asked(dataset)}](#{anchor})"]
+    columns = [f"[{asked(dataset)}](#{anchor}){', causal' if causal(said.cells, dataset) else ''}"]
     for n in (1, LONGER):
         rows = said.places.get((dataset, n), [])
         columns += [
@@ -218,24 +132,6 @@ def _cost(found: Sequence[Cell]) -> Iterator[str]:
     )
 
 
-def unknown(said: Answer, every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
-    """Sentences about undecided comparisons, tasks that no encoding learns, and data sets not judged yet."""
-    kinds = [row.kind for rows in said.places.values() for row in rows]
-    decided = sum(kind != UNDECIDED for kind in kinds)
-    yield (
-        f"{decided} of {len(kinds)} cells (encoding × task × length) are decided; undecided ones are italic above."
-        if kinds
-        else "No task was learned."
-    )
-    if said.unlearned:
-        yield f"No encoding reaches skill {FALLS:g} on {listing([named(place) for place in said.unlearned], 20)}."
-    for dataset in datasets(every):
-        if not any(of(found, dataset)):
-            runs = sum(len(cell.runs) for cell in of(every, dataset))
-            yield f"{dataset} is not judged yet: {count(runs, 'run')} of it are in the ledger."
-    yield "The models have 100,000 parameters and the tasks are synthetic."
-
-
 @look()
 def draw(found: Sequence[Cell]) -> Figure:
     """Mean skill of each encoding against the test length. Each task is a panel, and each seed is a point."""
@@ -265,16 +161,3 @@ def draw(found: Sequence[Cell]) -> Figure:
         axis.set_ylim(-0.3, 1.05)
         end_labels(axis, ends, 2.3)
     return figure
-
-
-def finding(said: Answer) -> str:
-    """A sentence: the skill of the best encoding on each task at the longest length that is judged."""
-    last = max((n for _, n in (*said.places, *said.unlearned)), default=1)
-    best = [
-        f"{rows[0].encoding} keeps {fixed(rows[0].mean, 2)} of {place[0]}"
-        for place, rows in said.places.items()
-        if place[1] == last
-    ]
-    lost = [place[0] for place in said.unlearned if place[1] == last]
-    parts = [*best, *([f"nobody keeps {FALLS:g} of {listing(lost, 9)}"] if lost else [])]
-    return f"At {last} times the trained length {listing(parts, 9)} ({seeds(said.cells)})"

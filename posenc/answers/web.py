@@ -8,8 +8,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from posenc.answers.cells import Cell, of, seeds
-from posenc.answers.page import asked, command, datasets, draw, everything, finding, judged, unknown
+from posenc.answers.judged import asked, causal, commands, datasets, everything, judged
+from posenc.answers.page import draw
 from posenc.answers.recommend import DELTA, Answer
+from posenc.answers.summary import finding, unknown
 from posenc.figures.style import DARK, look, pictures, styles
 from posenc.figures.vectors import inline
 from posenc.report.pages import page as report_page
@@ -35,7 +37,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
         picture = inline(pictures(draw(found))[1], html.escape(finding(said)), DARK)
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("web.html").render(
-        tasks=[{"dataset": name, "says": asked(name)} for name in names],
+        tasks=[{"dataset": name, "says": asked(name) + ", causal" * causal(found, name)} for name in names],
         lengths=judged_at,
         delta=f"{DELTA:g}",
         facts=[
@@ -49,7 +51,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
         picture=picture,
         heads=[*HEADS, *(f"{n}×" for n in times)],
         cells=[_row(cell, times, colours[cell.encoding]) for cell in found],
-        commands=[command(found, name) for name in names],
+        commands=[command for name in names for command in commands(found, name)],
         unknown=[*unknown(said, every, found)],
         ledger=ledger,
         data={"places": dict(_places(said)), "colours": colours, "train": TRAIN},

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posenc.answers import page, web
+from posenc.answers import judged, page, web
 from posenc.answers.cells import cells
 from posenc.checks import ConfigError
 from posenc.runs.writing import write_picture, write_text
@@ -12,11 +12,13 @@ from posenc.terminal import count
 def write(ledger: Path, folder: Path) -> None:
     """Write README.md, index.html and their figure into the folder.
 
-    Raises ConfigError if no data set has all its seeds yet.
+    Raises ConfigError if no data set has two encodings with all their seeds.
     """
     found = cells(ledger)
-    if not page.judged(found):
-        raise ConfigError(f"{ledger} has no data set with {page.SEEDS} seeds of every encoding; run the rest first.")
+    if not judged.judged(found):
+        raise ConfigError(
+            f"{ledger} has no data set on which two encodings have {judged.SEEDS} seeds; run the others first."
+        )
     write_text(folder / page.PAGE, page.page(found, ledger.name))
     write_text(folder / web.PAGE, web.render(found, ledger.name))
     write_picture(folder / page.FIGURE, page.draw(found), dpi=150)

@@ -3,7 +3,8 @@
     A-B    layers: A in the first, B in the second, then A again, and so on (posenc.encodings.by_layers)
     A+B    both in every layer: A's rotation and B's bias (posenc.encodings.sums)
     A:B    heads: A on the first half, B on the second; A:B:B is one third and two thirds (posenc.encodings.by_heads)
-    A@x    A with the name x, if a part is used twice: `rope@near-rope@far encoding.parts.far.base=1e6`
+    A@x    A with the name x, if a part is used twice: `rope@near-rope@far encoding.parts.far.base=1e6`. Alone it is A
+           itself, and its runs have a name of their own: `rope@far encoding.base=1e6`
 
 A and B are options of configs/encoding, posenc's or the user's own. `:` binds closest, then `+`, then `-`. Hydra treats
 each such word as a file of the group; `Mixtures` makes the content of this file. The options of a part are
@@ -43,7 +44,7 @@ def node(word: str) -> dict[str, Any]:
         if len(words) > 1:
             break
     else:
-        raise ConfigError(f"encoding={word} names one encoding; write encoding={word.partition('@')[0]}.")
+        return {"defaults": [word.partition("@")[0], "_self_"]}
     names = [name_of(each) for each in words]
     kinds = dict(zip(names, words, strict=True))
     clash = next((name for name, each in zip(names, words, strict=True) if kinds[name] != each), None)

@@ -176,6 +176,11 @@ def test_a_word_is_a_file_of_parts_whose_options_are_set_as_usual(composed: Call
     assert isinstance(make(config, "encoding"), ByLayers)
 
 
+def test_a_new_name_alone_is_the_encoding_itself(composed: Callable[..., DictConfig]) -> None:
+    named = composed("encoding=rope@far", "encoding.base=1e6").encoding
+    assert named == composed("encoding=rope", "encoding.base=1e6").encoding
+
+
 def test_words() -> None:
     assert all(map(is_mixture, ("rope-none", "rope+forgetting:none-t5@x")))
     assert not any(map(is_mixture, ("rope", "rope-", "-rope", "rope--none", "a/b-c")))
@@ -183,8 +188,6 @@ def test_words() -> None:
     assert name_of("a+b:c-d") == "a_and_b_or_c_then_d"
     with pytest.raises(ConfigError, match=r"two parts x; name one of them anew"):
         node("a@x-b@x")
-    with pytest.raises(ConfigError, match=r"names one encoding; write encoding=rope[.]"):
-        node("rope@x")
 
 
 # Heads

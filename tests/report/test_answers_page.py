@@ -9,7 +9,9 @@ import pytest
 
 from posenc.answers import web
 from posenc.answers.cells import Cell, cells
-from posenc.answers.page import PAGE, everything, judged, page, short
+from posenc.answers.judged import everything, judged
+from posenc.answers.page import PAGE, page
+from posenc.answers.summary import short
 from posenc.report.words import fixed
 
 ROOT = Path(__file__).parents[2]

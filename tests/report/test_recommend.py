@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posenc.answers import page, recommend, web
+from posenc.answers import judged, page, recommend, web
 from posenc.answers.cells import CHOOSING_SEED, cells
-from posenc.answers.page import everything, short
+from posenc.answers.judged import everything
+from posenc.answers.summary import short
 from posenc.answers.write import write
 from posenc.checks import ConfigError
 from posenc.report.reading import ledger
@@ -180,10 +181,32 @@ def test_a_data_set_without_all_seeds_is_not_judged(book: Path, run: Make, root:
         identified(run("rope", seed, {32: 0.9, 64: 0.5}, dataset="distance", sweep="other"))
     ledger.add(book, [root / "other"])
     after = page.page(cells(book), "runs.csv")
-    told = "distance is not judged yet: 3 runs of it are in the ledger.\n"
+    told = "Not judged on distance, with fewer than 10 seeds or no other encoding: rope (3 runs).\n"
     assert told not in before
     assert after.replace(told, "") == before
     few = tmp_path / "few.csv"
     ledger.add(few, [root / "other"])
-    with pytest.raises(ConfigError, match="no data set with 10 seeds of every encoding"):
+    with pytest.raises(ConfigError, match="no data set on which two encodings have 10 seeds"):
         write(few, tmp_path / "page")
+
+
+def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(book: Path, run: Make, root: Path) -> None:
+    told = "python train.py encoding=rope@far dataset=flip_flop encoding.base=5e5 'dataset.length=[8,32]'"
+    for seed in range(10):
+        config = {"model.causal": True, "encoding.base": 5e5}
+        skills = {32: 0.98, 64: 0.97}
+        identified(run("rope@far", seed, skills, dataset="flip_flop", sweep="far", config=config, command=told))
+    ledger.add(book, [root / "far"])
+    found = cells(book)
+    text = page.page(found, "runs.csv")
+    assert "Without runs on rel_pattern: rope@far." in text
+    assert "**rope@far** on 1 of 1; `none` on no task." in text
+    assert "4 encodings on 2 tasks (1 of them causal), 10 seeds" in text
+    start = "python train.py -m experiment=answers force=true dataset="
+    assert [*judged.commands(found, "rel_pattern")] == [f"{start}rel_pattern encoding=none,rope,t5"]
+    assert [*judged.commands(found, "flip_flop")] == [
+        f"{start}flip_flop encoding=none,rope,t5",
+        f"{start}flip_flop encoding.base=5e5 'dataset.length=[8,32]' encoding=rope@far",
+    ]
+    assert "The model is causal" in text.partition("`flip_flop`")[2]
+    assert "The model is causal" not in text.partition("`flip_flop`")[0]
