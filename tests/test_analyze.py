@@ -210,7 +210,7 @@ def test_a_spoiled_run_is_answered_in_words(how: str, run: Path, capsys: pytest.
     assert not (run / "analysis").exists()
 
 
-def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
+def test_the_last_weights_are_read_or_else_the_best_or_the_previous(run: Path) -> None:
     from posenc.trained.load import load
 
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -219,6 +219,24 @@ def test_the_last_weights_are_read_or_else_the_best(run: Path) -> None:
     assert all(torch.equal(tensor, last[name]) for name, tensor in found.module.state_dict().items())
     (run / "checkpoints" / "last.ckpt").unlink()
     assert load(run).checkpoint == "best.ckpt"
+    (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "previous.ckpt")
+    assert load(run).checkpoint == "previous.ckpt"
+
+
+@pytest.mark.slow
+def test_a_run_with_only_its_previous_checkpoint_is_analysed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    last.replace(last.with_name("previous.ckpt"))
+    last.with_name("best.ckpt").unlink()
+    main(["analyze", str(run), f"--batch={BATCH}"])
+    said = capsys.readouterr()
+    assert f"{run} lacks checkpoints/last.ckpt" in said.err
+    assert "checkpoints/previous.ckpt, which may be of an earlier step, are used instead" in said.err
+    accuracy = json.loads((run / "result.json").read_text())["test"]["21"]["accuracy"]
+    assert (
+        "Weights of checkpoints/previous.ckpt, trained at length 21; test accuracy at this length of "
+        f"checkpoints/last.ckpt, which is missing: {accuracy:.3f}."
+    ) in said.out
 
 
 def test_bytes_are_written_whole(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from posenc.analysis import encoding_words, why
 from posenc.analysis.encoding import span
 from posenc.analysis.measure import Analysis
 from posenc.report.pages.markdown import escape
+from posenc.runs.checkpoint_choice import LAST
 
 READABLE, ROUGH = 0.5, 0.5
 NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1
@@ -166,7 +167,8 @@ def _target(analysis: Analysis) -> Iterator[str]:
 def _method(analysis: Analysis) -> Iterator[str]:
     result = analysis.run.result
     scores = (result.get("test") or {}).get(str(analysis.length), {})
-    accuracy = f"; test accuracy at this length {scores['accuracy']:.3f}" if "accuracy" in scores else ""
+    whose = "" if analysis.run.checkpoint == LAST else f" of checkpoints/{LAST}, which is missing:"
+    accuracy = f"; test accuracy at this length{whose} {scores['accuracy']:.3f}" if "accuracy" in scores else ""
     yield f"Weights of checkpoints/{analysis.run.checkpoint}, trained at {_lengths(analysis)}{accuracy}."
     attended = "" if analysis.attended == analysis.sequences else f", attention on {analysis.attended} of them"
     yield (

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.runs import identity, reading
+from posenc.runs.checkpoint_choice import to_resume
 from posenc.runs.files import CEILINGS, EVENTS, INNER, OVERVIEW
 from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.result import CONFIG_FILE, RESULT, is_result, other_layout
@@ -23,7 +24,6 @@ from posenc.runs.writing import clear_parts, write_text
 
 FINISHED = ("completed", "diverged")
 """Final statuses: the same config would end with the same status again. Failed and interrupted runs are tried again."""
-RESUMED = ("last.ckpt", "previous.ckpt")
 BEFORE, REPLACED = ".before", "replaced.json"
 BEGUN = "identity.json"
 """The file with the run's identity. It is written beside the config's record when the run begins."""
@@ -164,7 +164,7 @@ def _look(
             f"{folder} already contains a run of another config, which would be overwritten; choose another "
             "hydra.run.dir (or hydra.sweep.dir), delete the folder, or replace the run with force=true."
         )
-    found = [path for name in RESUMED if (path := folder / "checkpoints" / name).is_file()]
+    found = to_resume(folder)
     if finished or found:
         same_data(folder, said("data_digest"), data)
         _same_start(folder, said("start_digest"), start)

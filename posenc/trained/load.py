@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from posenc.config.resume import run_folder
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.runs import reading
+from posenc.runs.checkpoint_choice import LAST, LOADED, to_load
 from posenc.runs.result import CONFIG_FILE, RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
 from posenc.tasks.parts import corpus
@@ -25,8 +27,6 @@ from posenc.trained import exported
 from posenc.training.checkpoints import check_weights
 from posenc.training.module import SequenceModule
 
-CHECKPOINTS = ("last.ckpt", "best.ckpt")
-"""The order of preference: the scores in result.json are those of the last weights."""
 LOOKED = 1000
 """The largest number of folders that are searched for a run to suggest in a message."""
 NEEDED_GROUPS = ("dataset", "encoding", "model", "positions", "module", "optimizer")
@@ -127,20 +127,29 @@ def _placed(
 
 
 def record_of_run(folder: Path) -> Record:
-    """The record of the finished run in `folder`. Raises ConfigError if there is none or it has no checkpoint."""
+    """The record of the finished run in `folder`. Raises ConfigError if there is none or it has no checkpoint.
+
+    If the last weights are missing, it prints whose weights are taken instead.
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder of a run, such as runs/<name>.")
     config = _config(folder)
     result = _result(folder)
     if result.get("evaluated") is not None:
         raise ConfigError(f"{folder} is an evaluation, which has no weights; give the run that it evaluated.")
-    name = next((name for name in CHECKPOINTS if (folder / "checkpoints" / name).is_file()), None)
-    if name is None:
+    checkpoint = to_load(folder)
+    if checkpoint is None:
         raise ConfigError(
-            f"{folder} has neither checkpoints/{' nor checkpoints/'.join(CHECKPOINTS)}, so its weights are lost; "
+            f"{folder} has neither checkpoints/{' nor checkpoints/'.join(LOADED)}, so its weights are lost; "
             "train it again with force=true."
         )
-    return Record(folder, config, result, folder / "checkpoints" / name)
+    if checkpoint.name != LAST:
+        print(
+            f"{folder} lacks checkpoints/{LAST}, whose scores are in {RESULT}; the weights of "
+            f"checkpoints/{checkpoint.name}, which may be of an earlier step, are used instead.",
+            file=sys.stderr,
+        )
+    return Record(folder, config, result, checkpoint)
 
 
 def record_of_checkpoint(path: Path) -> Record:

@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc import checks
 from posenc.checks import ConfigError
+from posenc.runs.checkpoint_choice import BEST, LAST, PREVIOUS, RESUMED
 from posenc.runs.reading import plain_text, short
 from posenc.runs.writing import flush_folder
 from posenc.training.checkpoint_file import Damaged, limit, read
@@ -65,7 +66,7 @@ class Checkpoints(L.Callback):
 
     def _publish(self, trainer: L.Trainer) -> None:
         """Rename the saved checkpoint to last.ckpt. The logs now contain all rows up to its step."""
-        taken, last = self.folder / "next.ckpt", self.folder / "last.ckpt"
+        taken, last = self.folder / "next.ckpt", self.folder / LAST
         if not trainer.is_global_zero or not taken.exists():
             return
         for logger in trainer.loggers:
@@ -73,7 +74,7 @@ class Checkpoints(L.Callback):
             if isinstance(logger, MetricsFile):
                 logger.flush()
         if last.exists():
-            last.replace(self.folder / "previous.ckpt")
+            last.replace(self.folder / PREVIOUS)
         taken.replace(last)
         flush_folder(self.folder)
 
@@ -82,7 +83,7 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
             (self.folder / "next.ckpt").unlink(missing_ok=True)
-            best = self.folder / "best.ckpt"
+            best = self.folder / BEST
             with suppress(Damaged, OSError):
                 if best.exists() and read(best)["global_step"] > trainer.global_step:  # from steps that are run again
                     best.unlink()
@@ -101,7 +102,7 @@ class Checkpoints(L.Callback):
             raise Diverged(f"validation loss {loss}", trainer)
         if loss < self.best:
             self.best = loss
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+            trainer.save_checkpoint(self.folder / BEST)
         if self._due(trainer):
             self._take(trainer)
 
@@ -126,7 +127,7 @@ class Checkpoints(L.Callback):
         if not trainer.is_global_zero:
             return True
         try:
-            state = read(self.folder / "last.ckpt")
+            state = read(self.folder / LAST)
         except (Damaged, OSError):
             return False
         theirs = state["state_dict"]
@@ -144,7 +145,7 @@ class Checkpoints(L.Callback):
 
     def last_good(self) -> str:
         """A sentence that names the last good checkpoint of a run that diverged."""
-        for name in ("last.ckpt", "previous.ckpt"):
+        for name in RESUMED:
             with suppress(Damaged, OSError):
                 step = read(self.folder / name)["global_step"]
                 return f"the last good checkpoint is checkpoints/{name}, of step {step}"
