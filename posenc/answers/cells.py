@@ -114,6 +114,11 @@ def cells(path: Path) -> list[Cell]:
     return found
 
 
+def choosing(path: Path) -> list[Run]:
+    """The runs of a ledger that only choose learning rates."""
+    return [run for run in ledger.cached(path).values() if run.seed == CHOOSING_SEED]
+
+
 def sorted_out(path: Path, causal: bool | None = None) -> tuple[list[Cell], dict[tuple[str, str], ConfigError]]:
     """The cells of a ledger, and an error for each (data set, encoding) whose runs differ in more than their seed.
 

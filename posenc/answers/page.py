@@ -11,6 +11,7 @@ from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE, Standing
 from posenc.answers.summary import LONGER, finding, short, unknown
 from posenc.figures.marks import End, dress, end_labels, length_axis, level, sheet
 from posenc.figures.style import look, styles
+from posenc.report.reading.read import Run
 from posenc.report.words import fixed, listing, span
 from posenc.terminal import count
 
@@ -18,8 +19,8 @@ PAGE, FIGURE = "README.md", "skill_by_length.png"
 MARKS = {NOT_WORSE: "**", WORSE: "", UNDECIDED: "*"}
 
 
-def page(found: Sequence[Cell], name: str) -> str:
-    """The page as Markdown."""
+def page(found: Sequence[Cell], name: str, rates: Sequence[Run] = ()) -> str:
+    """The page as Markdown, for the ledger `name`. `rates` are the runs that chose the learning rates."""
     found, every = judged(found), found
     said = everything(found)
     lines = [
@@ -53,7 +54,7 @@ def page(found: Sequence[Cell], name: str) -> str:
     for dataset in datasets(found):
         lines += ["", f"### {_heading(dataset)}: `{dataset}`", "", *_table(said, dataset)]
         lines += ["", *_commands(found, dataset)]
-    lines += ["", "## What it cost", "", *_cost(found)]
+    lines += ["", "## What it cost", "", *_cost(said, rates)]
     lines += [
         "",
         "## What is not known",
@@ -122,13 +123,21 @@ def _skill(said: Answer, cell: Cell, n: int) -> str:
     return f"{mark}{mean}{mark}"
 
 
-def _cost(found: Sequence[Cell]) -> Iterator[str]:
-    runs = [run for cell in found for run in cell.runs.values()]
-    hours = sum(run.measured("wall_seconds") or 0 for run in runs) / 3600
+def _cost(said: Answer, rates: Sequence[Run]) -> Iterator[str]:
+    runs = [run for cell in said.cells for run in cell.runs.values()]
+    there = {(cell.dataset, cell.encoding) for cell in said.cells}
+    rates = [run for run in rates if (run.dataset, run.encoding) in there]
+    hours, choosing = (sum(run.measured("wall_seconds") or 0 for run in own) / 3600 for own in (runs, rates))
     versions = sorted({str((run.result.get("versions") or {}).get("torch")) for run in runs})
     yield (
-        f"{count(len(runs), 'run')} of one thread each, {seeds(found)} a cell; {hours:.1f} hours in all of them, with "
-        f"other work beside them, and without those that chose the rates; torch {listing(versions)}."
+        f"{count(len(runs), 'run')} of one thread each, {seeds(said.cells)} a cell, took {hours:.1f} hours with other "
+        f"work beside them; torch {listing(versions)}."
+    )
+    if rates:
+        yield f"{count(len(rates), 'run')} that chose the learning rates took {choosing:.1f} hours."
+    yield (
+        f"So one cell, an encoding on a task with its verdicts at all lengths, costs "
+        f"{60 * (hours + choosing) / len(said.cells):.0f} minutes of one core."
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from posenc.answers import judged, page, web
-from posenc.answers.cells import cells
+from posenc.answers.cells import cells, choosing
 from posenc.checks import ConfigError
 from posenc.runs.writing import write_picture, write_text
 from posenc.terminal import count
@@ -19,7 +19,7 @@ def write(ledger: Path, folder: Path) -> None:
         raise ConfigError(
             f"{ledger} has no data set on which two encodings have {judged.SEEDS} seeds; run the others first."
         )
-    write_text(folder / page.PAGE, page.page(found, ledger.name))
+    write_text(folder / page.PAGE, page.page(found, ledger.name, choosing(ledger)))
     write_text(folder / web.PAGE, web.render(found, ledger.name))
     write_picture(folder / page.FIGURE, page.draw(found), dpi=150)
     runs = count(sum(len(cell.runs) for cell in found), "run")

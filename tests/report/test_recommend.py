@@ -142,7 +142,10 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| t5 | 0.003 |"))
     assert row == "| t5 | 0.003 | 10/10 [0.72, 1.00] | 445 | **0.98** | **0.95** |"
     assert "59 runs" not in text
-    assert "60 runs of one thread each, 10 seeds a cell; 0.2 hours" in text
+    assert "60 runs of one thread each, 10 seeds a cell, took 0.2 hours" in text
+    assert "6 runs that chose the learning rates took 0.0 hours." in text
+    seconds = sum(run.measured("wall_seconds") or 0 for run in ledger.cached(book).values())
+    assert f"costs {seconds / 60 / 6:.0f} minutes of one core" in text
 
 
 @pytest.mark.slow
