@@ -19,7 +19,7 @@ def short(said: Answer) -> list[str]:
     encodings, tasks = {cell.encoding for cell in said.cells}, datasets(said.cells)
     masked = sum(causal(said.cells, task) for task in tasks)
     lines = [
-        f"{count(len(encodings), 'encoding')} on {count(len(tasks), 'task')} ({masked} of them causal), "
+        f"{count(len(encodings), 'encoding')} on {count(len(tasks), 'task')} ({masked} causal), "
         f"{seeds(said.cells)}, each at its best of three learning rates. Good: not worse than the best by {DELTA:g} of "
         "skill, with 95 % confidence.",
         _at_the_trained_length(said, tasks),
@@ -33,34 +33,33 @@ def short(said: Answer) -> list[str]:
 
 
 def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
-    """On how many of the tasks each encoding is good: most tasks have many good encodings there."""
+    """On how many of the tasks each encoding is good; those that are good on fewer than half are only counted."""
     rows = [row for task in tasks for row in said.places.get((task, 1), [])]
     runs, good = (Counter(row.encoding for row in own) for own in (rows, [r for r in rows if r.kind == NOT_WORSE]))
     alike = dict[tuple[int, int], list[str]]()
     for encoding in sorted(runs):
-        alike.setdefault((good[encoding], runs[encoding]), []).append(encoding)
+        if 2 * good[encoding] >= runs[encoding]:
+            alike.setdefault((good[encoding], runs[encoding]), []).append(encoding)
     parts = list[str]()
     for (n, of_all), names in sorted(alike.items(), key=lambda item: (-item[0][0], item[0][1])):
         mark = "**" if n == of_all else "`"
-        where = (
-            f"all {n} tasks"
-            if n == len(tasks)
-            else f"{n or 'no task'}{'' if of_all == len(tasks) else f' of {of_all}'}"
-        )
+        where = f"all {n} tasks" if n == len(tasks) else f"{n}{'' if of_all == len(tasks) else f' of {of_all}'}"
         parts.append(f"{listing([mark + name + mark for name in names], len(names))} on {where}")
+    if others := len(runs) - sum(map(len, alike.values())):
+        parts.append(f"the other {others} on fewer than half" if parts else "no encoding on half of the tasks")
     return f"At the trained length these are good: {'; '.join(parts)}."
 
 
 def _take(said: Answer, place: Place) -> str:
     """The good encodings of a task at a length, or why none is named."""
     if place not in said.places:
-        return "none (nobody has learned it)" if place in said.unlearned else "none yet (a cell was not tested there)"
+        return "none (not learned)" if place in said.unlearned else "none yet (a cell was not tested there)"
     rows = said.places[place]
     kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
     if len(kept) == len(rows):
         return f"all {len(rows)}"
     open_ = any(row.kind == UNDECIDED for row in rows)
-    return listing(kept, len(kept)) if kept else "none yet (undecided)" if open_ else "none"
+    return listing(kept, len(kept)) if kept else "none yet" if open_ else "none"
 
 
 def unknown(said: Answer, every: Sequence[Cell], found: Sequence[Cell]) -> Iterator[str]:
