@@ -46,7 +46,7 @@ def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
         where = f"all {n} tasks" if n == len(tasks) else f"{n}{'' if of_all == len(tasks) else f' of {of_all}'}"
         parts.append(f"{listing([mark + name + mark for name in names], len(names))} on {where}")
     if others := len(runs) - sum(map(len, alike.values())):
-        parts.append(f"the other {others} on fewer than half" if parts else "no encoding on half of the tasks")
+        parts.append(f"{count(others, 'other')} on fewer than half" if parts else "no encoding on half of the tasks")
     return f"At the trained length these are good: {'; '.join(parts)}."
 
 
@@ -55,9 +55,13 @@ def _take(said: Answer, place: Place) -> str:
     if place not in said.places:
         return "none (not learned)" if place in said.unlearned else "none yet (a cell was not tested there)"
     rows = said.places[place]
-    kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
-    if len(kept) == len(rows):
+    kept, others = (
+        [f"**{row.encoding}**" for row in rows if (row.kind == NOT_WORSE) == good] for good in (True, False)
+    )
+    if not others:
         return f"all {len(rows)}"
+    if len(kept) > len(rows) / 2:
+        return f"all but {listing([name.replace('**', '`') for name in others], len(others))}"
     open_ = any(row.kind == UNDECIDED for row in rows)
     return listing(kept, len(kept)) if kept else "none yet" if open_ else "none"
 

@@ -137,7 +137,7 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     assert all(line in text for line in lines)
     assert (
         lines[1]
-        == "At the trained length these are good: **rope** and **t5** on all 2 tasks; the other 1 on fewer than half."
+        == "At the trained length these are good: **rope** and **t5** on all 2 tasks; 1 other on fewer than half."
     )
     assert (
         "At 4 times that length these are good: none yet (a cell was not tested there) for a signed offset" in lines[2]
@@ -206,7 +206,7 @@ def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(book: Path, run:
     found = cells(book)
     text = page.page(found, "runs.csv")
     assert "Without runs on rel_pattern: rope@far." in text
-    assert "**rope@far** on 1 of 1; the other 1 on fewer than half." in text
+    assert "**rope@far** on 1 of 1; 1 other on fewer than half." in text
     assert "4 encodings on 2 tasks (1 causal), 10 seeds" in text
     start = "python train.py -m experiment=answers force=true dataset="
     assert [*judged.commands(found, "rel_pattern")] == [f"{start}rel_pattern encoding=none,rope,t5"]
