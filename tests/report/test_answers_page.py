@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from statistics import fmean
 
+import pandas
 import pytest
 
 from posenc.answers import web
@@ -56,13 +57,16 @@ def test_every_cell_has_the_seeds_of_the_design(found: list[Cell]) -> None:
     assert LEDGER.stat().st_size <= 5 * 2**20
 
 
-def test_the_history_compares_what_the_ledger_has(found: list[Cell]) -> None:
+def test_the_history_compares_what_both_tables_have(found: list[Cell]) -> None:
     text = (ROOT / "docs" / "history.md").read_text().partition("## The same mistake")[2]
-    rows = re.findall(r"^\| (\w+) \| \S+ \| (\.\d\d|1\.00)(?:, after (\d+) steps)?", text, re.MULTILINE)
-    cells_of = {cell.encoding: cell for cell in found if cell.dataset == "rel_pattern"}
-    assert len(rows) == 8
-    for encoding, skill, steps in rows:
-        cell = cells_of[encoding]
-        assert fixed(fmean(cell.skill(1).values()), 2).removeprefix("0") == skill
-        assert not steps or int(steps) == cell.mean_steps
-    assert f"{sum(cells_of['fire'].solved.values())} of 10 seeds have solved it" in text
+    first = pandas.read_csv(ROOT / "docs" / "results" / "benchmark" / "comparison_summary.csv")
+    before = first[first.length == first.trained_longest].set_index(["dataset", "encoding"]).skill
+    after = {(cell.dataset, cell.encoding): fmean(cell.skill(1).values()) for cell in found}
+    tasks, *rows = re.findall(r"^[|] (\w+) [|] (.+) [|]$", text, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", tasks[1])
+    shown = {(task, name): pair for name, row in rows for task, pair in zip(names, row.split(" | "), strict=True)}
+    assert len(shown) == 32
+    for key, pair in shown.items():
+        assert pair == " → ".join(fixed(value, 2).replace("0.", ".") for value in (before[key], after[key])), key
+    rise = sum(bool(after[key] - before[key] > 0.5) for key in shown)
+    assert f"{rise} of these {len(shown)} cells rise by more than .5" in text
