@@ -26,8 +26,8 @@ def page(found: Sequence[Cell], name: str, rates: Sequence[Run] = ()) -> str:
     lines = [
         "# Which encoding should I use?",
         "",
-        "[Documentation](../README.md) · [the design](design.md), written before the runs · [a page to choose by]"
-        "(index.html), to be opened in a browser",
+        "[Documentation](../README.md) · [what the answer means](discussion.md) · [the design](design.md), written "
+        "before the runs · [a page to choose by](index.html), to be opened in a browser",
         "",
         *(f"* {line}" for line in short(said)),
         "",
