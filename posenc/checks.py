@@ -1,13 +1,30 @@
 """Checks at the place of use: which value, which limit, what to type instead."""
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 
 class ConfigError(ValueError):
-    """A user's mistake: its message is one sentence or two and is all that the user needs to see."""
+    """A user's mistake: its message is one sentence or two and is all that the user needs to see.
+
+    options  arguments in the message, such as base, whose names in a config are longer, such as encoding.base
+    """
+
+    def __init__(self, message: str, *options: str) -> None:
+        super().__init__(message)
+        self.options = options
+
+    def named(self, key: Callable[[str], str]) -> Self:
+        """The same mistake, with `key(option)` in the place of each option in the message."""
+        keys = {option: key(option) for option in self.options}
+        message = str(self)
+        if keys:
+            names = "|".join(map(re.escape, sorted(keys, key=len, reverse=True)))
+            message = re.sub(rf"(?<![\w.])({names})(?!\w)", lambda found: keys[found[0]], message)
+        return type(self)(message, *keys.values())
 
 
 class UndefinedAtLength(ConfigError):
@@ -32,14 +49,11 @@ def given(**values: Any) -> dict[str, Any]:
 def positive(owner: object, *, minimum: int = 1, maximum: int = MAX_INT64, **values: Any) -> None:
     """Each value must be a whole number from `minimum` to `maximum`."""
     for name, value in values.items():
+        option = _option(owner, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ConfigError(
-                f"{_name(owner)}: {_option(owner, name)} must be a whole number ≥ {minimum}, got {value!r}."
-            )
+            raise ConfigError(f"{_name(owner)}: {option} must be a whole number ≥ {minimum}, got {value!r}.", option)
         if value > maximum:
-            raise ConfigError(
-                f"{_name(owner)}: {_option(owner, name)} must be a whole number ≤ {maximum}, got {value}."
-            )
+            raise ConfigError(f"{_name(owner)}: {option} must be a whole number ≤ {maximum}, got {value}.", option)
 
 
 def at_least(owner: object, least: int, why: str, **values: Any) -> None:
@@ -47,9 +61,8 @@ def at_least(owner: object, least: int, why: str, **values: Any) -> None:
     positive(owner, **values)
     for name, value in values.items():
         if value < least:
-            raise ConfigError(
-                f"{_name(owner)}: {why}, so {_option(owner, name)} must be at least {least}, got {value}."
-            )
+            option = _option(owner, name)
+            raise ConfigError(f"{_name(owner)}: {why}, so {option} must be at least {least}, got {value}.", option)
 
 
 def tensor_fits(owner: object, **sizes: Any) -> None:
@@ -59,23 +72,25 @@ def tensor_fits(owner: object, **sizes: Any) -> None:
         product = " by ".join(f"{name} {size:,}" for name, size in sizes.items())
         raise ConfigError(
             f"{_name(owner)}: a tensor of {product} is too large, at most {MAX_NUMBERS:,} numbers are possible; "
-            f"lower {max(sizes, key=lambda name: sizes[name])}."
+            f"lower {max(sizes, key=lambda name: sizes[name])}.",
+            *sizes,
         )
 
 
 def number(owner: object, *, low: float, high: float = float("inf"), open_low: bool = False, **values: Any) -> None:
     """Each value must be a number in [low, high], or in (low, high] when `open_low`."""
     for name, value in values.items():
+        option = _option(owner, name)
+        what = f"{_name(owner)}: {option}"
         if isinstance(value, int) and abs(value) > MAX_INT64:
-            what = f"{_name(owner)}: {_option(owner, name)}"
-            raise ConfigError(f"{what} is too large for a whole number, got {value}; write it as 1e20.")
+            raise ConfigError(f"{what} is too large for a whole number, got {value}; write it as 1e20.", option)
         real = isinstance(value, int | float) and not isinstance(value, bool)
         if not (real and math.isfinite(value) and low <= value <= high) or (open_low and value == low):
             limits = [f"{'>' if open_low else '≥'} {low:g}"] if low != -float("inf") else []
             limits += [f"≤ {high:g}"] if high != float("inf") else []
             limit = f" {' and '.join(limits)}" if limits else ""
             kind = "finite number" if isinstance(value, float) and not math.isfinite(value) else "number"
-            raise ConfigError(f"{_name(owner)}: {_option(owner, name)} must be a {kind}{limit}, got {value!r}.")
+            raise ConfigError(f"{what} must be a {kind}{limit}, got {value!r}.", option)
 
 
 def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
@@ -84,7 +99,8 @@ def one_of(owner: object, options: Iterable[str], **values: Any) -> None:
     for name, value in values.items():
         if value not in options:
             known = f"{', '.join(options)}.{nearest(str(value), options)}"
-            raise ConfigError(f"{_name(owner)}: {_option(owner, name)}={value} is not one of {known}")
+            option = _option(owner, name)
+            raise ConfigError(f"{_name(owner)}: {option}={value} is not one of {known}", option)
 
 
 def nearest(wrong: str, options: Sequence[str]) -> str:
@@ -97,7 +113,8 @@ def boolean(owner: object, **values: Any) -> None:
     """Each value must be true or false."""
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ConfigError(f"{_name(owner)}: {_option(owner, name)} must be true or false, got {value!r}.")
+            option = _option(owner, name)
+            raise ConfigError(f"{_name(owner)}: {option} must be true or false, got {value!r}.", option)
 
 
 def under_a_causal_mask(owner: object, *, causal: bool, otherwise: str = "") -> None:
@@ -112,7 +129,8 @@ def even(owner: object, why: str, **values: Any) -> None:
     positive(owner, **values)
     for name, value in values.items():
         if value % 2:
-            raise ConfigError(f"{_name(owner)} {why}: {_option(owner, name)} must be even, got {value}.")
+            option = _option(owner, name)
+            raise ConfigError(f"{_name(owner)} {why}: {option} must be even, got {value}.", option)
 
 
 def repeats(owner: object, num_layers: int, **patterns: Sequence[object]) -> None:

@@ -44,7 +44,10 @@ MISTAKES = [
     ("encoding=rope+rope", "has two parts rope; name one of them anew, as in rope@x"),
     ("encoding=rope-none model.window=[1,2,3]", "model.window is a pattern of 3 layers"),
     ("encoding=rope encoding.num_heads=2", "set model.num_heads and leave encoding.num_heads to follow it"),
-    ("encoding=rope_yarn encoding.original_length=32.0", "original_length must be a whole number ≥ 1, got 32.0"),
+    (
+        "encoding=rope_yarn encoding.original_length=32.0",
+        "Encoding: encoding.original_length must be a whole number ≥ 1, got 32.0",
+    ),
     ("positions=within_number positions.digits=5", "digits must be a list of tokens, got 5"),
     ("positions=randomized positions.span=16", "span 16 is below length 32; raise positions.span"),
     ("ckpt_path=/nowhere/last.ckpt", "does not exist; checkpoints are in"),

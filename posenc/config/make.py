@@ -16,6 +16,7 @@ from posenc.checks import ConfigError
 from posenc.config import allowed
 from posenc.config.mistakes import first_cause
 from posenc.encodings.base import PositionalEncoding
+from posenc.encodings.mixture import FITTED
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.tasks.base import Task
@@ -30,6 +31,8 @@ KINDS: dict[str, type] = {
     "callbacks": L.Callback, "logger": Logger, "stop": Criterion,
 }  # fmt: skip
 """The class of the object that each group of the config builds."""
+MISSING = object()
+"""Stands for the value of a key that is not there."""
 
 
 def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: bool = True, **objects: Any) -> Any:
@@ -57,7 +60,7 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
     except InstantiationException as error:
         cause = first_cause(error)
         if isinstance(cause, ConfigError):
-            raise cause from error
+            raise cause.named(partial(_key, config, _where(error, group))) from error
         if cause is not None and ran_out(cause):
             raise ConfigError(
                 f"{group} does not fit into the memory ({' '.join(str(cause).split())}); lower what makes it large, "
@@ -82,6 +85,25 @@ def make(config: DictConfig, group: str, kind: type | None = None, *, trusted: b
         if not isinstance(each, kind):
             raise ConfigError(f"{group}: _target_ must build {allowed.a(kind)}, got {each!r:.60}.")
     return made
+
+
+def _where(error: InstantiationException, group: str) -> str:
+    """The key of the node that could not be built, such as encoding.parts.far."""
+    found = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+    return group if found is None else found[1]
+
+
+def _key(config: DictConfig, where: str, option: str) -> str:
+    """The key of the config that sets an option of the node at `where`; the option itself if none does.
+
+    An option that follows the model's option of the same name is named as the model's.
+    """
+    key, name = f"{where}.{option}", option.rpartition(".")[2]
+    value = OmegaConf.select(config, key, default=MISSING)
+    if value is MISSING or where.partition(".")[0] not in KINDS:  # a study takes nodes of other groups
+        return option
+    follows = name in FITTED and OmegaConf.select(config, f"model.{name}", default=MISSING) == value
+    return f"model.{name}" if follows else key
 
 
 def _call(made: partial[Any], objects: Mapping[str, Any]) -> Any:

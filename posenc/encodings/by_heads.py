@@ -43,13 +43,14 @@ class ByHeads(Mixture):
     ) -> None:
         checks.positive("ByHeads", num_heads=num_heads)
         if isinstance(heads, str) or not isinstance(heads, Sequence) or not heads:
-            raise ConfigError(f"ByHeads: heads must be a list of names of parts, got {heads!r}.")
+            raise ConfigError(f"ByHeads: heads must be a list of names of parts, got {heads!r}.", "heads")
         shares = [(name, len([*run])) for name, run in groupby(heads)]
         names = [name for name, _ in shares]
         if not isinstance(parts, Mapping) or sorted(names) != sorted(parts):
             known = ", ".join(parts) if isinstance(parts, Mapping) else parts
             raise ConfigError(
-                f"ByHeads: heads={list(heads)} must name each of the parts {known}, once or several times in a row."
+                f"ByHeads: heads={list(heads)} must name each of the parts {known}, once or several times in a row.",
+                "heads",
             )
         if num_heads % len(heads):
             raise ConfigError(
@@ -121,7 +122,10 @@ def _built(name: str, part: Any, count: int, num_heads: int) -> Any:
     if isinstance(dim := given.get("dim"), int):
         checks.divisible("ByHeads", dim=dim, num_heads=num_heads)
         own["dim"] = dim // num_heads * count
-    return part(**own)
+    try:
+        return part(**own)
+    except ConfigError as error:
+        raise error.named(lambda option: f"parts.{name}.{option}") from error
 
 
 def _wide(vectors: Sequence[Tensor], width: int) -> Tensor:

@@ -33,16 +33,19 @@ class ByLayers(Mixture):
     ) -> None:
         super().__init__(parts)
         if isinstance(layers, str) or not isinstance(layers, Sequence) or not layers:
-            raise ConfigError(f"ByLayers: layers must be a list of names of parts, got {layers!r}.")
+            raise ConfigError(f"ByLayers: layers must be a list of names of parts, got {layers!r}.", "layers")
         for name in layers:
             if name not in self.parts:
-                raise ConfigError(f"ByLayers: layers names {name}, but the parts are {', '.join(self.parts)}.")
+                known = ", ".join(self.parts)
+                raise ConfigError(f"ByLayers: layers names {name}, but the parts are {known}.", "layers")
         idle = [name for name in self.parts if name not in layers]
         if idle:
-            raise ConfigError(f"ByLayers: no layer has the part {idle[0]}; add it to encoding.layers or leave it out.")
+            raise ConfigError(
+                f"ByLayers: no layer has the part {idle[0]}; add it to layers, or leave it out.", "layers"
+            )
         for name, value in (own or {}).items():
             if name not in self.parts or not (value is None or isinstance(value, bool)):
-                raise ConfigError(f"ByLayers: own.{name}={value} must be true, false or null for a part's name.")
+                raise ConfigError(f"ByLayers: own.{name}={value} must be true, false or null for a part's name.", "own")
         self.layers, self.own = list(layers), dict(own or {})
         self.layers_in_pattern, self.made_of = len(layers), f"layer by layer {', '.join(layers)}, and again"
         self.inject = next((part.inject for part in self.each if "embed" in part.hooks), "input")

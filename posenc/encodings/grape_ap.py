@@ -39,7 +39,7 @@ class PathIntegralGroupEncoding(PositionalEncoding):
         checks.divisible(self, dim=dim, num_heads=num_heads)
         checks.under_a_causal_mask(self, causal=causal)
         checks.positive(self, maximum=checks.MAX_WIDTH, width=width)
-        checks.even(self, "turns pairs; set encoding.width to an even number", width=width)
+        checks.even(self, "turns pairs", width=width)
         self.dim, self.num_heads, self.causal, self.width = dim, num_heads, causal, width
         self.project = nn.Linear(dim, num_heads * width, bias=False)
         self.reset_parameters()

@@ -27,7 +27,7 @@ class Mixture(PositionalEncoding):
         super().__init__()
         name = type(self).__name__
         if not isinstance(parts, Mapping) or not parts:
-            raise ConfigError(f"{name}: parts must be named encodings, got {parts!r:.60}.")
+            raise ConfigError(f"{name}: parts must be named encodings, got {parts!r:.60}.", "parts")
         for key, part in parts.items():
             if not isinstance(part, PositionalEncoding):
                 raise ConfigError(f"{name}: part {key} must be an encoding, got {part!r:.60}.")

@@ -51,7 +51,8 @@ class RotaryPositionalEncoding(PositionalEncoding):
                 f"{type(self).__name__} turns pairs: "
                 + ("the head width" if share == 1 else f"rotated={share:g} of the head width")
                 + f" must be even, got {width}; set model.dim to an even multiple of model.num_heads"
-                + ("." if share == 1 else ", or encoding.rotated=1.")
+                + ("." if share == 1 else ", or rotated=1."),
+                "rotated",
             )
         self.dim, self.num_heads, self.base, self.layout = dim, num_heads, base, layout
         self.rotated, self.kept, self.width = rotated, kept, width

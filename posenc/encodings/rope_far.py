@@ -193,23 +193,24 @@ class DualChunkRotaryPositionalEncoding(FarRotaryPositionalEncoding):
         checks.positive(self, **checks.given(reach=reach))
         checks.positive(self, minimum=0, **checks.given(local=local))
         self.reach, self.local = reach, local
-        self._check_chunks()
+        self._check_chunks("reach", "local")
 
     def trained_at(self, length: int) -> None:
         super().trained_at(length)
-        self._check_chunks()
+        self._check_chunks("encoding.reach", "encoding.local")
 
-    def _check_chunks(self) -> None:
-        """Raise ConfigError if a chunk would have no token, as soon as c and s are known."""
+    def _check_chunks(self, c: str, s: str) -> None:
+        """Raise ConfigError, with these names for c and s, if they are known and a chunk would have no token."""
         if self.original_length is None and None in (self.reach, self.local):
             return
         local = self.furthest - self.near
         if self.near < 1:
             of = "" if self.reach is not None else f" (three quarters of the trained length, {self.trained})"
             raise ConfigError(
-                f"{type(self).__name__}: chunks are reach less local={local} tokens long, so reach must be at least "
-                f"{local + 1}, got {self.furthest}{of}; raise encoding.reach, or lower encoding.local."
-            )
+                f"{type(self).__name__}: chunks are {c} less {s}={local} tokens long, so {c} must be at least "
+                f"{local + 1}, got {self.furthest}{of}; raise {c}, or lower {s}.",
+                c, s,
+            )  # fmt: skip
 
     @property
     def furthest(self) -> int:

@@ -42,8 +42,9 @@ class KeyOffsetRotaryPositionalEncoding(RotaryPositionalEncoding):
         if not still.any():
             raise ConfigError(
                 f"{type(self).__name__} shifts the parts of keys that do not rotate, but with kept={kept:g} and "
-                f"rotated={rotated} all turn; set encoding.kept=0.5."
-            )
+                f"rotated={rotated} all turn; set kept=0.5.",
+                "kept", "rotated",
+            )  # fmt: skip
         self.register_buffer("still", still, persistent=False)
         self.still: Tensor
 

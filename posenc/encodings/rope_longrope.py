@@ -60,7 +60,8 @@ class LongRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         if not isinstance(given, list | tuple) or len(given) != self.width // 2:
             raise ConfigError(
                 f"{type(self).__name__}: {name} must be a list of {self.width // 2} numbers, one for each pair that "
-                f"turns, got {given!r}; null takes the default."
+                f"turns, got {given!r}; null takes the default.",
+                name,
             )
         for each in given:
             checks.number(self, low=0, open_low=True, **{name: each})

@@ -42,11 +42,13 @@ class MultimodalRotaryPositionalEncoding(RotaryPositionalEncoding):
         pairs = self.width // 2
         if sections is not None:
             counts: list[Any] = [*sections] if isinstance(sections, list | tuple) else [sections]
-            checks.positive(self, minimum=0, **{f"sections_{axis}": count for axis, count in enumerate(counts)})
+            for count in counts:
+                checks.positive(self, minimum=0, sections=count)
             if len(counts) != 3 or sum(counts) != pairs:
                 raise ConfigError(
                     f"{type(self).__name__}: sections must be three numbers whose sum is the {pairs} pairs of a head, "
-                    f"got {counts}; set encoding.sections=null for shares of 1, 1.5 and 1.5."
+                    f"got {counts}; set sections=null for shares of 1, 1.5 and 1.5.",
+                    "sections",
                 )
         self.columns, self.rows = columns, rows
         self.sections = None if sections is None else list(sections)

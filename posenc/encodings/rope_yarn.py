@@ -55,11 +55,15 @@ class YarnRotaryPositionalEncoding(OriginalLength, RotaryPositionalEncoding):
         given = checks.given(attention_factor=attention_factor, mscale=mscale, mscale_all_dim=mscale_all_dim)
         checks.number(self, low=0, high=1e6, open_low=True, **given)
         if (mscale is None) != (mscale_all_dim is None):
-            raise ConfigError(f"{type(self).__name__}: mscale and mscale_all_dim work together; set both, or neither.")
+            raise ConfigError(
+                f"{type(self).__name__}: mscale and mscale_all_dim work together; set both, or neither.",
+                "mscale", "mscale_all_dim",
+            )  # fmt: skip
         if attention_factor is not None and mscale is not None:
             raise ConfigError(
-                f"{type(self).__name__}: attention_factor or mscale and mscale_all_dim make f; leave one."
-            )
+                f"{type(self).__name__}: attention_factor or mscale and mscale_all_dim make f; leave one.",
+                "attention_factor", "mscale", "mscale_all_dim",
+            )  # fmt: skip
         self.factor = factor
         self.beta_fast, self.beta_slow = beta_fast, beta_slow
         self.attention_factor, self.mscale, self.mscale_all_dim = attention_factor, mscale, mscale_all_dim

@@ -20,7 +20,7 @@ def check_rms(owner: object, rms: Rms) -> None:
     """Raise ConfigError unless rms is a positive number or the word raw."""
     if rms != "raw":
         if isinstance(rms, str):
-            raise ConfigError(f"{type(owner).__name__}: rms must be a positive number or raw, got {rms!r}.")
+            raise ConfigError(f"{type(owner).__name__}: rms must be a positive number or raw, got {rms!r}.", "rms")
         checks.number(owner, low=0, open_low=True, rms=rms)
 
 

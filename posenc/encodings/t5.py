@@ -37,8 +37,9 @@ class T5RelativePositionalBias(PositionalEncoding):
         if num_buckets % (2 if causal else 4) or max_distance <= side // 2:
             raise ConfigError(
                 f"{type(self).__name__}: num_buckets must be a multiple of {2 if causal else 4} and max_distance above "
-                f"{side // 2}, got num_buckets={num_buckets}, max_distance={max_distance}."
-            )
+                f"{side // 2}, got num_buckets={num_buckets}, max_distance={max_distance}.",
+                "num_buckets", "max_distance",
+            )  # fmt: skip
         self.num_heads, self.causal, self.num_buckets, self.max_distance = num_heads, causal, num_buckets, max_distance
         self.side = side
         self.table = nn.Parameter(torch.zeros(num_heads, num_buckets))

@@ -224,5 +224,5 @@ def test_gradients_are_those_of_differences(encoding: pe.PositionalEncoding) -> 
 
 
 def test_a_width_that_makes_no_pairs_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"encoding\.width to an even number: width must be even, got 3"):
+    with pytest.raises(ConfigError, match="turns pairs: width must be even, got 3"):
         pe.PathIntegralGroupEncoding(8, 2, True, 3)

@@ -1,12 +1,15 @@
 """A mistake in an encoding's arguments raises ConfigError with the value, the limit and the remedy."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 import posenc.encodings as enc
 from posenc.checks import ConfigError
+from posenc.config.make import make
 from posenc.encodings import (
     CausalALiBi,
     ContinuousPositionalEncoding,
@@ -103,3 +106,55 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 def test_mistakes_name_value_limit_and_remedy(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+TYPED = [
+    (
+        "encoding=rope_yarn encoding.original_length=0",
+        "YarnRotaryPositionalEncoding: encoding.original_length must be a whole number ≥ 1, got 0.",
+    ),
+    (
+        "encoding=t5 encoding.max_distance=3",
+        "T5RelativePositionalBias: encoding.num_buckets must be a multiple of 4 and encoding.max_distance above 8, got "
+        "encoding.num_buckets=32, encoding.max_distance=3.",
+    ),
+    ("encoding=alibi model.num_heads=0", "SymmetricALiBi: model.num_heads must be a whole number ≥ 1, got 0."),
+    ("encoding=alibi encoding.num_heads=0", "SymmetricALiBi: encoding.num_heads must be a whole number ≥ 1, got 0."),
+    (
+        "encoding=shaw encoding.max_distance=99999999999",
+        "ShawRelativePositionalEncoding: a tensor of encoding.max_distance 99,999,999,999 by model.dim 64 is too "
+        "large, at most 536,870,912 numbers are possible; lower encoding.max_distance.",
+    ),
+    (
+        "encoding=rope@near-rope@far encoding.parts.far.base=0",
+        "RotaryPositionalEncoding: encoding.parts.far.base must be a number > 1, got 0.",
+    ),
+    (
+        "encoding=rope:none encoding.parts.rope.base=0",
+        "RotaryPositionalEncoding: encoding.parts.rope.base must be a number > 1, got 0.",
+    ),
+    (
+        "encoding=rope+sandwich:none encoding.parts.sandwich_or_none.parts.sandwich.width=7",
+        "SandwichPositionalBias pairs sines with cosines: encoding.parts.sandwich_or_none.parts.sandwich.width must be "
+        "even, got 7.",
+    ),
+    (
+        "encoding=rope-none encoding.layers=[rope]",
+        "ByLayers: no layer has the part none; add it to encoding.layers, or leave it out.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), TYPED, ids=[words for words, _ in TYPED])
+def test_a_mistake_in_a_config_names_the_option_as_it_is_typed(
+    composed: Callable[..., DictConfig], words: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        make(composed(*words.split()), "encoding")
+    assert str(error.value) == message
+
+
+def test_a_part_that_is_built_in_a_mixture_is_named() -> None:
+    parts = {"a": partial(RotaryPositionalEncoding, dim=16, num_heads=4, base=0), "b": enc.PositionalEncoding()}
+    with pytest.raises(ConfigError, match=r"^RotaryPositionalEncoding: parts\.a\.base must be a number > 1, got 0\.$"):
+        enc.ByHeads(parts, 4, ["a", "b"])
