@@ -35,11 +35,11 @@ def page(found: Sequence[Cell], name: str, rates: Sequence[Run] = ()) -> str:
         "",
         "## What to take",
         "",
-        "| your task asks for | at the trained length take | undecided | avoid | at "
-        f"{LONGER} times that length take | undecided | avoid |",
-        "|---|---|---|---|---|---|---|",
-        *(_decision(said, dataset) for dataset in datasets(found)),
+        "| your task asks for | length | take | undecided | avoid |",
+        "|---|---|---|---|---|",
+        *(line for dataset in datasets(found) for line in _decision(said, dataset)),
         "",
+        "*Length*: in times the longest trained length.",
         f"*Take*: not worse than the best by {DELTA:g} of skill, with 95 % confidence for each encoding alone.",
         f"*Avoid*: some encoding is better, on average by more than {DELTA:g}; the risk that this is false of any",
         "encoding on the page is below 5 %. `python -m posenc recommend` answers for several tasks at once, and for",
@@ -81,16 +81,19 @@ def _commands(found: Sequence[Cell], dataset: str) -> Iterator[str]:
         yield from ["These commands run them again:", "", "```bash", *own, "```"]
 
 
-def _decision(said: Answer, dataset: str) -> str:
+def _decision(said: Answer, dataset: str) -> Iterator[str]:
     anchor = f"{asked(dataset)} {dataset}".lower().replace(" ", "-")
-    columns = [f"[{asked(dataset)}](#{anchor}){', causal' if causal(said.cells, dataset) else ''}"]
+    name = f"[{asked(dataset)}](#{anchor}){', causal' if causal(said.cells, dataset) else ''}"
     for n in (1, LONGER):
         rows = said.places.get((dataset, n), [])
-        columns += [
+        if (dataset, n) in said.unlearned:
+            yield f"| {name} | {n}× | no encoding has learned it | – | – |"
+            continue
+        kinds = (
             ", ".join(_because(row, said, dataset) for row in rows if row.kind == kind) or "–"
             for kind in (NOT_WORSE, UNDECIDED, WORSE)
-        ]
-    return f"| {' | '.join(columns)} |"
+        )
+        yield f"| {name} | {n}× | {' | '.join(kinds)} |"
 
 
 def _because(row: Standing, said: Answer, dataset: str) -> str:
