@@ -157,7 +157,9 @@ def test_runs_that_fail_alike_are_told_in_one_sentence(tmp_path: Path, capsys: p
     assert said.count("at least 21") == 1
 
 
-@pytest.mark.parametrize(("alone", "words"), [(True, "pattern · encoding=rope · seed 3 starts\n"), (False, "")])
+@pytest.mark.parametrize(
+    ("alone", "words"), [(True, "pattern · encoding=rope · seed 3 is being checked\n"), (False, "")]
+)
 def test_a_run_names_itself_before_torch_is_imported(
     alone: bool, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,8 @@ def at_work(
         if tell is None:
             return record, None, False
         if alone:
-            print(f"{title(record)} starts", flush=True)  # before the imports, so that something is shown at once
+            # Something is shown before the imports. It does not say that the run starts: a value may yet be refused.
+            print(f"{title(record)} is being checked", flush=True)
         from posenc.jobs.run import run  # 6 seconds of imports, which a finished sweep does not need
 
         result, signum = run(config, found, record, alone, tell)
