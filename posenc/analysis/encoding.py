@@ -18,7 +18,7 @@ from posenc.report.words import listing
 from posenc.training.module import SequenceModule
 
 SEQUENCES = 4
-"""A bias that depends on content is averaged over so many sequences."""
+"""The number of sequences over which a bias that depends on content is averaged."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ PAIRS = 2**23
 PAIRS_AT_ONCE = 2**17
 """Upper limit of the pairs of tokens in a forward pass, which has at least one sequence."""
 FITTED_SETS = 2
-"""Probes are fitted on so many sequences for each sequence on which they are scored."""
+"""The number of sequences on which probes are fitted, for each sequence on which they are scored."""
 FURTHER = 4
-"""The encoding is drawn up to the longest test length, but at most so many times the trained length."""
+"""The encoding is drawn up to the longest test length, but at most up to FURTHER times the trained length."""
 POSITION_BATCHES = 64
 """So many batches of positions are drawn to find out which distances occur in training."""
 

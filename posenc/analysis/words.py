@@ -16,7 +16,7 @@ NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1
 SINK, POSITIONAL, ALIKE, ON_TARGET = 0.5, 0.5, 0.9, 0.5
 COLLAPSED, ONE_WAY = 0.01, 0.95
 TOLD = 2.0
-"""A probe on tokens alone predicts places if its accuracy is at least so many times that of guessing."""
+"""A probe on tokens alone predicts places if its accuracy is at least TOLD times that of guessing."""
 
 
 def render(analysis: Analysis, other: tuple[Analysis, Analysis] | None = None) -> str:

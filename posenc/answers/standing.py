@@ -28,7 +28,7 @@ NOT_WORSE, WORSE, UNDECIDED = "not worse", "worse", "undecided"
 LEARNED = 0.5
 """The mean skill that the best encoding must have. If it is lower, the task at this length decides nothing."""
 CUT = 5
-"""Differences are cut at so many times δ."""
+"""The largest difference that counts, as a multiple of δ. A larger difference counts as this one."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class PositionalEncoding(nn.Module):
     """How a mixture is made of its parts, in words."""
 
     layers_in_pattern: int = 1
-    """The period of a mixture over layers: after so many layers its pattern repeats."""
+    """The period of a mixture over layers: the number of layers after which its pattern repeats."""
 
     def __init__(self) -> None:
         super().__init__()

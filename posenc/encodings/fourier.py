@@ -9,7 +9,7 @@ from posenc.encodings.scale import Rms, check_rms, in_float32
 from posenc.positions.positions import Positions
 
 START_POSITIONS = 64
-"""The initial output is measured over so many positions."""
+"""The number of positions over which the initial output is measured."""
 
 
 class LearnedFourierPositionalEncoding(PositionalEncoding):

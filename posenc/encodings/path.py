@@ -14,7 +14,7 @@ from posenc.encodings.convolution import TokenConvolution
 from posenc.positions.positions import Positions
 
 REFLECTIONS = 32
-"""The reflections of so many tokens are multiplied at once."""
+"""The number of tokens whose reflections are multiplied at once."""
 
 
 class PaTHPositionalEncoding(PositionalEncoding):

@@ -28,7 +28,7 @@ from posenc.terminal import TRAIN, keep_going
 
 Tell = Callable[[Any], None]
 PATIENCE = 5
-"""Rank 0 gets so many seconds to write its result, because a launcher kills all processes after one has failed."""
+"""The number of seconds that rank 0 has to write its result. A launcher kills all processes after one has failed."""
 
 
 def job(config: DictConfig) -> float | None:

@@ -30,7 +30,7 @@ from posenc.terminal import keep_going, muted
 
 HOST = "127.0.0.1"
 DAY = "86400"
-"""Workers have so many seconds to end after a signal, because a validation may take long."""
+"""The number of seconds that workers have to end after a signal. It is large because a validation may take long."""
 for name in ("torch.distributed.elastic", "torch.multiprocessing"):  # posenc itself reports how a worker ended
     logging.getLogger(name).addHandler(logging.NullHandler())
     logging.getLogger(name).propagate = False

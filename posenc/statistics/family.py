@@ -10,10 +10,10 @@ from posenc.checks import ConfigError
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, sample
 
 ENUMERATED = 13
-"""Up to so many seeds all sign vectors are tried; above, RANDOM_SIGNS random ones."""
+"""The largest number of seeds at which all sign vectors are tried. With more, RANDOM_SIGNS random ones are tried."""
 RANDOM_SIGNS = 2**13 - 1
 COMPARISONS_AT_ONCE = 128
-"""The permuted statistics of so many comparisons are in memory at once."""
+"""The number of comparisons whose permuted statistics are in memory at once."""
 
 
 def correct(differences: Sequence[Mapping[int, float]]) -> list[float | None]:

@@ -12,7 +12,7 @@ from posenc.statistics.intervals import Interval, mean_interval
 from posenc.statistics.samples import SEEDS_FOR_INTERVAL, check_level, same_seeds, sample
 
 EXACT_SEEDS = 16
-"""Up to so many seeds all 2ⁿ sign vectors are tried; above, RANDOM_SIGNS random ones."""
+"""The largest number n of seeds at which all 2ⁿ sign vectors are tried. With more, RANDOM_SIGNS random ones are."""
 RANDOM_SIGNS = 2**17 - 1
 
 

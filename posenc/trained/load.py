@@ -199,7 +199,7 @@ def _result(folder: Path) -> dict[str, Any]:
             "continue a killed run."
         ) from error
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{folder / RESULT} is not JSON; perhaps it was not copied completely.") from error
+        raise ConfigError(f"{folder / RESULT} is not JSON; copy it again, or repeat the run's command.") from error
     except ValueError as error:
         raise ConfigError(f"{folder / RESULT} cannot be read ({error}).") from error
     why = other_layout(result) if isinstance(result, dict) else None

@@ -14,7 +14,7 @@ from posenc.tasks.base import Task
 from posenc.training.evaluation.sets import CHUNKS, LEAST_CHUNK, Batch, EvaluationBatches, EvaluationSet, share
 
 FEWEST_SEQUENCES = 1000
-"""An evaluation set has at least so many sequences at every length, unless `eval_size` is lower."""
+"""The lowest number of sequences in an evaluation set at each length, unless `eval_size` is lower."""
 
 SHORT = 1024
 """Up to this length an evaluation batch is limited by its tokens, above by its pairs of tokens.
@@ -36,11 +36,11 @@ class Shares(IterableDataset):
 class TrainStream(IterableDataset):
     """The training batches. Batch t depends only on (seed, t).
 
-    With `train_size` a pool of so many sequences is drawn once, at the longest trained length, and read in epochs.
+    With `train_size` a pool of `train_size` sequences is drawn once, at the longest trained length, and read in epochs.
     Each epoch has its own order; its last batch may be smaller. Without `train_size` all sequences are new.
 
-    With `curriculum_steps` the longest length that can be drawn grows over the first so many batches, from the shortest
-    to the longest trained length.
+    With `curriculum_steps` the longest length that can be drawn grows over the first `curriculum_steps` batches, from
+    the shortest to the longest trained length.
     """
 
     def __init__(

@@ -53,7 +53,10 @@ def test_folders_of_another_project_are_counted_and_left_out(root: Path) -> None
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda text: text[: len(text) // 2], "is not JSON"),
+        (
+            lambda text: text[: len(text) // 2],
+            "result.json is not JSON, so the run is left out; copy it again, or repeat the run's command.",
+        ),
         (lambda text: "", "is not JSON"),
         (lambda text: text.replace('"seed": 7', '"seed": "seven"'), "not a whole number"),
         (lambda text: text.replace('"dataset"', '"data_set"'), "does not say dataset"),

@@ -34,8 +34,8 @@ from posenc.positions.positions import Positions
 BLOCK, ROWS, LEAST = 2**18, 128, 16
 """`BLOCK`: weights computed at once, 1 MiB in float32, because several arrays of this size must fit into the caches.
 
-`ROWS` and `LEAST`: at most and at least so many queries of a head in a block. With few queries there are only a few
-more distances than keys.
+`ROWS` and `LEAST`: the largest and the lowest number of queries of a head in a block. With few queries there are only a
+few more distances than keys.
 """
 
 Block = tuple[slice, slice, slice, slice]

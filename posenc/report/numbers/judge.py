@@ -35,11 +35,11 @@ HALF_RISK = RISK / 2
 SHARE = 0.1
 """The share of seeds on which equal arms may have a gross difference."""
 GROSS = 10
-"""A gross difference is larger than so many times δ."""
+"""A gross difference is larger than GROSS · δ."""
 SEEDS_FOR_CERTAINTY = 1 + math.floor(math.log2(2 / HALF_RISK))
 """With fewer seeds no difference is certain, because the lowest p of sign flips of n seeds is 2/2ⁿ."""
 ERRORS_FOR_CERTAINTY = 3.5
-"""A mean difference of about so many standard errors has a small p among some hundred comparisons."""
+"""A mean difference of about this number of standard errors has a small p among some hundred comparisons."""
 MOST_SEEDS = 100
 """Upper limit of further seeds that a sentence asks for."""
 Values = Mapping[int, float]

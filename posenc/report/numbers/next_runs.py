@@ -143,7 +143,7 @@ def _clauses(pairs: Sequence[Against]) -> str:
 
 
 def _seeds(items: Sequence[Placed], needed: int) -> range:
-    """The seeds that give every arm so many, from the lowest that is there."""
+    """The seeds, from the lowest that is there, with which every arm has `needed` seeds."""
     there: dict[tuple[object, ...], set[int]] = defaultdict(set)
     for item in items:
         if item.completed:

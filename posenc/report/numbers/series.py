@@ -19,7 +19,7 @@ from posenc.statistics import mean_interval
 CURVE_POINTS = 120
 """Upper limit of points in a learning curve."""
 WINDOWS = 32
-"""A curve by position is averaged in so many windows."""
+"""The number of windows in which a curve by position is averaged."""
 Curve = dict[str, dict[float, float]]
 """Logged columns of a run: {column: {step: value}}."""
 

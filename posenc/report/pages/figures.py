@@ -15,7 +15,7 @@ from posenc.report.numbers.series import Line
 from posenc.report.words import bounds, estimate, fixed, probability, signed, span
 
 BANDS = 4
-"""With up to so many arms in front, intervals are bands; with more, they are bars."""
+"""The largest number of arms in front whose intervals are bands. With more arms they are bars."""
 CROWD = 1_500
 """If there are more points of seeds than this, the SVG contains them as a picture."""
 BEHIND = 1.8
@@ -160,7 +160,7 @@ def strip(facets: Sequence[Facet], rows: Sequence[Row], styles: Styles, title: s
 
 
 def _stack(count: int) -> np.ndarray:
-    """The heights of so many dots in a row. They are always the same, so that a reader finds a dot again."""
+    """The heights of `count` dots in a row. They are always the same, so that a reader finds a dot again."""
     return 0.11 * ((np.arange(count) % 5) - 2) if count > 1 else np.zeros(count)
 
 

@@ -13,7 +13,7 @@ from posenc.figures.style import FAINT, INK, SMALL, WHITE, WIDTH
 from posenc.report.numbers.facets import Facet, common_order
 
 FEWEST = 3
-"""A matrix is drawn only with at least so many datasets and arms. Otherwise the other figures show more."""
+"""The lowest number of datasets, and of arms, for which a matrix is drawn. With fewer, the other figures show more."""
 DARK_BELOW = 0.6
 """Below this skill a cell of viridis is dark, so that its digits are white."""
 MOST = 18

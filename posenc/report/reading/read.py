@@ -261,21 +261,21 @@ def _read_result(path: Path) -> dict[str, Any] | None:
     try:
         result = plain_text(read_json(path))
     except json.JSONDecodeError as error:
-        raise ValueError("is not JSON; perhaps its end was lost in a copy: left out") from error
+        raise ValueError("is not JSON, so the run is left out; copy it again, or repeat the run's command") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"cannot be read ({why}): left out") from error
+        raise ValueError(f"cannot be read ({why}), so the run is left out") from error
     lacking = [key for key in ("encoding", "dataset", "seed") if not isinstance(result, dict) or key not in result]
     if len(lacking) == 3:
         return None
     if why := other_layout(result):
         raise ValueError(f"is not read: {why}")
     if lacking:
-        raise ValueError(f"does not say {' and '.join(lacking)}: left out")
+        raise ValueError(f"does not say {' and '.join(lacking)}, so the run is left out")
     seed = result["seed"]
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         said = short(repr(seed)) if not isinstance(seed, int) or abs(seed) < 2**99 else "of more than 99 bits"
-        raise ValueError(f"has the seed {said}, which is not a whole number: left out")
+        raise ValueError(f"has the seed {said}, which is not a whole number, so the run is left out")
     return result
 
 

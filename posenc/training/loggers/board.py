@@ -51,7 +51,7 @@ class Board(TensorBoardLogger):
     name, version      folders below save_dir; none by default, because each run has its own folder
     ceilings           whether to write the ceilings; a sweep writes them once, in its overview
     default_hp_metric  as in Lightning
-    flush_secs         logged values are on disk after so many seconds
+    flush_secs         the number of seconds after which logged values are on disk
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class Criterion(EarlyStopping):
     """Starts the decay when EarlyStopping would have ended the training at `times` validations in a row.
 
     decay_steps  steps of the decay
-    least        the criterion needs at least so many validations
+    least        the lowest number of validations that the criterion needs
     others       arguments of EarlyStopping
 
     The state is in the checkpoint, so a resumed run goes on with its decay. It depends only on gathered scores, so all
