@@ -13,10 +13,13 @@ from posenc.report.reading import ledger
 from posenc.report.reading.read import Run
 from posenc.report.words import listing
 from posenc.statistics import Interval
-from posenc.terminal import count
+from posenc.terminal import TRAIN, count
 
 CHOOSING_SEED = 100
 """Runs with this seed are used only to choose the learning rates (docs/answers/design.md)."""
+OWN = ("dataset=", "encoding=", "seed=", "experiment=")
+"""Words of a run that each command of a cell has."""
+MODEL = ("encoding.", "model.", "positions")
 Values = Mapping[int, float]
 
 
@@ -91,6 +94,17 @@ class Cell:
     def mean_steps(self) -> float:
         """The mean of `steps` over the runs, where a censored run counts as the budget."""
         return fmean(self.steps(run) for run in self.runs.values())
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What was typed for its runs beside data set, encoding and seed, such as encoding.base=500000."""
+        typed = str(self.runs[min(self.runs)].result.get("command") or "").removeprefix(TRAIN).split()
+        return tuple(word for word in typed if not word.startswith(OWN))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The typed words that any data set needs for the same encoding and model."""
+        return tuple(word for word in self.words if word.strip("'").startswith(MODEL))
 
     @property
     def _any(self) -> Run:

@@ -8,8 +8,6 @@ from posenc.terminal import TRAIN
 
 SEEDS = 10
 """The seeds of each cell in the design. A cell with fewer seeds is not judged."""
-OWN = ("dataset=", "encoding=", "seed=", "experiment=")
-"""The words of a run that `commands` writes itself."""
 
 
 def judged(found: Sequence[Cell]) -> list[Cell]:
@@ -46,13 +44,7 @@ def commands(found: Sequence[Cell], dataset: str) -> Iterator[str]:
     """The commands that run the cells of a data set again: one for all encodings that were run with the same words."""
     groups = dict[tuple[str, ...], list[str]]()
     for cell in of(found, dataset):
-        groups.setdefault(_words(cell), []).append(cell.encoding)
+        groups.setdefault(cell.words, []).append(cell.encoding)
     for words, encodings in groups.items():
         start = f"{TRAIN} -m experiment=answers force=true dataset={dataset}"
         yield " ".join([start, *words, f"encoding={','.join(encodings)}"])
-
-
-def _words(cell: Cell) -> tuple[str, ...]:
-    """What was typed for a run of the cell beside its data set, encoding and seed."""
-    typed = str(cell.runs[min(cell.runs)].result.get("command") or "").removeprefix(TRAIN).split()
-    return tuple(word for word in typed if not word.startswith(OWN))

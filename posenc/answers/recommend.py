@@ -21,6 +21,8 @@ ASKS: dict[str, dict[str, str]] = tomllib.loads(files("posenc.answers").joinpath
 """{need: {dataset, says}}."""
 DELTA = 0.02
 """Smaller differences of skill do not matter (docs/answers/design.md)."""
+OWN_DATA = "stop=solved seed='range(10)'"
+"""How the command for a user's own data ends."""
 FALLS = 0.5
 """An encoding fails at a length if its mean skill there is below this."""
 
@@ -189,10 +191,12 @@ def _sentences(said: Answer, delta: float, within: int | None) -> Iterator[str]:
         yield f"Not judged, without a skill at every place: {listing(said.incomplete, 20)}."
     for name in best:
         yield from _known_to_fail(said, name)
-    taken = ",".join((best or open_)[:4])
-    if taken:
+    if taken := (best or open_)[:4]:
         yield "On data of your own:"
-        yield f"  {TRAIN} -m dataset=YOURS encoding={taken} stop=solved seed='range(10)'"
+        options = {cell.encoding: cell.options for cell in said.cells}
+        for words in dict.fromkeys(options[name] for name in taken):
+            alike = ",".join(name for name in taken if options[name] == words)
+            yield f"  {' '.join([TRAIN, '-m dataset=YOURS', f'encoding={alike}', *words, OWN_DATA])}"
 
 
 def _undecided(said: Answer, name: str) -> str:

@@ -12,6 +12,8 @@ from posenc.terminal import count
 
 LONGER = 4
 """The short form has two lengths: the trained length and LONGER times that length."""
+MOST_LEFT_OUT = 3
+"""If a task excludes few encodings, the short form names up to this number of them, otherwise none."""
 
 
 def short(said: Answer) -> list[str]:
@@ -33,20 +35,20 @@ def short(said: Answer) -> list[str]:
 
 
 def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
-    """On how many of the tasks each encoding is good; those that are good on fewer than half are only counted."""
+    """On how many tasks each encoding is good. Only those with runs on all tasks and good on most are named."""
     rows = [row for task in tasks for row in said.places.get((task, 1), [])]
     runs, good = (Counter(row.encoding for row in own) for own in (rows, [r for r in rows if r.kind == NOT_WORSE]))
-    alike = dict[tuple[int, int], list[str]]()
-    for encoding in sorted(runs):
-        if 2 * good[encoding] >= runs[encoding]:
-            alike.setdefault((good[encoding], runs[encoding]), []).append(encoding)
+    everywhere = [name for name in sorted(runs) if runs[name] == max(runs.values())]
     parts = list[str]()
-    for (n, of_all), names in sorted(alike.items(), key=lambda item: (-item[0][0], item[0][1])):
-        mark = "**" if n == of_all else "`"
-        where = f"all {n} tasks" if n == len(tasks) else f"{n}{'' if of_all == len(tasks) else f' of {of_all}'}"
-        parts.append(f"{listing([mark + name + mark for name in names], len(names))} on {where}")
-    if others := len(runs) - sum(map(len, alike.values())):
-        parts.append(f"{count(others, 'other')} on fewer than half" if parts else "no encoding on half of the tasks")
+    for n in sorted({good[name] for name in everywhere if 2 * good[name] > runs[name]}, reverse=True):
+        mark = "**" if n == len(tasks) else "`"
+        names = [f"{mark}{name}{mark}" for name in everywhere if good[name] == n]
+        parts.append(f"{listing(names, len(names))} on {f'all {n} tasks' if n == len(tasks) else n}")
+    if few := sum(2 * good[name] <= runs[name] for name in everywhere):
+        parts.append(f"{count(few, 'other')} on half of them or fewer")
+    if others := len(runs) - len(everywhere):
+        whole = sum(good[name] == runs[name] for name in runs if name not in everywhere)
+        parts.append(f"{whole} of {others} that were run on fewer tasks on all of theirs")
     return f"At the trained length these are good: {'; '.join(parts)}."
 
 
@@ -60,6 +62,8 @@ def _take(said: Answer, place: Place) -> str:
     )
     if not others:
         return f"all {len(rows)}"
+    if len(kept) > len(rows) / 2 and len(others) > MOST_LEFT_OUT:
+        return f"{len(kept)} of {len(rows)}"
     if len(kept) > len(rows) / 2:
         return f"all but {listing([name.replace('**', '`') for name in others], len(others))}"
     open_ = any(row.kind == UNDECIDED for row in rows)

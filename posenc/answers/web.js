@@ -70,8 +70,11 @@ const show = () => {
     return row;
   }));
   const names = said.rows.filter((row) => row.kind !== "worse").slice(0, 4).map((row) => row.name);
-  document.getElementById("command").textContent = names.length
-    ? `${DATA.train} -m dataset=YOURS encoding=${names.join(",")} stop=solved seed='range(10)'` : "–";
+  const options = (name) => DATA.options[name] ?? "";
+  document.getElementById("command").textContent = [...new Set(names.map(options))].map((words) => {
+    const alike = names.filter((name) => options(name) === words).join(",");
+    return [DATA.start, `encoding=${alike}`, words, DATA.end].filter(Boolean).join(" ");
+  }).join("\n") || "–";
 };
 
 document.querySelector("form").addEventListener("change", show);

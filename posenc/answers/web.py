@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from posenc.answers.cells import Cell, of, seeds
 from posenc.answers.judged import asked, causal, commands, datasets, everything, judged
 from posenc.answers.page import draw
-from posenc.answers.recommend import DELTA, Answer
+from posenc.answers.recommend import DELTA, OWN_DATA, Answer
 from posenc.answers.summary import finding, unknown
 from posenc.figures.style import DARK, look, pictures, styles
 from posenc.figures.vectors import inline
@@ -54,7 +54,13 @@ def render(found: Sequence[Cell], ledger: str) -> str:
         commands=[command for name in names for command in commands(found, name)],
         unknown=[*unknown(said, every, found)],
         ledger=ledger,
-        data={"places": dict(_places(said)), "colours": colours, "train": TRAIN},
+        data={
+            "places": dict(_places(said)),
+            "colours": colours,
+            "start": f"{TRAIN} -m dataset=YOURS",
+            "options": {cell.encoding: " ".join(cell.options) for cell in found if cell.options},
+            "end": OWN_DATA,
+        },
         policy=report_page.POLICY,
         style=report_page.style() + (HERE / "web.css").read_text("utf-8"),
         script=report_page.script() + (HERE / "web.js").read_text("utf-8"),

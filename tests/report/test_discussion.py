@@ -49,8 +49,9 @@ def test_the_sentences_about_seeds_and_the_best(found: dict[tuple[str, str], Cel
     assert {key for key, n in solved.items() if key[0] == "reverse_string" and n == 10} == {
         ("reverse_string", "learned_absolute")
     }
-    for dataset, times in (("reverse_string", 2), ("flip_flop", 8)):
-        assert max((mean(cell, times), key[1]) for key, cell in found.items() if key[0] == dataset)[1] == "alibi"
+    for dataset, times, best in (("reverse_string", 2, ["alibi"]), ("flip_flop", 8, ["forgetting", "kerple_log"])):
+        ranked = sorted(found, key=lambda key: -mean(found[key], times) if key[0] == dataset else 0)
+        assert [encoding for _, encoding in ranked[: len(best)]] == best
 
 
 def test_the_costs_are_those_of_the_benchmark(found: dict[tuple[str, str], Cell]) -> None:
@@ -62,4 +63,4 @@ def test_the_costs_are_those_of_the_benchmark(found: dict[tuple[str, str], Cell]
     for name, parameters, ratios in rows:
         short, long = timed[name, 32, 32], timed[name, 2, 512]
         assert ratios == f"{short['ratio']:.2f} | {long['ratio']:.2f} | {long['saved_ratio']:.2f}"
-        assert parameters == f"{found['rel_pattern', name].parameters or 0:,.0f}"
+        assert parameters == f"{found['induction', name].parameters or 0:,.0f}"

@@ -137,7 +137,7 @@ def test_the_page_is_what_the_ledger_says(book: Path, tmp_path: Path) -> None:
     assert all(line in text for line in lines)
     assert (
         lines[1]
-        == "At the trained length these are good: **rope** and **t5** on all 2 tasks; 1 other on fewer than half."
+        == "At the trained length these are good: **rope** and **t5** on all 2 tasks; 1 other on half of them or fewer."
     )
     assert (
         "At 4 times that length these are good: none yet (a cell was not tested there) for a signed offset" in lines[2]
@@ -196,7 +196,9 @@ def test_a_data_set_without_all_seeds_is_not_judged(book: Path, run: Make, root:
         write(few, tmp_path / "page")
 
 
-def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(book: Path, run: Make, root: Path) -> None:
+def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(
+    book: Path, run: Make, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = "python train.py encoding=rope@far dataset=flip_flop encoding.base=5e5 'dataset.length=[8,32]'"
     for seed in range(10):
         config = {"model.causal": True, "encoding.base": 5e5}
@@ -206,7 +208,7 @@ def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(book: Path, run:
     found = cells(book)
     text = page.page(found, "runs.csv")
     assert "Without runs on rel_pattern: rope@far." in text
-    assert "**rope@far** on 1 of 1; 1 other on fewer than half." in text
+    assert "1 other on half of them or fewer; 1 of 1 that were run on fewer tasks on all of theirs." in text
     assert "4 encodings on 2 tasks (1 causal), 10 seeds" in text
     start = "python train.py -m experiment=answers force=true dataset="
     assert [*judged.commands(found, "rel_pattern")] == [f"{start}rel_pattern encoding=none,rope,t5"]
@@ -216,3 +218,8 @@ def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(book: Path, run:
     ]
     assert "The model is causal" in text.partition("`flip_flop`")[2]
     assert "The model is causal" not in text.partition("`flip_flop`")[0]
+    recommend.show(book, "state")
+    said = capsys.readouterr().out
+    assert "dataset=YOURS encoding=rope,t5 stop=solved seed='range(10)'\n" in said
+    assert "dataset=YOURS encoding=rope@far encoding.base=5e5 stop=solved seed='range(10)'\n" in said
+    assert '"options": {"rope@far": "encoding.base=5e5"}' in web.render(found, "runs.csv")
