@@ -9,7 +9,7 @@ from posenc.analysis import encoding_words, why
 from posenc.analysis.encoding import span
 from posenc.analysis.measure import Analysis
 from posenc.report.pages.markdown import escape
-from posenc.runs.checkpoint_choice import LAST
+from posenc.runs.files import LAST
 
 READABLE, ROUGH = 0.5, 0.5
 NEAR, EVEN, PEAKED = 0.5, 0.95, 0.1

@@ -1,4 +1,7 @@
-"""Opens files in folders that anybody may have made. Only regular files of limited size are opened, and no links."""
+"""The files of a run folder: names, which checkpoint a command takes, and opening. Needs no torch.
+
+Anybody may have made the folder, so only regular files of limited size are opened, and no links.
+"""
 
 import errno
 import os
@@ -13,6 +16,13 @@ SELECTED = 40
 """Above this number of runs, TensorBoard's older tabs select none (`maxNamesToEnableByDefault` in its pages)."""
 CEILINGS, OVERVIEW = "ceilings", "tensorboard"
 """Folders of TensorBoard's files inside a run folder (ceilings) and inside a sweep folder (overview)."""
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+RESUMED = (LAST, PREVIOUS)
+"""The order in which a stopped run looks for a checkpoint to go on from: the newest step first. best.ckpt is not among
+them, because the logs have rows of later steps."""
+LOADED = (LAST, BEST, PREVIOUS)
+"""The order in which a finished run's weights are looked for. The scores in result.json are those of last.ckpt, and the
+validation chose best.ckpt; previous.ckpt is only an earlier step."""
 
 
 def link_above(path: Path) -> Path | None:
@@ -64,3 +74,17 @@ def read_end(path: Path, size: int, *, follow: bool = False) -> bytes:
     with os.fdopen(open_file(path, os.O_RDONLY, follow=follow), "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size))
         return file.read(size)
+
+
+def to_resume(folder: Path) -> list[Path]:
+    """The checkpoints from which the run in `folder` can go on, the newest first."""
+    return _present(folder, RESUMED)
+
+
+def to_load(folder: Path) -> Path | None:
+    """The checkpoint with the weights of the finished run in `folder`; None if it has none."""
+    return next(iter(_present(folder, LOADED)), None)
+
+
+def _present(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    return [path for name in names if (path := folder / "checkpoints" / name).is_file()]

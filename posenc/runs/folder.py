@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 
 from posenc.checks import ConfigError
 from posenc.runs import identity, reading
-from posenc.runs.checkpoint_choice import to_resume
-from posenc.runs.files import CEILINGS, EVENTS, INNER, OVERVIEW
+from posenc.runs.files import CEILINGS, EVENTS, INNER, OVERVIEW, to_resume
 from posenc.runs.lock import HOLDER, LOCK, locked
 from posenc.runs.result import CONFIG_FILE, RESULT, is_result, other_layout
 from posenc.runs.writing import clear_parts, write_text

@@ -19,7 +19,7 @@ from posenc.config.resume import run_folder
 from posenc.model.encoder import Encoder
 from posenc.positions.schemes import PositionScheme
 from posenc.runs import reading
-from posenc.runs.checkpoint_choice import LAST, LOADED, to_load
+from posenc.runs.files import LAST, LOADED, to_load
 from posenc.runs.result import CONFIG_FILE, RESULT, STUDY, is_result, other_layout
 from posenc.tasks.base import Task
 from posenc.tasks.parts import corpus

@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from posenc import checks
 from posenc.checks import ConfigError
-from posenc.runs.checkpoint_choice import BEST, LAST, PREVIOUS, RESUMED
+from posenc.runs.files import BEST, LAST, PREVIOUS, RESUMED
 from posenc.runs.reading import plain_text, short
 from posenc.runs.writing import flush_folder
 from posenc.training.checkpoint_file import Damaged, limit, read

@@ -153,7 +153,7 @@ def main(words: list[str] | None = None) -> int:
         if k % 10 == 0:
             log = root / f"{k}.log"
             status = Child([*RUN, f"hydra.run.dir={root / str(k)}", f"ckpt_path={path}"], log).start().wait()
-            refusal = re.fullmatch(r"[^\n]* starts\nerror: [^\n]*\n", log.read_text())
+            refusal = re.fullmatch(r"[^\n]* is being checked\nerror: [^\n]*\n", log.read_text())
             if status != 2 or not refusal or (root / str(k)).exists():
                 wrong.append((k, kind, f"train.py: status {status}, {log.read_text()[-500:]}"))
     if any(not torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items()):
