@@ -172,10 +172,11 @@ def draw(found: Sequence[Cell]) -> Figure:
         trained = first.runs[min(first.runs)].trained
         assert trained is not None
         length_axis(axis, [n * first.trained for n in first.times], trained, "test length (shaded: trained)")
-        # encodings with runs on all tasks are named first, so that a reader finds them in every panel
-        ends.sort(key=lambda end: (-tasks_of[end.text], -end.y))
+        # first the best one, then encodings with runs on all tasks, so that a reader finds them in every panel
+        best = max(end.y for end in ends)
+        ends.sort(key=lambda end: (end.y < best, -tasks_of[end.text], -end.y))
         few = f"; {MOST_NAMES} of {len(ends)} named" if len(ends) > MOST_NAMES else ""
-        dress(axis, f"{asked(dataset)} ({dataset}){few}", "test length (shaded: trained)", "skill")
+        dress(axis, f"{asked(dataset)} ({dataset})", f"test length (shaded: trained{few})", "skill")
         level(axis, (0, 1))
         axis.set_ylim(-0.3, 1.05)
         end_labels(axis, ends[:MOST_NAMES], 2.3)
