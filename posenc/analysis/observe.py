@@ -27,7 +27,7 @@ FITTED_SETS = 2
 FURTHER = 4
 """The encoding is drawn up to the longest test length, but at most up to FURTHER times the trained length."""
 POSITION_BATCHES = 64
-"""So many batches of positions are drawn to find out which distances occur in training."""
+"""The number of batches of positions that are drawn to find out which distances occur in training."""
 
 
 @dataclass(frozen=True)

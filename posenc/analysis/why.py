@@ -17,7 +17,7 @@ FAILS, HOLDS = 0.5, 0.5
 SMALL = 0.1
 """Smaller changes are not reported as explanations."""
 TOLD = 3
-"""So many of the largest changes are reported."""
+"""The number of changes that are reported, the largest first."""
 
 
 class Measure(NamedTuple):

@@ -1,5 +1,6 @@
 """The cells of a ledger: the results of one encoding on one data set, for each seed."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ CHOOSING_SEED = 100
 OWN = ("dataset=", "encoding=", "seed=", "experiment=")
 """Words of a run that each command of a cell has."""
 MODEL = ("encoding.", "model.", "positions")
+"""The beginnings of the typed words that make another encoding or model out of the same name."""
 Values = Mapping[int, float]
 
 
@@ -98,8 +100,8 @@ class Cell:
     @property
     def words(self) -> tuple[str, ...]:
         """What was typed for its runs beside data set, encoding and seed, such as encoding.base=500000."""
-        typed = str(self.runs[min(self.runs)].result.get("command") or "").removeprefix(TRAIN).split()
-        return tuple(word for word in typed if not word.startswith(OWN))
+        typed = shlex.split(str(self.runs[min(self.runs)].result.get("command") or "").removeprefix(TRAIN))
+        return tuple(shlex.quote(word) for word in typed if not word.startswith(OWN))
 
     @property
     def options(self) -> tuple[str, ...]:

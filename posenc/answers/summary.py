@@ -20,8 +20,11 @@ def short(said: Answer) -> list[str]:
     """The answer in at most five lines, for README."""
     encodings, tasks = {cell.encoding for cell in said.cells}, datasets(said.cells)
     masked = sum(causal(said.cells, task) for task in tasks)
+    tasks_of = Counter(cell.encoding for cell in said.cells)
+    everywhere = sum(n == len(tasks) for n in tasks_of.values())
+    share = "" if everywhere == len(encodings) else f", {everywhere} of them on all"
     lines = [
-        f"{count(len(encodings), 'encoding')} on {count(len(tasks), 'task')} ({masked} causal), "
+        f"{count(len(encodings), 'encoding')}{share or ' on'} {count(len(tasks), 'task')} ({masked} causal), "
         f"{seeds(said.cells)}, each at its best of three learning rates. Good: not worse than the best by {DELTA:g} of "
         "skill, with 95 % confidence.",
         _at_the_trained_length(said, tasks),
@@ -48,7 +51,7 @@ def _at_the_trained_length(said: Answer, tasks: Sequence[str]) -> str:
         parts.append(f"{count(few, 'other')} on half of them or fewer")
     if others := len(runs) - len(everywhere):
         whole = sum(good[name] == runs[name] for name in runs if name not in everywhere)
-        parts.append(f"{whole} of {others} that were run on fewer tasks on all of theirs")
+        parts.append(f"of the {others} with runs on fewer tasks {whole} are good on all of these")
     return f"At the trained length these are good: {'; '.join(parts)}."
 
 
@@ -57,15 +60,14 @@ def _take(said: Answer, place: Place) -> str:
     if place not in said.places:
         return "none (not learned)" if place in said.unlearned else "none yet (a cell was not tested there)"
     rows = said.places[place]
-    kept, others = (
-        [f"**{row.encoding}**" for row in rows if (row.kind == NOT_WORSE) == good] for good in (True, False)
-    )
+    kept = [f"**{row.encoding}**" for row in rows if row.kind == NOT_WORSE]
+    others = [f"`{row.encoding}`" for row in rows if row.kind != NOT_WORSE]
     if not others:
         return f"all {len(rows)}"
     if len(kept) > len(rows) / 2 and len(others) > MOST_LEFT_OUT:
         return f"{len(kept)} of {len(rows)}"
     if len(kept) > len(rows) / 2:
-        return f"all but {listing([name.replace('**', '`') for name in others], len(others))}"
+        return f"all but {listing(others, len(others))}"
     open_ = any(row.kind == UNDECIDED for row in rows)
     return listing(kept, len(kept)) if kept else "none yet" if open_ else "none"
 

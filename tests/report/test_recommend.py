@@ -199,7 +199,7 @@ def test_a_data_set_without_all_seeds_is_not_judged(book: Path, run: Make, root:
 def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(
     book: Path, run: Make, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = "python train.py encoding=rope@far dataset=flip_flop encoding.base=5e5 'dataset.length=[8,32]'"
+    told = "python train.py encoding=rope@far dataset=flip_flop encoding.base=5e5 'dataset.length=[8, 32]'"
     for seed in range(10):
         config = {"model.causal": True, "encoding.base": 5e5}
         skills = {32: 0.98, 64: 0.97}
@@ -208,13 +208,13 @@ def test_an_encoding_with_runs_on_some_tasks_is_judged_on_these(
     found = cells(book)
     text = page.page(found, "runs.csv")
     assert "Without runs on rel_pattern: rope@far." in text
-    assert "1 other on half of them or fewer; 1 of 1 that were run on fewer tasks on all of theirs." in text
-    assert "4 encodings on 2 tasks (1 causal), 10 seeds" in text
+    assert "1 other on half of them or fewer; of the 1 with runs on fewer tasks 1 are good on all of these." in text
+    assert "4 encodings, 3 of them on all 2 tasks (1 causal), 10 seeds" in text
     start = "python train.py -m experiment=answers force=true dataset="
     assert [*judged.commands(found, "rel_pattern")] == [f"{start}rel_pattern encoding=none,rope,t5"]
     assert [*judged.commands(found, "flip_flop")] == [
         f"{start}flip_flop encoding=none,rope,t5",
-        f"{start}flip_flop encoding.base=5e5 'dataset.length=[8,32]' encoding=rope@far",
+        f"{start}flip_flop encoding.base=5e5 'dataset.length=[8, 32]' encoding=rope@far",
     ]
     assert "The model is causal" in text.partition("`flip_flop`")[2]
     assert "The model is causal" not in text.partition("`flip_flop`")[0]
