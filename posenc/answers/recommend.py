@@ -32,10 +32,18 @@ class Answer:
     """The answer to a need: for each place (data set and length) how each encoding compares with the best."""
 
     cells: Sequence[Cell]
-    places: Mapping[Place, Sequence[Standing]]
-    """The places at which at least one encoding has learned the task."""
-    unlearned: Sequence[Place]
-    """The places at which no encoding has learned the task."""
+    rows: Mapping[Place, Sequence[Standing]]
+    """Every place that is asked about; no row where no encoding was tested."""
+
+    @property
+    def places(self) -> dict[Place, Sequence[Standing]]:
+        """The places at which at least one encoding has learned the task."""
+        return {place: rows for place, rows in self.rows.items() if learned(rows)}
+
+    @property
+    def unlearned(self) -> list[Place]:
+        """The places at which no encoding has learned the task."""
+        return [place for place, rows in self.rows.items() if not learned(rows)]
 
     def kinds(self, encoding: str) -> dict[Place, Standing]:
         """The Standing of an encoding at each place at which it has runs."""
@@ -43,15 +51,9 @@ class Answer:
 
     @property
     def encodings(self) -> list[str]:
-        """The encodings that have runs at every place. The one with the smallest `shortfall` is first."""
-        every = dict.fromkeys(row.encoding for rows in self.places.values() for row in rows)
-        complete = [name for name in every if len(self.kinds(name)) == len(self.places)]
-        return sorted(complete, key=lambda name: (self.shortfall(name), name))
-
-    @property
-    def incomplete(self) -> list[str]:
-        """Encodings that have no number at one or more places."""
-        return sorted({cell.encoding for cell in self.cells} - {*self.encodings})
+        """The encodings. The one with the smallest `shortfall` is first."""
+        every = {row.encoding for rows in self.places.values() for row in rows}
+        return sorted(every, key=lambda name: (self.shortfall(name), name))
 
     def shortfall(self, encoding: str) -> float:
         """The largest difference from the best mean, over all places."""
@@ -71,14 +73,29 @@ def answer(
 ) -> Answer:
     """Compare every encoding of these cells on these data sets at these lengths."""
     kept = [cell for cell in found if cell.dataset in datasets]
-    skill: dict[Place, dict[str, dict[int, float]]] = {
-        (dataset, n): {cell.encoding: values for cell in of(kept, dataset) if (values := cell.skill(n, within))}
+    skill = _skill(kept, datasets, times, within)
+    rows = standings({place: arms for place, arms in skill.items() if arms}, delta)
+    return Answer(kept, {place: rows.get(place, []) for place in skill})
+
+
+def _skill(
+    found: Sequence[Cell], datasets: Sequence[str], times: Sequence[int], within: int | None
+) -> dict[Place, dict[str, dict[int, float]]]:
+    return {
+        (dataset, n): {cell.encoding: values for cell in of(found, dataset) if (values := cell.skill(n, within))}
         for dataset in datasets
         for n in times
     }
-    rows = standings({place: arms for place, arms in skill.items() if arms}, delta)
-    blank = [place for place in skill if not learned(rows.get(place, []))]
-    return Answer(kept, {place: each for place, each in rows.items() if place not in blank}, blank)
+
+
+def with_every_place(found: Sequence[Cell], datasets: Sequence[str], times: Sequence[int]) -> list[str]:
+    """The encodings that have a skill on each of these data sets at each of these lengths.
+
+    A question about several data sets compares only these. Otherwise an encoding would count as worse than another one
+    that nobody can name as the answer.
+    """
+    arms = [{*each} for each in _skill(found, datasets, times, None).values()]
+    return sorted(set.intersection(*arms))
 
 
 def show(
@@ -113,10 +130,17 @@ def show(
                 f"{ledger}: {dataset} was tested at {listing(list(map(str, known)), 9)} times its longest trained "
                 f"length; give --longer-than-trained one of these, got {longer_than_trained}."
             )
-    said = answer(found, datasets, times, delta, within)
+    complete = with_every_place(found, datasets, times)
+    tried = {cell.encoding for cell in found if cell.dataset in datasets}
+    if not complete:
+        raise ConfigError(
+            f"{ledger} has no encoding with a skill on each of {listing(datasets, 9)}; ask for fewer of them, got "
+            f"--asks {asks}."
+        )
+    said = answer([cell for cell in found if cell.encoding in complete], datasets, times, delta, within)
     if said.places:
         terminal.show(_table(said))
-    for line in _sentences(said, delta, within):
+    for line in _sentences(said, delta, within, sorted(tried - {*complete})):
         print(line)
     if mixed:
         names = [f"{encoding} on {dataset}" for dataset, encoding in mixed]
@@ -171,7 +195,7 @@ def _table(said: Answer) -> Table:
     return table
 
 
-def _sentences(said: Answer, delta: float, within: int | None) -> Iterator[str]:
+def _sentences(said: Answer, delta: float, within: int | None, incomplete: Sequence[str]) -> Iterator[str]:
     if within is not None:
         yield f"A run that had not solved its task within {within:,} steps counts as skill 0."
     for place in said.unlearned:
@@ -187,8 +211,8 @@ def _sentences(said: Answer, delta: float, within: int | None) -> Iterator[str]:
         yield f"Undecided: {'; '.join(_undecided(said, name) for name in open_)}."
     if worse:
         yield f"Worse at some place: {'; '.join(_worse(said, name) for name in worse)}."
-    if said.incomplete:
-        yield f"Not judged, without a skill at every place: {listing(said.incomplete, 20)}."
+    if incomplete:
+        yield f"Not judged, without a skill at every place: {listing(incomplete, 20)}."
     for name in best:
         yield from _known_to_fail(said, name)
     if taken := (best or open_)[:4]:

@@ -42,6 +42,10 @@ class Standing:
     """If worse: the encoding that is most clearly better. If undecided: the encoding it is not yet decided against."""
     more: int | None = None
     """If undecided: about how many further seeds would decide; None: more than `judge.MOST_SEEDS`."""
+    better: tuple[str, ...] = ()
+    """The encodings that are better."""
+    doubtful: tuple[str, ...] = ()
+    """The encodings that may be better by δ: the confidence is below 95 % that this one is not worse."""
 
 
 def standings(places: Mapping[Place, Mapping[str, Values]], delta: float) -> dict[Place, list[Standing]]:
@@ -67,15 +71,17 @@ def _standing(
     place: Place, arm: str, arms: Mapping[str, Values], judged: Judgement[tuple[Place, str, str]], delta: float
 ) -> Standing:
     mean = fmean(arms[arm].values())
-    better = [other for other in arms if other != arm and _worse(judged, place, arm, other)]
+    others = [other for other in arms if other != arm]
+    better = tuple(other for other in others if _worse(judged, place, arm, other))
+    lower = {other: _lower(arms[arm], arms[other], delta) for other in others}
+    doubtful = tuple(other for other, low in lower.items() if low is None or low <= -delta)
     if better:
-        return Standing(arm, mean, WORSE, max(better, key=lambda other: fmean(arms[other].values())))
-    open_to = {other: _lower(arms[arm], arms[other], delta) for other in arms if other != arm}
-    doubtful = {other: low for other, low in open_to.items() if low is None or low <= -delta}
+        rival = max(better, key=lambda other: fmean(arms[other].values()))
+        return Standing(arm, mean, WORSE, rival, None, better, doubtful)
     if not doubtful:
         return Standing(arm, mean, NOT_WORSE)
     rival = min(doubtful, key=lambda other: fmean(_gaps(arms[arm], arms[other]) or [-math.inf]))
-    return Standing(arm, mean, UNDECIDED, rival, _more(arms[arm], arms[rival], delta))
+    return Standing(arm, mean, UNDECIDED, rival, _more(arms[arm], arms[rival], delta), better, doubtful)
 
 
 def _worse(judged: Judgement[tuple[Place, str, str]], place: Place, arm: str, other: str) -> bool:

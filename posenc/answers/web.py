@@ -11,6 +11,7 @@ from posenc.answers.cells import Cell, of, seeds
 from posenc.answers.judged import asked, causal, commands, datasets, everything, judged
 from posenc.answers.page import draw
 from posenc.answers.recommend import DELTA, OWN_DATA, Answer
+from posenc.answers.standing import LEARNED
 from posenc.answers.summary import finding, unknown
 from posenc.figures.style import DARK, look, pictures, styles
 from posenc.figures.vectors import inline
@@ -56,6 +57,7 @@ def render(found: Sequence[Cell], ledger: str) -> str:
         ledger=ledger,
         data={
             "places": dict(_places(said)),
+            "learned": LEARNED,
             "colours": colours,
             "start": f"{TRAIN} -m dataset=YOURS",
             "options": {cell.encoding: " ".join(cell.options) for cell in found if cell.options},
@@ -68,8 +70,11 @@ def render(found: Sequence[Cell], ledger: str) -> str:
 
 
 def _places(said: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The data that `web.js` needs: every encoding at each place at which an encoding has learned the task."""
-    for (dataset, n), rows in said.places.items():
+    """The data that `web.js` needs: every encoding at each place.
+
+    `web.js` compares only the encodings with runs on all chosen tasks, so it needs the names of those that are better.
+    """
+    for (dataset, n), rows in said.rows.items():
         cells = {cell.encoding: cell for cell in of(said.cells, dataset)}
         yield (
             f"{dataset} {n}",
@@ -77,7 +82,8 @@ def _places(said: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
                 row.encoding: {
                     "mean": round(row.mean, 4),
                     "text": fixed(row.mean, 2),
-                    "kind": row.kind,
+                    "better": row.better,
+                    "doubtful": row.doubtful,
                     "solved": _solved(cells[row.encoding]),
                     "parameters": int(cells[row.encoding].parameters or 0),
                 }

@@ -12,6 +12,7 @@ from posenc.answers import web
 from posenc.answers.cells import Cell, cells, choosing
 from posenc.answers.judged import everything, judged
 from posenc.answers.page import PAGE, page
+from posenc.answers.standing import NOT_WORSE, UNDECIDED, WORSE
 from posenc.answers.summary import short
 from posenc.report.words import fixed
 
@@ -38,10 +39,14 @@ def test_the_page_for_a_browser_has_the_standings_of_the_ledger(found: list[Cell
     assert text == web.render(found, LEDGER.name)
     data = json.loads(re.findall(r'<script id="data" type="application/json">(.*?)</script>', text)[0])
     said = everything(found)
-    assert {*data["places"]} == {f"{dataset} {n}" for dataset, n in said.places}
-    for (dataset, n), rows in said.places.items():
-        shown = {name: (row["mean"], row["kind"]) for name, row in data["places"][f"{dataset} {n}"].items()}
-        assert shown == {row.encoding: (round(row.mean, 4), row.kind) for row in rows}
+    assert {*data["places"]} == {f"{dataset} {n}" for dataset, n in said.rows}
+    for (dataset, n), rows in said.rows.items():
+        place = data["places"][f"{dataset} {n}"]
+        assert {name: row["mean"] for name, row in place.items()} == {row.encoding: round(row.mean, 4) for row in rows}
+        kinds = {
+            name: WORSE if row["better"] else UNDECIDED if row["doubtful"] else NOT_WORSE for name, row in place.items()
+        }
+        assert kinds == {row.encoding: row.kind for row in rows}
     assert not re.search(r"https?://(?!www\.w3\.org)", text)  # nothing is fetched
 
 

@@ -67,6 +67,35 @@ def test_an_encoding_without_a_number_is_named(
     assert "Not judged, without a skill at every place: [red]nan." in capsys.readouterr().out
 
 
+def test_only_encodings_with_runs_on_every_task_are_compared(
+    book: Path, run: Make, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(10):
+        config = {"model.causal": True}
+        identified(run("rope@far", seed, {32: 0.98, 64: 0.99}, dataset="flip_flop", sweep="far", config=config))
+    ledger.add(book, [root / "far"])
+    recommend.show(book, "state", longer_than_trained=2)
+    assert re.search(r"Worse at some place: .*t5 \(0.95 on flip_flop 2×, rope@far 0.99\)", capsys.readouterr().out)
+    recommend.show(book, "offset,state", longer_than_trained=2)
+    said = capsys.readouterr().out
+    assert "at every place: t5 (10 seeds)." in said
+    assert "Not judged, without a skill at every place: rope@far." in said
+    data = json.loads(re.findall(r'json">(.*?)</script>', web.render(cells(book), "runs.csv"))[0])
+    assert data["places"]["flip_flop 2"]["t5"]["better"] == ["rope@far"]
+    assert data["places"]["flip_flop 2"]["rope"]["better"] == ["rope@far", "t5"]
+    assert data["places"]["flip_flop 2"]["rope@far"]["doubtful"] == []
+
+
+def test_a_question_that_no_encoding_can_answer(book: Path, run: Make, root: Path, tmp_path: Path) -> None:
+    for encoding, dataset in (("rope", "rel_pattern"), ("t5", "flip_flop")):
+        for seed in range(3):
+            identified(run(encoding, seed, 0.9, dataset=dataset, sweep="apart"))
+    apart = tmp_path / "apart.csv"
+    ledger.add(apart, [root / "apart"])
+    with pytest.raises(ConfigError, match="no encoding with a skill on each of rel_pattern and flip_flop; ask for few"):
+        recommend.show(apart, "offset,state")
+
+
 def test_a_need_of_causal_models_and_of_few_steps(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recommend.show(book, "state", causal=True, within=440)
     out = capsys.readouterr().out
