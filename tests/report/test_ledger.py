@@ -120,7 +120,7 @@ def test_a_command_says_why_it_adds_nothing(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("seed1", "seed 1"), ('""optimizer.lr"": 0.003', '""optimizer.lr"": 0.01'), ("diverged", "failed")]
+    ("old", "new"), [("seed1", "seed 1"), ('""optimizer.lr"":0.003', '""optimizer.lr"":0.01'), ("diverged", "failed")]
 )
 def test_a_ledger_changed_by_hand_is_used_for_nothing(sweep: Path, tmp_path: Path, old: str, new: str) -> None:
     book = tmp_path / "runs.csv"

@@ -145,7 +145,7 @@ def text(runs: Sequence[Run]) -> str:
         placed.append(Placed(plain, run.dataset, run.positions, run.encoding, "", counted=True))
     table = saved.long_table(placed, {})
     record = json.loads(str(table["record"].iloc[0]))
-    table.loc[0, "record"] = json.dumps(record | {saved.SHARED: shared}, default=str)
+    table.loc[0, "record"] = saved.written(record | {saved.SHARED: shared})
     steps = [(run.result.get("skill_steps") or {}).get(STEP_SKILL) for run in runs]
     extra = {"learning_rate": [config.get("optimizer.lr") for config in configs], "step_90": steps}
     names = [item.run.name for item in placed]

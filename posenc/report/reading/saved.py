@@ -82,7 +82,12 @@ def _record(run: Run, sweep: Sweep) -> str:
     config = None if run.config is None else settings(run.config)
     found = {"dataset": run.dataset, "positions": run.positions, "config": config, **sweep.record()}
     found |= {key: run.result[key] for key in KEPT if run.result.get(key) not in (None, {})}
-    return json.dumps({key: value for key, value in found.items() if value is not None}, default=str)
+    return written({key: value for key, value in found.items() if value is not None})
+
+
+def written(record: Mapping[str, Any]) -> str:
+    """A record as text, without blanks, because a ledger has thousands of them."""
+    return json.dumps(record, default=str, separators=(",", ":"))
 
 
 KEPT = (
