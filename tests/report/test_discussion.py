@@ -44,12 +44,12 @@ def test_the_sentences_about_seeds_and_the_best(found: dict[tuple[str, str], Cel
     assert f"{solved['rel_pattern', 'fire']} of 10 seeds solve `rel_pattern`" in text
     for dataset in ("flip_flop", "induction"):
         assert f"{solved[dataset, 'none']} of 10 seeds solve `{dataset}`" in text
-    first = [encoding for dataset, encoding in found if dataset == "rel_pattern"]
-    assert {solved["multi_query_recall", encoding] for encoding in first} == {10}
+    assert f"{solved['first_of', 'learned_absolute@randomized']} of 10 seeds solve `first_of`" in text
+    assert {n for (dataset, _), n in solved.items() if dataset == "multi_query_recall"} == {10}
     assert {key for key, n in solved.items() if key[0] == "reverse_string" and n == 10} == {
         ("reverse_string", "learned_absolute")
     }
-    for dataset, times, best in (("reverse_string", 2, ["alibi"]), ("flip_flop", 8, ["forgetting", "kerple_log"])):
+    for dataset, times, best in (("reverse_string", 2, ["alibi"]), ("flip_flop", 8, ["forgetting", "dape"])):
         ranked = sorted(found, key=lambda key: -mean(found[key], times) if key[0] == dataset else 0)
         assert [encoding for _, encoding in ranked[: len(best)]] == best
 
